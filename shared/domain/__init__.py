@@ -1,0 +1,1 @@
+"""What the business believes, pure: money, a payment's fold, what a booking follows. Standard library only."""

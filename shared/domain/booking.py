@@ -1,0 +1,102 @@
+"""What a booking follows when one of its payments changed; pure.
+
+Enters: the booking as it stands, what was known of the payment before, what its message says now. Leaves: one of four
+outcomes. Rules: design decisions "only a full refund of the payment that holds the booking cancels it" and "late money".
+Next in the walk: consumers/email/handlers.py, which is told by `bookings.events`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """The labels of CultureBridge's enum type `bookingstatus`."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+class Conflict(StrEnum):
+    """Why money that arrived confirms nothing."""
+
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    ALREADY_PAID = "already_paid"
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """One row of `bookings`, as far as payments matter. `payment_id` is the payment that holds it, if any does."""
+
+    id: str
+    status: Status
+    payment_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the contract told of one payment so far (one row of `booking_payments`)."""
+
+    payment_id: str
+    version: int
+    paid: bool
+    cancel_due: bool
+    conflict_reason: Conflict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """The booking is paid and held by this payment from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The payment that holds the booking was fully given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseConflict:
+    """The money is real, but the booking cannot take it; a person decides."""
+
+    reason: Conflict
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Nothing follows; `why` is for the log."""
+
+    why: str
+
+
+Outcome = Confirm | Cancel | RaiseConflict | Leave
+
+
+def follow(booking: Booking, before: Known | None, now: Known, *, another_is_paid: bool) -> Outcome:
+    """Decide what `booking` does about a newer message of one payment.
+
+    `before` is what was known of that payment until now; `another_is_paid` whether another payment of the booking is.
+    """
+    if now.cancel_due:
+        return _give_back(booking, now, another_is_paid=another_is_paid)
+    if not now.paid or (before is not None and before.paid):
+        return Leave("paid is judged once, in the message that turns it true")
+    match booking.status:
+        case Status.PENDING:
+            return Confirm()
+        case Status.CONFIRMED if booking.payment_id in {None, now.payment_id}:
+            return Confirm()
+        case Status.CONFIRMED:
+            return RaiseConflict(Conflict.ALREADY_PAID)
+        case Status.CANCELLED:
+            return RaiseConflict(Conflict.CANCELLED)
+        case Status.COMPLETED:
+            return RaiseConflict(Conflict.COMPLETED)
+
+
+def _give_back(booking: Booking, now: Known, *, another_is_paid: bool) -> Outcome:
+    holds = booking.payment_id == now.payment_id or (booking.payment_id is None and not another_is_paid)
+    if holds and booking.status in {Status.PENDING, Status.CONFIRMED}:
+        return Cancel()
+    return Leave("a full refund of a payment that does not hold the booking, or of one that ended")

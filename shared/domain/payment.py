@@ -1,0 +1,294 @@
+"""What is true of a payment, from the set of facts that Stripe told: any order, any number of copies, one result.
+
+Every fact is joined into what is known by a rule that is commutative, associative and idempotent (a maximum, a union, an
+"or"), and everything shown (status, refunded amount, whether the booking must go) is derived from what is known. Time and
+arrival order decide nothing. Enters: a Payment and one Fact. Leaves: Changed with the event that announces it, or
+Unchanged. Next in the walk: consumers/bookings/handlers.py, which reads that announcement.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import assert_never
+
+REFUND_RANK = {"pending": 0, "requires_action": 1, "succeeded": 2, "failed": 3, "canceled": 3}
+DISPUTE_CLOSED = frozenset({"won", "lost", "warning_closed", "prevented"})
+
+
+class Status(StrEnum):
+    """The labels of CultureBridge's enum type `paymentstatus`."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUNDED = "refunded"
+
+
+class ClosedReason(StrEnum):
+    """Why a payment no longer blocks a new checkout; the later of these wins."""
+
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+    ASYNC_FAILED = "async_failed"
+    REFUNDED = "refunded"
+
+
+CLOSED_RANK = {reason: rank for rank, reason in enumerate(ClosedReason)}
+FREES_THE_SLOT = frozenset({ClosedReason.EXPIRED, ClosedReason.CANCELED, ClosedReason.ASYNC_FAILED})
+
+
+class Announcement(StrEnum):
+    """The types of `payments.events`, without their prefix: what happened, for people; consumers decide from the state."""
+
+    REFUNDED = "payment.refunded"
+    PARTIALLY_REFUNDED = "payment.partially_refunded"
+    REFUND_FAILED = "payment.refund_failed"
+    SUCCEEDED = "payment.succeeded"
+    EXPIRED = "payment.expired"
+    FAILED = "payment.failed"
+    DISPUTED = "payment.disputed"
+    DISPUTE_CLOSED = "payment.dispute_closed"
+    UPDATED = "payment.updated"
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """Money arrived: `amount_minor` of `currency`, as Stripe counted it."""
+
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt failed, or the chance to pay ended (then `closes` says why). `created` is Stripe's, in seconds."""
+
+    created: int
+    reason: str
+    closes: ClosedReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundSeen:
+    """One refund at one moment of its life; `status` is a key of REFUND_RANK."""
+
+    refund_id: str
+    status: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRefunded:
+    """The charge's running total of refunds, in minor units."""
+
+    amount_refunded_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeSeen:
+    """One dispute at one moment of its life."""
+
+    dispute_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The event changes no money; it only names ids that belong together."""
+
+
+Fact = Paid | Failed | RefundSeen | ChargeRefunded | DisputeSeen | Noted
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """What is known of one refund: its furthest status, and whether it was ever seen succeeded."""
+
+    status: str
+    ever_succeeded: bool
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One row of `payments` with the facts kept beside it. Amounts in minor units of `currency` (upper case).
+
+    `intents` maps every payment intent id ever linked to whether it is the one that paid; `closed` tells that the row no
+    longer blocks a new checkout, whoever closed it; `slot_free` that Stripe's own event closed it unpaid.
+    """
+
+    id: str
+    booking_id: str
+    amount_minor: int
+    currency: str
+    version: int = 0
+    paid: bool = False
+    failed: bool = False
+    failure: tuple[int, str] | None = None
+    charge_refunded_minor: int = 0
+    refunds: Mapping[str, Refund] = field(default_factory=dict)
+    disputes: Mapping[str, str] = field(default_factory=dict)
+    intents: Mapping[str, bool] = field(default_factory=dict)
+    session_id: str | None = None
+    closed: bool = False
+    closed_reason: ClosedReason | None = None
+    slot_free: bool = False
+
+    @property
+    def refunded_minor(self) -> int:
+        """Money that went back: refunds that stand, or the charge's own total less those that failed."""
+        standing = sum(r.amount_minor for r in self.refunds.values() if r.status == "succeeded")
+        undone = sum(r.amount_minor for r in self.refunds.values() if REFUND_RANK[r.status] == REFUND_RANK["failed"])
+        return max(standing, self.charge_refunded_minor - undone, 0)
+
+    @property
+    def cancel_due(self) -> bool:
+        """Whether the whole amount was ever given back, so that the booking must go; a later failure does not undo it.
+
+        The largest single refund, not the sum: 60 refunded, failed and 60 refunded again is no full refund of 100.
+        """
+        largest = max((r.amount_minor for r in self.refunds.values() if r.ever_succeeded), default=0)
+        return max(self.charge_refunded_minor, largest) >= self.amount_minor > 0
+
+    @property
+    def status(self) -> Status:
+        """The spec's four states, derived on every read."""
+        if self.refunded_minor >= self.amount_minor > 0:
+            return Status.REFUNDED
+        if self.paid:
+            return Status.SUCCEEDED
+        return Status.FAILED if self.failed else Status.PENDING
+
+    @property
+    def failure_reason(self) -> str | None:
+        """Why the newest failed attempt failed: a decline code, `expired` or `canceled`."""
+        return self.failure[1] if self.failure else None
+
+    @property
+    def dispute_open(self) -> bool:
+        """Whether any dispute is still undecided; refunds are blocked meanwhile."""
+        return any(status not in DISPUTE_CLOSED for status in self.disputes.values())
+
+    @property
+    def intent_id(self) -> str | None:
+        """The intent that is shown: one that paid, else any; the smallest of them, so that order does not matter."""
+        paid = [intent for intent, has_paid in self.intents.items() if has_paid]
+        return min(paid or self.intents, default=None)
+
+    def shown(self) -> tuple[object, ...]:
+        """Return what `payments.events` shows; any change of it takes the next version and emits exactly one event."""
+        return (
+            self.status,
+            self.paid,
+            self.cancel_due,
+            self.refunded_minor,
+            self.failure_reason,
+            self.dispute_open,
+            self.closed_reason,
+            self.slot_free,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The state shown changed: `now` carries the next version, `announcement` names what happened."""
+
+    now: Payment
+    announcement: Announcement
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Nothing that is shown changed; `now` may still know more (an id, an older failure)."""
+
+    now: Payment
+
+
+Outcome = Changed | Unchanged
+
+
+def advance(before: Payment, fact: Fact, *, session_id: str | None = None, intent_id: str | None = None) -> Outcome:
+    """Join one fact, and the ids that its event named, into what is known."""
+    now = _join(_link(before, fact, session_id=session_id, intent_id=intent_id), fact)
+    if now.cancel_due:
+        now = _close(now, ClosedReason.REFUNDED)
+    if now.paid and now.slot_free:
+        now = replace(now, slot_free=False)
+    if now.shown() == before.shown():
+        return Unchanged(now)
+    return Changed(replace(now, version=before.version + 1), _announcement(before, now, fact))
+
+
+def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
+    """Yield the reasons for which an operator is told about this change."""
+    if now.status is Status.REFUNDED and not now.cancel_due and before.status is not Status.REFUNDED:
+        yield "refunded_in_parts_without_charge"
+    if before.status is Status.REFUNDED and now.status is not Status.REFUNDED:
+        yield "refund_failed"
+    if now.dispute_open and not before.dispute_open:
+        yield "dispute_opened"
+
+
+def _link(known: Payment, fact: Fact, *, session_id: str | None, intent_id: str | None) -> Payment:
+    if session_id is not None and known.session_id is None:
+        known = replace(known, session_id=session_id)
+    if intent_id is not None:
+        has_paid = known.intents.get(intent_id, False) or isinstance(fact, Paid)
+        if known.intents.get(intent_id) is not has_paid:
+            known = replace(known, intents={**known.intents, intent_id: has_paid})
+    return known
+
+
+def _join(known: Payment, fact: Fact) -> Payment:
+    match fact:
+        case Paid():
+            return known if known.paid else replace(known, paid=True)
+        case Failed(created=created, reason=reason, closes=closes):
+            newest = max(known.failure or (created, reason), (created, reason))
+            known = replace(known, failed=True, failure=newest)
+            return _close(known, closes) if closes else known
+        case RefundSeen():
+            return replace(known, refunds={**known.refunds, fact.refund_id: _furthest(known, fact)})
+        case ChargeRefunded(amount_refunded_minor=total):
+            return replace(known, charge_refunded_minor=max(known.charge_refunded_minor, total))
+        case DisputeSeen(dispute_id=dispute, status=status):
+            furthest = max(known.disputes.get(dispute, status), status, key=lambda s: (s in DISPUTE_CLOSED, s))
+            return replace(known, disputes={**known.disputes, dispute: furthest})
+        case Noted():
+            return known
+        case _ as never:
+            assert_never(never)
+
+
+def _furthest(known: Payment, fact: RefundSeen) -> Refund:
+    before = known.refunds.get(fact.refund_id)
+    seen = Refund(fact.status, fact.status == "succeeded", fact.amount_minor)
+    if before is None:
+        return seen
+    return Refund(
+        status=max(before.status, seen.status, key=lambda s: (REFUND_RANK[s], s)),
+        ever_succeeded=before.ever_succeeded or seen.ever_succeeded,
+        amount_minor=max(before.amount_minor, seen.amount_minor),
+    )
+
+
+def _close(known: Payment, reason: ClosedReason) -> Payment:
+    strongest = max(known.closed_reason or reason, reason, key=CLOSED_RANK.__getitem__)
+    frees = strongest in FREES_THE_SLOT and not known.paid and (known.slot_free or not known.closed)
+    return replace(known, closed=True, closed_reason=strongest, slot_free=frees)
+
+
+def _announcement(before: Payment, now: Payment, fact: Fact) -> Announcement:
+    closed_now = now.closed and not before.closed
+    expires = isinstance(fact, Failed) and fact.closes in {ClosedReason.EXPIRED, ClosedReason.CANCELED}
+    named = (
+        (Announcement.REFUNDED, now.status is Status.REFUNDED and before.status is not Status.REFUNDED),
+        (Announcement.PARTIALLY_REFUNDED, now.refunded_minor > before.refunded_minor),
+        (Announcement.REFUND_FAILED, now.refunded_minor < before.refunded_minor),
+        (Announcement.SUCCEEDED, now.paid and not before.paid),
+        (Announcement.EXPIRED, closed_now and expires and not now.paid),
+        (Announcement.FAILED, isinstance(fact, Failed) and not expires and now.status is Status.FAILED),
+        (Announcement.DISPUTED, now.dispute_open and not before.dispute_open),
+        (Announcement.DISPUTE_CLOSED, before.dispute_open and not now.dispute_open),
+    )
+    return next((name for name, holds in named if holds), Announcement.UPDATED)

@@ -1,0 +1,102 @@
+"""THE MAP: every topic, who writes it, who reads it, and how long it is kept.
+
+`cb-ops topics apply` makes the cluster look like this; nothing is created by being used. One page a topic, with tested
+examples, stands in docs/topics/. Next in the walk: consumers/payments/app.py.
+"""
+
+from dataclasses import dataclass
+
+DAY_MS = 24 * 60 * 60 * 1000
+MESSAGE_BYTES_MAX = 1_048_576
+# A broker counts a batch with its own overhead: a record that the producer accepts must never be refused by the topic.
+TOPIC_MESSAGE_BYTES_MAX = MESSAGE_BYTES_MAX + 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic of the map; `key` and `value` say what a record holds, `retention_days` how long it stays."""
+
+    name: str
+    key: str
+    value: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    retention_days: int
+    partitions: int = 12
+
+    def named(self, prefix: str) -> str:
+        """Return the topic's name in a cluster where `TOPIC_PREFIX` is `prefix`."""
+        return prefix + self.name
+
+
+STRIPE_EVENTS = Topic(
+    name="stripe.events",
+    key="Stripe's event id",
+    value="the exact bytes that Stripe signed",
+    producers=("ingress",),
+    consumers=("payments",),
+    retention_days=14,
+)
+PAYMENTS_EVENTS = Topic(
+    name="payments.events",
+    key="payment id",
+    value="CloudEvents 1.0, structured JSON: the payment's whole state after a change",
+    producers=("payments",),
+    consumers=("bookings",),
+    retention_days=14,
+)
+BOOKINGS_EVENTS = Topic(
+    name="bookings.events",
+    key="booking id",
+    value="CloudEvents 1.0, structured JSON: what became of a booking",
+    producers=("bookings",),
+    consumers=("email",),
+    retention_days=14,
+)
+EMAIL_RETRY_1S = Topic(
+    name="email.retry.1s",
+    key="booking id",
+    value="one letter's ticket, to be tried again a second later",
+    producers=("email",),
+    consumers=("email",),
+    retention_days=14,
+)
+
+
+def dead_letters(source: Topic, *, producer: str) -> Topic:
+    """Return the topic for what could not be taken from `source`: the same key and bytes, the reason in headers."""
+    return Topic(
+        name=f"{source.name}.dlt",
+        key=f"as in {source.name}",
+        value=f"the same bytes as in {source.name}; reason, consumer group and origin in headers",
+        producers=(producer,),
+        consumers=(),
+        retention_days=30,
+        partitions=3,
+    )
+
+
+STRIPE_EVENTS_DLT = dead_letters(STRIPE_EVENTS, producer="payments")
+PAYMENTS_EVENTS_DLT = dead_letters(PAYMENTS_EVENTS, producer="bookings")
+BOOKINGS_EVENTS_DLT = dead_letters(BOOKINGS_EVENTS, producer="email")
+EMAIL_DLT = Topic(
+    name="email.dlt",
+    key="booking id",
+    value="the ticket of a letter that was given up; attempts, last answer and origin in headers",
+    producers=("email",),
+    consumers=(),
+    retention_days=30,
+    partitions=3,
+)
+
+ALL = (
+    STRIPE_EVENTS,
+    PAYMENTS_EVENTS,
+    BOOKINGS_EVENTS,
+    EMAIL_RETRY_1S,
+    STRIPE_EVENTS_DLT,
+    PAYMENTS_EVENTS_DLT,
+    BOOKINGS_EVENTS_DLT,
+    EMAIL_DLT,
+)
+DEAD_LETTER_TOPICS = (STRIPE_EVENTS_DLT, PAYMENTS_EVENTS_DLT, BOOKINGS_EVENTS_DLT, EMAIL_DLT)
