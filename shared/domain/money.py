@@ -21,9 +21,7 @@ class Scale:
 
 TWO_DECIMALS = Scale(decimals=2, step_minor=1)
 SCALES: dict[str, Scale] = (
-    dict.fromkeys(
-        "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split(), Scale(decimals=0, step_minor=1)
-    )
+    dict.fromkeys("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split(), Scale(decimals=0, step_minor=1))
     | dict.fromkeys("BHD JOD KWD OMR TND".split(), Scale(decimals=3, step_minor=10))
     | dict.fromkeys("ISK UGX".split(), Scale(decimals=2, step_minor=100))
 )

@@ -1,0 +1,87 @@
+"""Structured logs: `noun.verb` and fields; JSON lines for machines, a readable form on a terminal.
+
+Only the fields on the list below are printed with their value. A name, an address, a secret or a body that somebody hands
+to a log call by mistake shows as "[withheld]", so that a new call cannot leak what an old rule forgot.
+"""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+PRINTED = frozenset({
+    # of structlog itself
+    "event", "level", "logger", "timestamp", "process", "exception", "exc_info", "stack_info",
+    # ids
+    "event_id", "event_type", "payment_id", "booking_id", "letter_id", "session_id", "intent_id", "request_id",
+    "correlation_id", "message_id", "aggregate", "attention_id", "user_id",
+    # where
+    "topic", "partition", "offset", "group", "consumer", "port", "host", "revision", "path", "method", "instance_id",
+    # what happened
+    "outcome", "reason", "error", "code", "kind", "role", "was", "now", "step", "attempt", "announcement", "api_version",
+    "status",
+    # how much
+    "count", "seconds", "bytes", "culprits", "attempts", "records", "known", "emitted", "waiting", "dead",
+})  # fmt: skip
+WITHHELD = "[withheld]"
+NOISY = {"aiokafka": logging.WARNING, "faststream": logging.WARNING, "aiohttp.access": logging.WARNING}
+
+Event = MutableMapping[str, Any]
+Logger = structlog.stdlib.BoundLogger
+
+
+def configure(process: str) -> None:
+    """Set up logging for one process; `process` names it on every line. The standard library's loggers go the same way."""
+    terminal = sys.stderr.isatty()
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _named(process),
+        structlog.processors.format_exc_info,
+        withhold,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    renderer: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer(colors=True) if terminal else structlog.processors.JSONRenderer()
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    for name, level in NOISY.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def get(name: str) -> Logger:
+    """Return the logger of a module: `log = logs.get(__name__)`."""
+    logger: Logger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def withhold(_logger: object, _method: str, event: Event) -> Event:
+    """Replace the value of every field that is not on the list."""
+    for name in event:
+        if name not in PRINTED and not name.startswith("_"):
+            event[name] = WITHHELD
+    return event
+
+
+def _named(process: str) -> structlog.types.Processor:
+    def add(_logger: object, _method: str, event: Event) -> Event:
+        event["process"] = process
+        return event
+
+    return add

@@ -1,0 +1,52 @@
+"""Every metric of the pipeline with its unit and meaning, on one page. Scraped at /metrics on each process's HEALTH_PORT.
+
+Labels are bounded sets; an id is never a label. Payment success rate = payments_changed_total{announcement="payment.succeeded"}
+over that and {announcement="payment.failed"}; email delivery rate = letters_total{outcome="sent"} over all outcomes.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+FAST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+# The door
+webhook_requests = Counter("webhook_requests_total", "Webhooks answered, by what was said", ["outcome"])
+webhook_seconds = Histogram("webhook_processing_seconds", "From a webhook's first byte to its answer", buckets=FAST_SECONDS)
+webhook_bytes = Histogram("webhook_body_bytes", "Size of accepted bodies", buckets=(1024, 4096, 16384, 65536, 262144))
+checkout_requests = Counter("checkout_requests_total", "Checkouts answered, by problem code or `created`", ["outcome"])
+stripe_calls = Counter("stripe_api_calls_total", "Calls to Stripe, by what came of them", ["call", "outcome"])
+stripe_call_seconds = Histogram("stripe_api_call_seconds", "Duration of calls to Stripe", ["call"])
+
+# Payments and bookings
+stripe_events = Counter("stripe_events_total", "Events judged by the payments consumer", ["decision"])
+payments_changed = Counter("payments_changed_total", "Payments whose shown state changed", ["announcement"])
+payment_failures = Counter("payment_failures_total", "Failed attempts and expiries, by Stripe's decline code", ["reason"])
+events_waiting = Counter("events_waiting_total", "Events that came before the payment they belong to was known")
+bookings_changed = Counter("bookings_changed_total", "What became of bookings", ["outcome"])
+operator_attention = Counter("operator_attention_total", "Matters put before an operator", ["reason"])
+
+# Letters
+letters = Counter("letters_total", "Letters by what came of an attempt", ["kind", "role", "outcome"])
+letter_seconds = Histogram(
+    "letter_delivery_seconds",
+    "From the letter's entry in the ledger to the mail server's 250",
+    buckets=(*FAST_SECONDS, 30, 60),
+)
+letter_duplicates_possible = Counter(
+    "letter_duplicates_possible_total", "Letters sent again because a sender died between DATA and its record"
+)
+mail_server_away = Gauge("mail_server_away", "1 while the mail server does not take letters")
+
+# Every consumer
+records_consumed = Counter("kafka_records_consumed_total", "Records handled to the end, offsets committed", ["topic"])
+batch_seconds = Histogram(
+    "kafka_batch_seconds", "From a batch's arrival to its committed offsets", ["topic"], buckets=FAST_SECONDS
+)
+batch_failures = Counter("kafka_batch_failures_total", "Batches rewound because the world was unwell", ["topic", "error"])
+commit_failures = Counter("kafka_commit_failures_total", "Offset commits refused after a rebalance", ["topic"])
+dead_letters = Counter("dead_letters_total", "Records refused into a dead letter topic", ["topic", "reason"])
+lag_records = Gauge("kafka_lag_records", "Records in assigned partitions that are not handled yet", ["topic"])
+oldest_unprocessed_seconds = Gauge(
+    "kafka_oldest_unprocessed_seconds",
+    "Age of the oldest record that is not handled yet; 0 when there is none",
+    ["topic"],
+)

@@ -1,0 +1,223 @@
+"""The only reader of the environment: one frozen class per concern, validated before anything starts.
+
+A process's settings are one class that inherits the concerns it needs; whatever takes settings names the one concern that
+it uses. `read` either returns them or prints one line per fault, naming the variable, and ends the process with status 2.
+The table of variables with their meaning stands in README.md.
+"""
+
+import sys
+from typing import Annotated, ClassVar, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, computed_field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+WEBHOOK_SECRET_CHARACTERS_MIN = 24  # shorter ones are placeholders; an empty one would let anybody sign
+JWT_SECRET_BYTES_MIN = 32  # RFC 7518, section 3.2: an HS256 key is at least as long as the hash
+CHECKOUT_SESSION_MINUTES_MIN = 31  # Stripe refuses less than 30 minutes from its own clock; one is for ours
+CHECKOUT_SESSION_MINUTES_MAX = 1440  # Stripe's limit of 24 hours
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+AsymmetricAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
+
+
+class Concern(BaseSettings):
+    """What every concern shares: frozen, an empty variable counts as unset, a `.env` file may hold them."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+
+class Database(Concern):
+    """PostgreSQL 14 or newer, reached through asyncpg."""
+
+    database_url: SecretStr
+
+    @field_validator("database_url")
+    @classmethod
+    def _asyncpg(cls, url: SecretStr) -> SecretStr:
+        scheme, separator, rest = url.get_secret_value().partition("://")
+        if not separator or scheme not in {"postgresql", "postgresql+asyncpg"}:
+            raise ValueError("must look like postgresql://user:password@host:port/name")
+        return SecretStr(f"postgresql+asyncpg://{rest}")
+
+
+class Kafka(Concern):
+    """The cluster, how to speak to it, and the names this installation uses there."""
+
+    kafka_bootstrap_servers: CommaSeparated
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_ca_file: str | None = None
+    kafka_instance_id: str = ""
+    topic_prefix: str = Field(default="", pattern=r"^[a-zA-Z0-9._-]{0,80}$")
+
+    @field_validator("kafka_bootstrap_servers", mode="before")
+    @classmethod
+    def _servers(cls, value: object) -> object:
+        servers = _split(value)
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            if not host or not port.isdecimal():
+                raise ValueError("must look like host:port[,host:port…]")
+        return servers
+
+    @model_validator(mode="after")
+    def _credentials(self) -> "Kafka":
+        if self.kafka_security_protocol.startswith("SASL") and not (self.kafka_sasl_username and self.kafka_sasl_password):
+            raise ValueError("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with this KAFKA_SECURITY_PROTOCOL")
+        return self
+
+
+class StripeApi(Concern):
+    """How we call Stripe; an empty base is Stripe itself."""
+
+    stripe_secret_key: SecretStr
+    stripe_api_base: str | None = None
+
+    @field_validator("stripe_secret_key")
+    @classmethod
+    def _key(cls, key: SecretStr) -> SecretStr:
+        if not key.get_secret_value().startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+            raise ValueError("must be a secret key of Stripe: sk_test_… or sk_live_…")
+        return key
+
+    @computed_field  # type: ignore[prop-decorator]  # mypy does not know decorators upon a property; pydantic asks for it
+    @property
+    def livemode(self) -> bool:
+        """Whether the key moves real money; events of the other mode are ignored."""
+        return "_live_" in self.stripe_secret_key.get_secret_value()
+
+
+class Webhook(StripeApi):
+    """Who may knock: the endpoint's signing secrets (several during a roll), and the account when it is pinned."""
+
+    stripe_webhook_secret: Annotated[tuple[SecretStr, ...], NoDecode]
+    stripe_account_id: str | None = Field(default=None, pattern=r"^acct_\w+$")
+
+    @field_validator("stripe_webhook_secret", mode="before")
+    @classmethod
+    def _secrets(cls, value: object) -> object:
+        secrets = _split(value)
+        for secret in secrets:
+            if not secret.startswith("whsec_") or len(secret) < len("whsec_") + WEBHOOK_SECRET_CHARACTERS_MIN:
+                raise ValueError("each must be whsec_ and at least 24 more characters, comma-separated")
+        if not secrets:
+            raise ValueError("must hold at least one secret")
+        return secrets
+
+    @property
+    def webhook_secrets(self) -> tuple[bytes, ...]:
+        """The secrets as the signature check wants them, `whsec_` included."""
+        return tuple(secret.get_secret_value().encode() for secret in self.stripe_webhook_secret)
+
+
+class Smtp(Concern):
+    """The mail server that takes our letters."""
+
+    smtp_host: str
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_from_email: str = Field(pattern=r"^[^@\s<>,;\"]+@[^@\s<>,;\"]+$")
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> "Smtp":
+        if self.smtp_user and self.smtp_security == "none":
+            raise ValueError("SMTP_USER would send its password in the clear with SMTP_SECURITY=none")
+        if bool(self.smtp_user) != bool(self.smtp_password):
+            raise ValueError("SMTP_USER and SMTP_PASSWORD belong together")
+        return self
+
+
+class Jwt(Concern):
+    """Who issued a bearer token: one pinned algorithm and its key."""
+
+    jwt_algorithm: Literal["HS256"] | AsymmetricAlgorithm = "HS256"
+    jwt_secret_key: SecretStr | None = None
+    jwt_public_key: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+
+    @model_validator(mode="after")
+    def _key_for_the_algorithm(self) -> "Jwt":
+        if self.jwt_algorithm != "HS256":
+            if not self.jwt_public_key:
+                raise ValueError(f"JWT_PUBLIC_KEY is needed with JWT_ALGORITHM={self.jwt_algorithm}")
+        elif self.jwt_secret_key is None or len(self.jwt_secret_key.get_secret_value().encode()) < JWT_SECRET_BYTES_MIN:
+            raise ValueError("JWT_SECRET_KEY must have at least 32 bytes with JWT_ALGORITHM=HS256")
+        return self
+
+    @property
+    def jwt_key(self) -> str:
+        """The key that checks a signature under the pinned algorithm."""
+        if self.jwt_algorithm != "HS256" and self.jwt_public_key:
+            return self.jwt_public_key
+        assert self.jwt_secret_key is not None
+        return self.jwt_secret_key.get_secret_value()
+
+
+class Checkout(Concern):
+    """Where a customer may be sent back to, and how long a session stays payable."""
+
+    checkout_allowed_origins: CommaSeparated
+    checkout_session_minutes: int = Field(default=60, ge=CHECKOUT_SESSION_MINUTES_MIN, le=CHECKOUT_SESSION_MINUTES_MAX)
+
+    @field_validator("checkout_allowed_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        origins = tuple(origin.removesuffix("/") for origin in _split(value))
+        for origin in origins:
+            parts = urlsplit(origin)
+            loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+            if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+                raise ValueError("each must be an https origin (http only for loopback), comma-separated")
+            if f"{parts.scheme}://{parts.netloc}" != origin or not parts.hostname or "@" in parts.netloc:
+                raise ValueError("each must be a bare origin: https://host[:port]")
+        if not origins:
+            raise ValueError("must hold at least one origin")
+        return origins
+
+
+class Http(Concern):
+    """Where the door stands."""
+
+    ingress_host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on every address
+    ingress_port: int = Field(default=8000, ge=1, le=65535)
+    ingress_reuse_port: bool = False
+
+
+class Health(Concern):
+    """Health and metrics: the port of a process, 0 for none. A default that is taken gives way; a set one does not."""
+
+    health_port: int = Field(ge=0, le=65535)
+
+    @property
+    def health_port_is_strict(self) -> bool:
+        """Whether somebody asked for exactly this port."""
+        return "health_port" in self.model_fields_set
+
+
+Settings = TypeVar("Settings", bound=Concern)
+
+
+def read(kind: type[Settings]) -> Settings:
+    """Return a process's settings, or print every fault on a line of its own and exit with status 2."""
+    try:
+        return kind()
+    except ValidationError as invalid:
+        for fault in invalid.errors():
+            variable = "".join(str(part).upper() for part in fault["loc"][:1])
+            reason = "is not set" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
+            sys.stderr.write(f"{variable}: {reason}\n" if variable else f"{reason}\n")
+        raise SystemExit(2) from None
+
+
+def _split(value: object) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, tuple | list) else ()
+    return tuple(part.strip() for part in value.split(",") if part.strip())
