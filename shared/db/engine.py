@@ -1,0 +1,53 @@
+"""The one way to reach PostgreSQL: SQLAlchemy's transactions over asyncpg.
+
+Stores speak SQL through `exec_driver_sql` with asyncpg's own `$1`, since compiling and converting costs more than the
+statement itself at a batch's size.
+"""
+
+from typing import Any
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from shared import settings
+
+STATEMENT_TIMEOUT_MS = 30_000  # a statement of ours takes milliseconds; one that waits this long holds others up
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+def create(database: settings.Database, *, application: str, pool_size: int = 5) -> AsyncEngine:
+    """Return an engine whose connections call themselves `application`; nothing is connected yet.
+
+    Raises nothing now; its connections raise sqlalchemy.exc.DBAPIError or OSError when PostgreSQL is away.
+    """
+    return create_async_engine(
+        database.database_url.get_secret_value(),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=False,
+        pool_recycle=1800,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "server_settings": {
+                "application_name": f"culturebridge-{application}",
+                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                "timezone": "UTC",
+            },
+        },
+    )
+
+
+async def rows(tx: AsyncConnection, sql: str, *parameters: object) -> list[Any]:
+    """Run one statement with `$1…` parameters and return its rows."""
+    result = await tx.exec_driver_sql(sql, parameters)
+    return list(result.all()) if result.returns_rows else []
+
+
+async def driver(tx: AsyncConnection) -> asyncpg.Connection:
+    """Return asyncpg's own connection inside `tx`, for COPY.
+
+    Only after a statement went through `tx`: SQLAlchemy begins lazily, and before its BEGIN a COPY would commit by itself.
+    """
+    assert tx.in_transaction(), "open the transaction first"
+    raw = await tx.get_raw_connection()
+    return raw.driver_connection

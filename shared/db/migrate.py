@@ -1,0 +1,53 @@
+"""Bring a database to the newest shape; running it twice changes nothing.
+
+Enters: the database's settings. Leaves: the names of the migrations that ran now. One migrating process at a time, by a
+lock in PostgreSQL itself. Next: `cb-ops migrate` and `cb-dev up` call it.
+"""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from shared import clock, logs, settings
+from shared.db import inbox
+
+log = logs.get(__name__)
+
+MIGRATION_LOCK = 0x0CB_0A17
+
+
+async def upgrade(database: settings.Database) -> list[str]:
+    """Run what is pending and make the inbox's coming partitions; return the revisions that ran now."""
+    engine = create_async_engine(database.database_url.get_secret_value(), poolclass=NullPool)
+    try:
+        async with engine.connect() as lock:
+            await lock.exec_driver_sql("select pg_advisory_lock($1)", (MIGRATION_LOCK,))
+            async with engine.connect() as connection:
+                ran: list[str] = await connection.run_sync(_upgrade)
+                await connection.commit()
+            async with engine.begin() as tx:
+                await inbox.make_partitions(tx, clock.now())
+            await lock.rollback()
+    finally:
+        await engine.dispose()
+    for revision in ran:
+        log.info("migration.ran", revision=revision)
+    return ran
+
+
+def _upgrade(connection: Connection) -> list[str]:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    context = MigrationContext.configure(connection)
+    pending = [script.revision for script in scripts.iterate_revisions("head", context.get_current_revision())]
+    connection.rollback()
+    command.upgrade(config, "head")
+    return pending[::-1]
