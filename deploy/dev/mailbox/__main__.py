@@ -1,0 +1,34 @@
+"""Run the mailbox until SIGTERM or SIGINT: `python -m deploy.dev.mailbox --smtp-port P --http-port P --state-dir DIR`."""
+
+import argparse
+import asyncio
+import signal
+from pathlib import Path
+
+from deploy.dev.mailbox.server import open_mailbox
+
+
+async def serve(smtp_port: int, http_port: int, state_dir: Path) -> None:
+    """Print the two addresses once both answer, then wait for a signal; letters stay in `state_dir`."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    async with open_mailbox(state_dir, smtp_port=smtp_port, http_port=http_port) as mailbox:
+        print(f"mailbox: smtp 127.0.0.1:{mailbox.smtp_port}, page {mailbox.http_url}", flush=True)  # noqa: T201 - its only output
+        await stop.wait()
+
+
+def main() -> None:
+    """Read the arguments and serve."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.dev.mailbox", description="A mail server that delivers nothing and shows everything."
+    )
+    parser.add_argument("--smtp-port", type=int, required=True, help="port for SMTP on 127.0.0.1; 0 takes any free one")
+    parser.add_argument("--http-port", type=int, required=True, help="port for the page and the API; 0 takes any free one")
+    parser.add_argument("--state-dir", type=Path, required=True, help="where letters are kept")
+    given = parser.parse_args()
+    asyncio.run(serve(given.smtp_port, given.http_port, given.state_dir))
+
+
+if __name__ == "__main__":
+    main()

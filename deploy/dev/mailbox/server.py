@@ -1,0 +1,128 @@
+"""The mailbox as one object: two servers on loopback, one store of letters, one set of switches."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from deploy.dev.mailbox.letters import Letter, Letters
+from deploy.dev.mailbox.smtp import Conversation, Turned
+from deploy.dev.mailbox.switches import Fault, Stage, Switches
+from deploy.dev.mailbox.web import application
+
+HOST = "127.0.0.1"
+
+
+class Mailbox:
+    """One running mailbox; made by `open_mailbox`."""
+
+    def __init__(
+        self,
+        letters: Letters,
+        *,
+        smtp_port: int,
+        tls: ssl.SSLContext | None,
+        login: tuple[str, str] | None,
+    ) -> None:
+        self.smtp_port = smtp_port
+        self.http_url = ""
+        self.connections_total = 0
+        self.conversations: set[Conversation] = set()
+        self.store = letters
+        self._switches = Switches()
+        self._tls = tls
+        self._login = login
+        self._server: asyncio.Server | None = None
+        self._arrived = asyncio.Condition()
+
+    @property
+    def switches(self) -> Switches:
+        """How unfriendly the server is now; faults with `times` have counted down."""
+        return self._switches
+
+    @property
+    def delay_seconds(self) -> float:
+        """Seconds before each answer."""
+        return self._switches.delay_seconds
+
+    @property
+    def letters(self) -> list[Letter]:
+        """All letters, oldest first."""
+        return self.store.after("")
+
+    async def switch(self, switches: Switches) -> None:
+        """Be as unfriendly as this from now on; switching `listening` off ends open conversations too."""
+        self._switches = switches
+        if switches.listening:
+            await self._listen()
+        else:
+            await self._hang_up()
+
+    async def wait_for_letters(self, count: int, *, deadline_seconds: float = 10.0) -> list[Letter]:
+        """Return the letters once there are at least so many; raises TimeoutError after the deadline."""
+        async with asyncio.timeout(deadline_seconds), self._arrived:
+            await self._arrived.wait_for(lambda: len(self.store) >= count)
+        return self.letters
+
+    def fault(self, at: Stage, recipients: list[str]) -> Fault | None:
+        """Return what goes wrong at this stage, if anything, and count it as happened."""
+        fault = self._switches.fault(at, recipients)
+        if fault is not None:
+            self._switches = self._switches.spent(fault)
+        return fault
+
+    async def keep(self, mail_from: str, rcpt_to: list[str], raw: bytes) -> None:
+        """Take one letter for good and wake who waits for it."""
+        self.store.keep(mail_from, rcpt_to, raw)
+        async with self._arrived:
+            self._arrived.notify_all()
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            self._server = await asyncio.get_running_loop().create_server(self._answer, HOST, self.smtp_port)
+            self.smtp_port = self._server.sockets[0].getsockname()[1]
+
+    async def _hang_up(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for conversation in list(self.conversations):
+            conversation.abort()
+        # A transport tells of its end in the loop's next round; whoever comes after must find the door shut and the room empty.
+        await asyncio.sleep(0)
+
+    def _answer(self) -> asyncio.Protocol:
+        self.connections_total += 1
+        fault = self.fault("connect", [])
+        return Turned(fault) if fault is not None else Conversation(self, tls=self._tls, login=self._login)
+
+
+@asynccontextmanager
+async def open_mailbox(
+    state_dir: Path,
+    *,
+    smtp_port: int = 0,
+    http_port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    login: tuple[str, str] | None = None,
+) -> AsyncIterator[Mailbox]:
+    """Run a mailbox on loopback while the block runs; port 0 takes any free one.
+
+    With `tls` (a server's context) it offers STARTTLS; with `login` (user, password) it wants AUTH, over TLS only where TLS is
+    offered. Letters of an earlier run in the same `state_dir` are there again. Raises OSError when a port is taken.
+    """
+    mailbox = Mailbox(Letters(state_dir), smtp_port=smtp_port, tls=tls, login=login)
+    runner = web.AppRunner(application(mailbox), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, HOST, http_port)
+        await site.start()
+        mailbox.http_url = f"http://{HOST}:{runner.addresses[0][1]}"
+        await mailbox.switch(Switches())
+        yield mailbox
+    finally:
+        await mailbox.switch(Switches(listening=False))
+        await runner.cleanup()

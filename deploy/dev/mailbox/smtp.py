@@ -1,0 +1,170 @@
+"""The SMTP side: aiosmtpd, with the switches looked up at every step of the conversation."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, AnyStr, NoReturn, Protocol
+
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from deploy.dev.mailbox.switches import Fault, Stage
+
+HOSTNAME = "mailbox.localhost"  # a fixed name: asking the resolver for ours can take seconds
+
+
+class Keeper(Protocol):
+    """What a conversation needs of the mailbox that it belongs to."""
+
+    conversations: set["Conversation"]
+
+    def fault(self, at: Stage, recipients: list[str]) -> Fault | None:
+        """Return what goes wrong now, if anything, and count it as happened."""
+
+    async def keep(self, mail_from: str, rcpt_to: list[str], raw: bytes) -> None:
+        """Take one letter for good."""
+
+    @property
+    def delay_seconds(self) -> float:
+        """Seconds before each answer."""
+
+
+class Conversation(SMTP):
+    """One client's connection."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        *,
+        tls: ssl.SSLContext | None,
+        login: tuple[str, str] | None,
+    ) -> None:
+        self._keeper = keeper
+        super().__init__(
+            Hooks(keeper),
+            loop=asyncio.get_running_loop(),
+            hostname=HOSTNAME,
+            ident="CultureBridge mailbox",
+            enable_SMTPUTF8=True,
+            tls_context=tls,
+            auth_required=login is not None,
+            auth_require_tls=tls is not None,
+            authenticator=None if login is None else _doorkeeper(keeper, login),
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Join the mailbox's open conversations, so that switching it off ends them too."""
+        self._keeper.conversations.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Leave them again."""
+        self._keeper.conversations.discard(self)
+        super().connection_lost(error)
+
+    async def push(self, status: AnyStr) -> None:
+        """Answer, after the delay that is switched on."""
+        if self._keeper.delay_seconds:
+            await asyncio.sleep(self._keeper.delay_seconds)
+        await super().push(status)
+
+    def abort(self) -> None:
+        """End the connection at once, with nothing more said."""
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.abort()
+
+    async def cut(self) -> NoReturn:
+        """End the connection, and this coroutine with it: losing the connection cancels the conversation's task."""
+        self.abort()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("the conversation went on after its connection was cut")
+
+
+class Turned(asyncio.Protocol):
+    """A client that is turned away at the door, with a code or without a word."""
+
+    def __init__(self, fault: Fault) -> None:
+        self._fault = fault
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say no, or nothing, and close."""
+        assert isinstance(transport, asyncio.Transport)
+        if isinstance(self._fault.what, int):
+            transport.write(_answer(self._fault.what).encode() + b"\r\n")
+        transport.close()
+
+
+class Hooks:
+    """What aiosmtpd calls at each stage; the names and arguments are its own."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd looks for this name
+        self, server: Conversation, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """Greet."""
+        session.host_name = hostname
+        refusal = await self._stage(server, "ehlo", [])
+        return responses if refusal is None else [refusal]
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd looks for this name
+        self, server: Conversation, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take the sender."""
+        refusal = await self._stage(server, "mail", [])
+        if refusal is not None:
+            return refusal
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd looks for this name
+        self, server: Conversation, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take one recipient."""
+        refusal = await self._stage(server, "rcpt", [address])
+        if refusal is not None:
+            return refusal
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 OK"
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd looks for this name
+        self, server: Conversation, _session: Session, envelope: Envelope
+    ) -> str:
+        """Take the letter: keep it before saying 250, as RFC 5321 section 6.1 asks."""
+        recipients = list(envelope.rcpt_tos)
+        fault = self._keeper.fault("data", recipients)
+        if fault is not None and isinstance(fault.what, int):
+            return _answer(fault.what)
+        if fault is not None and fault.what == "cut":
+            await server.cut()
+        assert isinstance(envelope.original_content, bytes)
+        await self._keeper.keep(envelope.mail_from or "", recipients, envelope.original_content)
+        if fault is not None:
+            await server.cut()
+        return "250 OK, kept"
+
+    async def _stage(self, server: Conversation, at: Stage, recipients: list[str]) -> str | None:
+        """Return the refusal that is switched on for this stage, or None; a cut never returns."""
+        fault = self._keeper.fault(at, recipients)
+        if fault is None:
+            return None
+        if not isinstance(fault.what, int):
+            await server.cut()
+        return _answer(fault.what)
+
+
+def _doorkeeper(keeper: Keeper, login: tuple[str, str]) -> Callable[[SMTP, Session, Envelope, str, Any], AuthResult]:
+    def authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, auth_data: object) -> AuthResult:
+        fault = keeper.fault("auth", [])
+        if fault is not None and isinstance(fault.what, int):
+            return AuthResult(success=False, handled=False, message=_answer(fault.what))
+        expected = LoginPassword(login[0].encode(), login[1].encode())
+        return AuthResult(success=auth_data == expected, handled=False)
+
+    return authenticate
+
+
+def _answer(code: int) -> str:
+    return f"{code} {code // 100}.0.0 The mailbox was told to refuse"
