@@ -21,11 +21,9 @@ def pins(cache: Path) -> list[Jar]:
     """Return Kafka's run-time closure and the log binding, resolved apart (together they would change versions)."""
     maven = MavenContext(resolver=PythonResolver(), repo_cache=cache)
     group, artifact, version = KAFKA
-    kafka = maven.project(group, artifact).at_version(version).artifact()
     inputs, transitive = maven.resolver.resolve([maven.create_dependency(f"{group}:{artifact}:{version}")])
     coordinates = {(d.groupId, d.artifactId, d.version) for d in (*inputs, *transitive) if d.scope in {"compile", "runtime"}}
     coordinates |= {KAFKA, LOG_BINDING}
-    assert kafka.groupId == group
     jars = []
     for group_id, artifact_id, jar_version in sorted(coordinates):
         path = maven.project(group_id, artifact_id).at_version(jar_version).artifact().resolve()

@@ -1,0 +1,216 @@
+"""One process of the box, as data (Piece) and as something that runs (Running); and the end of what was left over.
+
+Next: stack.py starts them, stack.Supervisor keeps them up.
+"""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from deploy.dev import settings
+from deploy.dev.errors import PieceFailed
+from deploy.dev.state import Box
+
+READY_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 8
+POLL_SECONDS = 0.02
+# Boot time, from which the system derives a start time, is kept in whole seconds on some systems.
+START_TIME_DRIFT_SECONDS = 2.0
+LOG_TAIL_LINES = 5
+# Database and broker are started side by side, and both write the same note.
+_NOTES = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What to run, and how to see that it is ready."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    # Told what the process has written to its log since its start.
+    ready: Callable[[str], bool] = lambda _log: True
+    # The numeric user and group to run as; None = as we do.
+    user: int | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    # A death before readiness whose log says this is tried again, for as long as readiness may take.
+    passing_trouble: str | None = None
+
+
+class Running:
+    """A piece that was started. Owned by one thread at a time."""
+
+    def __init__(self, piece: Piece, box: Box) -> None:
+        self.piece = piece
+        self.box = box
+        self.log = box.logs / f"{piece.name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_from = 0
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready; PieceFailed when it dies or takes too long."""
+        self.spawn()
+        self.wait_ready()
+
+    def spawn(self) -> None:
+        """Start the process, without waiting."""
+        as_user: dict[str, Any] = {}
+        if self.piece.user is not None:
+            as_user = {"user": self.piece.user, "group": self.piece.user, "extra_groups": []}
+        environment = settings.passed_on() | dict(self.piece.environment) | {settings.BOX_MARK: str(self.box.home)}
+        with self.log.open("ab") as log:
+            self._log_from = log.tell()
+            try:
+                self._process = subprocess.Popen(
+                    self.piece.command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # Readable for whatever user it runs as, and no .env lies there.
+                    cwd="/",
+                    # Ctrl-C is for cb-dev, which then ends each piece in order.
+                    start_new_session=True,
+                    **as_user,
+                )
+            except OSError as error:
+                raise PieceFailed(self.piece.name, f"cannot be started: {error}", self.log) from error
+        _remember(self.box, self.piece.name, self._process.pid)
+
+    def wait_ready(self) -> None:
+        """Wait until the process is ready."""
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while time.monotonic() < deadline:
+            if not self.is_alive():
+                said = self.said()
+                if self.piece.passing_trouble is None or self.piece.passing_trouble not in said:
+                    raise PieceFailed(self.piece.name, f"ended before it was ready\n{_tail(said)}", self.log)
+                time.sleep(0.2)
+                self.spawn()
+            elif self.piece.ready(self.said()):
+                return
+            time.sleep(POLL_SECONDS)
+        said = self.said()
+        self.kill()
+        raise PieceFailed(self.piece.name, f"not ready after {READY_SECONDS_MAX} s\n{_tail(said)}", self.log)
+
+    def said(self) -> str:
+        """Return what the process has logged since it was started."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_from)
+            return log.read().decode(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """The process's id; only after a start."""
+        assert self._process is not None
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        """Tell whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        """How the process ended: its status, or the negative number of the signal; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def ask_to_stop(self) -> None:
+        """Send the piece's stop signal."""
+        if self._process is not None and self.is_alive():
+            self._process.send_signal(self.piece.stop_signal)
+
+    def stop(self) -> None:
+        """Ask the process to end, and end it when it does not."""
+        if self._process is None:
+            return
+        self.ask_to_stop()
+        try:
+            self._process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        _forget(self.box, self.piece.name)
+
+    def kill(self) -> None:
+        """End the process with kill -9, as a crash would."""
+        if self._process is not None and self.is_alive():
+            self._process.kill()
+            self._process.wait()
+
+
+def end_left_over(box: Box) -> list[str]:
+    """End whatever an earlier cb-dev of this box left running; returns their names.
+
+    Found by the note of pid and start time, and by the mark in the environment of those that were not noted in time.
+    Only to be called by who holds the box's lock.
+    """
+    left = {process.pid: (name, process) for name, process in remembered(box).items()}
+    for process in _marked(box):
+        left.setdefault(process.pid, (process.name(), process))
+    for _, process in left.values():
+        _quietly(process.send_signal, signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
+    _, stubborn = psutil.wait_procs([process for _, process in left.values()], timeout=STOP_SECONDS_MAX)
+    for process in stubborn:
+        _quietly(process.kill)
+    psutil.wait_procs(stubborn, timeout=STOP_SECONDS_MAX)
+    box.forget("processes")
+    return sorted({name for name, _ in left.values()})
+
+
+def remembered(box: Box) -> dict[str, psutil.Process]:
+    """Return the noted processes that still run; another process that got the same pid is not one of them."""
+    running = {}
+    for name, note in box.read("processes").items():
+        try:
+            process = psutil.Process(note["pid"])
+            same = abs(process.create_time() - note["started"]) < START_TIME_DRIFT_SECONDS
+        except psutil.NoSuchProcess:
+            continue
+        if same and process.status() != psutil.STATUS_ZOMBIE:
+            running[name] = process
+    return running
+
+
+def _marked(box: Box) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(settings.BOX_MARK) == str(box.home):
+                yield process
+        except (psutil.Error, OSError):
+            continue  # Gone, or of another user: not ours.
+
+
+def _remember(box: Box, name: str, pid: int) -> None:
+    with _NOTES:
+        notes = box.read("processes")
+        try:
+            notes[name] = {"pid": pid, "started": psutil.Process(pid).create_time()}
+        except psutil.NoSuchProcess:
+            return  # Died at once; waiting for readiness tells why.
+        box.write("processes", notes)
+
+
+def _forget(box: Box, name: str) -> None:
+    with _NOTES:
+        notes = box.read("processes")
+        notes.pop(name, None)
+        box.write("processes", notes)
+
+
+def _quietly(call: Callable[..., Any], *args: object) -> None:
+    try:
+        call(*args)
+    except psutil.NoSuchProcess:
+        return
+
+
+def _tail(said: str) -> str:
+    return "\n".join(f"  | {line}" for line in said.splitlines()[-LOG_TAIL_LINES:])

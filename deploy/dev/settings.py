@@ -1,0 +1,30 @@
+"""What the box takes from the machine's environment; the only place of deploy/dev that reads it.
+
+The pipeline's own variables are not read here: the box makes them up (environment.py) and hands them to what it starts.
+"""
+
+import os
+from pathlib import Path
+
+# Only these pass from the developer's shell to the box's processes: a stray DATABASE_URL must not reach them.
+PASSED_ON = frozenset(
+    {"HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
+)
+# A kill -9 between the birth of a process and the note about it leaves this mark in the process itself.
+BOX_MARK = "CB_DEV_BOX"
+
+
+def passed_on() -> dict[str, str]:
+    """Return the part of this environment that the box's processes may see."""
+    return {name: value for name, value in os.environ.items() if name in PASSED_ON}  # noqa: TID251 - its home here
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads shared by all boxes of this user (XDG Base Directory, `XDG_CACHE_HOME`)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"  # noqa: TID251 - its home here
+    return Path(base) / "culturebridge-payments"
+
+
+def maven_mirror() -> str | None:
+    """Return the address of a Maven repository to use in place of Maven Central (`CB_MAVEN_REPOSITORY`), if any."""
+    return os.environ.get("CB_MAVEN_REPOSITORY") or None  # noqa: TID251 - its home here

@@ -1,0 +1,89 @@
+"""What a box remembers in its folder: the lock that says who runs it, its secrets, its ports, its processes.
+
+Every file is replaced as a whole, so that a kill -9 leaves the old one or the new one and never half of one.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from deploy.dev.errors import AlreadyUp
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Box:
+    """The folder of one box: `.dev/` of the project, or where `--dir` says."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = (home or PROJECT / ".dev").resolve()
+        # Ends with whoever holds it, kill -9 included; the file itself means nothing.
+        self.lock = filelock.FileLock(self.home / "lock", mode=0o600)
+
+    @property
+    def hash(self) -> str:
+        """A short name for this folder, the same at every start."""
+        return hashlib.sha256(str(self.home).encode()).hexdigest()[:10]
+
+    @property
+    def logs(self) -> Path:
+        """Where every process of this box writes."""
+        return self.home / "logs"
+
+    def take(self) -> None:
+        """Become the one who runs this box, until `release` or death; AlreadyUp when another is."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise AlreadyUp(f"another cb-dev runs the box in {self.home}") from None
+
+    def release(self) -> None:
+        """Let others run this box."""
+        self.lock.release()
+
+    def is_taken(self) -> bool:
+        """Tell whether another process runs this box now."""
+        if not self.home.exists():
+            return False
+        try:
+            with self.lock.acquire(timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return what was written under that name; empty when nothing was."""
+        try:
+            remembered: dict[str, Any] = json.loads((self.home / f"{name}.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return remembered
+
+    def write(self, name: str, value: dict[str, Any]) -> None:
+        """Remember `value` under that name, readable by its owner only (it may hold secrets)."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        aside = self.home / f".{name}.json.{os.getpid()}"
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123 - the mode
+            json.dump(value, file, indent=2)
+        os.replace(aside, self.home / f"{name}.json")
+
+    def forget(self, name: str) -> None:
+        """Remove what was written under that name."""
+        (self.home / f"{name}.json").unlink(missing_ok=True)
+
+    def secrets(self) -> dict[str, str]:
+        """Return this box's own secrets; made up once, so that no secret stands in the repository."""
+        if not (known := self.read("secrets")):
+            known = {
+                "STRIPE_SECRET_KEY": f"sk_test_{secrets.token_hex(24)}",
+                "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(24)}",
+                "JWT_SECRET_KEY": secrets.token_urlsafe(48),
+            }
+            self.write("secrets", known)
+        return known

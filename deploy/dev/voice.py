@@ -1,0 +1,60 @@
+"""How the box speaks: lines with a time for a person, plain lines when nobody watches a terminal."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+# Without a terminal a download speaks this often.
+PLAIN_STEPS = 4
+
+
+class Voice:
+    """Tells a developer what the box does."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+
+    def say(self, piece: str, what: str) -> None:
+        """Print one line: which piece, and what became of it."""
+        self.console.print(f"[bold]{piece:<10}[/bold] {what}")
+
+    def ready(self, piece: str, what: str, begun: float) -> None:
+        """Print one line: a piece is ready, and how long that took (`begun` is of `time.monotonic`)."""
+        self.say(piece, f"{what}  [dim]{time.monotonic() - begun:.1f} s[/dim]")
+
+    def warn(self, piece: str, what: str) -> None:
+        """Print one line about something that is not as it should be."""
+        self.console.print(f"[bold yellow]{piece:<10}[/bold yellow] {what}")
+
+    @contextlib.contextmanager
+    def progress(self, what: str, size_bytes: int) -> Iterator[Callable[[int], None]]:
+        """Show a download of `size_bytes`; yields the function that is told of each further number of bytes."""
+        if self.console.is_terminal:
+            columns = (TextColumn("[bold]{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+            with Progress(*columns, console=self.console, transient=True) as bar:
+                task = bar.add_task(what, total=size_bytes)
+                yield lambda more: bar.update(task, advance=more)
+            return
+        yield self._plain_progress(what, size_bytes)
+
+    def _plain_progress(self, what: str, size_bytes: int) -> Callable[[int], None]:
+        done = 0
+        self.say("download", f"{what}: {size_bytes / 1e6:.1f} MB, once for all boxes of this user")
+
+        def advance(more: int) -> None:
+            nonlocal done
+            before, done = done, done + more
+            if done * PLAIN_STEPS // size_bytes > before * PLAIN_STEPS // size_bytes:
+                self.say("download", f"{what}: {done / 1e6:.1f} of {size_bytes / 1e6:.1f} MB")
+
+        return advance
+
+
+class Silence(Voice):
+    """For tests: nobody listens."""
+
+    def __init__(self) -> None:
+        super().__init__(Console(quiet=True))
