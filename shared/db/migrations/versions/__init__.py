@@ -1,0 +1,1 @@
+"""One file a step, each in its own words, never edited after it ran anywhere."""

@@ -1,0 +1,190 @@
+"""The one story that both database consumers tell: judge, apply in one transaction, publish, and only then let go.
+
+Enters: a batch of records. Leaves: effects committed with their inbox rows, every event that they caused acknowledged by
+Kafka, every refused record acknowledged as a dead letter; then the caller commits offsets. A crash anywhere before that
+redelivers, and the inbox makes the repetition publish the same bytes instead of changing anything twice.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared import clock, errors, logs, messages, metrics
+from shared.kafka import dead_letters
+from shared.kafka.dead_letters import Refused
+from shared.kafka.producer import Producer
+from shared.kafka.records import CONTENT_TYPE, Incoming, Record
+
+log = logs.get(__name__)
+
+CULPRITS_PER_MINUTE_MAX = 20  # more than that is no bad event but bad code: stop before it empties the topic
+DATA_ERROR_CLASSES = ("22", "23")  # SQLSTATE: data exception, integrity constraint violation
+
+Item = TypeVar("Item")
+
+
+class FoldBroken(errors.Permanent):
+    """The pure part raised on an event's data."""
+
+
+class TooManyCulprits(errors.PipelineError):
+    """So many records broke their batch that the fault must be ours; the process ends and refuses no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """One domain event to publish, and the record in whose batch it is published (its headers travel on)."""
+
+    event: bytes
+    by: Incoming
+
+
+@dataclass(slots=True)
+class Applied:
+    """What came of a transaction: events to publish (new and known alike), records to refuse, decisions to count."""
+
+    emitted: list[Emitted] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    after_commit: list["AfterCommit"] = field(default_factory=list)
+
+
+class AfterCommit(Protocol):
+    """Something that may be told only once the transaction stands: a metric, a log line."""
+
+    def __call__(self) -> None:
+        """Tell it."""
+
+
+class Consumer(Protocol[Item]):
+    """What a database consumer brings to the story."""
+
+    def judge(self, record: Incoming) -> Item | Refused:
+        """Decode one record, or say why it cannot be taken. Pure."""
+
+    def record_of(self, item: Item) -> Incoming:
+        """Return the record that an item came from."""
+
+    async def apply(self, tx: AsyncConnection, items: Sequence[Item]) -> Applied:
+        """Lock, look up, fold and write; no network but the database's."""
+
+
+@contextmanager
+def folding() -> Iterator[None]:
+    """Mark the pure part of `apply`: whatever it raises is the data's fault, not the world's."""
+    try:
+        yield
+    except Exception as error:
+        raise FoldBroken(type(error).__name__) from error
+
+
+class Batches(Generic[Item]):
+    """Handles batches for one consumer: `target` takes what it emits, `refusals` what it refuses (full topic names)."""
+
+    def __init__(
+        self,
+        consumer: Consumer[Item],
+        *,
+        engine: AsyncEngine,
+        producer: Producer,
+        group: str,
+        target: str,
+        refusals: str,
+    ) -> None:
+        self._consumer = consumer
+        self._engine = engine
+        self._producer = producer
+        self._group = group
+        self._target = target
+        self._refusals = refusals
+        self._culprits: deque[float] = deque(maxlen=CULPRITS_PER_MINUTE_MAX + 1)
+
+    async def handle(self, records: Sequence[Incoming]) -> None:
+        """Take one batch to the point where its offsets may be committed.
+
+        Raises whatever the world does (connection, deadlock, Kafka away): the caller rewinds. Raises TooManyCulprits when
+        the process must end.
+        """
+        refused: list[Refused] = []
+        items: list[Item] = []
+        for record in records:
+            judged = self._consumer.judge(record)
+            if isinstance(judged, Refused):
+                refused.append(judged)
+            else:
+                items.append(judged)
+        applied = await self._apply(items)
+        refused += applied.refused
+        await self._publish(applied.emitted, refused)
+
+    async def _apply(self, items: Sequence[Item]) -> Applied:
+        """Apply in one transaction; on an error of data halve, down to the one culprit."""
+        if not items:
+            return Applied()
+        try:
+            async with self._engine.begin() as tx:
+                applied = await self._consumer.apply(tx, items)
+        except Exception as error:
+            if not is_data_error(error):
+                raise
+            if len(items) == 1:
+                return Applied(refused=[self._culprit(items[0], error)])
+            middle = len(items) // 2
+            first, second = await self._apply(items[:middle]), await self._apply(items[middle:])
+            return Applied(first.emitted + second.emitted, first.refused + second.refused)
+        for tell in applied.after_commit:
+            tell()
+        return applied
+
+    def _culprit(self, item: Item, error: Exception) -> Refused:
+        now = clock.monotonic()
+        self._culprits.append(now)
+        if len(self._culprits) > CULPRITS_PER_MINUTE_MAX and now - self._culprits[0] < 60:  # noqa: PLR2004 - a minute
+            raise TooManyCulprits(f"more than {CULPRITS_PER_MINUTE_MAX} culprits within a minute") from error
+        record = self._consumer.record_of(item)
+        return Refused(record, f"broke_its_batch:{kind(error)}")
+
+    async def _publish(self, emitted: Sequence[Emitted], refused: Sequence[Refused]) -> None:
+        content_type = ((CONTENT_TYPE, messages.CONTENT_TYPE),)
+        records = [
+            Record(self._target, messages.subject_of(e.event).encode(), e.event, e.by.travelling() + content_type)
+            for e in emitted
+        ]
+        records += [dead_letters.letter(r, topic=self._refusals, group=self._group) for r in refused]
+        if not records:
+            return
+        await self._producer.publish(records)
+        for r in refused:
+            metrics.dead_letters.labels(self._refusals, r.code).inc()
+            log.error(
+                "record.refused", topic=r.record.topic, partition=r.record.partition, offset=r.record.offset, reason=r.reason
+            )
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE of a database error, however deep SQLAlchemy wrapped it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        state = getattr(seen, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+        seen = getattr(seen, "orig", None) or seen.__cause__
+    return None
+
+
+def is_data_error(error: Exception) -> bool:
+    """Tell whether one record's data broke the batch, so that halving finds it; anything else is the world's error."""
+    if isinstance(error, FoldBroken | UnicodeError):
+        return True
+    state = sqlstate(error)
+    return state is not None and state.startswith(DATA_ERROR_CLASSES)
+
+
+def kind(error: BaseException) -> str:
+    """Name an error without its text, which may hold data: its type, and its SQLSTATE when it has one."""
+    state = sqlstate(error)
+    name = type(error).__name__
+    return f"{name}:{state}" if state else name

@@ -1,0 +1,226 @@
+"""The one factory of brokers and subscriptions: explicit policies, raw bytes, a rewinding consumer, no busy loop.
+
+Enters: a topic, a group and a handler of record batches. Leaves: each batch handled under a lock that a rebalance waits
+for, its offsets committed only after the handler returned; any exception rewinds the batch after a pause. Facts about
+FastStream 0.7 and aiokafka 0.14 that these settings answer stand in docs/kafka.md.
+"""
+
+import asyncio
+import dataclasses
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.annotations import KafkaMessage
+
+from shared import clock, logs, metrics, settings
+from shared.kafka import connection
+from shared.kafka.backoff import Backoff
+from shared.kafka.batch import TooManyCulprits, kind
+from shared.kafka.records import Incoming, incoming
+from shared.kafka.rewinding import RewindingConsumer
+from shared.topics import Topic
+
+log = logs.get(__name__)
+
+BATCH_RECORDS_MAX = 500
+BATCH_TIMEOUT_MS = 20  # FastStream sleeps this long again after an empty poll
+FETCH_WAIT_MS = 50
+SESSION_TIMEOUT_MS = 12_000  # a dead member's partitions stand still this long; heartbeats share the event loop
+HEARTBEAT_INTERVAL_MS = 1_000
+REBALANCE_TIMEOUT_MS = 30_000
+POLL_INTERVAL_MS_MAX = 300_000
+IN_FLIGHT_WAIT_SECONDS = 25.0  # below the rebalance timeout
+GRACEFUL_STOP_SECONDS = 8.0  # a commit blocks for a whole outage; the process must end within 10 s
+
+Handler = Callable[[Sequence[Incoming]], Awaitable[None]]
+
+
+class UnsafeSubscription(Exception):
+    """A subscription would lose messages: its policy, offset reset or auto-commit is not what this house requires."""
+
+
+class InFlight(ConsumerRebalanceListener):
+    """Makes a rebalance wait until the batch at hand is committed, so that no other member starts on its records."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's signature
+        """Wait for the batch, but not longer than the group waits for us."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IN_FLIGHT_WAIT_SECONDS), self.lock:
+                pass
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """Nothing to prepare: state lives in the database."""
+
+
+class Subscription:
+    """One topic read by one group with one handler; also what liveness and readiness know of it."""
+
+    def __init__(self, topic: Topic, group: str, handle: Handler, kafka: settings.Kafka, stopping: asyncio.Event) -> None:
+        self.topic = topic.named(kafka.topic_prefix)
+        self.group = kafka.topic_prefix + group
+        self.trouble: str | None = None
+        self.busy_since: float | None = None
+        self.head_timestamp_ms: int | None = None
+        self.subscriber: Any = None
+        self.fatal: asyncio.Future[BaseException] | None = None
+        self._instance_id = f"{kafka.kafka_instance_id}-{group}" if kafka.kafka_instance_id else None
+        self._handle = handle
+        self._stopping = stopping
+        self._in_flight = InFlight()
+        self._backoff = Backoff()
+
+    def bind(self, broker: KafkaBroker) -> None:
+        """Declare this subscription on `broker`; the policies are the point of this module."""
+        self.subscriber = broker.subscriber(
+            self.topic,
+            group_id=self.group,
+            group_instance_id=self._instance_id,
+            batch=True,
+            max_records=BATCH_RECORDS_MAX,
+            batch_timeout_ms=BATCH_TIMEOUT_MS,
+            parser=tolerant_parser,
+            decoder=raw_bodies,
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            auto_offset_reset="earliest",
+            no_reply=True,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+            rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            max_poll_interval_ms=POLL_INTERVAL_MS_MAX,
+            listener=self._in_flight,
+        )
+        self.subscriber(self.on_batch)
+
+    async def on_batch(self, message: KafkaMessage) -> None:
+        """Handle one batch and commit its offsets; on an error pause, then raise, which rewinds it."""
+        raw: Any = message.raw_message
+        records = [incoming(record) for record in raw]
+        self.head_timestamp_ms = min(record.timestamp_ms for record in records)
+        try:
+            async with self._in_flight.lock:
+                self.busy_since = clock.monotonic()
+                try:
+                    await self._handle(records)
+                    await self._commit(message)
+                finally:
+                    started, self.busy_since = self.busy_since, None
+        except TooManyCulprits as fatal:
+            if self.fatal is not None and not self.fatal.done():
+                self.fatal.set_result(fatal)
+            await self._stopping.wait()
+            raise
+        except Exception as error:
+            self.trouble = kind(error)
+            metrics.batch_failures.labels(self.topic, type(error).__name__).inc()
+            if self._backoff.failures == 0:
+                log.warning("batch.rewound", topic=self.topic, records=len(records), error=kind(error))
+            # Outside the lock, so that a rebalance does not wait for a pause.
+            await self._backoff.pause(self._stopping)
+            raise
+        self._recovered(len(records), clock.monotonic() - started)
+
+    async def _commit(self, message: KafkaMessage) -> None:
+        try:
+            # Here and not by the policy: the lock must cover the commit, and FastStream swallows a commit's errors.
+            await message.ack()
+        except (CommitFailedError, IllegalStateError):
+            # The group gave our partitions to somebody else; what we did is in the inbox, and is recognised there.
+            metrics.commit_failures.labels(self.topic).inc()
+            log.warning("offsets.not_ours_any_more", topic=self.topic, group=self.group)
+
+    def _recovered(self, records: int, seconds: float) -> None:
+        if self.trouble is not None:
+            log.info("batch.taken_after_trouble", topic=self.topic, attempts=self._backoff.failures)
+        self.trouble = self.head_timestamp_ms = None
+        self._backoff.reset()
+        metrics.records_consumed.labels(self.topic).inc(records)
+        metrics.batch_seconds.labels(self.topic).observe(seconds)
+
+
+def create(kafka: settings.Kafka, *, client_id: str, subscriptions: Sequence[Subscription]) -> KafkaBroker:
+    """Return a broker with these subscriptions; nothing is connected yet. It only consumes: publishing is producer.py's."""
+    broker = KafkaBroker(
+        bootstrap_servers=list(kafka.kafka_bootstrap_servers),
+        security=connection.for_faststream(kafka),
+        client_id=client_id,
+        request_timeout_ms=connection.REQUEST_TIMEOUT_MS,
+        acks="all",
+        enable_idempotence=False,
+        allow_auto_create_topics=False,
+        consumer_only=True,
+        graceful_timeout=GRACEFUL_STOP_SECONDS,
+        ack_policy=AckPolicy.NACK_ON_ERROR,
+        logger=logging.getLogger("faststream.kafka"),
+        log_level=logging.DEBUG,
+    )
+    for subscription in subscriptions:
+        subscription.bind(broker)
+    require_safe(broker)
+    return broker
+
+
+async def start(broker: KafkaBroker) -> None:
+    """Connect and start every subscription on rewinding consumers. Raises KafkaError while the cluster is away."""
+    await broker.connect()
+    config: Any = broker.config.broker_config
+    config.builder = functools.partial(RewindingConsumer, **config.builder.keywords)
+    try:
+        await broker.start()
+    except KafkaError:
+        # A consumer that could not join is left half made; the next attempt makes a new one.
+        await broker.stop()
+        raise
+
+
+def require_safe(broker: KafkaBroker) -> None:
+    """Raise UnsafeSubscription unless every subscription keeps what it cannot handle."""
+    subscribers: Sequence[Any] = broker.subscribers
+    for subscriber in subscribers:
+        arguments = subscriber._connection_args  # noqa: SLF001 - FastStream shows the resolved arguments nowhere else
+        safe = (
+            subscriber.ack_policy is AckPolicy.NACK_ON_ERROR
+            and arguments["enable_auto_commit"] is False
+            and arguments["auto_offset_reset"] == "earliest"
+            and bool(subscriber.group_id)
+        )
+        if not safe:
+            raise UnsafeSubscription(f"{subscriber.topic_names}: NACK_ON_ERROR, earliest and a group are required")
+
+
+async def raw_bodies(message: Any) -> Any:
+    """FastStream's decoder, which would parse JSON: hand on the bytes as they are."""
+    return message.body
+
+
+async def tolerant_parser(raw: Any, original: Callable[[Any], Awaitable[Any]]) -> Any:
+    """FastStream's parser, which loses a whole batch over one header that is null or not UTF-8: leave such headers out.
+
+    The handler sees the record's own headers; only FastStream's copy is cut.
+    """
+    try:
+        return await original(raw)
+    except (UnicodeDecodeError, AttributeError):
+        cut = [dataclasses.replace(r, headers=tuple((k, v) for k, v in r.headers if _is_utf8(v))) for r in raw]
+        parsed = await original(tuple(cut))
+        parsed.raw_message = raw
+        return parsed
+
+
+def _is_utf8(value: bytes | None) -> bool:
+    if value is None:
+        return False
+    with suppress(UnicodeDecodeError):
+        value.decode()
+        return True
+    return False

@@ -1,0 +1,38 @@
+"""What a dead letter looks like: the same key and bytes, and in its headers why, who refused it and where it lay.
+
+Next: `cb-ops dlt list|replay`, which reads these headers.
+"""
+
+from dataclasses import dataclass
+
+from shared.kafka.records import Incoming, Record
+
+REASON = "x-error"
+GROUP = "x-group"
+ORIGIN = "x-origin"
+ATTEMPT = "x-attempt"
+REASON_CHARACTERS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that will not be taken; `reason` is a stable code with an optional detail after a colon, without PII."""
+
+    record: Incoming
+    reason: str
+
+    @property
+    def code(self) -> str:
+        """The reason's stable part, fit for a metric's label."""
+        return self.reason.partition(":")[0]
+
+
+def letter(refused: Refused, *, topic: str, group: str) -> Record:
+    """Return the record for the dead letter topic."""
+    kept = tuple((name, value) for name, value in refused.record.headers if name not in {REASON, GROUP, ORIGIN})
+    told = (
+        (REASON, refused.reason[:REASON_CHARACTERS_MAX].encode()),
+        (GROUP, group.encode()),
+        (ORIGIN, refused.record.place.encode()),
+    )
+    return Record(topic, refused.record.key, refused.record.value, kept + told)

@@ -1,0 +1,94 @@
+"""Is this consumer making progress? A ping is not enough: aiokafka's tasks can die while the cluster still answers.
+
+Alive = its tasks run, no batch is stuck, and, while the cluster answers, every assigned partition was polled lately: a
+consumer whose cluster is away waits, and restarting it would help nobody.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from aiokafka.errors import KafkaError
+
+from shared import clock, metrics
+from shared.kafka.broker import Subscription
+
+POLL_AGE_SECONDS_MAX = 60.0
+BATCH_SECONDS_MAX = 120.0
+CLUSTER_ANSWERS_WITHIN_SECONDS = 2.0
+LAG_EVERY_SECONDS = 5.0
+MS_PER_SECOND = 1000
+
+
+async def fault(subscription: Subscription) -> str | None:
+    """Return why this subscription is dead, or None while it lives."""
+    subscriber = subscription.subscriber
+    consumer = subscriber.consumer if subscriber is not None else None
+    if consumer is None:
+        return None  # still waiting for Kafka at start; readiness says so
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001 - aiokafka shows its tasks nowhere else
+    tasks = {
+        "the consume loop ended": next(iter(subscriber.tasks), None),
+        "the coordination task ended": getattr(coordinator, "_coordination_task", None),
+        "the fetch task ended": getattr(fetcher, "_fetch_task", None),
+    }
+    for name, task in tasks.items():
+        if task is not None and task.done():
+            return f"{subscription.topic}: {name}"
+    busy = subscription.busy_since
+    if busy is not None:
+        stuck = clock.monotonic() - busy > BATCH_SECONDS_MAX
+        return f"{subscription.topic}: a batch takes longer than {BATCH_SECONDS_MAX:.0f} s" if stuck else None
+    if subscription.trouble is None and _stale(consumer) and await _cluster_answers(consumer):
+        return f"{subscription.topic}: not polled for {POLL_AGE_SECONDS_MAX:.0f} s"
+    return None
+
+
+def has_assignment(subscription: Subscription) -> bool:
+    """Whether the group has given this subscription its partitions (none is an answer too, once it has joined)."""
+    subscriber = subscription.subscriber
+    consumer = subscriber.consumer if subscriber is not None else None
+    if consumer is None:
+        return False
+    state = consumer._subscription.subscription  # noqa: SLF001 - `assignment()` cannot tell "none" from "not yet"
+    return state is not None and state.assignment is not None
+
+
+async def watch_lag(subscriptions: Sequence[Subscription]) -> None:
+    """Keep the gauges of lag and of the oldest unprocessed record up to date, until cancelled."""
+    while True:
+        for subscription in subscriptions:
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(CLUSTER_ANSWERS_WITHIN_SECONDS):
+                    await _measure(subscription)
+        await asyncio.sleep(LAG_EVERY_SECONDS)
+
+
+async def _measure(subscription: Subscription) -> None:
+    consumer = subscription.subscriber.consumer
+    if consumer is None:
+        return
+    lag = 0
+    for partition in consumer.assignment():
+        lag += max((consumer.highwater(partition) or 0) - (await consumer.committed(partition) or 0), 0)
+    head_ms = subscription.head_timestamp_ms
+    age = clock.now().timestamp() - head_ms / MS_PER_SECOND if head_ms is not None else 0.0
+    metrics.lag_records.labels(subscription.topic).set(lag)
+    metrics.oldest_unprocessed_seconds.labels(subscription.topic).set(max(age, 0.0))
+
+
+def _stale(consumer: object) -> bool:
+    ages = [
+        clock.now().timestamp() - polled_ms / MS_PER_SECOND
+        for partition in consumer.assignment()  # type: ignore[attr-defined]  # aiokafka ships no types
+        if (polled_ms := consumer.last_poll_timestamp(partition))  # type: ignore[attr-defined]  # same
+    ]
+    return bool(ages) and max(ages) > POLL_AGE_SECONDS_MAX
+
+
+async def _cluster_answers(consumer: object) -> bool:
+    with suppress(KafkaError, TimeoutError, OSError):
+        async with asyncio.timeout(CLUSTER_ANSWERS_WITHIN_SECONDS):
+            await consumer.topics()  # type: ignore[attr-defined]  # aiokafka ships no types
+            return True
+    return False

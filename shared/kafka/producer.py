@@ -1,0 +1,122 @@
+"""Publish, and know that Kafka has it: nothing returns before every in-sync replica acknowledged.
+
+`acks=all` without producer idempotence: aiokafka's idempotent producer can wedge for good after a lost sequence
+(aiokafka issues 1017 and 1101), and the duplicates that it would save us the inboxes absorb.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from shared import clock, errors, logs, settings
+from shared.kafka import connection
+from shared.kafka.backoff import Backoff
+from shared.kafka.records import Record
+from shared.topics import MESSAGE_BYTES_MAX
+
+log = logs.get(__name__)
+
+# Above the 3 s after which the controller fences a dead in-sync replica, below our answer's deadline twice over.
+REQUEST_TIMEOUT_MS = 10_000
+BATCH_BYTES_MAX = 262_144  # with the default of 16 KiB a full buffer blocked senders during an outage
+DEADLINE_SECONDS = 5.0
+STOP_SECONDS = 4.0
+
+
+class Producer:
+    """A started connection for publishing; make one with `opened`."""
+
+    def __init__(self, client: AIOKafkaProducer) -> None:
+        self._client = client
+
+    async def publish(self, records: Sequence[Record], *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        """Publish all records and return once each is acknowledged.
+
+        Raises errors.KafkaAway when one is not acknowledged within the deadline (it may be in the log all the same), and
+        errors.Permanent when a record is larger than a topic takes.
+        """
+        deadline = clock.monotonic() + deadline_seconds
+        deliveries: list[asyncio.Future[object]] = []
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                for record in records:
+                    deliveries.append(await self._send(record))  # noqa: PERF401 - what was sent before a timeout is kept
+            for delivery in deliveries:
+                # Shielded: a delivery that is late may still arrive, and cancelling it would not unsend it.
+                await asyncio.wait_for(asyncio.shield(delivery), max(deadline - clock.monotonic(), 0))
+        except MessageSizeTooLargeError as error:
+            raise errors.Permanent(f"a record for {records[0].topic} is larger than {MESSAGE_BYTES_MAX} bytes") from error
+        except (TimeoutError, KafkaError) as error:
+            raise errors.KafkaAway(f"{type(error).__name__} while publishing to {records[0].topic}") from error
+
+    async def answers(self, topic: str, *, deadline_seconds: float = 2.0) -> bool:
+        """Tell whether the cluster knows this topic's partitions and answers now, for readiness."""
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(deadline_seconds):
+                await self._client.client.fetch_all_metadata()
+                return bool(await self._client.partitions_for(topic))
+        return False
+
+    async def _send(self, record: Record) -> asyncio.Future[object]:
+        delivery: asyncio.Future[object] = await self._client.send(
+            record.topic, record.value, key=record.key, headers=list(record.headers)
+        )
+        # A delivery that nobody waits for any more must not be reported as "never retrieved".
+        delivery.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return delivery
+
+
+@asynccontextmanager
+async def opened(
+    kafka: settings.Kafka, *, client_id: str, warm: Iterable[str] = (), stopping: asyncio.Event | None = None
+) -> AsyncIterator[Producer]:
+    """Give a started producer, waiting for Kafka as long as it is away and saying so once; `warm` are topics to look up.
+
+    Raises asyncio.CancelledError when `stopping` is set before Kafka answered.
+    """
+    client = AIOKafkaProducer(
+        **connection.for_aiokafka(kafka),
+        client_id=client_id,
+        acks="all",
+        enable_idempotence=False,
+        linger_ms=0,
+        max_batch_size=BATCH_BYTES_MAX,
+        max_request_size=MESSAGE_BYTES_MAX,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        compression_type="lz4",
+    )
+    await until_kafka_answers(client.start, stopping=stopping)
+    try:
+        for topic in warm:
+            # An unknown topic would otherwise block the first send for the whole request timeout.
+            with suppress(KafkaError, TimeoutError):
+                await asyncio.wait_for(client.partitions_for(topic), DEADLINE_SECONDS)
+        yield Producer(client)
+    finally:
+        with suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(client.stop(), STOP_SECONDS)
+
+
+async def until_kafka_answers(start: Callable[[], Awaitable[object]], *, stopping: asyncio.Event | None) -> None:
+    """Call `start` until it succeeds, with back-off; the first failure is logged, and the success after it.
+
+    Raises asyncio.CancelledError when `stopping` is set meanwhile.
+    """
+    stopping = stopping or asyncio.Event()
+    waits = Backoff()
+    while True:
+        try:
+            await start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            if waits.failures == 0:
+                log.warning("kafka.away", error=type(error).__name__, reason="waiting until it answers")
+            await waits.pause(stopping)
+            if stopping.is_set():
+                raise asyncio.CancelledError from error
+        else:
+            if waits.failures:
+                log.info("kafka.back", count=waits.failures)
+            return

@@ -1,0 +1,97 @@
+"""Make the cluster look like the map: create what is missing, report what differs, delete and shrink nothing.
+
+Enters: the Kafka settings and shared/topics.py. Leaves: a report, one line a topic. Next: `cb-ops topics apply`.
+"""
+
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from shared import settings, topics
+from shared.kafka import connection, producer
+
+REPLICATION_MAX = 3
+IN_SYNC_REPLICAS_MIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which a topic that exists is not as the map says; an operator decides what to do about it."""
+
+    topic: str
+    setting: str
+    is_now: str
+    should_be: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `apply` did and found; names are full names in this cluster."""
+
+    created: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    differences: tuple[Difference, ...]
+
+
+async def apply(kafka: settings.Kafka) -> Report:
+    """Create every missing topic of the map and compare the others with it. Raises KafkaError when the cluster refuses."""
+    admin = AIOKafkaAdminClient(**connection.for_aiokafka(kafka), client_id="culturebridge-topics")
+    await producer.until_kafka_answers(admin.start, stopping=None)
+    try:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        existing = set(await admin.list_topics())
+        wanted = {topic.named(kafka.topic_prefix): topic for topic in topics.ALL}
+        missing = [name for name in wanted if name not in existing]
+        await _create(admin, [_new(name, wanted[name], brokers) for name in missing])
+        there = [name for name in wanted if name in existing]
+        differences = [found for name in there for found in await _compare(admin, name, wanted[name], brokers)]
+        differing = {found.topic for found in differences}
+        return Report(tuple(missing), tuple(n for n in there if n not in differing), tuple(differences))
+    finally:
+        await admin.close()
+
+
+def configuration(topic: topics.Topic, *, brokers: int) -> dict[str, str]:
+    """Return a topic's settings on a cluster of so many brokers."""
+    return {
+        "retention.ms": str(topic.retention_days * topics.DAY_MS),
+        "max.message.bytes": str(topics.TOPIC_MESSAGE_BYTES_MAX),
+        "min.insync.replicas": str(IN_SYNC_REPLICAS_MIN if brokers >= REPLICATION_MAX else 1),
+        "cleanup.policy": "delete",
+        "unclean.leader.election.enable": "false",
+    }
+
+
+def _new(name: str, topic: topics.Topic, brokers: int) -> NewTopic:
+    return NewTopic(
+        name,
+        num_partitions=topic.partitions,
+        replication_factor=min(REPLICATION_MAX, brokers),
+        topic_configs=configuration(topic, brokers=brokers),
+    )
+
+
+async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
+    if not new:
+        return
+    answer = await admin.create_topics(new)
+    for name, code, *message in answer.topic_errors:
+        error = for_code(code)
+        # Another process may be applying the same map.
+        if code and error is not TopicAlreadyExistsError:
+            raise error(f"{name}: {message[0] if message else error.__name__}")
+
+
+async def _compare(admin: AIOKafkaAdminClient, name: str, topic: topics.Topic, brokers: int) -> list[Difference]:
+    described = (await admin.describe_topics([name]))[0]
+    partitions = described["partitions"]
+    shape = {
+        "partitions": (str(len(partitions)), str(topic.partitions)),
+        "replication": (str(len(partitions[0]["replicas"])), str(min(REPLICATION_MAX, brokers))),
+    }
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    now = {entry[0]: entry[1] for answer in answers for resource in answer.resources for entry in resource[4]}
+    shape |= {key: (now.get(key, ""), value) for key, value in configuration(topic, brokers=brokers).items()}
+    return [Difference(name, setting, is_now, should) for setting, (is_now, should) in shape.items() if is_now != should]

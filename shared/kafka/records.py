@@ -1,0 +1,46 @@
+"""What the pipeline knows of a record: plain values, so that handlers and their tests need no client library."""
+
+from dataclasses import dataclass
+from typing import Any
+
+CORRELATION_ID = "correlation_id"
+TRACEPARENT = "traceparent"
+CONTENT_TYPE = "content-type"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A record as it lay in Kafka; `value` is empty for a tombstone, `timestamp_ms` the broker's or producer's clock."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where it lay, as `topic/partition/offset`."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    def travelling(self) -> tuple[tuple[str, bytes], ...]:
+        """Return the headers that go on to whatever this record causes."""
+        return tuple((name, value) for name, value in self.headers if name in {CORRELATION_ID, TRACEPARENT})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record to be published; `topic` is the full name in this cluster."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def incoming(raw: Any) -> Incoming:
+    """Return what we know of aiokafka's ConsumerRecord; a header without a value counts as empty."""
+    headers = tuple((name, value or b"") for name, value in raw.headers)
+    return Incoming(raw.topic, raw.partition, raw.offset, raw.key or b"", raw.value or b"", headers, raw.timestamp)

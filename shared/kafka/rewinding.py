@@ -1,0 +1,39 @@
+"""A consumer that puts back what a failed poll had already taken.
+
+aiokafka's `getmany` moves the position of partition A before it unpacks partition B; when B raises (a bad checksum, a
+missing codec), A's records are gone from the buffer and the next commit would pass them.
+"""
+
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+
+class RewindingConsumer(AIOKafkaConsumer):
+    """aiokafka's consumer, whose positions move only with records that were handed out."""
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[Any]]:
+        """Return records by partition; on any exception restore every position first."""
+        before = self._positions()
+        try:
+            records: dict[TopicPartition, list[Any]] = await super().getmany(
+                *partitions, timeout_ms=timeout_ms, max_records=max_records
+            )
+        except Exception:
+            for partition in self.assignment():
+                if partition in before:
+                    self.seek(partition, before[partition])
+                elif not (await self.seek_to_committed(partition))[partition]:
+                    await self.seek_to_beginning(partition)
+            raise
+        return records
+
+    def _positions(self) -> dict[TopicPartition, int]:
+        subscription = self._subscription.subscription
+        assignment = subscription.assignment if subscription else None
+        if assignment is None:
+            return {}
+        states = ((partition, assignment.state_value(partition)) for partition in assignment.tps)
+        return {partition: state.position for partition, state in states if state.has_valid_position}

@@ -1,0 +1,100 @@
+"""The life of a consumer process: wait for Kafka, consume, answer for its health, drain, and say how it ended.
+
+Enters: settings and a function that builds the process's subscriptions once a producer stands. Leaves: an exit status, 0
+after SIGTERM or SIGINT, 1 when something broke that a restart must mend.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+from aiokafka.errors import KafkaError
+from faststream.kafka import KafkaBroker
+
+from shared import logs, settings
+from shared.kafka import broker, health, liveness, producer
+from shared.kafka.broker import Subscription
+from shared.kafka.producer import Producer
+
+log = logs.get(__name__)
+
+LIVENESS_EVERY_SECONDS = 5.0
+STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library still waits for
+
+
+class ServiceSettings(settings.Kafka, settings.Health):
+    """What every consumer process needs to live."""
+
+
+Build = Callable[[Producer, asyncio.Event], Sequence[Subscription]]
+Trouble = Callable[[], Awaitable[Sequence[str]]]
+
+
+async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: Trouble) -> int:
+    """Run until a signal or a fault; `trouble` adds the process's own reasons for not being ready (its database, …)."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    fatal: asyncio.Future[BaseException] = loop.create_future()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    subscriptions: Sequence[Subscription] = ()
+
+    async def ready() -> Sequence[str]:
+        reasons = [f"{s.topic}: {s.trouble}" for s in subscriptions if s.trouble]
+        if not subscriptions or not all(liveness.has_assignment(s) for s in subscriptions):
+            reasons.append("no partitions assigned yet")
+        return [*reasons, *await trouble()]
+
+    async def live() -> Sequence[str]:
+        return [reason for s in subscriptions if (reason := await liveness.fault(s))]
+
+    async with health.served(configured, live=live, ready=ready):
+        with suppress(asyncio.CancelledError):
+            async with producer.opened(configured, client_id=f"culturebridge-{name}", stopping=stopping) as publisher:
+                subscriptions = build(publisher, stopping)
+                for subscription in subscriptions:
+                    subscription.fatal = fatal
+                consuming = broker.create(configured, client_id=f"culturebridge-{name}", subscriptions=subscriptions)
+                await producer.until_kafka_answers(lambda: broker.start(consuming), stopping=stopping)
+                log.info("consumer.started", consumer=name)
+                await _until_over(subscriptions, stopping, fatal)
+                stopping.set()
+                # From here on nothing may keep us: a commit waits for a whole outage.
+                loop.call_later(STOP_SECONDS_MAX, _give_up, name)
+                await _stop(consuming)
+    if fatal.done():
+        log.error("consumer.gave_up", consumer=name, error=type(fatal.result()).__name__, reason=str(fatal.result()))
+        return 1
+    log.info("consumer.stopped", consumer=name)
+    return 0
+
+
+async def _until_over(
+    subscriptions: Sequence[Subscription], stopping: asyncio.Event, fatal: "asyncio.Future[BaseException]"
+) -> None:
+    lag = asyncio.create_task(liveness.watch_lag(subscriptions))
+    signalled = asyncio.create_task(stopping.wait())
+    try:
+        while True:
+            await asyncio.wait((signalled, fatal), timeout=LIVENESS_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.is_set() or fatal.done():
+                return
+            faults = [reason for s in subscriptions if (reason := await liveness.fault(s))]
+            if faults and not fatal.done():
+                fatal.set_result(RuntimeError("; ".join(faults)))
+    finally:
+        lag.cancel()
+        signalled.cancel()
+
+
+async def _stop(consuming: KafkaBroker) -> None:
+    with suppress(KafkaError, TimeoutError, ExceptionGroup):
+        await consuming.stop()
+
+
+def _give_up(name: str) -> None:
+    import os  # noqa: PLC0415 - only for the one call that nothing in the process can hold up
+
+    log.error("consumer.stopped_hard", consumer=name, seconds=STOP_SECONDS_MAX)
+    os._exit(0)
