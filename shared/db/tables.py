@@ -121,7 +121,7 @@ PAYMENT_ADDITIONS = (
     sa.Column("version", sa.BigInteger, nullable=False, server_default=sa.text("0")),
 )
 for _column in PAYMENT_ADDITIONS:
-    payments.append_column(_column.copy())
+    payments.append_column(_column)
 
 # --- ours: what consumers/payments remembers ----------------------------------------------------------------------------
 payment_intents = sa.Table(

@@ -5,6 +5,7 @@ after SIGTERM or SIGINT, 1 when something broke that a restart must mend.
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -94,7 +95,5 @@ async def _stop(consuming: KafkaBroker) -> None:
 
 
 def _give_up(name: str) -> None:
-    import os  # noqa: PLC0415 - only for the one call that nothing in the process can hold up
-
     log.error("consumer.stopped_hard", consumer=name, seconds=STOP_SECONDS_MAX)
     os._exit(0)

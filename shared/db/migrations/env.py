@@ -5,12 +5,6 @@ Enters: an open connection under `config.attributes["connection"]`, from shared/
 
 from alembic import context
 
-from shared.db import tables
-
-context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=tables.metadata,
-    transaction_per_migration=True,
-)
+context.configure(connection=context.config.attributes["connection"], transaction_per_migration=True)
 with context.begin_transaction():
     context.run_migrations()

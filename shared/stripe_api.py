@@ -1,0 +1,198 @@
+"""The only outgoing Stripe client: narrow questions, answers as values.
+
+What enters: everything that one call says. What leaves: what Stripe holds now, or one of the outcomes below; no exception of
+the library, of aiohttp or of a timeout gets past this file. Facts about stripe 16.1: StripeClient makes one attempt unless
+told, a timeout while a body is read comes as the builtin TimeoutError and is not retried, a body cut short as aiohttp's own
+error; an error's text and body may hold what a customer typed, so that only its code and request id are logged.
+API: https://docs.stripe.com/api/checkout/sessions, https://docs.stripe.com/api/idempotent_requests.
+"""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+import aiohttp
+import stripe
+
+from shared import clock, logs, metrics, settings
+
+if TYPE_CHECKING:
+    from stripe.params.checkout import SessionCreateParams
+
+log = logs.get(__name__)
+
+API_VERSION = "2026-10-28.endive"  # the version that stripe 16.1 is made for; our decoders are tested against it
+TIMEOUT_SECONDS = 10  # for each attempt; the library's own 80 would outlast every browser
+NETWORK_RETRIES_MAX = 2  # of connection errors, 409 and 5xx, by the library, with the same idempotency key
+
+SessionStatus = Literal["open", "complete", "expired"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRequest:
+    """All that is asked of Stripe for one payment; the same words under the same key make the same session.
+
+    `amount_minor` in minor units of `currency` (ISO code), `expires_at` in whole seconds, 30 minutes to 24 hours ahead.
+    """
+
+    payment_id: UUID
+    booking_id: UUID
+    amount_minor: int
+    currency: str
+    item_name: str
+    customer_email: str
+    success_url: str
+    cancel_url: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A checkout session as Stripe holds it; `url` is None once nobody can pay there any more."""
+
+    id: str
+    status: SessionStatus
+    url: str | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchSession:
+    """Stripe knows no session of this id, under this account and mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpent:
+    """The idempotency key answers for ever with something else: other parameters, or a stored failure."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Stripe understood and said no; repeating the call repeats the answer. `code` is Stripe's."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """No answer that counts: unreachable, too slow, overloaded, or busy with the same key. The effect may have happened."""
+
+    code: str
+
+
+Failure = NoSuchSession | KeySpent | Refused | Away
+Answer = Session | Failure
+
+
+class StripeApi:
+    """One client for one event loop; make it inside the loop and `close` it there."""
+
+    def __init__(self, stripe_settings: settings.StripeApi) -> None:
+        # Off: it would write an id into the home folder and send the last call's duration along.
+        stripe.enable_telemetry = False
+        self._transport = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS))
+        base = stripe_settings.stripe_api_base
+        self._client = stripe.StripeClient(
+            stripe_settings.stripe_secret_key.get_secret_value(),
+            http_client=self._transport,
+            max_network_retries=NETWORK_RETRIES_MAX,
+            stripe_version=API_VERSION,
+            base_addresses={"api": base.rstrip("/")} if base else {},
+        )
+
+    async def close(self) -> None:
+        """Close the connections; calls that are under way end as `Away`."""
+        await self._transport.close_async()
+
+    async def create_session(self, request: SessionRequest, *, idempotency_key: str) -> Answer:
+        """Make the hosted page for one payment, or return the session that this key made before.
+
+        A replayed answer shows the session as it was when it was made.
+        """
+        call = self._client.v1.checkout.sessions.create_async(_parameters(request), {"idempotency_key": idempotency_key})
+        return await _answer("create_session", call)
+
+    async def retrieve_session(self, session_id: str) -> Answer:
+        """Ask what became of a session."""
+        return await _answer("retrieve_session", self._client.v1.checkout.sessions.retrieve_async(session_id))
+
+    async def expire_session(self, session_id: str) -> Answer:
+        """End an open session, so that nobody can pay there; `Refused` when it is complete or expired already."""
+        return await _answer("expire_session", self._client.v1.checkout.sessions.expire_async(session_id))
+
+
+def _parameters(request: SessionRequest) -> "SessionCreateParams":
+    ours = {"payment_id": str(request.payment_id), "booking_id": str(request.booking_id)}
+    return {
+        "mode": "payment",
+        "client_reference_id": str(request.payment_id),
+        "customer_email": request.customer_email,
+        "success_url": request.success_url,
+        "cancel_url": request.cancel_url,
+        "expires_at": int(request.expires_at.timestamp()),
+        "line_items": [
+            {
+                "quantity": 1,
+                "price_data": {
+                    "currency": request.currency.lower(),
+                    "unit_amount": request.amount_minor,
+                    "product_data": {"name": request.item_name},
+                },
+            }
+        ],
+        "metadata": ours,
+        # Stripe copies a session's metadata nowhere: without these a declined card could not be told to any payment.
+        "payment_intent_data": {"metadata": ours},
+    }
+
+
+async def _answer(name: str, call: "Awaitable[stripe.checkout.Session]") -> Answer:
+    """Await one call, counted and timed; every failure becomes a value, told to the log by code and request id alone."""
+    started = clock.monotonic()
+    try:
+        answer: Answer = _session(await call)
+    except stripe.StripeError as error:
+        answer = _failure(error)
+        log.warning("stripe.failed", step=name, outcome=type(answer).__name__, code=_code(error), request_id=error.request_id)
+    except (TimeoutError, aiohttp.ClientError) as error:
+        answer = Away(type(error).__name__)
+        log.warning("stripe.failed", step=name, outcome="Away", code=answer.code)
+    metrics.stripe_call_seconds.labels(call=name).observe(clock.monotonic() - started)
+    metrics.stripe_calls.labels(call=name, outcome=type(answer).__name__).inc()
+    return answer
+
+
+def _failure(error: stripe.StripeError) -> Failure:
+    """Sort an error by what helps against it; the pairs of status and class are told in stripe/_api_requestor.py."""
+    code = _code(error)
+    match error:
+        case stripe.IdempotencyError():
+            return KeySpent(code)
+        case stripe.RateLimitError() | stripe.APIConnectionError():
+            return Away(code)
+        case stripe.InvalidRequestError(http_status=404):
+            return NoSuchSession()
+        case stripe.APIError() if (error.headers or {}).get("idempotent-replayed") == "true":
+            # Stripe keeps also a 5xx once the work had begun; under this key it will say nothing else for a day.
+            return KeySpent(code)
+        case stripe.APIError():
+            return Away(code)
+        case _:
+            return Refused(code)
+
+
+def _session(session: "stripe.checkout.Session") -> Session:
+    status = session.status
+    assert status in {"open", "complete", "expired"}, "a session of mode payment has a status"
+    expires_at = datetime.fromtimestamp(session.expires_at, UTC)
+    return Session(session.id, status, session.url, expires_at)
+
+
+def _code(error: stripe.StripeError) -> str:
+    """Return Stripe's code of an error, else the kind of error: a bounded set, without anybody's words."""
+    inner = error.error.code if error.error is not None and isinstance(error.error.code, str) else None
+    return error.code or inner or type(error).__name__

@@ -1,0 +1,113 @@
+"""The ground under every test: one box for the whole run, a database and a topic prefix for each test.
+
+The box (PostgreSQL and Kafka, real ones) is started once by the process that was called; workers find it in their
+environment. A run that asks for nothing but unit tests starts nothing.
+"""
+
+import asyncio
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from shared import settings
+from shared.db import engine as engines
+from shared.db import migrate
+
+ROOT = Path(__file__).parent.parent
+BOXLESS = ("tests/unit", "tests/architecture")
+BOXES_MAX = 8
+TEMPLATE = "cb_template"
+SERVICES = pytest.StashKey()
+
+
+def pytest_configure(config):
+    """Start the box in the controlling process, unless the run needs none."""
+    if hasattr(config, "workerinput") or config.option.collectonly or not _needs_a_box(config.args):
+        return
+    services = _first_free_box()
+    config.stash[SERVICES] = services
+    os.environ |= services.environment
+    asyncio.run(_make_template())
+
+
+def pytest_unconfigure(config):
+    """Stop what this process started."""
+    services = config.stash.get(SERVICES, None)
+    if services is not None:
+        services.stop()
+
+
+@pytest.fixture
+async def database():
+    """Settings of a database of this test's own, migrated, empty, dropped afterwards."""
+    name = f"t_{uuid.uuid4().hex}"
+    await _administer(f"create database {name} template {TEMPLATE} strategy file_copy")
+    yield database_settings(name)
+    await _administer(f"drop database if exists {name} with (force)")
+
+
+@pytest.fixture
+async def empty_database():
+    """Settings of a database of this test's own without any table."""
+    name = f"t_{uuid.uuid4().hex}"
+    await _administer(f"create database {name}")
+    yield database_settings(name)
+    await _administer(f"drop database if exists {name} with (force)")
+
+
+@pytest.fixture
+async def engine(database):
+    """An engine on this test's database."""
+    made = engines.create(database, application="tests")
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+def kafka():
+    """Settings of Kafka with a topic prefix of this test's own; topics are made by `provision.apply` where needed."""
+    return settings.Kafka(
+        kafka_bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"], topic_prefix=f"t{uuid.uuid4().hex[:12]}."
+    )
+
+
+def database_settings(name):
+    server, _, _ = os.environ["DATABASE_URL"].rpartition("/")
+    return settings.Database(database_url=f"{server}/{name}")
+
+
+def _needs_a_box(arguments):
+    paths = [Path(argument.split("::")[0]).resolve() for argument in arguments]
+    return not all(any(path.is_relative_to(ROOT / room) for room in BOXLESS) for path in paths)
+
+
+def _first_free_box():
+    from deploy.dev.errors import AlreadyUp
+    from deploy.dev.stack import Services
+
+    for number in range(1, BOXES_MAX + 1):
+        services = Services(ROOT / ".dev" / f"tests-{number}", durable=False)
+        try:
+            services.environment = services.start()
+        except AlreadyUp:
+            continue
+        return services
+    raise pytest.UsageError(f"{BOXES_MAX} test boxes are up already in {ROOT / '.dev'}")
+
+
+async def _make_template():
+    await _administer(f"drop database if exists {TEMPLATE} with (force)")
+    await _administer(f"create database {TEMPLATE}")
+    await migrate.upgrade(database_settings(TEMPLATE))
+
+
+async def _administer(sql):
+    url = database_settings("postgres").database_url.get_secret_value()
+    administration = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    async with administration.connect() as connection:
+        await connection.exec_driver_sql(sql)
+    await administration.dispose()

@@ -1,0 +1,114 @@
+"""Joining a database that exists, and being run twice."""
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from shared.db import engine as engines
+from shared.db import migrate, tables
+from shared.db.engine import rows
+
+
+@pytest.fixture
+async def empty(empty_database):
+    made = engines.create(empty_database, application="tests")
+    yield made
+    await made.dispose()
+
+
+async def test_the_migrations_make_the_tables_that_the_code_believes_in(engine):
+    """tables.py and the migrations tell the same story."""
+    async with engine.connect() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(
+                MigrationContext.configure(
+                    sync,
+                    opts={"include_name": lambda name, kind, _: kind != "table" or not str(name).startswith("inbox_")},
+                ),
+                tables.metadata,
+            )
+        )
+
+    ours = [d for d in differences if not (isinstance(d, tuple) and d[0] in {"remove_index", "remove_table"})]
+    assert ours == []
+
+
+async def test_running_the_migrations_twice_changes_nothing(empty_database):
+    """`cb-ops migrate` belongs in every deployment."""
+    first = await migrate.upgrade(empty_database)
+    second = await migrate.upgrade(empty_database)
+
+    assert first == ["0001", "0002"]
+    assert second == []
+
+
+async def test_rows_of_the_older_application_stay_as_they_are(empty_database, empty):
+    """A row with only the nine older columns is valid; a paid one is paid; of twins one stays open."""
+    async with empty.begin() as tx:
+        await tx.run_sync(_make_older_tables)
+        await _seed_older_rows(tx)
+
+    await migrate.upgrade(empty_database)
+
+    async with empty.begin() as tx:
+        found = await rows(
+            tx, "select id::text, status::text, amount_minor, closed_at is null, version from payments order by id"
+        )
+        seeded = await rows(tx, "select payment_id::text, version, paid, cancel_due from booking_payments order by 1")
+    assert [tuple(row) for row in found] == [
+        (uid(1), "succeeded", None, True, 0),
+        (uid(2), "pending", None, False, 0),
+        (uid(3), "refunded", None, False, 0),
+        (uid(4), "pending", None, True, 0),
+    ]
+    assert [tuple(row) for row in seeded] == [(uid(1), 0, True, False), (uid(3), 0, True, True)]
+
+
+async def test_an_older_table_is_never_rewritten(empty_database, empty):
+    """Rewriting a large table would stop CultureBridge: the file stays the same."""
+    async with empty.begin() as tx:
+        await tx.run_sync(_make_older_tables)
+        before = await rows(tx, "select pg_relation_filenode('payments')")
+
+    await migrate.upgrade(empty_database)
+
+    async with empty.begin() as tx:
+        after = await rows(tx, "select pg_relation_filenode('payments')")
+    assert before == after
+
+
+def uid(number):
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+def _make_older_tables(sync):
+    older = sa.MetaData()
+    for table in tables.OLDER:
+        copied = table.to_metadata(older)
+        if table.name == "payments":
+            for column in tables.PAYMENT_ADDITIONS:
+                copied._columns.remove(copied.c[column.name])
+    older.create_all(sync)
+
+
+async def _seed_older_rows(tx):
+    await tx.exec_driver_sql(
+        "insert into users (id, email, password_hash, role) values ($1, 'c@example.com', 'x', 'client')", (uid(100),)
+    )
+    for number in (10, 11, 12):
+        await tx.exec_driver_sql(
+            "insert into bookings (id, client_id, coach_id, session_datetime) values ($1, $2, $2, now())",
+            (uid(number), uid(100)),
+        )
+    for number, booking, status, age in (
+        (1, 10, "succeeded", 2),
+        (2, 10, "pending", 1),
+        (3, 11, "refunded", 1),
+        (4, 12, "pending", 1),
+    ):
+        await tx.exec_driver_sql(
+            "insert into payments (id, booking_id, amount, status, created_at) "
+            "values ($1, $2, 75.00, $3::text::paymentstatus, now() - make_interval(days => $4))",
+            (uid(number), uid(booking), status, age),
+        )
