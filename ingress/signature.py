@@ -1,4 +1,4 @@
-"""Pure: is this Stripe, and is it fresh?
+"""Is this Stripe, and is it fresh? Pure.
 
 What enters: the raw `Stripe-Signature` header, the raw body, the endpoint's secrets, the present moment. What leaves:
 `Verified`, or `Refused` with the reason that the metric shows. Scheme v1 is told in https://docs.stripe.com/webhooks

@@ -10,7 +10,8 @@ API: https://docs.stripe.com/api/checkout/sessions, https://docs.stripe.com/api/
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from enum import StrEnum
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import aiohttp
@@ -27,7 +28,13 @@ API_VERSION = "2026-10-28.endive"  # the version that stripe 16.1 is made for; o
 TIMEOUT_SECONDS = 10  # for each attempt; the library's own 80 would outlast every browser
 NETWORK_RETRIES_MAX = 2  # of connection errors, 409 and 5xx, by the library, with the same idempotency key
 
-SessionStatus = Literal["open", "complete", "expired"]
+
+class SessionStatus(StrEnum):
+    """Where a session stands; only an open one can be paid, or expired by us."""
+
+    OPEN = "open"
+    COMPLETE = "complete"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ class StripeApi:
 
     async def close(self) -> None:
         """Close the connections; calls that are under way end as `Away`."""
-        await self._transport.close_async()
+        await self._transport.close_async()  # type: ignore[no-untyped-call]  # the library gives it no types
 
     async def create_session(self, request: SessionRequest, *, idempotency_key: str) -> Answer:
         """Make the hosted page for one payment, or return the session that this key made before.
@@ -161,6 +168,9 @@ async def _answer(name: str, call: "Awaitable[stripe.checkout.Session]") -> Answ
     except (TimeoutError, aiohttp.ClientError) as error:
         answer = Away(type(error).__name__)
         log.warning("stripe.failed", step=name, outcome="Away", code=answer.code)
+    except (AttributeError, TypeError, ValueError) as error:
+        answer = Away("answer_unreadable")
+        log.warning("stripe.failed", step=name, outcome="Away", code=answer.code, error=type(error).__name__)
     metrics.stripe_call_seconds.labels(call=name).observe(clock.monotonic() - started)
     metrics.stripe_calls.labels(call=name, outcome=type(answer).__name__).inc()
     return answer
@@ -186,10 +196,9 @@ def _failure(error: stripe.StripeError) -> Failure:
 
 
 def _session(session: "stripe.checkout.Session") -> Session:
-    status = session.status
-    assert status in {"open", "complete", "expired"}, "a session of mode payment has a status"
+    """Read what we need; AttributeError, TypeError or ValueError when the answer is no session of mode payment."""
     expires_at = datetime.fromtimestamp(session.expires_at, UTC)
-    return Session(session.id, status, session.url, expires_at)
+    return Session(session.id, SessionStatus(session.status or ""), session.url, expires_at)
 
 
 def _code(error: stripe.StripeError) -> str:

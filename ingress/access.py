@@ -1,0 +1,153 @@
+"""Who is asking, and may they? All the rules about tokens and roles.
+
+What enters: the Authorization header. What leaves: a `Caller` whose role is the one in `users` now, or nothing; the reason
+of a refusal stays inside. RFC 8725 (JSON Web Token Best Current Practices) is the list behind the checks: one pinned
+algorithm, nothing in a token that chooses its own key, one meaning per token. Next: checkout.py and payments.py.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+import jwt
+
+from shared import settings
+
+Role = Literal["client", "coach", "admin"]
+ROLES: frozenset[str] = frozenset(get_args(Role))
+
+TOKEN_CHARACTERS_MAX = 8000  # under the limit of a header line; a token of ours has a few hundred
+TOKEN_LIFETIME_SECONDS_MAX = 366 * 24 * 60 * 60  # one that lives longer is a mistake of its issuer, or no token of ours
+SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
+# An allow-list, since crit, jku, jwk, x5u, x5c, zip and b64 are all ways to let a token say how it wants to be judged.
+HEADER_NAMES = frozenset({"alg", "typ", "kid"})
+TYPES = frozenset({"jwt", "at+jwt"})
+# The key of HS256 is one shared secret without a name; a public key may carry one, which then chooses nothing.
+KEY_NAME = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})  # OpenID Connect Core 1.0, section 3.3.2.11
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An active user, with the role that the database knows."""
+
+    user_id: UUID
+    role: Role
+
+
+def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | None:
+    """Return the user whom a valid access token names, or None. `authorization` is every such header of the request."""
+    if len(authorization) != 1:
+        return None
+    scheme, _, token = authorization[0].partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    claims = _claims(token.strip(" "), jwt_settings)
+    return None if claims is None else _subject(claims)
+
+
+def may_pay(caller: Caller, *, client_id: UUID) -> bool:
+    """Tell whether the caller may open a checkout for a booking: its client, or an admin."""
+    return caller.role == "admin" or caller.user_id == client_id
+
+
+def may_see(caller: Caller, *, client_id: UUID, coach_id: UUID) -> bool:
+    """Tell whether the caller may see the payment of a booking: its client, its coach, or an admin."""
+    return caller.role == "admin" or caller.user_id in {client_id, coach_id}
+
+
+def _claims(token: str, jwt_settings: settings.Jwt) -> dict[str, Any] | None:
+    """Return the claims of a token that the pinned key signed and that is valid now, or None."""
+    if not _is_canonical(token) or not _header_is_plain(token, jwt_settings.jwt_algorithm):
+        return None
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            jwt_settings.jwt_key,
+            algorithms=[jwt_settings.jwt_algorithm],
+            issuer=jwt_settings.jwt_issuer,
+            audience=jwt_settings.jwt_audience,
+            options={
+                "require": ["exp", "iat", "sub"],
+                "verify_iss": jwt_settings.jwt_issuer is not None,
+                "verify_aud": jwt_settings.jwt_audience is not None,
+                "strict_aud": jwt_settings.jwt_audience is not None,
+            },
+        )
+        _decoded(token.split(".")[1])
+    except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    return claims if _is_access_token(claims) else None
+
+
+def _is_canonical(token: str) -> bool:
+    """Tell whether the token is three segments of base64url in the one spelling that each content has."""
+    segments = token.split(".")
+    if len(token) > TOKEN_CHARACTERS_MAX or len(segments) != len(("header", "claims", "signature")):
+        return False
+    return all(SEGMENT.fullmatch(segment) and _encoded(_bytes(segment)) == segment for segment in segments)
+
+
+def _header_is_plain(token: str, algorithm: str) -> bool:
+    try:
+        header = _decoded(token.partition(".")[0])
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(header, dict) or not header.keys() <= HEADER_NAMES or header.get("alg") != algorithm:
+        return False
+    if "typ" in header and str(header["typ"]).lower() not in TYPES:
+        return False
+    if "kid" not in header:
+        return True
+    return algorithm != "HS256" and isinstance(header["kid"], str) and bool(KEY_NAME.fullmatch(header["kid"]))
+
+
+def _is_access_token(claims: dict[str, Any]) -> bool:
+    issued, expires = claims["iat"], claims["exp"]
+    return (
+        type(issued) is int
+        and type(expires) is int
+        and expires - issued <= TOKEN_LIFETIME_SECONDS_MAX
+        and claims.get("type", "access") == "access"
+        and claims.get("token_use", "access") == "access"
+        and ID_TOKEN_CLAIMS.isdisjoint(claims)
+        # The role that counts is in the database; a token with a nonsensical one was not made by our issuer.
+        and ("role" not in claims or (isinstance(claims["role"], str) and claims["role"] in ROLES))
+    )
+
+
+def _subject(claims: dict[str, Any]) -> UUID | None:
+    try:
+        subject = UUID(claims["sub"])
+    except ValueError:
+        return None
+    return subject if str(subject) == claims["sub"].lower() else None
+
+
+def _decoded(segment: str) -> Any:
+    """Return the JSON of a segment; ValueError when it is none, or says one name twice."""
+    return json.loads(_bytes(segment), object_pairs_hook=_each_name_once)
+
+
+def _each_name_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise ValueError("a name is said twice")
+        members[name] = value
+    return members
+
+
+def _bytes(segment: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except ValueError:
+        return b""
+
+
+def _encoded(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()

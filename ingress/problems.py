@@ -1,0 +1,100 @@
+"""One table: what went wrong -> the HTTP answer.
+
+What enters: one of the problems below, and what is special about this occurrence. What leaves: an RFC 9457
+`application/problem+json` answer whose `code` never changes its meaning, so that programs may decide from it; `detail` is for
+people. Nothing of the inside is told: no message of an exception, no identifier that the caller did not bring or may not see.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+CONTENT_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One way to say no. `members` are what RFC 9457, section 3.2 calls extension members."""
+
+    status: int
+    code: str
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+    def about(self, detail: str) -> "Problem":
+        """Return the same problem with a detail that names what the caller sent wrong."""
+        return replace(self, detail=detail)
+
+    def showing(self, **members: Any) -> "Problem":
+        """Return the same problem with more members."""
+        return replace(self, members={**self.members, **members})
+
+    def after(self, seconds: int) -> "Problem":
+        """Return the same problem with another Retry-After, in seconds."""
+        return replace(self, headers={**self.headers, "Retry-After": str(seconds)})
+
+
+SOON = {"Retry-After": "2"}  # the world is unwell; outages of a broker or a database mostly end within seconds
+
+# Stripe's webhook: constant, whatever the reason was; the metric and the log know it
+SIGNATURE_INVALID = Problem(400, "signature_invalid", "The request is not signed by Stripe, or not now.")
+EVENT_INVALID = Problem(400, "event_invalid", "The body is no event.")
+BODY_TOO_SLOW = Problem(408, "body_too_slow", "The body took too long to arrive.", {"Connection": "close"})
+BODY_TOO_LARGE = Problem(413, "body_too_large", "The body is too large.", {"Connection": "close"})
+ENCODING_REFUSED = Problem(415, "encoding_refused", "The body must come without Content-Encoding.")
+KAFKA_UNAVAILABLE = Problem(503, "kafka_unavailable", "The event could not be stored; send it again.", SOON)
+
+# Who is asking, and may they?
+UNAUTHORIZED = Problem(401, "unauthorized", "A valid bearer token is needed.", {"WWW-Authenticate": "Bearer"})
+FORBIDDEN = Problem(403, "forbidden", "This belongs to somebody else.")
+RATE_LIMITED = Problem(429, "rate_limited", "Too many checkouts; wait a moment.")
+
+# What they ask for
+REQUEST_INVALID = Problem(422, "request_invalid", "The request does not have the documented form.")
+URL_REFUSED = Problem(422, "url_refused", "success_url and cancel_url must lead to an allowed origin.")
+IDEMPOTENCY_KEY_REUSED = Problem(
+    422, "idempotency_key_reused", "This Idempotency-Key was used for another request and its payment is still open."
+)
+BOOKING_NOT_FOUND = Problem(404, "booking_not_found", "There is no such booking.")
+PAYMENT_NOT_FOUND = Problem(404, "payment_not_found", "There is no such payment.")
+BOOKING_NOT_PENDING = Problem(400, "booking_not_pending", "The booking is not waiting for a payment.")
+BOOKING_PAST = Problem(400, "booking_past", "The booked session lies in the past.")
+BOOKING_HAS_NO_PRICE = Problem(400, "booking_has_no_price", "The coach has no hourly rate that can be charged.")
+PAYMENT_ALREADY_EXISTS = Problem(
+    400, "payment_already_exists", "The booking has a payment already: paid, or open under `url` while that is present."
+)
+
+# The world
+STRIPE_UNAVAILABLE = Problem(
+    502, "stripe_unavailable", "The payment provider did not answer; the same call continues where this one ended.", SOON
+)
+STRIPE_REFUSED = Problem(502, "stripe_refused", "The payment provider refused the payment.")
+DATABASE_UNAVAILABLE = Problem(503, "database_unavailable", "The service cannot look this up now; try again.", SOON)
+
+# HTTP itself
+NOT_FOUND = Problem(404, "not_found", "There is nothing here.")
+METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "This address does not know the method.")
+INTERNAL = Problem(500, "internal", "Something went wrong on our side.")
+
+
+def answer(problem: Problem) -> web.Response:
+    """Return the HTTP answer of a problem; no cache may keep it."""
+    body = {
+        "type": f"urn:culturebridge:problem:{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        **problem.members,
+    }
+    return web.Response(
+        status=problem.status,
+        body=msgspec.json.encode(body),
+        content_type=CONTENT_TYPE,
+        headers={"Cache-Control": "no-store", **problem.headers},
+    )
