@@ -7,9 +7,10 @@ after SIGTERM or SIGINT, 1 when something broke that a restart must mend.
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 
+import uvloop
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 
@@ -97,3 +98,9 @@ async def _stop(consuming: KafkaBroker) -> None:
 def _give_up(name: str) -> None:
     log.error("consumer.stopped_hard", consumer=name, seconds=STOP_SECONDS_MAX)
     os._exit(0)
+
+
+def run_to_the_end(life: Coroutine[object, object, int]) -> int:
+    """Run a process's life on uvloop and return its exit status."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(life)

@@ -1,0 +1,258 @@
+"""What a batch of events does to the payments it touches; pure, event by event in batch order.
+
+Enters: what the store loaded under locks, and the batch. Leaves: everything to write and to publish. A refused event
+changes nothing and gets no inbox row, so that its replay is never taken for a duplicate. Next: store.py writes it.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from consumers.payments.translate import Event
+from shared import messages
+from shared.db.inbox import Entry
+from shared.domain import payment
+from shared.domain.payment import Announcement, Changed, Paid, Payment, Unchanged
+from shared.kafka.batch import Emitted
+from shared.kafka.dead_letters import Refused
+from shared.kafka.records import Incoming
+
+
+class Decision(StrEnum):
+    """What the ledger says about an event; a public set, since people and dashboards ask for it."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    DUPLICATE = "duplicate"
+    WAITING = "waiting"
+    QUARANTINED = "quarantined"
+    UNHANDLED = "unhandled"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An event and the record that brought it."""
+
+    event: Event
+    record: Incoming
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the payment ledger; states are what `payments.events` shows, None where no payment is known."""
+
+    item: Item
+    decision: Decision
+    payment_id: str | None = None
+    reason: str | None = None
+    before: Mapping[str, object] | None = None
+    after: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """A matter for a person; the same reason, aggregate and cause is one matter, however often it is seen."""
+
+    reason: str
+    aggregate: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the database knows, read under locks: payments by id, ids by key, inbox entries, events waiting by key."""
+
+    payments: Mapping[str, Payment]
+    links: Mapping[str, str]
+    known: Mapping[str, Entry]
+    waiting: Mapping[str, Sequence[Item]]
+
+
+@dataclass(slots=True)
+class Decided:
+    """What to write in this transaction and to publish after it. `entries` are under locks, `loose` are not."""
+
+    payments: dict[str, Payment] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    loose: dict[str, Entry] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+    waiting: dict[str, Item] = field(default_factory=dict)
+    freed: set[str] = field(default_factory=set)
+    refused_waiting: set[str] = field(default_factory=set)
+    attention: list[Attention] = field(default_factory=list)
+    emitted: list[Emitted] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    announced: list[tuple[Payment, Announcement]] = field(default_factory=list)
+
+
+def decide(loaded: Loaded, items: Iterable[Item], *, at: datetime) -> Decided:
+    """Fold a batch; `at` becomes the time of the events that it emits."""
+    batch = _Batch(loaded, at)
+    for item in items:
+        batch.take(item)
+    return batch.decided
+
+
+def state(of: Payment) -> messages.PaymentState:
+    """Return the payment as `payments.events` shows it."""
+    return messages.PaymentState(
+        payment_id=uuid.UUID(of.id),
+        booking_id=uuid.UUID(of.booking_id),
+        version=of.version,
+        status=str(of.status),
+        paid=of.paid,
+        cancel_due=of.cancel_due,
+        amount_minor=of.amount_minor,
+        currency=of.currency,
+        amount_refunded_minor=of.refunded_minor,
+        failure_reason=of.failure_reason,
+        dispute_open=of.dispute_open,
+        closed_reason=str(of.closed_reason) if of.closed_reason else None,
+        slot_free=of.slot_free,
+    )
+
+
+def mismatch(event: Event, known: Payment) -> str | None:
+    """Return why an event must not touch this payment: another booking's, or money that is not what was asked for."""
+    if event.payment_id is not None and str(event.payment_id) != known.id:
+        return "payment_mismatch"
+    if event.booking_id is not None and str(event.booking_id) != known.booking_id:
+        return "booking_mismatch"
+    match event.fact:
+        case Paid(currency=currency) if currency.upper() != known.currency:
+            return "currency_mismatch"
+        case Paid(amount_minor=amount) if amount != known.amount_minor:
+            return "amount_mismatch"
+        case _:
+            return None
+
+
+class _Batch:
+    """The state that grows while a batch is folded."""
+
+    def __init__(self, loaded: Loaded, at: datetime) -> None:
+        self.decided = Decided()
+        self._loaded = loaded
+        self._links = dict(loaded.links)
+        self._waiting: dict[str, dict[str, Item]] = {
+            key: {item.event.id: item for item in items} for key, items in loaded.waiting.items()
+        }
+        self._at = at
+
+    def take(self, item: Item) -> None:
+        """Decide about one event of the batch."""
+        event = item.event
+        if self._is_known(item):
+            return
+        if event.fact is None:
+            self._unhandled(item, reason=None)
+            return
+        found = self._find(event)
+        if found is None and not event.keys:
+            self._unhandled(item, reason="names no payment, payment intent or session")
+        elif found is None:
+            self._wait(item)
+        elif reason := mismatch(event, found):
+            self._quarantine(item, found, reason)
+            self.decided.refused.append(Refused(item.record, reason))
+        else:
+            emitted = self._fold(item, found)
+            self.decided.entries[event.id] = _entry(item, emitted)
+            self.decided.emitted += [Emitted(sent, item.record) for sent in emitted]
+
+    def _is_known(self, item: Item) -> bool:
+        earlier = self.decided.entries.get(item.event.id) or self.decided.loose.get(item.event.id)
+        entry = earlier or self._loaded.known.get(item.event.id)
+        if entry is None:
+            return False
+        if (entry.topic, entry.partition, entry.offset) != _place(item):
+            self.decided.lines.append(Line(item, Decision.DUPLICATE))
+        if earlier is None:
+            # Whoever wrote the entry may have died before it could publish.
+            self.decided.emitted += [Emitted(sent, item.record) for sent in entry.emitted]
+        return True
+
+    def _find(self, event: Event) -> Payment | None:
+        claimed = str(event.payment_id) if event.payment_id else None
+        keyed = (self._links.get(key) for key in event.keys)
+        ids = (claimed, *keyed)
+        return next((found for i in ids if i is not None and (found := self._payment(i))), None)
+
+    def _payment(self, payment_id: str) -> Payment | None:
+        return self.decided.payments.get(payment_id) or self._loaded.payments.get(payment_id)
+
+    def _unhandled(self, item: Item, *, reason: str | None) -> None:
+        self.decided.loose[item.event.id] = _entry(item, ())
+        self.decided.lines.append(Line(item, Decision.UNHANDLED, reason=reason))
+
+    def _wait(self, item: Item) -> None:
+        self._waiting.setdefault(item.event.keys[0], {})[item.event.id] = item
+        self.decided.waiting[item.event.id] = item
+        self.decided.lines.append(Line(item, Decision.WAITING, reason=f"no payment is known by {item.event.keys[0]}"))
+
+    def _quarantine(self, item: Item, known: Payment, reason: str) -> None:
+        shown = _shown(known)
+        self.decided.lines.append(Line(item, Decision.QUARANTINED, known.id, reason, before=shown, after=shown))
+        self.decided.attention.append(Attention(reason, f"payment:{known.id}", item.event.id))
+
+    def _fold(self, item: Item, before: Payment) -> tuple[bytes, ...]:
+        """Join one event, and whatever waited for the ids that it names; return the events that all of it emits."""
+        event = item.event
+        assert event.fact is not None
+        outcome = payment.advance(before, event.fact, session_id=event.session_id, intent_id=event.intent_id)
+        emitted: tuple[bytes, ...] = ()
+        match outcome:
+            case Changed(now=now, announcement=announcement):
+                emitted = (messages.payment_event(announcement, state(now), cause=event.id, at=self._at),)
+                decision = Decision.APPLIED
+                self.decided.announced.append((now, announcement))
+            case Unchanged(now=now):
+                decision = Decision.UNCHANGED
+        self.decided.lines.append(Line(item, decision, now.id, before=_shown(before), after=_shown(now)))
+        self.decided.payments[now.id] = now
+        self.decided.attention += [
+            Attention(reason, f"payment:{now.id}", event.id) for reason in payment.needs_a_person(before, now)
+        ]
+        for key in event.keys:
+            self._links[key] = now.id
+            emitted += self._free(key, now.id)
+        return emitted
+
+    def _free(self, key: str, payment_id: str) -> tuple[bytes, ...]:
+        """Fold what waited under `key`, in the order of ids; what is refused stays and never blames whoever freed it."""
+        emitted: tuple[bytes, ...] = ()
+        for event_id, item in sorted(self._waiting.pop(key, {}).items()):
+            known = self._payment(payment_id)
+            assert known is not None
+            try:
+                reason = mismatch(item.event, known)
+                sent = self._fold(item, known) if reason is None else ()
+            except Exception as error:  # noqa: BLE001 - any fault of a waiting event is its own, never its liberator's
+                reason, sent = f"broke_the_fold:{type(error).__name__}", ()
+            if reason is not None:
+                self._quarantine(item, known, reason)
+                self.decided.refused_waiting.add(event_id)
+                continue
+            self.decided.waiting.pop(event_id, None)
+            self.decided.freed.add(event_id)
+            self.decided.entries[event_id] = _entry(item, ())
+            emitted += sent
+        return emitted
+
+
+def _shown(of: Payment) -> Mapping[str, object]:
+    shown = state(of)
+    return {name: getattr(shown, name) for name in ("version", "status", "paid", "cancel_due", "amount_refunded_minor")} | {
+        "failure_reason": shown.failure_reason,
+        "closed_reason": shown.closed_reason,
+    }
+
+
+def _place(item: Item) -> tuple[str, int, int]:
+    return item.record.topic, item.record.partition, item.record.offset
+
+
+def _entry(item: Item, emitted: tuple[bytes, ...]) -> Entry:
+    return Entry(item.event.id, item.event.created, *_place(item), emitted)

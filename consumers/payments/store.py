@@ -1,0 +1,298 @@
+"""The SQL of payments: one lock order, set-based reads and writes.
+
+Order inside the transaction: advisory keys of intents and sessions that this batch may link or leave waiting, sorted;
+then the payments, sorted by id; then, in new statements, what the inbox and the waiting table say. Two processes that hold
+events of one payment meet at its row, two that link and wait for one intent meet at its key; nobody waits crosswise.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.payments.decide import Attention, Decided, Item, Line, Loaded
+from consumers.payments.translate import Event, translate
+from shared.db import attention, inbox
+from shared.db.engine import rows
+from shared.domain import money
+from shared.domain.payment import ClosedReason, Payment, Refund
+from shared.kafka.records import Incoming
+
+CONSUMER = "payments"
+
+LINKED_INTENTS = "select intent_id, payment_id::text from payment_intents where intent_id = any($1::text[])"
+ADVISORY_LOCKS = "select pg_advisory_xact_lock(key) from unnest($1::bigint[]) as keys (key)"
+BY_OLDER_COLUMNS = """
+select id::text, stripe_session_id, stripe_payment_intent_id from payments
+where stripe_session_id = any($1::text[]) or stripe_payment_intent_id = any($1::text[])
+"""
+LOCK_PAYMENTS = """
+select id::text, booking_id::text, amount_minor, amount, currency, status::text, version, paid, failed, failure_reason,
+       failure_created, charge_refunded_minor, stripe_session_id, stripe_payment_intent_id, closed_at is not null,
+       closed_reason, slot_free
+from payments where id = any($1::uuid[]) order by id for no key update
+"""
+INTENTS = "select payment_id::text, intent_id, paid from payment_intents where payment_id = any($1::uuid[])"
+REFUNDS = "select payment_id::text, id, status, ever_succeeded, amount_minor from refunds where payment_id = any($1::uuid[])"
+DISPUTES = "select payment_id::text, id, status from disputes where payment_id = any($1::uuid[])"
+WAITING = """
+select object_key, body, topic, "partition", "offset" from waiting_events
+where object_key = any($1::text[]) and state = 'waiting'
+"""
+UPDATE_PAYMENTS = """
+update payments p set
+    amount_minor = u.amount_minor,
+    amount_refunded_minor = u.amount_refunded_minor,
+    charge_refunded_minor = u.charge_refunded_minor,
+    status = u.status::paymentstatus,
+    version = u.version,
+    paid = u.paid,
+    failed = u.failed,
+    cancel_due = u.cancel_due,
+    slot_free = u.slot_free,
+    failure_reason = u.failure_reason,
+    failure_created = u.failure_created,
+    closed_reason = u.closed_reason,
+    closed_at = case when u.closed then coalesce(p.closed_at, now()) else p.closed_at end,
+    stripe_session_id = coalesce(p.stripe_session_id, u.session_id),
+    stripe_payment_intent_id = u.intent_id,
+    updated_at = now() at time zone 'utc'
+from unnest(
+    $1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bool[], $8::bool[], $9::bool[],
+    $10::bool[], $11::text[], $12::bigint[], $13::text[], $14::bool[], $15::text[], $16::text[]
+) as u (
+    id, amount_minor, amount_refunded_minor, charge_refunded_minor, status, version, paid, failed, cancel_due,
+    slot_free, failure_reason, failure_created, closed_reason, closed, session_id, intent_id
+)
+where p.id = u.id
+"""
+UPSERT_INTENTS = """
+insert into payment_intents (intent_id, payment_id, paid)
+select * from unnest($1::text[], $2::uuid[], $3::bool[])
+on conflict (intent_id) do update set paid = excluded.paid where payment_intents.paid <> excluded.paid
+"""
+UPSERT_REFUNDS = """
+insert into refunds (id, payment_id, status, ever_succeeded, amount_minor)
+select * from unnest($1::text[], $2::uuid[], $3::text[], $4::bool[], $5::bigint[])
+on conflict (id) do update
+set status = excluded.status, ever_succeeded = excluded.ever_succeeded, amount_minor = excluded.amount_minor
+"""
+UPSERT_DISPUTES = """
+insert into disputes (id, payment_id, status) select * from unnest($1::text[], $2::uuid[], $3::text[])
+on conflict (id) do update set status = excluded.status
+"""
+INSERT_LINES = """
+insert into payment_ledger (
+    event_id, event_type, event_created, payment_id, decision, reason, state_before, state_after, topic, "partition", "offset"
+)
+select u.event_id, u.event_type, u.created, u.payment_id, u.decision, u.reason, u.before::jsonb, u.after::jsonb, u.topic,
+       u."partition", u."offset"
+from unnest(
+    $1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+    $10::int[], $11::bigint[]
+) as u (event_id, event_type, created, payment_id, decision, reason, before, after, topic, "partition", "offset")
+on conflict do nothing
+"""
+INSERT_WAITING = """
+insert into waiting_events (event_id, object_key, body, state, topic, "partition", "offset")
+select * from unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::int[], $7::bigint[])
+on conflict (event_id) do nothing
+"""
+DELETE_WAITING = "delete from waiting_events where event_id = any($1::text[])"
+REFUSE_WAITING = "update waiting_events set state = 'refused' where event_id = any($1::text[])"
+
+
+async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
+    """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit."""
+    events = [item.event for item in items]
+    handled = [event for event in events if event.fact is not None]
+    intents = {event.intent_id for event in handled if event.intent_id}
+    links = await _links(tx, intents)
+    await _lock_keys(tx, {key for event in handled for key in event.keys} - links.keys())
+    # Look again: another process may have linked an intent while we waited for its key.
+    links |= await _links(tx, intents - links.keys())
+    links |= await _older_links(tx, handled, links)
+    named = {str(event.payment_id) for event in handled if event.payment_id}
+    payments = await _lock_payments(tx, named | set(links.values()))
+    return Loaded(
+        payments=payments,
+        links=links,
+        known=await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events]),
+        waiting=await _waiting(tx, {key for event in handled for key in event.keys}),
+    )
+
+
+async def save(tx: AsyncConnection, decided: Decided) -> None:
+    """Write everything that was decided, in the transaction that loaded it."""
+    await _save_payments(tx, list(decided.payments.values()))
+    await _save_lines(tx, decided.lines)
+    await _save_waiting(tx, decided)
+    await _save_attention(tx, decided.attention)
+    await inbox.write(tx, CONSUMER, list(decided.entries.values()))
+    await inbox.write_unlocked(tx, CONSUMER, list(decided.loose.values()))
+
+
+def key_number(key: str) -> int:
+    """Return the number under which PostgreSQL locks an intent's or a session's id."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), signed=True)
+
+
+async def _links(tx: AsyncConnection, intents: Iterable[str]) -> dict[str, str]:
+    asked = list(intents)
+    return {row[0]: row[1] for row in await rows(tx, LINKED_INTENTS, asked)} if asked else {}
+
+
+async def _lock_keys(tx: AsyncConnection, keys: Iterable[str]) -> None:
+    numbers = sorted({key_number(key) for key in keys})
+    if numbers:
+        await rows(tx, ADVISORY_LOCKS, numbers)
+
+
+async def _older_links(tx: AsyncConnection, events: Iterable[Event], links: Mapping[str, str]) -> dict[str, str]:
+    """Find payments by the ids in their own columns, for events whose metadata names none: rows of the older application."""
+    asked = {key for event in events if event.payment_id is None for key in event.keys} - links.keys()
+    if not asked:
+        return {}
+    found = await rows(tx, BY_OLDER_COLUMNS, list(asked))
+    return {key: row[0] for row in found for key in (row[1], row[2]) if key in asked}
+
+
+async def _lock_payments(tx: AsyncConnection, ids: Iterable[str]) -> dict[str, Payment]:
+    locked = list(ids)
+    if not locked:
+        return {}
+    payments = await rows(tx, LOCK_PAYMENTS, locked)
+    intents: dict[str, dict[str, bool]] = defaultdict(dict)
+    for payment_id, intent_id, paid in await rows(tx, INTENTS, locked):
+        intents[payment_id][intent_id] = paid
+    refunds: dict[str, dict[str, Refund]] = defaultdict(dict)
+    for payment_id, refund_id, status, ever_succeeded, amount_minor in await rows(tx, REFUNDS, locked):
+        refunds[payment_id][refund_id] = Refund(status, ever_succeeded, amount_minor)
+    disputes: dict[str, dict[str, str]] = defaultdict(dict)
+    for payment_id, dispute_id, status in await rows(tx, DISPUTES, locked):
+        disputes[payment_id][dispute_id] = status
+    return {row[0]: _payment(row, intents[row[0]], refunds[row[0]], disputes[row[0]]) for row in payments}
+
+
+def _payment(row: Any, intents: dict[str, bool], refunds: dict[str, Refund], disputes: dict[str, str]) -> Payment:
+    (payment_id, booking_id, amount_minor, amount, currency, status, version, paid, failed, reason, created) = row[:11]
+    charge_refunded_minor, session_id, intent_id, closed, closed_reason, slot_free = row[11:]
+    if amount_minor is None:
+        # A row that the older application wrote: its columns are the facts, so that no event can demote it.
+        amount_minor = _older_amount_minor(amount, currency)
+        paid, failed = status in {"succeeded", "refunded"}, status == "failed"
+        charge_refunded_minor = amount_minor if status == "refunded" else 0
+        intents = intents or ({intent_id: paid} if intent_id else {})
+    return Payment(
+        id=payment_id,
+        booking_id=booking_id,
+        amount_minor=amount_minor,
+        currency=currency.upper(),
+        version=version,
+        paid=paid,
+        failed=failed,
+        failure=(created, reason) if created is not None else None,
+        charge_refunded_minor=charge_refunded_minor,
+        refunds=refunds,
+        disputes=disputes,
+        intents=intents,
+        session_id=session_id,
+        closed=closed,
+        closed_reason=ClosedReason(closed_reason) if closed_reason else None,
+        slot_free=slot_free,
+    )
+
+
+def _older_amount_minor(amount: Decimal, currency: str) -> int:
+    """Return an older row's amount; it may be finer than its currency counts (8000.50 JPY), and is rounded as it was sold."""
+    return money.price_minor(amount, money.MINUTES_PER_HOUR, currency)
+
+
+async def _waiting(tx: AsyncConnection, keys: Iterable[str]) -> dict[str, list[Item]]:
+    asked = list(keys)
+    waiting: dict[str, list[Item]] = defaultdict(list)
+    for key, body, topic, partition, offset in await rows(tx, WAITING, asked) if asked else ():
+        event = translate(body)
+        assert isinstance(event, Event), "what waits was understood when it came"
+        waiting[key].append(Item(event, Incoming(topic, partition, offset, event.id.encode(), body)))
+    return waiting
+
+
+async def _save_payments(tx: AsyncConnection, payments: Sequence[Payment]) -> None:
+    if not payments:
+        return
+    await rows(tx, UPDATE_PAYMENTS, *_columns(_payment_row(p) for p in payments))
+    intents = [(intent, p.id, paid) for p in payments for intent, paid in p.intents.items()]
+    refunds = [(r, p.id, x.status, x.ever_succeeded, x.amount_minor) for p in payments for r, x in p.refunds.items()]
+    disputes = [(dispute, p.id, status) for p in payments for dispute, status in p.disputes.items()]
+    for statement, saved in ((UPSERT_INTENTS, intents), (UPSERT_REFUNDS, refunds), (UPSERT_DISPUTES, disputes)):
+        if saved:
+            await rows(tx, statement, *_columns(saved))
+
+
+def _payment_row(p: Payment) -> tuple[object, ...]:
+    created, reason = p.failure or (None, None)
+    closed_reason = str(p.closed_reason) if p.closed_reason else None
+    amounts = (p.amount_minor, p.refunded_minor, p.charge_refunded_minor)
+    flags = (p.paid, p.failed, p.cancel_due, p.slot_free)
+    return (
+        p.id,
+        *amounts,
+        str(p.status),
+        p.version,
+        *flags,
+        reason,
+        created,
+        closed_reason,
+        p.closed,
+        p.session_id,
+        p.intent_id,
+    )
+
+
+async def _save_lines(tx: AsyncConnection, lines: Sequence[Line]) -> None:
+    if lines:
+        await rows(tx, INSERT_LINES, *_columns(_line_row(line) for line in lines))
+
+
+def _line_row(line: Line) -> tuple[object, ...]:
+    event, record = line.item.event, line.item.record
+    before = json.dumps(line.before) if line.before is not None else None
+    after = json.dumps(line.after) if line.after is not None else None
+    where = (record.topic, record.partition, record.offset)
+    return (event.id, event.type, event.created, line.payment_id, str(line.decision), line.reason, before, after, *where)
+
+
+async def _save_waiting(tx: AsyncConnection, decided: Decided) -> None:
+    if decided.waiting:
+        refused = decided.refused_waiting
+        found = [
+            (
+                event_id,
+                item.event.keys[0],
+                item.record.value,
+                "refused" if event_id in refused else "waiting",
+                item.record.topic,
+                item.record.partition,
+                item.record.offset,
+            )
+            for event_id, item in decided.waiting.items()
+        ]
+        await rows(tx, INSERT_WAITING, *_columns(found))
+    if decided.freed:
+        await rows(tx, DELETE_WAITING, list(decided.freed))
+    if decided.refused_waiting:
+        await rows(tx, REFUSE_WAITING, list(decided.refused_waiting))
+
+
+async def _save_attention(tx: AsyncConnection, matters: Sequence[Attention]) -> None:
+    for matter in matters:
+        await attention.open_(tx, reason=matter.reason, aggregate=matter.aggregate, cause=matter.cause)
+
+
+def _columns(found: Iterable[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*found, strict=True)]

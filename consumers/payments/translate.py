@@ -1,0 +1,211 @@
+"""From Stripe's JSON to a fact of ours, or to a refusal; pure, and a table rather than branches.
+
+Enters: the bytes that Stripe signed. Leaves: an Event with its ids and its fact, or the reason why it cannot be taken.
+Shapes: Stripe API 2025-04-30.basil to 2026-10-28.endive, https://docs.stripe.com/api/events/object; unknown fields are
+ignored and missing ones accepted. Next in the walk: shared/domain/payment.py.
+"""
+
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from shared.domain import payment
+from shared.domain.payment import ClosedReason, Fact
+
+EVENT_ID = re.compile(r"evt_\w{1,200}", re.ASCII)
+UNKNOWN_REASON = "unknown"
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """`last_payment_error`, as far as a reason goes; its message is for people and stays with Stripe."""
+
+    code: str | None = None
+    decline_code: str | None = None
+
+
+class Object(msgspec.Struct, frozen=True):
+    """Every field of a session, an intent, a charge, a refund or a dispute that decides something."""
+
+    id: str
+    object: str
+    status: str | None = None
+    payment_status: str | None = None
+    payment_intent: str | None = None
+    client_reference_id: str | None = None
+    metadata: dict[str, str] | None = None
+    currency: str | None = None
+    amount: int | None = None
+    amount_total: int | None = None
+    amount_received: int | None = None
+    amount_refunded: int | None = None
+    last_payment_error: Problem | None = None
+
+
+class Content(msgspec.Struct, frozen=True):
+    """`data` of an event."""
+
+    object: Object
+
+
+class Body(msgspec.Struct, frozen=True):
+    """An event as Stripe sends it; `created` in seconds."""
+
+    id: str
+    type: str
+    created: int
+    data: Content
+    api_version: str | None = None
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What even an event of a kind that we do not handle must have."""
+
+    id: str
+    type: str
+    created: int
+    api_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event of Stripe in our words. `payment_id` is what its metadata claims; `fact` is None for a kind unhandled."""
+
+    id: str
+    type: str
+    created: datetime
+    fact: Fact | None
+    payment_id: uuid.UUID | None = None
+    booking_id: uuid.UUID | None = None
+    session_id: str | None = None
+    intent_id: str | None = None
+    charge_id: str | None = None
+    api_version: str | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The ids under which an event that came too early may be waiting for this one, or this one for another."""
+        return tuple(key for key in (self.intent_id, self.session_id) if key is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the bytes are no event that we can take; the code is stable, the words are for an operator."""
+
+    reason: str
+
+
+Present = TypeVar("Present", int, str)
+FactOf = Callable[[Body], Fact]
+
+
+def _paid_session(body: Body) -> Fact:
+    session = body.data.object
+    if session.payment_status != "paid":
+        return payment.Noted()
+    return payment.Paid(_required(session.amount_total, "amount_total"), _required(session.currency, "currency"))
+
+
+def _paid_intent(body: Body) -> Fact:
+    intent = body.data.object
+    received = intent.amount if intent.amount_received is None else intent.amount_received
+    return payment.Paid(_required(received, "amount_received"), _required(intent.currency, "currency"))
+
+
+def _failed_attempt(body: Body) -> Fact:
+    problem = body.data.object.last_payment_error or Problem()
+    return payment.Failed(body.created, problem.decline_code or problem.code or UNKNOWN_REASON)
+
+
+def _closed(reason: ClosedReason) -> FactOf:
+    return lambda body: payment.Failed(body.created, str(reason), closes=reason)
+
+
+def _refund(body: Body) -> Fact:
+    refund = body.data.object
+    status = _required(refund.status, "status")
+    if status not in payment.REFUND_RANK:
+        raise msgspec.ValidationError(f"unknown refund status {status}")
+    return payment.RefundSeen(refund.id, status, _required(refund.amount, "amount"))
+
+
+def _charge(body: Body) -> Fact:
+    return payment.ChargeRefunded(_required(body.data.object.amount_refunded, "amount_refunded"))
+
+
+def _dispute(body: Body) -> Fact:
+    return payment.DisputeSeen(body.data.object.id, _required(body.data.object.status, "status"))
+
+
+FACTS: Mapping[str, FactOf] = {
+    "checkout.session.completed": _paid_session,
+    "checkout.session.async_payment_succeeded": _paid_session,
+    "checkout.session.async_payment_failed": _closed(ClosedReason.ASYNC_FAILED),
+    "checkout.session.expired": _closed(ClosedReason.EXPIRED),
+    "payment_intent.succeeded": _paid_intent,
+    "payment_intent.payment_failed": _failed_attempt,
+    "payment_intent.canceled": _closed(ClosedReason.CANCELED),
+    "charge.refunded": _charge,
+    "refund.created": _refund,
+    "refund.updated": _refund,
+    "refund.failed": _refund,
+    "charge.dispute.created": _dispute,
+    "charge.dispute.closed": _dispute,
+}
+
+_heads = msgspec.json.Decoder(Head)
+_bodies = msgspec.json.Decoder(Body)
+
+
+def translate(value: bytes) -> Event | Refusal:
+    """Return the event that these bytes are, or why they are none. Amounts stay in Stripe's minor units."""
+    try:
+        head = _heads.decode(value)
+        created = datetime.fromtimestamp(head.created, UTC)
+        if not EVENT_ID.fullmatch(head.id):
+            return Refusal("no_event_id")
+        fact_of = FACTS.get(head.type)
+        if fact_of is None:
+            return Event(head.id, head.type, created, fact=None, api_version=head.api_version)
+        body = _bodies.decode(value)
+        return _named(body, created, fact_of(body))
+    except msgspec.ValidationError as error:
+        return Refusal(f"wrong_shape:{error}")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Refusal("not_json")
+    except (OverflowError, ValueError, OSError):
+        return Refusal("created_out_of_range")
+
+
+def _named(body: Body, created: datetime, fact: Fact) -> Event:
+    subject = body.data.object
+    metadata = subject.metadata or {}
+    return Event(
+        id=body.id,
+        type=body.type,
+        created=created,
+        fact=fact,
+        payment_id=_uuid(metadata.get("payment_id") or subject.client_reference_id),
+        booking_id=_uuid(metadata.get("booking_id")),
+        session_id=subject.id if subject.object == "checkout.session" else None,
+        intent_id=subject.id if subject.object == "payment_intent" else subject.payment_intent,
+        charge_id=subject.id if subject.object == "charge" else None,
+        api_version=body.api_version,
+    )
+
+
+def _required(value: Present | None, name: str) -> Present:
+    if value is None:
+        raise msgspec.ValidationError(f"{name} is missing")
+    return value
+
+
+def _uuid(text: str | None) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text) if text else None
+    except ValueError:
+        return None
