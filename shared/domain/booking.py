@@ -85,8 +85,10 @@ def follow(booking: Booking, before: Known | None, now: Known, *, another_is_pai
     match booking.status:
         case Status.PENDING:
             return Confirm()
-        case Status.CONFIRMED if booking.payment_id in {None, now.payment_id}:
+        case Status.CONFIRMED if booking.payment_id is None:
             return Confirm()
+        case Status.CONFIRMED if booking.payment_id == now.payment_id:
+            return Leave("this payment holds the booking already")
         case Status.CONFIRMED:
             return RaiseConflict(Conflict.ALREADY_PAID)
         case Status.CANCELLED:

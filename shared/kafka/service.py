@@ -15,9 +15,13 @@ from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 
 from shared import logs, settings
+from shared.db import engine as engines
+from shared.db import health as database_health
 from shared.kafka import broker, health, liveness, producer
+from shared.kafka.batch import Batches, Consumer, Item
 from shared.kafka.broker import Subscription
 from shared.kafka.producer import Producer
+from shared.topics import Topic
 
 log = logs.get(__name__)
 
@@ -98,6 +102,39 @@ async def _stop(consuming: KafkaBroker) -> None:
 def _give_up(name: str) -> None:
     log.error("consumer.stopped_hard", consumer=name, seconds=STOP_SECONDS_MAX)
     os._exit(0)
+
+
+class DatabaseConsumerSettings(ServiceSettings, settings.Database):
+    """What a consumer reads whose effects are rows: Kafka, its health, and PostgreSQL."""
+
+
+async def run_database_consumer(
+    configured: DatabaseConsumerSettings,
+    *,
+    name: str,
+    consumer: Consumer[Item],
+    source: Topic,
+    target: Topic,
+    refusals: Topic,
+) -> int:
+    """Run the one story of batches from `source` to `target` in the group `name`; return the process's exit status."""
+    engine = engines.create(configured, application=name)
+
+    def build(publisher: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
+        batches = Batches(
+            consumer,
+            engine=engine,
+            producer=publisher,
+            group=configured.topic_prefix + name,
+            target=target.named(configured.topic_prefix),
+            refusals=refusals.named(configured.topic_prefix),
+        )
+        return [Subscription(source, name, batches.handle, configured, stopping)]
+
+    try:
+        return await run(configured, name=name, build=build, trouble=database_health.trouble(engine))
+    finally:
+        await engine.dispose()
 
 
 def run_to_the_end(life: Coroutine[object, object, int]) -> int:

@@ -1,0 +1,34 @@
+"""Wiring of the bookings consumer: `payments.events` in, `bookings.events` out, bound to handlers.py.
+
+Next in the walk: handlers.py.
+"""
+
+from consumers.bookings.handlers import Bookings
+from shared import logs, settings, topics
+from shared.kafka import service
+
+GROUP = "bookings"
+
+
+class Settings(service.DatabaseConsumerSettings):
+    """What the bookings consumer reads from the environment."""
+
+    health_port: int = 8012
+
+
+async def run(configured: Settings) -> int:
+    """Consume until told to stop; return the process's exit status."""
+    return await service.run_database_consumer(
+        configured,
+        name=GROUP,
+        consumer=Bookings(),
+        source=topics.PAYMENTS_EVENTS,
+        target=topics.BOOKINGS_EVENTS,
+        refusals=topics.PAYMENTS_EVENTS_DLT,
+    )
+
+
+def main() -> int:
+    """Read settings and run. Next: `python -m consumers.bookings`."""
+    logs.configure(GROUP)
+    return service.run_to_the_end(run(settings.read(Settings)))

@@ -1,0 +1,97 @@
+"""The SQL of bookings: they are locked by id, then read together with what the contract told before."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.db import attention, inbox
+from shared.db.engine import rows
+from shared.db.inbox import Entry
+from shared.domain.booking import Booking, Conflict, Known, Status
+
+CONSUMER = "bookings"
+
+LOCK_BOOKINGS = """
+select id::text, status::text, payment_id::text from bookings where id = any($1::uuid[]) order by id for no key update
+"""
+KNOWN_PAYMENTS = """
+select booking_id::text, payment_id::text, version, paid, cancel_due, conflict_reason
+from booking_payments where booking_id = any($1::uuid[])
+"""
+VERSIONS = "select booking_id::text, version from booking_versions where booking_id = any($1::uuid[])"
+UPDATE_BOOKINGS = """
+update bookings b set status = u.status::bookingstatus, payment_id = u.payment_id, updated_at = now() at time zone 'utc'
+from unnest($1::uuid[], $2::text[], $3::uuid[]) as u (id, status, payment_id) where b.id = u.id
+"""
+UPSERT_PAYMENTS = """
+insert into booking_payments (payment_id, booking_id, version, paid, cancel_due, conflict_reason)
+select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bool[], $5::bool[], $6::text[])
+on conflict (payment_id) do update
+set version = excluded.version, paid = excluded.paid, cancel_due = excluded.cancel_due,
+    conflict_reason = excluded.conflict_reason
+"""
+UPSERT_VERSIONS = """
+insert into booking_versions (booking_id, version) select * from unnest($1::uuid[], $2::bigint[])
+on conflict (booking_id) do update set version = excluded.version
+"""
+
+
+@dataclass(slots=True)
+class Remembered:
+    """What is known about the bookings of a batch, read under their locks; deciding changes it, `save` writes it."""
+
+    bookings: dict[str, Booking]
+    payments: dict[str, dict[str, Known]]
+    versions: dict[str, int]
+    known: dict[str, Entry]
+    changed_bookings: set[str] = field(default_factory=set)
+    changed_payments: set[tuple[str, str]] = field(default_factory=set)
+    conflicts: list[tuple[str, Conflict, str]] = field(default_factory=list)
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+async def load(tx: AsyncConnection, bookings: Iterable[str], events: Sequence[tuple[datetime, str]]) -> Remembered:
+    """Lock the bookings that a batch touches, then read what is known of them and of the batch's events."""
+    asked = sorted(set(bookings))
+    locked = await rows(tx, LOCK_BOOKINGS, asked)
+    payments: dict[str, dict[str, Known]] = defaultdict(dict)
+    for booking_id, payment_id, version, paid, cancel_due, conflict in await rows(tx, KNOWN_PAYMENTS, asked):
+        reason = Conflict(conflict) if conflict else None
+        payments[booking_id][payment_id] = Known(payment_id, version, paid, cancel_due, reason)
+    return Remembered(
+        bookings={row[0]: Booking(row[0], Status(row[1]), row[2]) for row in locked},
+        payments=payments,
+        versions={row[0]: row[1] for row in await rows(tx, VERSIONS, asked)},
+        known=await inbox.known(tx, CONSUMER, events),
+    )
+
+
+async def save(tx: AsyncConnection, remembered: Remembered) -> None:
+    """Write what deciding changed, in the transaction that loaded it."""
+    changed = [remembered.bookings[booking_id] for booking_id in sorted(remembered.changed_bookings)]
+    if changed:
+        await rows(
+            tx, UPDATE_BOOKINGS, [b.id for b in changed], [str(b.status) for b in changed], [b.payment_id for b in changed]
+        )
+    payments = [(booking_id, remembered.payments[booking_id][p]) for booking_id, p in sorted(remembered.changed_payments)]
+    if payments:
+        await rows(
+            tx,
+            UPSERT_PAYMENTS,
+            [known.payment_id for _, known in payments],
+            [booking_id for booking_id, _ in payments],
+            [known.version for _, known in payments],
+            [known.paid for _, known in payments],
+            [known.cancel_due for _, known in payments],
+            [str(known.conflict_reason) if known.conflict_reason else None for _, known in payments],
+        )
+    if remembered.versions:
+        await rows(tx, UPSERT_VERSIONS, list(remembered.versions), list(remembered.versions.values()))
+    for booking_id, conflict, payment_id in remembered.conflicts:
+        await attention.open_(
+            tx, reason=f"payment_conflict:{conflict}", aggregate=f"booking:{booking_id}", cause=f"payment:{payment_id}"
+        )
+    await inbox.write(tx, CONSUMER, list(remembered.entries.values()))
