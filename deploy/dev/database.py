@@ -9,14 +9,12 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from deploy.dev import settings
-from deploy.dev.errors import BoxError, PieceFailed
+from deploy.dev.errors import BoxError
 from deploy.dev.ports import LOOPBACK
-from deploy.dev.process import Piece
+from deploy.dev.process import Piece, run_once
 from deploy.dev.state import Box
 
 USER = "cb"
@@ -113,26 +111,13 @@ def _binaries(home: Path) -> Path:
 def _initialise(box: Box, binaries: Path, home: Path, data: Path) -> None:
     aside = home / "data.part"
     shutil.rmtree(aside, ignore_errors=True)
-    as_user = {"user": user, "group": user, "extra_groups": []} if (user := _user()) is not None else {}
-    log = box.logs / "database.log"
-    command = [
+    initdb = (
         *(str(binaries / "initdb"), "-D", str(aside), "-U", USER, "-E", "UTF8", "--auth=trust", "--no-instructions"),
         *("-N", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
         *("-c", "timezone=UTC", "-c", "log_timezone=UTC"),
-    ]
-    with log.open("ab") as output:
-        made = subprocess.run(
-            command, env=settings.passed_on(), stdout=output, stderr=subprocess.STDOUT, cwd="/", check=False, **as_user
-        )
-    if made.returncode:
-        raise PieceFailed("database", f"initdb ended with status {made.returncode}", log)
-    # "single" mode makes our database before anybody can connect; the rename then makes all of it appear at once.
-    with log.open("ab") as output:
-        created = subprocess.run(
-            [str(binaries / "postgres"), "--single", "-D", str(aside), "postgres"],
-            input=f"CREATE DATABASE {NAME}\n".encode(),
-            env=settings.passed_on(), stdout=output, stderr=subprocess.STDOUT, cwd="/", check=False, **as_user,
-        )
-    if created.returncode:
-        raise PieceFailed("database", f"could not create the database {NAME}", log)
+    )
+    run_once(box, "database", initdb, user=_user())
+    # "single" makes our database before anybody can connect; the rename then lets all of it appear at once.
+    single = (str(binaries / "postgres"), "--single", "-D", str(aside), "postgres")
+    run_once(box, "database", single, user=_user(), told=f"CREATE DATABASE {NAME}\n")
     aside.rename(data)

@@ -1,9 +1,9 @@
 """What may go wrong with the box. Every message says which piece, why, and where to look.
 
-    BoxError
-    ├── PieceFailed      a process did not become ready, or a preparation of it failed
-    ├── DownloadRefused  a jar could not be fetched, or is not what the list says
-    └── AlreadyUp        another cb-dev holds this box
+BoxError
+├── PieceFailed      a process did not become ready, or a preparation of it failed
+├── DownloadRefused  a jar could not be fetched, or is not what the list says
+└── AlreadyUp        another cb-dev holds this box
 """
 
 from pathlib import Path

@@ -1,28 +1,18 @@
 """Kafka's jars: exactly those of jars.txt, from the user's cache or Maven Central, each checked against its SHA-256.
 
-No POM is read and nothing is resolved: pin_jars.py did that once. Next: broker.py puts them on Java's class path.
+No POM is read and nothing is resolved: pin_jars.py did that once. Next: download.py fetches what is missing; broker.py
+puts all on Java's class path.
 """
 
-import contextlib
 import hashlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
-
-import requests
-from jgo.maven import MavenContext, PythonResolver
-from jgo.util import http
 
 from deploy.dev import settings
-from deploy.dev.errors import DownloadRefused
 from deploy.dev.voice import Voice
 
 LIST = Path(__file__).with_name("jars.txt")
-DOWNLOAD_STALL_SECONDS_MAX = 30
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,10 @@ def ensure(voice: Voice, jars: Iterable[Jar] | None = None) -> list[Path]:
     cache.mkdir(parents=True, exist_ok=True)
     missing = [jar for jar in wanted if not is_intact(cache / jar.filename, jar)]
     if missing:
-        _fetch(missing, cache, voice)
+        # Its libraries take a third of a second to import, and are needed once in a machine's life.
+        from deploy.dev import download  # noqa: PLC0415 - see above
+
+        download.fetch(missing, cache, voice)
     return [cache / jar.filename for jar in wanted]
 
 
@@ -74,52 +67,3 @@ def is_intact(path: Path, jar: Jar) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == jar.sha256
     except FileNotFoundError:
         return False
-
-
-@contextlib.contextmanager
-def one_connection() -> Iterator[None]:
-    """Let jgo use one kept connection: it opens one per request otherwise, which made 7 s out of 0.3 s."""
-    # jgo has no setting for it; its http module only ever calls requests.request, which a Session answers too.
-    with requests.Session() as session, mock.patch.object(http, "requests", session):
-        yield
-
-
-def _fetch(jars: list[Jar], cache: Path, voice: Voice) -> None:
-    # Fetched aside and moved: two boxes may fill the cache at once, and a reader never sees half a jar.
-    aside = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
-    size_bytes = sum(jar.size_bytes for jar in jars)
-    try:
-        with one_connection(), voice.progress("Kafka's jars", size_bytes) as advance:
-            maven = _maven(aside)
-            for jar in jars:
-                fetched = _fetch_one(maven, jar)
-                if not is_intact(fetched, jar):
-                    raise DownloadRefused(
-                        f"Kafka: {jar.filename} is not what {LIST} says (its SHA-256 differs): not used. "
-                        "A proxy or mirror may have changed it."
-                    )
-                os.replace(fetched, cache / jar.filename)
-                advance(jar.size_bytes)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _maven(folder: Path) -> MavenContext:
-    mirror = settings.maven_mirror()
-    return MavenContext(
-        resolver=PythonResolver(),
-        repo_cache=folder,
-        local_repos=[],
-        remote_repos={"mirror": mirror} if mirror else None,
-        timeout=DOWNLOAD_STALL_SECONDS_MAX,
-    )
-
-
-def _fetch_one(maven: MavenContext, jar: Jar) -> Path:
-    try:
-        return maven.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
-    except (requests.RequestException, RuntimeError, OSError) as error:
-        raise DownloadRefused(
-            f"Kafka: could not fetch {jar.filename}: {error}\n"
-            "  Behind a proxy set HTTPS_PROXY, or name a Maven mirror in CB_MAVEN_REPOSITORY."
-        ) from error

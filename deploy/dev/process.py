@@ -1,6 +1,6 @@
 """One process of the box, as data (Piece) and as something that runs (Running); and the end of what was left over.
 
-Next: stack.py starts them, stack.Supervisor keeps them up.
+Next: stack.py starts them, supervisor.py keeps them up.
 """
 
 import os
@@ -8,10 +8,10 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
@@ -61,25 +61,19 @@ class Running:
         self.wait_ready()
 
     def spawn(self) -> None:
-        """Start the process, without waiting."""
-        as_user: dict[str, Any] = {}
-        if self.piece.user is not None:
-            as_user = {"user": self.piece.user, "group": self.piece.user, "extra_groups": []}
-        environment = settings.passed_on() | dict(self.piece.environment) | {settings.BOX_MARK: str(self.box.home)}
-        with self.log.open("ab") as log:
+        """Start the process, without waiting; PieceFailed when it cannot be started or the box is being ended."""
+        environment = dict(self.piece.environment) | {settings.BOX_MARK: str(self.box.home)}
+        with self.box.spawning, self.log.open("ab") as log:
+            if self.box.is_ending:
+                raise PieceFailed(self.piece.name, "not started, the box is being ended", self.log)
             self._log_from = log.tell()
             try:
-                self._process = subprocess.Popen(
+                self._process = subprocess.Popen(  # noqa: S603 - our own command
                     self.piece.command,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    # Readable for whatever user it runs as, and no .env lies there.
-                    cwd="/",
                     # Ctrl-C is for cb-dev, which then ends each piece in order.
                     start_new_session=True,
-                    **as_user,
+                    stdin=subprocess.DEVNULL,
+                    **_surroundings(log, self.piece.user, environment),
                 )
             except OSError as error:
                 raise PieceFailed(self.piece.name, f"cannot be started: {error}", self.log) from error
@@ -146,6 +140,17 @@ class Running:
             self._process.wait()
 
 
+def run_once(box: Box, name: str, command: Sequence[str], *, user: int | None = None, told: str = "") -> None:
+    """Run a step of preparation to its end, logged in the log of that piece; PieceFailed when its status is not 0."""
+    log_path = box.logs / f"{name}.log"
+    with log_path.open("ab") as log:
+        done = subprocess.run(  # noqa: S603 - our own command
+            command, input=told.encode(), check=False, **_surroundings(log, user, {})
+        )
+    if done.returncode:
+        raise PieceFailed(name, f"{Path(command[0]).name} ended with status {done.returncode}", log_path)
+
+
 def end_left_over(box: Box) -> list[str]:
     """End whatever an earlier cb-dev of this box left running; returns their names.
 
@@ -177,6 +182,18 @@ def remembered(box: Box) -> dict[str, psutil.Process]:
         if same and process.status() != psutil.STATUS_ZOMBIE:
             running[name] = process
     return running
+
+
+def _surroundings(log: BinaryIO, user: int | None, environment: dict[str, str]) -> dict[str, Any]:
+    as_user = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    return {
+        "env": settings.passed_on() | environment,
+        "stdout": log,
+        "stderr": subprocess.STDOUT,
+        # Readable for whatever user it runs as, and no .env lies there.
+        "cwd": "/",
+        **as_user,
+    }
 
 
 def _marked(box: Box) -> Iterator[psutil.Process]:

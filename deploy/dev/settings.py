@@ -7,9 +7,7 @@ import os
 from pathlib import Path
 
 # Only these pass from the developer's shell to the box's processes: a stray DATABASE_URL must not reach them.
-PASSED_ON = frozenset(
-    {"HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
-)
+PASSED_ON = frozenset({"HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"})
 # A kill -9 between the birth of a process and the note about it leaves this mark in the process itself.
 BOX_MARK = "CB_DEV_BOX"
 

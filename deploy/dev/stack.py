@@ -1,15 +1,17 @@
-"""What runs in a box, and in which order it comes up. Services = database and broker.
+"""The database and the broker of a box, and how pieces come up and go down.
 
-Tests and development use `Services` directly; supervisor.py adds the pipeline and keeps all of it up.
+Tests and development use `Services` directly. Next: whole.py adds all the rest.
 """
 
+import os
 import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from deploy.dev import broker, database, jars, ports
+import psutil
+
+from deploy.dev import broker, database, environment, jars, ports
 from deploy.dev.errors import PieceFailed
 from deploy.dev.process import Piece, Running, end_left_over
 from deploy.dev.state import Box
@@ -22,12 +24,11 @@ PORT_TRIES = 3
 class Services:
     """The database and the broker of one box.
 
-    `database` and `broker` are there after `start`: a test of bad days may `stop`, `kill` and `start` each by itself;
-    both keep their port and their data.
+    After `start` a test of bad days may `stop`, `kill` and `start` each of `database` and `broker` by itself; both keep
+    their port and their data.
     """
 
-    database: Running
-    broker: Running
+    is_whole = False
 
     def __init__(self, home: Path | None = None, *, durable: bool = True, voice: Voice | None = None) -> None:
         """Take the folder of the box (default: `.dev/` of the project).
@@ -35,63 +36,102 @@ class Services:
         `durable=False` is for tests: PostgreSQL does not sync to disk, and the usual ports are left to others.
         """
         self.box = Box(home)
+        self.running: dict[str, Running] = {}
         self.ports = Ports(self.box, usual=durable)
         self._durable = durable
-        self._voice = voice or Silence()
+        self.voice = voice or Silence()
+
+    @property
+    def database(self) -> Running:
+        """The database's process; after `start`."""
+        return self.running["database"]
+
+    @property
+    def broker(self) -> Running:
+        """The broker's process; after `start`."""
+        return self.running["broker"]
 
     def start(self) -> dict[str, str]:
-        """Bring both up side by side; returns the environment that leads to them.
+        """Bring all up, side by side where possible; returns the environment that leads to it.
 
         Ends what an earlier run of this box left over. AlreadyUp when another process runs this box, PieceFailed and
         DownloadRefused when a piece cannot come up; nothing is left running then.
         """
         self.box.take()
         try:
+            self._note(ready=False)
             for name in end_left_over(self.box):
-                self._voice.say(name, "ended what an earlier run left over")
-            self._start_both()
+                self.voice.say(name, "ended what an earlier run had left")
+            self.bring_up()
+            self._note(ready=True)
         except BaseException:
             self.stop()
             raise
         return self.environment()
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which any process finds the services."""
-        return {
-            "DATABASE_URL": database.url(self.ports["database"]),
-            "KAFKA_BOOTSTRAP_SERVERS": f"{ports.LOOPBACK}:{self.ports['broker']}",
-        }
+        """Return the variables by which any process finds what runs."""
+        return environment.of_services(self.box, self.ports)
 
     def stop(self) -> None:
-        """End both; the data stays. May be called at any time, also twice."""
-        started = [piece for name in ("database", "broker") if (piece := getattr(self, name, None)) is not None]
-        stop_all(started)
-        self.box.release()
+        """End all; the data stays. May be called at any time, also twice."""
+        self.box.begin_to_end()
+        stop_all(self.running.values())
+        self.running.clear()
+        if self.box.lock.is_locked:
+            self.box.forget("box")
+            self.box.release()
 
-    def _start_both(self) -> None:
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            both = [pool.submit(self._start_database), pool.submit(self._start_broker)]
-        for one in both:
-            one.result()
+    def bring_up(self) -> None:
+        """Start what belongs to this kind of box; called once, by `start`."""
+        concurrently(self.start_database, self.start_broker)
 
-    def _start_database(self) -> None:
+    def start_database(self) -> None:
+        """Bring the database up."""
+        begun = time.monotonic()
+        self.start_together(lambda: [database.prepare(self.box, self.ports.take("database"), durable=self._durable)])
+        self.voice.ready("database", f"PostgreSQL on port {self.ports['database']}", begun)
+
+    def start_broker(self) -> None:
+        """Fetch what the broker needs, and bring it up."""
+        paths = jars.ensure(self.voice)
         begun = time.monotonic()
 
-        def prepared() -> Piece:
-            return database.prepare(self.box, self.ports.take("database"), durable=self._durable)
+        def prepared() -> list[Piece]:
+            return [broker.prepare(self.box, self.ports.take("broker"), self.ports.take("controller"), paths)]
 
-        start_where_free(self.box, prepared, lambda running: setattr(self, "database", running))
-        self._voice.ready("database", f"PostgreSQL on port {self.ports['database']}", begun)
+        self.start_together(prepared)
+        self.voice.ready("broker", f"Kafka on port {self.ports['broker']}", begun)
 
-    def _start_broker(self) -> None:
-        paths = jars.ensure(self._voice)
-        begun = time.monotonic()
+    def start_together(self, prepared: Callable[[], Sequence[Piece]]) -> None:
+        """Start pieces together; when a port was taken meanwhile, prepare them again with others."""
+        tries = 1
+        while True:
+            started = [Running(piece, self.box) for piece in prepared()]
+            self.running |= {running.piece.name: running for running in started}
+            try:
+                start_all(started)
+            except PieceFailed as failure:
+                if tries == PORT_TRIES or "address already in use" not in failure.why.lower():
+                    raise
+                stop_all(started)
+                tries += 1
+            else:
+                return
 
-        def prepared() -> Piece:
-            return broker.prepare(self.box, self.ports.take("broker"), self.ports.take("controller"), paths)
-
-        start_where_free(self.box, prepared, lambda running: setattr(self, "broker", running))
-        self._voice.ready("broker", f"Kafka on port {self.ports['broker']}", begun)
+    def _note(self, *, ready: bool) -> None:
+        us = psutil.Process(os.getpid())
+        self.box.write(
+            "box",
+            {
+                "pid": us.pid,
+                "started": us.create_time(),
+                "ready": ready,
+                "whole": self.is_whole,
+                "environment": self.environment() if ready else {},
+                "database_folder": str(database.folder(self.box)),
+            },
+        )
 
 
 class Ports:
@@ -108,27 +148,22 @@ class Ports:
         return self._chosen[name]
 
     def take(self, name: str) -> int:
-        """Choose a free port for this piece, now."""
-        candidates = [ports.USUAL[name] if self._usual else None, self._box.read("ports").get(name)]
-        others = {port for other, port in self._chosen.items() if other != name}
-        self._chosen[name] = port = ports.choose(candidates, avoid=others)
+        """Choose a free port for this name, now."""
         with self._guard:
-            self._box.write("ports", self._box.read("ports") | {name: port})
+            remembered = self._box.read("ports")
+            candidates = [ports.USUAL[name] if self._usual else None, remembered.get(name)]
+            others = {port for other, port in self._chosen.items() if other != name}
+            self._chosen[name] = port = ports.choose(candidates, avoid=others)
+            self._box.write("ports", remembered | {name: port})
         return port
 
 
-def start_where_free(box: Box, prepared: Callable[[], Piece], started: Callable[[Running], None]) -> None:
-    """Start a piece; when its port was taken meanwhile, prepare it again with another one."""
-    tries = 1
-    while True:
-        running = Running(prepared(), box)
-        started(running)
-        try:
-            return running.start()
-        except PieceFailed as failure:
-            if tries == PORT_TRIES or "address already in use" not in failure.why.lower():
-                raise
-            tries += 1
+def start_all(pieces: Sequence[Running]) -> None:
+    """Start all at once, then wait until each is ready; PieceFailed for the first that is not."""
+    for piece in pieces:
+        piece.spawn()
+    for piece in pieces:
+        piece.wait_ready()
 
 
 def stop_all(pieces: Iterable[Running]) -> None:
@@ -138,3 +173,26 @@ def stop_all(pieces: Iterable[Running]) -> None:
         piece.ask_to_stop()
     for piece in pieces:
         piece.stop()
+
+
+def concurrently(*calls: Callable[[], None]) -> None:
+    """Run the calls side by side; the first error is raised at once, without waiting for the others.
+
+    Their threads end by themselves: once the box is being ended no process is born, and those that they wait for end.
+    """
+    ended = threading.Semaphore(0)
+    errors: list[BaseException] = []
+
+    def run(call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread
+            errors.append(error)
+        ended.release()
+
+    for call in calls:
+        threading.Thread(target=run, args=(call,), daemon=True).start()
+    for _ in calls:
+        ended.acquire()
+        if errors:
+            raise errors[0]

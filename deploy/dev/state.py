@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ class Box:
         self.home = (home or PROJECT / ".dev").resolve()
         # Ends with whoever holds it, kill -9 included; the file itself means nothing.
         self.lock = filelock.FileLock(self.home / "lock", mode=0o600)
+        # Held while a process is born, so that none is born after the decision to end them all.
+        self.spawning = threading.Lock()
+        self.is_ending = False
 
     @property
     def hash(self) -> str:
@@ -42,10 +46,16 @@ class Box:
             self.lock.acquire(timeout=0)
         except filelock.Timeout:
             raise AlreadyUp(f"another cb-dev runs the box in {self.home}") from None
+        self.is_ending = False
 
     def release(self) -> None:
         """Let others run this box."""
         self.lock.release()
+
+    def begin_to_end(self) -> None:
+        """From now on no process of this box is born."""
+        with self.spawning:
+            self.is_ending = True
 
     def is_taken(self) -> bool:
         """Tell whether another process runs this box now."""
@@ -71,7 +81,7 @@ class Box:
         aside = self.home / f".{name}.json.{os.getpid()}"
         with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123 - the mode
             json.dump(value, file, indent=2)
-        os.replace(aside, self.home / f"{name}.json")
+        aside.replace(self.home / f"{name}.json")
 
     def forget(self, name: str) -> None:
         """Remove what was written under that name."""

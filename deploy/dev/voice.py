@@ -29,6 +29,11 @@ class Voice:
         """Print one line about something that is not as it should be."""
         self.console.print(f"[bold yellow]{piece:<10}[/bold yellow] {what}")
 
+    def relay(self, lines: str) -> None:
+        """Print, as they are, lines that another process of the box has said."""
+        if lines:
+            self.console.print(lines, end="", markup=False)
+
     @contextlib.contextmanager
     def progress(self, what: str, size_bytes: int) -> Iterator[Callable[[int], None]]:
         """Show a download of `size_bytes`; yields the function that is told of each further number of bytes."""

@@ -1,0 +1,28 @@
+"""What `cb-dev up --detach` leaves running: a box kept up without a terminal, until SIGTERM (`cb-dev down`)."""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from deploy.dev import control
+from deploy.dev.errors import BoxError
+from deploy.dev.voice import Voice
+
+
+def main() -> None:
+    """Keep the box of the given folder up; a failure is the last thing said, with exit status 1."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.dev.background")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--services-only", action="store_true")
+    given = parser.parse_args()
+    try:
+        with contextlib.suppress(KeyboardInterrupt), control.kept_up(given.folder, Voice(), services_only=given.services_only):
+            control.wait_for_ever()
+    except BoxError as error:
+        sys.stdout.write(f"{error}\n")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""`cb-dev`: the world in a box, for development only. Thin: every command asks one other file and shows its answer.
+
+`story.py` adds the purchase that `make demo` tells.
+"""
+
+import contextlib
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.dev import control, environment, overview, token
+from deploy.dev.errors import BoxError
+from deploy.dev.state import Box
+from deploy.dev.voice import Voice
+
+app = typer.Typer(
+    name="cb-dev",
+    help="The world in a box: PostgreSQL, Kafka, a mailbox and a Stripe sandbox, with the pipeline among them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Folder = Annotated[Path | None, typer.Option("--dir", help="The box's folder; default: .dev of the project.")]
+
+
+class Role(StrEnum):
+    """The seeded people."""
+
+    CLIENT = "client"
+    COACH = "coach"
+    ADMIN = "admin"
+
+
+@app.command()
+def up(
+    directory: Folder = None,
+    *,
+    services_only: Annotated[bool, typer.Option("--services-only", help="Only PostgreSQL and Kafka.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave it running in the background.")] = False,
+) -> None:
+    """Bring the box up and keep it up until Ctrl-C; join it when it is up already."""
+    voice = Voice()
+    box = Box(directory)
+    if control.is_up(box):
+        control.join(box, voice, services_only=services_only)
+        overview.show_addresses(box, voice)
+    elif detach:
+        control.detach(box, voice, services_only=services_only)
+        overview.show_addresses(box, voice)
+    else:
+        with contextlib.suppress(KeyboardInterrupt), control.kept_up(directory, voice, services_only=services_only):
+            overview.show_addresses(box, voice)
+            voice.say("box", "stays up until Ctrl-C")
+            control.wait_for_ever()
+
+
+@app.command()
+def down(directory: Folder = None) -> None:
+    """End everything of the box; its state stays."""
+    control.down(Box(directory), Voice())
+
+
+@app.command()
+def reset(directory: Folder = None) -> None:
+    """End everything of the box and forget its state: rows, topics, letters, secrets."""
+    control.reset(Box(directory), Voice())
+
+
+@app.command()
+def status(directory: Folder = None) -> None:
+    """Show what runs, where, and what can be tried; exit status 1 when the box is down."""
+    if not overview.show(Box(directory), Voice()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def env(directory: Folder = None) -> None:
+    """Print `export NAME=value` lines, so that any shell may join: eval "$(cb-dev env)"."""
+    sys.stdout.write(environment.exports(control.environment_of(Box(directory))))
+
+
+@app.command("token")
+def print_token(
+    role: Annotated[Role, typer.Option("--as", help="Whose.")],
+    directory: Folder = None,
+) -> None:
+    """Print a bearer token of a seeded person, for the API page or curl."""
+    sys.stdout.write(f"{token.issue(Box(directory), role)}\n")
+
+
+def main() -> None:
+    """Run the command; what a developer has to know is one message, never a traceback."""
+    try:
+        app()
+    except BoxError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(str(error))
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Bring a box up, join it, end it, empty it: what the commands of cli.py do to a box as a whole."""
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from deploy.dev import broker, database, supervisor
+from deploy.dev.errors import AlreadyUp, BoxError
+from deploy.dev.process import end_left_over
+from deploy.dev.stack import Services
+from deploy.dev.state import PROJECT, Box
+from deploy.dev.voice import Voice
+
+# A first start downloads 45 MB; the supervisor gives up by itself long before on anything that stands still.
+UP_SECONDS_MAX = 600
+DOWN_SECONDS_MAX = 15
+LOOK_EVERY_SECONDS = 0.05
+SUPERVISOR_LOG = "cb-dev.log"
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def is_up(box: Box) -> bool:
+    """Tell whether somebody runs this box, be it still on its way up."""
+    return box.is_taken()
+
+
+def environment_of(box: Box) -> dict[str, str]:
+    """Return the variables of a box that is up; BoxError when it is not."""
+    if not is_up(box) or not (note := box.read("box")).get("ready"):
+        raise BoxError(f"the box in {box.home} is not up; bring it up with: cb-dev up --detach")
+    variables: dict[str, str] = note["environment"]
+    return variables
+
+
+@contextlib.contextmanager
+def kept_up(home: Path | None, voice: Voice, *, services_only: bool) -> Iterator[dict[str, str]]:
+    """Bring the box up, keep it up inside the block, end it after; yields the environment that leads to it.
+
+    SIGTERM and SIGINT raise KeyboardInterrupt in the main thread, once. AlreadyUp when another process runs this box.
+    """
+    services = Services(home, voice=voice) if services_only else _whole(home, voice)
+    stop = threading.Event()
+    watcher = threading.Thread(target=lambda: supervisor.keep_up(services.running.values(), stop, voice), daemon=True)
+    before = {number: signal.signal(number, _interrupt) for number in ENDING}
+    try:
+        environment = services.start()
+        watcher.start()
+        yield environment
+    finally:
+        # From here on a second Ctrl-C must not leave half of it running.
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
+        begun = time.monotonic()
+        stop.set()
+        if watcher.is_alive():
+            watcher.join()
+        services.stop()
+        voice.ready("box", "is down", begun)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wait_for_ever() -> None:
+    """Wait for the KeyboardInterrupt that SIGINT and SIGTERM become inside `kept_up`."""
+    threading.Event().wait()
+
+
+def detach(box: Box, voice: Voice, *, services_only: bool) -> None:
+    """Bring the box up by a process of its own that stays; returns when it is up, BoxError when it does not come up."""
+    box.logs.mkdir(parents=True, exist_ok=True)
+    log = box.logs / SUPERVISOR_LOG
+    only = ["--services-only"] if services_only else []
+    with log.open("wb") as output:
+        child = subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", "deploy.dev.background", str(box.home), *only],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    lines = _follow(log)
+    try:
+        while child.poll() is None and not _is_ready(box, child.pid):
+            voice.relay(next(lines))
+            time.sleep(LOOK_EVERY_SECONDS)
+    except BaseException:
+        child.terminate()
+        raise
+    voice.relay(next(lines))
+    if child.poll() is not None:
+        raise BoxError(f"the box in {box.home} did not come up\n  its log: {log}")
+    voice.say("box", f"stays up in the background; end it with: cb-dev down  (log: {log})")
+
+
+def join(box: Box, voice: Voice, *, services_only: bool) -> None:
+    """Say that the box is up already; wait for it when another brings it up just now."""
+    deadline = time.monotonic() + UP_SECONDS_MAX
+    if not _is_ready(box):
+        voice.say("box", "another cb-dev is bringing it up; waiting for it")
+    while not _is_ready(box):
+        if not is_up(box) or time.monotonic() > deadline:
+            raise BoxError(f"the box in {box.home} did not come up\n  its log: {box.logs / SUPERVISOR_LOG}")
+        time.sleep(LOOK_EVERY_SECONDS)
+    if not services_only and not box.read("box")["whole"]:
+        raise AlreadyUp(f"the box in {box.home} is up with services only; for all of it: cb-dev down, then cb-dev up")
+    voice.say("box", f"is up already in {box.home}; joined")
+
+
+def down(box: Box, voice: Voice) -> None:
+    """End whoever runs the box, and whatever a crash left of it."""
+    begun = time.monotonic()
+    was_up = is_up(box)
+    if was_up:
+        _end_supervisor(box)
+    left = _under_lock_end_left_over(box)
+    for name in left:
+        voice.say(name, "ended what an earlier run had left")
+    voice.ready("box", "is down" if was_up or left else "was not up", begun)
+
+
+def reset(box: Box, voice: Voice) -> None:
+    """End everything and remove all that the box remembers."""
+    down(box, voice)
+    if not box.home.exists():
+        return
+    box.take()
+    try:
+        database.remove(box)
+        broker.remove(box)
+        for folder in ("mailbox", "sandbox"):
+            shutil.rmtree(box.home / folder, ignore_errors=True)
+        for note in ("secrets", "ports", "processes", "box"):
+            box.forget(note)
+    finally:
+        box.release()
+    voice.say("box", "is empty: rows, topics, letters and secrets are gone")
+
+
+def _whole(home: Path | None, voice: Voice) -> Services:
+    # The pipeline's libraries take a second to import, which services alone need not pay.
+    from deploy.dev.whole import WholeBox  # noqa: PLC0415 - see above
+
+    return WholeBox(home, voice=voice)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _is_ready(box: Box, pid: int | None = None) -> bool:
+    note = box.read("box")
+    return bool(note.get("ready")) and pid in {None, note["pid"]}
+
+
+def _follow(log: Path) -> Iterator[str]:
+    with log.open() as lines:
+        while True:
+            yield lines.read()
+
+
+def _end_supervisor(box: Box) -> None:
+    note = box.read("box")
+    deadline = time.monotonic() + DOWN_SECONDS_MAX
+    try:
+        process = psutil.Process(note["pid"])
+        process.terminate()
+        while is_up(box) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_SECONDS)
+        if is_up(box):
+            process.kill()
+            process.wait(DOWN_SECONDS_MAX)
+    except (KeyError, psutil.NoSuchProcess):
+        return  # It ended meanwhile.
+
+
+def _under_lock_end_left_over(box: Box) -> list[str]:
+    if not box.home.exists():
+        return []
+    with box.lock.acquire(timeout=DOWN_SECONDS_MAX):
+        box.forget("box")
+        return end_left_over(box)

@@ -1,0 +1,68 @@
+"""The variables of a box: what its own processes get, and what `cb-dev env` prints so that any other process may join.
+
+Their meaning stands in the table of README.md; shared/settings.py reads them.
+"""
+
+import shlex
+from collections.abc import Mapping
+from typing import Protocol
+
+from deploy.dev import database
+from deploy.dev.ports import LOOPBACK
+from deploy.dev.state import Box
+
+LETTERS_FROM = "noreply@culturebridge.example"
+# The web application of CultureBridge, and where its developers run it.
+FRONTENDS = ("https://app.culturebridge.com", "http://localhost:3000")
+HEALTH = ("ingress", "payments", "bookings", "email")
+
+
+class ChosenPorts(Protocol):
+    """Ports by the names of ports.USUAL."""
+
+    def __getitem__(self, name: str) -> int:
+        """Return the port of that name."""
+
+
+def of_services(box: Box, ports: ChosenPorts) -> dict[str, str]:
+    """Return what leads to database and broker, and the box's own secrets, so that a process may run by hand."""
+    return {
+        "DATABASE_URL": database.url(ports["database"]),
+        "KAFKA_BOOTSTRAP_SERVERS": f"{LOOPBACK}:{ports['broker']}",
+        **box.secrets(),
+        "CHECKOUT_ALLOWED_ORIGINS": ",".join(FRONTENDS),
+    }
+
+
+def of_whole_box(box: Box, ports: ChosenPorts) -> dict[str, str]:
+    """Return all that the pipeline's processes need, and where a person or a test finds the rest.
+
+    HEALTH_PORT differs from process to process: theirs are told under names of the box's own.
+    """
+    mailbox, sandbox = url(ports["mailbox"]), url(ports["sandbox"])
+    origins = (*FRONTENDS, url(ports["ingress"]), f"http://localhost:{ports['ingress']}", mailbox, sandbox)
+    return {
+        **of_services(box, ports),
+        "STRIPE_API_BASE": sandbox,
+        "SMTP_HOST": LOOPBACK,
+        "SMTP_PORT": str(ports["smtp"]),
+        "SMTP_SECURITY": "none",
+        "SMTP_FROM_EMAIL": LETTERS_FROM,
+        "CHECKOUT_ALLOWED_ORIGINS": ",".join(origins),
+        "INGRESS_HOST": LOOPBACK,
+        "INGRESS_PORT": str(ports["ingress"]),
+        "CB_DEV_INGRESS_URL": url(ports["ingress"]),
+        "CB_DEV_MAILBOX_URL": mailbox,
+        "CB_DEV_SANDBOX_URL": sandbox,
+        **{f"CB_DEV_{name.upper()}_HEALTH_URL": url(ports[f"{name}-health"]) for name in HEALTH},
+    }
+
+
+def url(port: int) -> str:
+    """Return the address of a loopback port."""
+    return f"http://{LOOPBACK}:{port}"
+
+
+def exports(variables: Mapping[str, str]) -> str:
+    """Return the variables as lines that any shell may evaluate."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())

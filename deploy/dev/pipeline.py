@@ -1,0 +1,76 @@
+"""The four processes of the pipeline as pieces of the box, and what must be there before they start."""
+
+import asyncio
+import http.client
+import sys
+from collections.abc import Callable, Mapping
+
+from pydantic import SecretStr
+
+from deploy.dev import store
+from deploy.dev.environment import ChosenPorts
+from deploy.dev.ports import LOOPBACK
+from deploy.dev.process import Piece
+from deploy.dev.state import PROJECT
+from shared import settings
+from shared.db import migrate
+from shared.kafka import provision
+
+WEBHOOK_PATH = "/payment/webhook"
+PROCESSES = {
+    "ingress": "ingress",
+    "payments": "consumers.payments",
+    "bookings": "consumers.bookings",
+    "email": "consumers.email",
+}
+PORTS = ("ingress", *(f"{name}-health" for name in PROCESSES))
+PROBE_SECONDS_MAX = 0.5
+
+
+def pieces(environment: Mapping[str, str], ports: ChosenPorts) -> list[Piece]:
+    """Return the four; `environment` is the box's own (environment.of_whole_box)."""
+    return [
+        Piece(
+            name=name,
+            command=(sys.executable, "-m", module),
+            environment={
+                **environment,
+                "PYTHONPATH": str(PROJECT),
+                "HEALTH_PORT": str(ports[f"{name}-health"]),
+                # Restarted after a crash it takes its partitions back at once, not after the session's 12 s.
+                "KAFKA_INSTANCE_ID": "box",
+            },
+            ready=_ready_on(ports[f"{name}-health"]),
+        )
+        for name, module in PROCESSES.items()
+    ]
+
+
+def make_tables(database_url: str) -> None:
+    """Migrate the database, and see that it holds people and a booking to pay for."""
+
+    async def make() -> None:
+        database = settings.Database(database_url=SecretStr(database_url))
+        await migrate.upgrade(database)
+        await store.seed(database)
+
+    asyncio.run(make())
+
+
+def make_topics(bootstrap_servers: str) -> None:
+    """Create the topics that are missing."""
+    asyncio.run(provision.apply(settings.Kafka(kafka_bootstrap_servers=(bootstrap_servers,))))
+
+
+def _ready_on(port: int) -> Callable[[str], bool]:
+    def is_ready(_said: str) -> bool:
+        connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PROBE_SECONDS_MAX)
+        try:
+            connection.request("GET", "/health/ready")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    return is_ready

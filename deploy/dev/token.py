@@ -1,0 +1,19 @@
+"""Bearer tokens of the box's people, as CultureBridge issues them: HS256, `sub` the user's id, no issuer, no audience."""
+
+from datetime import timedelta
+
+import jwt
+
+from deploy.dev.people import PEOPLE
+from deploy.dev.state import Box
+from shared import clock
+
+VALID_FOR = timedelta(hours=12)  # a day's work on the API page
+
+
+def issue(box: Box, role: str) -> str:
+    """Return a token of the person of that role, signed with this box's secret."""
+    person = PEOPLE[role]
+    now = clock.now()
+    claims = {"sub": str(person.id), "email": person.email, "role": person.role, "iat": now, "exp": now + VALID_FOR}
+    return jwt.encode(claims, box.secrets()["JWT_SECRET_KEY"], algorithm="HS256")

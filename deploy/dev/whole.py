@@ -1,0 +1,50 @@
+"""A whole box: services, the world around us, the pipeline, in the order in which they come up.
+
+Next: supervisor.py keeps it up, cli.py is how a person asks for it.
+"""
+
+import time
+
+from deploy.dev import environment, pipeline, world
+from deploy.dev.process import Piece
+from deploy.dev.stack import Services, concurrently
+
+
+class WholeBox(Services):
+    """The services, the world around us (mailbox, Stripe sandbox), and the four processes of the pipeline."""
+
+    is_whole = True
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which any process finds what runs."""
+        return environment.of_whole_box(self.box, self.ports)
+
+    def bring_up(self) -> None:
+        """Start all of it: what needs nothing of each other side by side, the pipeline last."""
+        concurrently(self._database_with_tables, self._broker_with_topics, self._start_world)
+        begun = time.monotonic()
+        self.start_together(lambda: pipeline.pieces(self.environment(), self.ports))
+        self.voice.ready("pipeline", "ingress, payments, bookings and email are ready", begun)
+
+    def _database_with_tables(self) -> None:
+        self.start_database()
+        begun = time.monotonic()
+        pipeline.make_tables(super().environment()["DATABASE_URL"])
+        self.voice.ready("database", "tables, people and a booking are there", begun)
+
+    def _broker_with_topics(self) -> None:
+        self.start_broker()
+        begun = time.monotonic()
+        pipeline.make_topics(super().environment()["KAFKA_BOOTSTRAP_SERVERS"])
+        self.voice.ready("broker", "topics are there", begun)
+
+    def _start_world(self) -> None:
+        begun = time.monotonic()
+
+        def prepared() -> list[Piece]:
+            for name in world.PORTS + pipeline.PORTS:
+                self.ports.take(name)
+            return world.pieces(self.box, self.environment(), self.ports)
+
+        self.start_together(prepared)
+        self.voice.ready("world", "mailbox and Stripe sandbox are ready", begun)
