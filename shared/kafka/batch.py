@@ -72,6 +72,20 @@ class Consumer(Protocol[Item]):
         """Lock, look up, fold and write; no network but the database's."""
 
 
+class Culprits:
+    """Counts the records that broke our code, and calls it our fault when they are many."""
+
+    def __init__(self) -> None:
+        self._seen: deque[float] = deque(maxlen=CULPRITS_PER_MINUTE_MAX + 1)
+
+    def add(self, error: Exception) -> None:
+        """Count one; raises TooManyCulprits when more than the maximum came within a minute."""
+        now = clock.monotonic()
+        self._seen.append(now)
+        if len(self._seen) > CULPRITS_PER_MINUTE_MAX and now - self._seen[0] < 60:  # noqa: PLR2004 - a minute
+            raise TooManyCulprits(f"more than {CULPRITS_PER_MINUTE_MAX} culprits within a minute") from error
+
+
 @contextmanager
 def folding() -> Iterator[None]:
     """Mark the pure part of `apply`: whatever it raises is the data's fault, not the world's."""
@@ -100,7 +114,7 @@ class Batches(Generic[Item]):
         self._group = group
         self._target = target
         self._refusals = refusals
-        self._culprits: deque[float] = deque(maxlen=CULPRITS_PER_MINUTE_MAX + 1)
+        self._culprits = Culprits()
 
     async def handle(self, records: Sequence[Incoming]) -> None:
         """Take one batch to the point where its offsets may be committed.
@@ -140,10 +154,7 @@ class Batches(Generic[Item]):
         return applied
 
     def _culprit(self, item: Item, error: Exception) -> Refused:
-        now = clock.monotonic()
-        self._culprits.append(now)
-        if len(self._culprits) > CULPRITS_PER_MINUTE_MAX and now - self._culprits[0] < 60:  # noqa: PLR2004 - a minute
-            raise TooManyCulprits(f"more than {CULPRITS_PER_MINUTE_MAX} culprits within a minute") from error
+        self._culprits.add(error)
         record = self._consumer.record_of(item)
         return Refused(record, f"broke_its_batch:{kind(error)}")
 

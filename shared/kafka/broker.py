@@ -65,7 +65,18 @@ class InFlight(ConsumerRebalanceListener):
 class Subscription:
     """One topic read by one group with one handler; also what liveness and readiness know of it."""
 
-    def __init__(self, topic: Topic, group: str, handle: Handler, kafka: settings.Kafka, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        topic: Topic,
+        group: str,
+        handle: Handler,
+        kafka: settings.Kafka,
+        stopping: asyncio.Event,
+        *,
+        records_max: int = BATCH_RECORDS_MAX,
+        wait_first: Handler | None = None,
+    ) -> None:
+        """`wait_first` may hold a batch back until it is due, while no rebalance waits for it; `records_max` bounds a batch."""
         self.topic = topic.named(kafka.topic_prefix)
         self.group = kafka.topic_prefix + group
         self.trouble: str | None = None
@@ -75,6 +86,8 @@ class Subscription:
         self.fatal: asyncio.Future[BaseException] | None = None
         self._instance_id = f"{kafka.kafka_instance_id}-{group}" if kafka.kafka_instance_id else None
         self._handle = handle
+        self._wait_first = wait_first
+        self._records_max = records_max
         self._stopping = stopping
         self._in_flight = InFlight()
         self._backoff = Backoff()
@@ -86,7 +99,7 @@ class Subscription:
             group_id=self.group,
             group_instance_id=self._instance_id,
             batch=True,
-            max_records=BATCH_RECORDS_MAX,
+            max_records=self._records_max,
             batch_timeout_ms=BATCH_TIMEOUT_MS,
             parser=tolerant_parser,
             decoder=raw_bodies,
@@ -108,6 +121,8 @@ class Subscription:
         records = [incoming(record) for record in raw]
         self.head_timestamp_ms = min(record.timestamp_ms for record in records)
         try:
+            if self._wait_first is not None:
+                await self._wait_first(records)
             async with self._in_flight.lock:
                 self.busy_since = clock.monotonic()
                 try:
