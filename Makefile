@@ -1,0 +1,49 @@
+# Two commands do everything: `make demo` shows one purchase from checkout to letters, `make test` runs every test.
+# ARGS passes arguments on: make test ARGS="tests/unit -k money"
+
+PYTHON ?=
+ARGS ?=
+VENV := .venv/bin
+SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check sabotage bench lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with the locked requirements and the commands cb-dev and cb-ops
+	@$(SETUP) box
+
+demo: ## Bring the box up, buy one session, show each hop until the letters; stays until Ctrl-C
+	@$(SETUP) box
+	@$(VENV)/cb-dev demo $(ARGS)
+
+test: ## Run every test, in parallel
+	@$(SETUP) tests
+	@$(VENV)/pytest -n auto $(ARGS)
+
+check: ## Run lint, format check, types and import rules
+	@$(SETUP) tests
+	@$(VENV)/ruff check
+	@$(VENV)/ruff format --check
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+
+sabotage: ## Plant known faults into a copy, one by one, and expect a red test for each
+	@$(SETUP) tests
+	@$(VENV)/python -m tests.sabotage $(ARGS)
+
+bench: ## Measure ingress and consumers
+	@$(SETUP) tests
+	@$(VENV)/python -m tests.bench $(ARGS)
+
+# In this order: each list is resolved within the ones before it.
+LISTS := runtime box tests browser uv
+UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+
+lock: ## Resolve requirements/*.in and Kafka's jars anew
+	@$(SETUP) box
+	@cd requirements && for list in $(LISTS); do UV_SYSTEM_CERTS=1 $(COMPILE) $$list.in -o $$list.txt || exit 1; done
+	@$(VENV)/python -m deploy.dev.pin_jars

@@ -1,0 +1,95 @@
+#!/bin/sh
+# Makes .venv/ from the locked requirements, with the project's own commands in it. `make setup|demo|test|check` call it.
+#
+#   deploy/dev/setup.sh box     what runs the box: make demo
+#   deploy/dev/setup.sh tests   and what tests, lint and the browser add: make test, make check
+#
+# Needs python3 (3.11 or newer) and nothing else; everything lands in the project's folder. A second run compares one
+# checksum. What is installed is never taken away by asking for less.
+set -eu
+cd "$(dirname "$0")/../.."
+
+wanted=${1:?"box or tests"}
+stamp=.venv/.locked
+
+# uv brings its own certificates and would not know a company's proxy; it does not know pip's variable either.
+export UV_SYSTEM_CERTS=1
+export UV_PYTHON_DOWNLOADS=never
+if [ -n "${PIP_INDEX_URL:-}" ] && [ -z "${UV_DEFAULT_INDEX:-}" ]; then
+    export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
+fi
+
+give_up() {
+    printf '%s\n' "setup: $*" >&2
+    exit 1
+}
+
+lock() {
+    cat requirements/*.txt pyproject.toml deploy/dev/setup.sh | cksum
+}
+
+installed() {
+    [ -x .venv/bin/cb-dev ] && .venv/bin/python -c '' 2>/dev/null && [ -f "$stamp" ] && [ "$(sed -n 2p "$stamp")" = "$(lock)" ]
+}
+
+level_installed() {
+    sed -n 1p "$stamp" 2>/dev/null || :
+}
+
+find_python() {
+    for python in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
+        if [ -n "$python" ] && "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            return
+        fi
+    done
+    give_up "needs Python 3.11 or newer as python3 (or name it: make setup PYTHON=/path/to/python3)"
+}
+
+find_uv() {
+    for uv in "$(command -v uv || :)" .uv/bin/uv .uv/target/bin/uv; do
+        if [ -n "$uv" ] && "$uv" --version >/dev/null 2>&1; then
+            return
+        fi
+    done
+    rm -rf .uv
+    if "$python" -m venv .uv >/dev/null 2>&1 && fetch_uv .uv/bin/python; then
+        uv=.uv/bin/uv
+    elif "$python" -m pip --version >/dev/null 2>&1 && fetch_uv "$python" --target .uv/target; then
+        # Debian forbids pip to touch the system; a folder of our own is allowed.
+        uv=.uv/target/bin/uv
+    elif "$python" -m venv .uv >/dev/null 2>&1 || "$python" -m pip --version >/dev/null 2>&1; then
+        give_up "pip could not fetch uv (see above). Behind a proxy set HTTPS_PROXY; for a mirror set PIP_INDEX_URL."
+    else
+        give_up "$python has neither venv nor pip. On Debian and Ubuntu: apt-get install python3-venv"
+    fi
+}
+
+fetch_uv() {
+    "$1" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt ${2+"$2" "$3"}
+}
+
+if installed && { [ "$wanted" = box ] || [ "$(level_installed)" = tests ]; }; then
+    exit 0
+fi
+level=$wanted
+if [ "$(level_installed)" = tests ]; then
+    level=tests
+fi
+files="requirements/runtime.txt requirements/box.txt"
+if [ "$level" = tests ]; then
+    files="$files requirements/tests.txt requirements/browser.txt"
+fi
+
+find_python
+find_uv
+# Noted only when all is done, so that a run that was cut short is done again.
+rm -f "$stamp"
+.venv/bin/python -c '' 2>/dev/null || "$uv" venv --quiet --clear --python "$(command -v "$python")" .venv
+echo "setup: installing what $level needs into .venv (once, and again when the requirements change)"
+# shellcheck disable=SC2086 - the file names are several words
+"$uv" pip sync --python .venv/bin/python --require-hashes $files
+"$uv" pip install --quiet --python .venv/bin/python --no-build-isolation --no-deps --editable .
+{
+    echo "$level"
+    lock
+} >"$stamp"
