@@ -1,0 +1,226 @@
+"""The payments consumer's transaction on real PostgreSQL: order, duplicates, earliness, quarantine, older rows."""
+
+import itertools
+from decimal import Decimal
+
+import pytest
+
+from consumers.payments.handlers import Payments
+from shared.db.engine import rows
+from shared.kafka.batch import Batches
+from shared.messages import payment_states
+from tests.builders import Sale, bytes_of, insert_sales, record, stripe_event
+
+FOLDED = "status::text, amount_refunded_minor, charge_refunded_minor, paid, failed, cancel_due, failure_reason, closed_reason"
+
+
+class Published:
+    """A producer that remembers; that Kafka takes what it is given is the real one's own test."""
+
+    def __init__(self):
+        self.records = []
+
+    async def publish(self, records, *, deadline_seconds=5.0):
+        self.records += records
+
+    def states(self):
+        return [payment_states.decode(r.value) for r in self.records if r.topic == "payments.events"]
+
+    def refusals(self):
+        return [dict(r.headers)["x-error"].decode() for r in self.records if r.topic == "stripe.events.dlt"]
+
+
+@pytest.fixture
+def published():
+    return Published()
+
+
+@pytest.fixture
+def payments(engine, published):
+    return Batches(
+        Payments(),
+        engine=engine,
+        producer=published,
+        group="payments",
+        target="payments.events",
+        refusals="stripe.events.dlt",
+    )
+
+
+@pytest.fixture
+async def sale(engine):
+    one = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, one)
+    return one
+
+
+async def query(engine, sql, *parameters):
+    async with engine.begin() as tx:
+        return [tuple(row) for row in await rows(tx, sql, *parameters)]
+
+
+async def folded(engine, sale):
+    return (await query(engine, f"select {FOLDED} from payments where id = $1", sale.payment_id))[0]
+
+
+async def test_a_paid_event_makes_the_payment_succeeded_and_tells_it_once(payments, published, engine, sale):
+    """One event, one change, one message with the whole state."""
+    await payments.handle([record(sale.succeeded())])
+
+    [event] = published.states()
+    assert (event.name, event.data.status, event.data.version, event.data.paid) == ("payment.succeeded", "succeeded", 1, True)
+    assert published.records[0].key == sale.payment_id.encode()
+    assert (await folded(engine, sale))[0] == "succeeded"
+
+
+async def test_every_order_of_a_purchase_ends_the_same(payments, engine):
+    """Stripe promises no order: 24 permutations of decline, success, completion and a partial refund agree."""
+    seen = set()
+    for order in itertools.permutations(range(4)):
+        sale = Sale()
+        async with engine.begin() as tx:
+            await insert_sales(tx, sale)
+        events = [sale.declined(), sale.succeeded(), sale.completed(), sale.refunded(2500)]
+        for position in order:
+            await payments.handle([record(events[position])])
+        seen.add(await folded(engine, sale))
+
+    assert seen == {("succeeded", 2500, 2500, True, True, False, "generic_decline", None)}
+
+
+async def test_a_redelivered_event_changes_nothing_and_is_published_again_with_the_same_bytes(
+    payments, published, engine, sale
+):
+    """Whoever took it first may have died between its commit and its publishing."""
+    first = record(sale.succeeded())
+    await payments.handle([first])
+    await payments.handle([first])
+
+    assert published.records[0].value == published.records[1].value
+    assert (await query(engine, "select version from payments where id = $1", sale.payment_id)) == [(1,)]
+    assert (await query(engine, "select decision from payment_ledger")) == [("applied",)]
+
+
+async def test_a_duplicate_at_another_offset_is_told_in_the_ledger_once(payments, engine, sale):
+    """Stripe knocked three times; the ledger says so in one line, and nothing happened twice."""
+    event = sale.succeeded()
+    await payments.handle([record(event), record(event), record(event)])
+
+    decisions = await query(engine, "select decision from payment_ledger order by 1")
+    assert decisions == [("applied",), ("duplicate",)]
+
+
+async def test_a_refund_that_comes_first_waits_and_joins_in_the_transaction_that_links_it(payments, published, engine, sale):
+    """A refund names its intent alone: it waits until an event tells whose intent that is."""
+    await payments.handle([record(sale.refunded())])
+    assert await query(engine, "select state from waiting_events") == [("waiting",)]
+    assert await query(engine, "select count(*) from inbox") == [(0,)]
+
+    await payments.handle([record(sale.succeeded())])
+
+    assert await query(engine, "select count(*) from waiting_events") == [(0,)]
+    assert await query(engine, "select count(*) from inbox") == [(2,)]
+    assert (await folded(engine, sale))[0] == "refunded"
+    assert [event.name for event in published.states()] == ["payment.succeeded", "payment.refunded"]
+
+
+async def test_what_waited_is_published_again_by_the_event_that_freed_it(payments, published, engine, sale):
+    """The freed event's message lies in the inbox row of its liberator."""
+    liberator = record(sale.succeeded())
+    await payments.handle([record(sale.refunded())])
+    await payments.handle([liberator])
+    before = [r.value for r in published.records]
+    await payments.handle([liberator])
+
+    assert [r.value for r in published.records] == before + before
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"amount_received": 7499}, "amount_mismatch"),
+        ({"currency": "eur"}, "currency_mismatch"),
+        ({"metadata": {"booking_id": "6f2c1d0e-0000-4000-8000-000000000001"}}, "booking_mismatch"),
+    ],
+)
+async def test_money_that_is_not_what_was_asked_for_is_quarantined(payments, published, engine, sale, change, reason):
+    """Nobody is confirmed for a wrong amount; the bytes go to the dead letters and a person is told."""
+    metadata = {"payment_id": sale.payment_id} | change.get("metadata", {"booking_id": sale.booking_id})
+    await payments.handle([record(sale.succeeded(**(change | {"metadata": metadata})))])
+
+    assert published.refusals() == [reason]
+    assert (await folded(engine, sale))[0] == "pending"
+    assert await query(engine, "select decision, reason from payment_ledger") == [("quarantined", reason)]
+    assert await query(engine, "select reason from attention") == [(reason,)]
+    assert await query(engine, "select count(*) from inbox") == [(0,)]
+
+
+async def test_one_bad_event_never_stops_the_others(payments, published, engine, sale):
+    """What is no event goes to the dead letters with its bytes; the rest of the batch goes on."""
+    bad = [b"\xff\xfe", b"[]", b"", b'{"id": 1}', b'{"id":"evt_1","type":"charge.refunded","created":1,"data":{}}']
+    await payments.handle([*(record(value) for value in bad), record(sale.succeeded())])
+
+    assert [r.value for r in published.records if r.topic == "stripe.events.dlt"] == bad
+    assert (await folded(engine, sale))[0] == "succeeded"
+
+
+async def test_an_event_that_postgresql_refuses_is_found_by_halving(payments, published, engine, sale):
+    """A NUL cannot be stored: the one culprit is refused, its 20 neighbours are applied."""
+    evil = sale.declined(code="bad\x00code")
+    others = [stripe_event("customer.created", {"id": f"cus_{n}", "object": "customer"}) for n in range(20)]
+    await payments.handle([record(e) for e in (*others[:7], evil, *others[7:], sale.succeeded())])
+
+    assert [reason.partition(":")[0] for reason in published.refusals()] == ["broke_its_batch"]
+    assert (await folded(engine, sale))[0] == "succeeded"
+    assert await query(engine, "select count(*) from inbox") == [(21,)]
+
+
+async def test_an_event_of_a_kind_that_is_not_ours_is_recorded_as_unhandled(payments, engine):
+    """Nothing is dropped without a trace."""
+    await payments.handle([record(stripe_event("customer.created", {"id": "cus_1", "object": "customer"}))])
+
+    assert await query(engine, "select decision, payment_id from payment_ledger") == [("unhandled", None)]
+
+
+async def test_a_paid_row_of_the_older_application_cannot_be_demoted(payments, engine, sale):
+    """Its nine columns are its facts: a late decline leaves it succeeded."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "update payments set amount_minor = null, amount = $2, status = 'succeeded' where id = $1",
+            (sale.payment_id, Decimal("75.00")),
+        )
+    await payments.handle([record(sale.declined())])
+
+    assert (await folded(engine, sale))[0] == "succeeded"
+    assert await query(engine, "select amount_minor from payments") == [(7500,)]
+
+
+async def test_an_older_row_is_found_by_its_own_intent_column(payments, engine, sale):
+    """The older application wrote the intent's id, and no metadata names the payment."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "update payments set amount_minor = null, status = 'succeeded', stripe_payment_intent_id = $2 where id = $1",
+            (sale.payment_id, sale.intent_id),
+        )
+    await payments.handle([record(sale.refunded())])
+
+    assert (await folded(engine, sale))[0] == "refunded"
+
+
+async def test_the_ledger_tells_the_state_before_and_after(payments, engine, sale):
+    """Why is this payment refunded? The ledger answers with event, place and both states."""
+    await payments.handle([record(sale.succeeded(), partition=3, offset=41), record(sale.refunded())])
+
+    found = await query(engine, 'select state_before, state_after, "partition", "offset" from payment_ledger order by id')
+    states = [(before["status"], after["status"]) for before, after, *_ in found]
+    assert states == [("pending", "succeeded"), ("succeeded", "refunded")]
+    assert found[0][2:] == (3, 41)
+
+
+async def test_the_bytes_that_wait_are_the_bytes_that_came(payments, engine, sale):
+    """A waiting event is kept exactly as Stripe signed it."""
+    event = sale.refund()
+    await payments.handle([record(event)])
+
+    assert await query(engine, "select body from waiting_events") == [(bytes_of(event),)]
