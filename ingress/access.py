@@ -10,15 +10,18 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 from uuid import UUID
 
 import jwt
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ingress import problems, store
+from ingress.problems import Problem
 from shared import settings
 
-Role = Literal["client", "coach", "admin"]
-ROLES: frozenset[str] = frozenset(get_args(Role))
+ROLES = frozenset({"client", "coach", "admin"})  # the labels of CultureBridge's enum type `userrole`
 
 TOKEN_CHARACTERS_MAX = 8000  # under the limit of a header line; a token of ours has a few hundred
 TOKEN_LIFETIME_SECONDS_MAX = 366 * 24 * 60 * 60  # one that lives longer is a mistake of its issuer, or no token of ours
@@ -36,7 +39,7 @@ class Caller:
     """An active user, with the role that the database knows."""
 
     user_id: UUID
-    role: Role
+    role: str
 
 
 def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | None:
@@ -48,6 +51,18 @@ def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | 
         return None
     claims = _claims(token.strip(" "), jwt_settings)
     return None if claims is None else _subject(claims)
+
+
+async def identify(request: web.Request, engine: AsyncEngine, jwt_settings: settings.Jwt) -> Caller | Problem:
+    """Return who is asking, with the role and rights of this moment; raises store.DatabaseAway."""
+    subject = user_id(request.headers.getall("Authorization", []), jwt_settings)
+    if subject is None:
+        return problems.UNAUTHORIZED
+    async with store.transaction(engine) as tx:
+        user = await store.load_user(tx, subject)
+    if user is None or not user.is_active:
+        return problems.UNAUTHORIZED
+    return Caller(subject, user.role)
 
 
 def may_pay(caller: Caller, *, client_id: UUID) -> bool:

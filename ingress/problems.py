@@ -24,6 +24,7 @@ class Problem:
     code: str
     detail: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    closes: bool = False  # what is left of the request is not worth reading
     members: Mapping[str, Any] = field(default_factory=dict)
 
     def about(self, detail: str) -> "Problem":
@@ -34,9 +35,9 @@ class Problem:
         """Return the same problem with more members."""
         return replace(self, members={**self.members, **members})
 
-    def after(self, seconds: int) -> "Problem":
-        """Return the same problem with another Retry-After, in seconds."""
-        return replace(self, headers={**self.headers, "Retry-After": str(seconds)})
+    def with_header(self, name: str, value: str) -> "Problem":
+        """Return the same problem with one more header, or another value of it."""
+        return replace(self, headers={**self.headers, name: value})
 
 
 SOON = {"Retry-After": "2"}  # the world is unwell; outages of a broker or a database mostly end within seconds
@@ -44,9 +45,10 @@ SOON = {"Retry-After": "2"}  # the world is unwell; outages of a broker or a dat
 # Stripe's webhook: constant, whatever the reason was; the metric and the log know it
 SIGNATURE_INVALID = Problem(400, "signature_invalid", "The request is not signed by Stripe, or not now.")
 EVENT_INVALID = Problem(400, "event_invalid", "The body is no event.")
-BODY_TOO_SLOW = Problem(408, "body_too_slow", "The body took too long to arrive.", {"Connection": "close"})
-BODY_TOO_LARGE = Problem(413, "body_too_large", "The body is too large.", {"Connection": "close"})
-ENCODING_REFUSED = Problem(415, "encoding_refused", "The body must come without Content-Encoding.")
+BODY_TOO_SLOW = Problem(408, "body_too_slow", "The body took too long to arrive.", closes=True)
+BODY_TOO_LARGE = Problem(413, "body_too_large", "The body is too large.", closes=True)
+ENCODING_REFUSED = Problem(415, "encoding_refused", "The body must come without Content-Encoding.", closes=True)
+BODY_BROKEN = Problem(400, "body_broken", "The body ended too early or was not framed as announced.", closes=True)
 KAFKA_UNAVAILABLE = Problem(503, "kafka_unavailable", "The event could not be stored; send it again.", SOON)
 
 # Who is asking, and may they?
@@ -92,9 +94,12 @@ def answer(problem: Problem) -> web.Response:
         "code": problem.code,
         **problem.members,
     }
-    return web.Response(
+    response = web.Response(
         status=problem.status,
         body=msgspec.json.encode(body),
         content_type=CONTENT_TYPE,
         headers={"Cache-Control": "no-store", **problem.headers},
     )
+    if problem.closes:
+        response.force_close()
+    return response

@@ -1,0 +1,102 @@
+"""Read settings, build, serve, drain.
+
+Enters: the environment. Leaves: exit status 0 after SIGTERM or SIGINT, within 10 s; 1 when the port is taken; 2 when a
+setting is missing or malformed.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import uvloop
+from aiohttp import web
+
+from ingress import app
+from ingress.app import IngressSettings
+from shared import logs, settings
+from shared.kafka import health
+
+log = logs.get("ingress")
+
+KEEPALIVE_SECONDS = 75.0  # longer than a load balancer keeps idle connections, so that it never uses one we just closed
+DRAIN_SECONDS_MAX = 5.0  # a webhook is answered within 5 s; a checkout that takes longer is resumed by its next call
+LINGER_SECONDS_MAX = 1.0  # for the rest of a body that was refused; then the connection is closed
+STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library still waits for
+
+
+def main() -> int:
+    """Run the door in this process."""
+    logs.configure("ingress")
+    configured = settings.read(IngressSettings)
+    return uvloop.run(serve(configured))
+
+
+async def serve(configured: IngressSettings) -> int:
+    """Serve until a signal comes, then finish what is under way."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    async with app.opened(configured) as (application, publisher):
+
+        async def ready() -> Sequence[str]:
+            return ["draining"] if stopping.is_set() else await publisher.trouble()
+
+        runner = runner_of(application)
+        await runner.setup()
+        try:
+            site = web.TCPSite(
+                runner,
+                configured.ingress_host,
+                configured.ingress_port,
+                reuse_port=configured.ingress_reuse_port or None,
+            )
+            async with health.served(configured, live=alive, ready=ready):
+                await site.start()
+                log.info("ingress.served", host=configured.ingress_host, port=configured.ingress_port)
+                await stopping.wait()
+                loop.call_later(STOP_SECONDS_MAX, give_up)
+                await site.stop()
+                await runner.cleanup()
+        except OSError as error:
+            log.error("ingress.not_served", port=configured.ingress_port, reason=str(error))  # noqa: TRY400 - one line is enough
+            return 1
+        finally:
+            await runner.cleanup()
+    log.info("ingress.stopped")
+    return 0
+
+
+def runner_of(application: web.Application) -> web.AppRunner:
+    """Return the HTTP server of an application, with its limits."""
+    # A stranger's broken request is answered 400 by aiohttp and is no error of ours; ours are logged in http_rules.py.
+    strangers = logging.getLogger("ingress.strangers")
+    strangers.setLevel(logging.CRITICAL)
+    return web.AppRunner(
+        application,
+        access_log=None,
+        logger=strangers,
+        handle_signals=False,
+        auto_decompress=False,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        lingering_time=LINGER_SECONDS_MAX,
+        shutdown_timeout=DRAIN_SECONDS_MAX,
+    )
+
+
+async def alive() -> Sequence[str]:
+    """Return why this process must be restarted: whoever answers this is alive."""
+    return []
+
+
+def give_up() -> None:
+    """End the process although something still waits."""
+    log.error("ingress.stopped_hard", seconds=STOP_SECONDS_MAX)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""How a success is spelled: JSON with money as exact numbers and moments in RFC 3339.
+
+What enters: plain values. What leaves: an HTTP answer that no cache keeps.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+from aiohttp import web
+
+from shared.domain import money
+
+
+def json(status: int, body: Mapping[str, object]) -> web.Response:
+    """Return a JSON answer."""
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(body),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def amount(amount_minor: int, currency: str) -> msgspec.Raw:
+    """Return minor units as a JSON number with exactly the currency's decimals, spelled from digits: never a float."""
+    return msgspec.Raw(f"{money.to_decimal(amount_minor, currency):f}".encode())
+
+
+def moment(at: datetime) -> str:
+    """Return an aware UTC moment as RFC 3339 with a Z."""
+    return at.isoformat().replace("+00:00", "Z")

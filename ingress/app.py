@@ -1,0 +1,83 @@
+"""Composition root: every route, middleware and resource of the door on one screen.
+
+What enters: settings, and the three resources that `opened` holds. What leaves: an aiohttp application. First stop of the
+walk: webhook.py.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ingress import http_rules, pages
+from ingress.checkout import Checkout, Stripe
+from ingress.checkout_http import CheckoutHandler
+from ingress.payments import PaymentHandler
+from ingress.publisher import Publisher
+from ingress.webhook import Publishes, WebhookHandler
+from shared import settings, topics
+from shared.db import engine as engines
+from shared.stripe_api import StripeApi
+
+DATABASE_CONNECTIONS_MAX = 10  # a transaction takes milliseconds; more callers than that wait for their turn
+
+CHECKOUT = "/payment/checkout"
+WEBHOOK = "/payment/webhook"
+# The two addresses above are no payments, also for methods that they do not know.
+PAYMENT = "/payment/{payment_id:(?!checkout$|webhook$)[^/]+}"
+PAYMENT_SHOWN = "/payment/{payment_id}"
+
+
+class IngressSettings(
+    settings.Database, settings.Kafka, settings.Webhook, settings.Jwt, settings.Checkout, settings.Http, settings.Health
+):
+    """Everything that the door reads of its environment."""
+
+    health_port: int = 8001
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the door holds open while it stands."""
+
+    engine: AsyncEngine
+    stripe: Stripe
+    publisher: Publishes
+
+
+@asynccontextmanager
+async def opened(configured: IngressSettings) -> AsyncIterator[tuple[web.Application, Publisher]]:
+    """Give the application with its real resources, and the publisher to ask for readiness; nothing is waited for."""
+    async with AsyncExitStack() as stack:
+        engine = engines.create(configured, application="ingress", pool_size=DATABASE_CONNECTIONS_MAX)
+        stack.push_async_callback(engine.dispose)
+        stripe = StripeApi(configured)
+        stack.push_async_callback(stripe.close)
+        publisher = Publisher(configured, topics.STRIPE_EVENTS.named(configured.topic_prefix))
+        await stack.enter_async_context(publisher.reaching())
+        yield build(configured, Resources(engine, stripe, publisher)), publisher
+
+
+def build(configured: IngressSettings, held: Resources) -> web.Application:
+    """Return the application: its whole face to the world."""
+    origins = frozenset(configured.checkout_allowed_origins)
+    webhook = WebhookHandler(configured, held.publisher, topic=topics.STRIPE_EVENTS.named(configured.topic_prefix))
+    story = Checkout(held.engine, held.stripe, configured)
+    checkout = CheckoutHandler(story, held.engine, configured, origins)
+    payment = PaymentHandler(held.engine, configured)
+
+    app = web.Application(middlewares=[http_rules.cors(origins, {CHECKOUT, PAYMENT_SHOWN}), http_rules.no_internals])
+    app.add_routes(
+        [
+            web.post(WEBHOOK, webhook.handle),
+            web.post(CHECKOUT, checkout.handle),
+            web.options(CHECKOUT, http_rules.preflight("POST", origins)),
+            web.get(PAYMENT, payment.handle, allow_head=False),
+            web.options(PAYMENT, http_rules.preflight("GET", origins)),
+            web.get("/openapi.json", pages.openapi),
+            web.get("/docs", pages.docs),
+        ]
+    )
+    return app

@@ -1,0 +1,200 @@
+"""Open a Stripe session for a PENDING payment.
+
+What enters: POST /payment/checkout. What leaves: 201 with the address of Stripe's page, or a problem. The row comes before
+Stripe: its id is the idempotency key and the name by which events find it, so that a call which died at any step is resumed
+by the next one, never doubled. Two guards keep one payable URL per booking, and both are needed: a row is given up only while
+it has no session, and a URL is answered only after its session was bound to an open row. Rules: checkout_rules.py.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, assert_never
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ingress import access, checkout_rules, problems, store
+from ingress.access import Caller
+from ingress.checkout_rules import Ask, Create, Heard, Insert, Refuse, Repeat, Wish
+from ingress.problems import Problem
+from ingress.store import Booking, Payment
+from shared import clock, logs, settings, stripe_api
+from shared.stripe_api import Away, KeySpent, NoSuchSession, Refused, Session
+
+log = logs.get(__name__)
+
+# A step that loses a race reads again. Each race has a winner, so that a call needs a handful of rounds at the very most.
+ROUNDS_MAX = 12
+
+
+class Stripe(Protocol):
+    """What a checkout asks of Stripe."""
+
+    async def create_session(self, request: stripe_api.SessionRequest, *, idempotency_key: str) -> stripe_api.Answer:
+        """Make a session, or return what this key made."""
+
+    async def retrieve_session(self, session_id: str) -> stripe_api.Answer:
+        """Tell what became of a session."""
+
+    async def expire_session(self, session_id: str) -> stripe_api.Answer:
+        """End an open session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The customer may pay at `url`."""
+
+    payment: Payment
+    session_id: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """Somebody else was faster, or Stripe said something new: look at the rows again."""
+
+    reason: str
+
+
+class Checkout:
+    """The story of one checkout, told step by step; one object for all calls of a process."""
+
+    def __init__(self, engine: AsyncEngine, stripe: Stripe, checkout: settings.Checkout) -> None:
+        self._engine = engine
+        self._stripe = stripe
+        self._lifetime = timedelta(minutes=checkout.checkout_session_minutes)
+        self._creating: dict[UUID, asyncio.Task[stripe_api.Answer]] = {}
+
+    async def open(self, caller: Caller, wish: Wish) -> Opened | Problem:
+        """Carry a wish out; raises store.DatabaseAway, after which the next call goes on where this one ended."""
+        heard = Heard()
+        for _ in range(ROUNDS_MAX):
+            outcome = await self._round(caller, wish, heard)
+            if not isinstance(outcome, ReadAgain):
+                return outcome
+            log.debug("checkout.read_again", booking_id=str(wish.booking_id), reason=outcome.reason)
+        return problems.STRIPE_UNAVAILABLE
+
+    async def _round(self, caller: Caller, wish: Wish, heard: Heard) -> Opened | Problem | ReadAgain:
+        """Read, decide, and do one step."""
+        now = clock.now()
+        async with store.transaction(self._engine) as tx:
+            booking = await store.load_booking(tx, wish.booking_id)
+            if booking is None:
+                return problems.BOOKING_NOT_FOUND
+            if not access.may_pay(caller, client_id=booking.client_id):
+                return problems.FORBIDDEN
+            standing = await store.load_standing(tx, booking.id, wish.key)
+            step = checkout_rules.decide(wish, booking, standing, heard, now)
+            if isinstance(step, Insert):
+                return await self._insert(tx, wish, booking, step, now)
+        match step:
+            case Refuse(problem=problem):
+                return problem
+            case Repeat(payment=payment, session_id=session_id, url=url):
+                return Opened(payment, session_id, url)
+            case Create(payment=payment):
+                return await self._create(payment, heard)
+            case Ask(session_id=session_id):
+                return await self._ask(session_id, heard)
+            case _ as rest:
+                assert_never(rest)
+
+    async def _insert(
+        self, tx: AsyncConnection, wish: Wish, booking: Booking, step: Insert, now: datetime
+    ) -> Problem | ReadAgain:
+        """Add the row that the next round takes to Stripe, once this transaction stands."""
+        price = checkout_rules.price_minor(booking)
+        if price is None:
+            return problems.BOOKING_HAS_NO_PRICE
+        if step.instead_of is not None and not await store.close_payment(tx, step.instead_of, now):
+            return ReadAgain("the payment to close was bound or closed meanwhile")
+        expires_at = now.replace(microsecond=0) + self._lifetime
+        payment = Payment(
+            id=uuid7(now),
+            booking_id=booking.id,
+            amount_minor=price,
+            currency=booking.currency,
+            is_paid=False,
+            created_at=now,
+            expires_at=expires_at,
+            closed_at=None,
+            session_id=None,
+            request=checkout_rules.stored_request(wish, booking, price, expires_at),
+            idempotency_key=wish.key,
+        )
+        if await store.insert_payment(tx, payment):
+            log.info("payment.inserted", payment_id=str(payment.id), booking_id=str(booking.id))
+            return ReadAgain("the row stands, Stripe is next")
+        await tx.rollback()
+        return ReadAgain("another payment was inserted meanwhile")
+
+    async def _create(self, payment: Payment, heard: Heard) -> Opened | Problem | ReadAgain:
+        answer = await self._created(payment)
+        match answer:
+            case Session():
+                return await self._bind(payment, answer)
+            case KeySpent():
+                heard.spent.add(payment.id)
+                return ReadAgain("Stripe will never make a session for this key")
+            case Refused() | NoSuchSession():
+                return problems.STRIPE_REFUSED
+            case Away(code=stripe_api.KEY_IN_USE):
+                return ReadAgain("another process asks Stripe the same")
+            case Away():
+                return problems.STRIPE_UNAVAILABLE
+            case _ as rest:
+                assert_never(rest)
+
+    async def _created(self, payment: Payment) -> stripe_api.Answer:
+        """Ask Stripe once for all calls of this process that wait for the same row, so that they do not lock each other out."""
+        task = self._creating.get(payment.id)
+        if task is None:
+            request = checkout_rules.session_request(payment)
+            task = asyncio.create_task(self._stripe.create_session(request, idempotency_key=str(payment.id)))
+            self._creating[payment.id] = task
+            task.add_done_callback(lambda _: self._creating.pop(payment.id, None))
+        return await asyncio.shield(task)
+
+    async def _bind(self, payment: Payment, session: Session) -> Opened | ReadAgain:
+        """Write the session into its row; only the row that has it may show its URL."""
+        async with store.transaction(self._engine) as tx:
+            request = checkout_rules.answered_request(payment, session)
+            bound = await store.remember_session(tx, payment, session.id, request)
+            row = None if bound else await store.load_payment(tx, payment.id)
+        is_ours = bound or (row is not None and row.closed_at is None and row.session_id == session.id)
+        if is_ours and session.url is not None:
+            log.info("checkout.opened", payment_id=str(payment.id), booking_id=str(payment.booking_id), session_id=session.id)
+            return Opened(payment, session.id, session.url)
+        if row is not None and row.closed_at is not None and row.session_id is None:
+            # Its URL was shown to nobody and never will be; ending it now only spares Stripe's list a stray.
+            await self._stripe.expire_session(session.id)
+        return ReadAgain("the session's row was closed meanwhile")
+
+    async def _ask(self, session_id: str, heard: Heard) -> Problem | ReadAgain:
+        answer = await self._stripe.retrieve_session(session_id)
+        match answer:
+            case Session() | NoSuchSession():
+                heard.sessions[session_id] = answer
+                return ReadAgain("Stripe told what became of the session")
+            case Refused() | KeySpent():
+                return problems.STRIPE_REFUSED
+            case Away():
+                return problems.STRIPE_UNAVAILABLE
+            case _ as rest:
+                assert_never(rest)
+
+
+def hashed_key(caller: Caller, idempotency_key: str) -> str:
+    """Return what is stored of a caller's Idempotency-Key: two callers never share one, and none can be read back."""
+    return hashlib.sha256(caller.user_id.bytes + idempotency_key.encode()).hexdigest()
+
+
+def uuid7(now: datetime) -> UUID:
+    """Return a new UUID of version 7 (RFC 9562, section 5.7): by time, so that indexes grow at one edge."""
+    milliseconds = int(now.timestamp() * 1000)
+    bits = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    return UUID(int=bits)

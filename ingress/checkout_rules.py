@@ -1,0 +1,190 @@
+"""What a checkout does next, given what is known. Pure; the story that carries it out is checkout.py.
+
+What enters: a wish, the booking, the payments that stand in its way, what Stripe said so far in this call, the moment. What
+leaves: one `Step`. One row is one Stripe session and one idempotency key. A row without a session may be given up for
+another; a row whose session's URL was shown is given up only when Stripe itself says that nobody can pay there any more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from ingress import problems
+from ingress.problems import Problem
+from ingress.store import Booking, Payment, Standing
+from shared.domain import money
+from shared.stripe_api import NoSuchSession, Session, SessionRequest, SessionStatus
+
+STRIPE_SESSION_MINUTES_MIN = 30  # https://docs.stripe.com/api/checkout/sessions/create, expires_at
+# With a minute for the call itself: three attempts of ten seconds and the pauses between them.
+SESSION_LEFT_MIN = timedelta(minutes=STRIPE_SESSION_MINUTES_MIN + 1)
+KEY_AGE_MAX = timedelta(hours=23)  # Stripe keeps an idempotency key for at least 24 hours
+AMOUNT_MINOR_MAX = 99_999_999  # eight digits: https://docs.stripe.com/api/payment_intents/object, amount
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the caller asks for; `key` is sha256 of the caller and their Idempotency-Key, or None."""
+
+    booking_id: UUID
+    success_url: str
+    cancel_url: str
+    key: str | None
+
+
+@dataclass(slots=True)
+class Heard:
+    """What Stripe said in this call: sessions by id, and the rows whose key will never give a session."""
+
+    sessions: dict[str, Session | NoSuchSession] = field(default_factory=dict)
+    spent: set[UUID] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Say no."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Nothing stands in the way: add a row, after closing `instead_of` in the same transaction when there is one."""
+
+    instead_of: Payment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """The row waits for its session: ask Stripe to make it, or to say again what it made."""
+
+    payment: Payment
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The row's session may be over, or its URL is not known: ask Stripe."""
+
+    payment: Payment
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The same wish under the same key: say again what was said."""
+
+    payment: Payment
+    session_id: str
+    url: str
+
+
+Step = Refuse | Insert | Create | Ask | Repeat
+
+
+def decide(wish: Wish, booking: Booking, standing: Standing, heard: Heard, now: datetime) -> Step:
+    """Choose the next step; every step either ends the call or adds to what is known."""
+    if standing.same_key is not None and not is_same_wish(wish, standing.same_key):
+        return Refuse(problems.IDEMPOTENCY_KEY_REUSED)
+    if booking.status != "pending":
+        return Refuse(problems.BOOKING_NOT_PENDING)
+    if booking.starts_at <= now:
+        return Refuse(problems.BOOKING_PAST)
+    if standing.paid is not None:
+        return Refuse(already_exists(standing.paid, url=None))
+    if standing.open is None:
+        return Insert()
+    if standing.open.session_id is None:
+        return _without_session(standing.open, heard, now)
+    return _with_session(wish, standing.open, standing.open.session_id, heard, now)
+
+
+def is_same_wish(wish: Wish, payment: Payment) -> bool:
+    """Tell whether a payment was made for exactly this wish."""
+    asked = (payment.booking_id, payment.request.get("success_url"), payment.request.get("cancel_url"))
+    return asked == (wish.booking_id, wish.success_url, wish.cancel_url)
+
+
+def already_exists(payment: Payment, *, url: str | None) -> Problem:
+    """Return the problem that shows the payment in the way, with its URL while it can be paid there."""
+    return problems.PAYMENT_ALREADY_EXISTS.showing(payment_id=str(payment.id), session_id=payment.session_id, url=url)
+
+
+def price_minor(booking: Booking) -> int | None:
+    """Return what the session costs in minor units, or None when that cannot be charged."""
+    if booking.hourly_rate is None or len(booking.currency) != len("USD"):
+        return None
+    price = money.price_minor(booking.hourly_rate, booking.duration_minutes, booking.currency)
+    return price if 0 < price <= AMOUNT_MINOR_MAX else None
+
+
+def item_name(booking: Booking) -> str:
+    """Return the line that the customer reads on Stripe's page."""
+    whom = f" with {booking.coach_name}" if booking.coach_name else ""
+    return f"Coaching session{whom}, {booking.duration_minutes} min"
+
+
+def stored_request(wish: Wish, booking: Booking, amount_minor: int, expires_at: datetime) -> dict[str, object]:
+    """Return all that Stripe will be asked, so that a crash is resumed with the same words."""
+    return {
+        "success_url": wish.success_url,
+        "cancel_url": wish.cancel_url,
+        "amount_minor": amount_minor,
+        "currency": booking.currency,
+        "expires_at": int(expires_at.timestamp()),
+        "item_name": item_name(booking),
+        "customer_email": booking.client_email,
+    }
+
+
+def answered_request(payment: Payment, session: Session) -> dict[str, object]:
+    """Return what stays of a request once it was answered: no name and no address, and where the customer pays."""
+    kept = {name: value for name, value in payment.request.items() if name not in {"item_name", "customer_email"}}
+    return {**kept, "session_url": session.url}
+
+
+def session_request(payment: Payment) -> SessionRequest:
+    """Return the words for Stripe from a row that has no session yet."""
+    asked: Mapping[str, object] = payment.request
+    assert payment.expires_at is not None, "a row without expiry is given up, never resumed"
+    return SessionRequest(
+        payment_id=payment.id,
+        booking_id=payment.booking_id,
+        amount_minor=payment.amount_minor,
+        currency=payment.currency,
+        item_name=str(asked["item_name"]),
+        customer_email=str(asked["customer_email"]),
+        success_url=str(asked["success_url"]),
+        cancel_url=str(asked["cancel_url"]),
+        expires_at=payment.expires_at,
+    )
+
+
+def _without_session(payment: Payment, heard: Heard, now: datetime) -> Step:
+    if (
+        payment.id in heard.spent
+        or payment.expires_at is None
+        or payment.expires_at - now < SESSION_LEFT_MIN
+        or now - payment.created_at > KEY_AGE_MAX
+        or "item_name" not in payment.request
+    ):
+        return Insert(instead_of=payment)
+    return Create(payment)
+
+
+def _with_session(wish: Wish, payment: Payment, session_id: str, heard: Heard, now: datetime) -> Step:
+    url = payment.request.get("session_url")
+    match heard.sessions.get(session_id):
+        case None:
+            if payment.expires_at is None or payment.expires_at <= now or not isinstance(url, str):
+                return Ask(payment, session_id)
+        case NoSuchSession():
+            return Insert(instead_of=payment)
+        case Session(status=SessionStatus.EXPIRED):
+            return Insert(instead_of=payment)
+        case Session(url=url):
+            # Complete: no URL any more, and soon an event that says paid.
+            pass
+    if wish.key is not None and wish.key == payment.idempotency_key and isinstance(url, str):
+        return Repeat(payment, session_id, url)
+    return Refuse(already_exists(payment, url=url))

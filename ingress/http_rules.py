@@ -1,0 +1,71 @@
+"""What holds for every answer of the door: nothing of the inside leaves it, and browsers hear who may read it.
+
+What enters: a handler's answer or its exception. What leaves: an answer, always. CORS is told only on the addresses that the
+web application calls, never on the webhook, and only to the origins that a customer may be sent back to.
+"""
+
+from collections.abc import Awaitable, Callable, Collection
+
+from aiohttp import hdrs, web
+
+from ingress import problems
+from ingress.store import DatabaseAway
+from shared import logs
+
+log = logs.get(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+CORS_MAX_AGE_SECONDS = 600
+CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key"
+
+
+@web.middleware
+async def no_internals(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every exception into a problem; the log gets what the caller does not."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return problems.answer(problems.NOT_FOUND)
+    except web.HTTPMethodNotAllowed as error:
+        return problems.answer(problems.METHOD_NOT_ALLOWED.with_header("Allow", ", ".join(sorted(error.allowed_methods))))
+    except DatabaseAway as away:
+        log.warning("database.away", path=request.path, error=str(away))
+        return problems.answer(problems.DATABASE_UNAVAILABLE)
+    except Exception:
+        log.exception("request.broke", path=request.path, method=request.method)
+        return problems.answer(problems.INTERNAL)
+
+
+def cors(origins: Collection[str], paths: Collection[str]) -> Middleware:
+    """Return the middleware that answers browsers of `origins` under `paths` (the patterns of the routes)."""
+
+    @web.middleware
+    async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        if resource is None or resource.canonical not in paths:
+            return await handler(request)
+        response = await handler(request)
+        response.headers[hdrs.VARY] = hdrs.ORIGIN
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None and origin in origins:
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = hdrs.RETRY_AFTER
+        return response
+
+    return tell
+
+
+def preflight(method: str, origins: Collection[str]) -> Handler:
+    """Return the handler of OPTIONS for an address with one method (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.Response(status=204)
+        if request.headers.get(hdrs.ORIGIN) in origins:
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = method
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = CORS_HEADERS
+            response.headers[hdrs.ACCESS_CONTROL_MAX_AGE] = str(CORS_MAX_AGE_SECONDS)
+        return response
+
+    return answer

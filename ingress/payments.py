@@ -1,0 +1,63 @@
+"""Show one payment to those allowed to see it.
+
+What enters: GET /payment/{id}. What leaves: what is true of the payment now, read from the primary database, so that a client
+who polls never sees it go back. Only ids, amounts and states: nobody's name, and nothing of the card.
+"""
+
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ingress import access, answers, problems, store
+from ingress.problems import Problem
+from ingress.store import Shown
+from shared import settings
+
+
+class PaymentHandler:
+    """Answers who asks for a payment."""
+
+    def __init__(self, engine: AsyncEngine, jwt: settings.Jwt) -> None:
+        self._engine = engine
+        self._jwt = jwt
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one question; raises store.DatabaseAway."""
+        caller = await access.identify(request, self._engine, self._jwt)
+        if isinstance(caller, Problem):
+            return problems.answer(caller)
+        payment_id = _uuid(request.match_info["payment_id"])
+        if payment_id is None:
+            return problems.answer(problems.PAYMENT_NOT_FOUND)
+        async with store.transaction(self._engine) as tx:
+            payment = await store.load_shown(tx, payment_id)
+        if payment is None:
+            return problems.answer(problems.PAYMENT_NOT_FOUND)
+        if not access.may_see(caller, client_id=payment.client_id, coach_id=payment.coach_id):
+            return problems.answer(problems.FORBIDDEN)
+        return answers.json(200, shown(payment))
+
+
+def shown(payment: Shown) -> dict[str, object]:
+    """Return a payment as the API spells it."""
+    return {
+        "payment_id": str(payment.id),
+        "booking_id": str(payment.booking_id),
+        "amount": answers.amount(payment.amount_minor, payment.currency),
+        "currency": payment.currency,
+        "status": payment.status,
+        "amount_refunded": answers.amount(payment.amount_refunded_minor, payment.currency),
+        "failure_reason": payment.failure_reason,
+        "created_at": answers.moment(payment.created_at),
+        "updated_at": answers.moment(payment.updated_at),
+    }
+
+
+def _uuid(text: str) -> UUID | None:
+    """Return the id in its one usual spelling, or None."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    return found if str(found) == text.lower() else None

@@ -1,0 +1,186 @@
+"""Stripe knocks: verify, publish the raw bytes, answer once Kafka has them; no opinion about meaning.
+
+What enters: POST /payment/webhook. What leaves: the exact bytes in `stripe.events`, keyed by event id, and 200; or a constant
+refusal; or 503 when Kafka does not acknowledge, and Stripe sends the event again for three days. The database is not asked:
+whether an event was handled before is for the inbox to know. Next in the walk: shared/topics.py.
+"""
+
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, assert_never
+
+import msgspec
+from aiohttp import web
+
+from ingress import answers, bodies, problems, signature
+from ingress.problems import Problem
+from shared import clock, errors, logs, metrics, settings
+from shared.kafka.records import CONTENT_TYPE, CORRELATION_ID, TRACEPARENT, Record
+
+log = logs.get(__name__)
+
+BODY_BYTES_MAX = 262_144  # Stripe's largest are a few dozen kB; of real events the median is 3.5 kB
+# Every answer leaves within 5 s, so that hosted Checkout, which waits 10 s for ours, lets its customer go on.
+PUBLISH_SECONDS_MAX = 4.5
+IDS_REMEMBERED_MAX = 50_000  # some ten megabytes; only for the word in the answer, the inbox is the truth behind it
+
+EVENT_ID = re.compile(r"evt_[A-Za-z0-9_]{1,200}")
+W3C_TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+THIN_OBJECT = "v2.core.event"  # https://docs.stripe.com/api/v2/core/events/object: it holds no state, only an address
+
+
+class Envelope(msgspec.Struct):
+    """What the door reads of an event; of any type, since what is odd there is for the consumer to judge."""
+
+    id: Any = None
+    object: Any = None
+    type: Any = None
+    livemode: Any = None
+    account: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A signed event with a usable id."""
+
+    id: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A signed event that is not for us: never published, and never refused, since Stripe would send it again."""
+
+    event: Event
+    reason: Literal["foreign_mode", "foreign_account", "thin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Kafka has the event; `known` when this process remembers that it had it before."""
+
+    event: Event
+    known: bool
+
+
+Outcome = Taken | Ignored | Problem
+
+
+class Publishes(Protocol):
+    """What the door needs of Kafka."""
+
+    async def publish(self, records: Sequence[Record], *, deadline_seconds: float) -> None:
+        """Return once every record is acknowledged; raises errors.KafkaAway otherwise."""
+
+
+def judge(body: bytes, webhook: settings.Webhook) -> Event | Ignored | Problem:
+    """Decide by its envelope what a signed body is. Pure; next: the consumer's translate.py judges the rest."""
+    try:
+        envelope = DECODER.decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return problems.EVENT_INVALID
+    if not isinstance(envelope.id, str) or not EVENT_ID.fullmatch(envelope.id):
+        return problems.EVENT_INVALID
+    event = Event(envelope.id, envelope.type if isinstance(envelope.type, str) else "")
+    if envelope.object == THIN_OBJECT:
+        return Ignored(event, "thin")
+    if isinstance(envelope.livemode, bool) and envelope.livemode != webhook.livemode:
+        return Ignored(event, "foreign_mode")
+    if webhook.stripe_account_id and isinstance(envelope.account, str) and envelope.account != webhook.stripe_account_id:
+        return Ignored(event, "foreign_account")
+    return event
+
+
+DECODER = msgspec.json.Decoder(Envelope)
+
+
+class WebhookHandler:
+    """POST /payment/webhook; `topic` is the full name of `stripe.events` in this cluster."""
+
+    def __init__(self, webhook: settings.Webhook, publisher: Publishes, *, topic: str) -> None:
+        self._webhook = webhook
+        self._secrets = webhook.webhook_secrets
+        self._publisher = publisher
+        self._topic = topic
+        self._acknowledged: OrderedDict[str, None] = OrderedDict()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one delivery."""
+        started = clock.monotonic()
+        outcome = await self._take(request)
+        match outcome:
+            case Taken(event=event, known=known):
+                status = "already_processed" if known else "accepted"
+                log.info("webhook.taken", event_id=event.id, event_type=event.type, outcome=status)
+                response = answers.json(200, {"status": status})
+            case Ignored(event=event, reason=reason):
+                status = f"ignored_{reason}"
+                log.warning("webhook.ignored", event_id=event.id, event_type=event.type, reason=reason)
+                response = answers.json(200, {"status": "ignored"})
+            case Problem(code=status):
+                response = problems.answer(outcome)
+            case _ as rest:
+                assert_never(rest)
+        metrics.webhook_requests.labels(outcome=status).inc()
+        metrics.webhook_seconds.observe(clock.monotonic() - started)
+        return response
+
+    async def _take(self, request: web.Request) -> Outcome:
+        if refused := bodies.refusal(request, bytes_max=BODY_BYTES_MAX):
+            return _refused(refused, refused.code)
+        signatures = [value for name, value in request.raw_headers if name.lower() == b"stripe-signature"]
+        if len(signatures) != 1:
+            return _refused(problems.SIGNATURE_INVALID, "header")
+        body = await bodies.read(request, bytes_max=BODY_BYTES_MAX)
+        if isinstance(body, Problem):
+            return _refused(body, body.code)
+        match signature.verify(signatures[0], body, self._secrets, clock.now().timestamp()):
+            case signature.Refused(reason=reason):
+                return _refused(problems.SIGNATURE_INVALID, reason)
+            case signature.Verified():
+                pass
+        judged = judge(body, self._webhook)
+        match judged:
+            case Event():
+                return await self._publish(judged, body, _traceparent(request))
+            case Ignored():
+                return judged
+            case Problem():
+                return _refused(judged, "envelope")
+
+    async def _publish(self, event: Event, body: bytes, traceparent: bytes) -> Taken | Problem:
+        headers = (
+            (CONTENT_TYPE, b"application/json"),
+            (CORRELATION_ID, event.id.encode()),
+            (TRACEPARENT, traceparent),
+        )
+        record = Record(self._topic, event.id.encode(), body, headers)
+        try:
+            await self._publisher.publish([record], deadline_seconds=PUBLISH_SECONDS_MAX)
+        except errors.KafkaAway as away:
+            log.warning("webhook.unavailable", event_id=event.id, event_type=event.type, reason=str(away))
+            return problems.KAFKA_UNAVAILABLE
+        metrics.webhook_bytes.observe(len(body))
+        known = event.id in self._acknowledged
+        self._acknowledged[event.id] = None
+        self._acknowledged.move_to_end(event.id)
+        if len(self._acknowledged) > IDS_REMEMBERED_MAX:
+            self._acknowledged.popitem(last=False)
+        return Taken(event, known)
+
+
+def _refused(problem: Problem, reason: str) -> Problem:
+    """Log why; the answer stays the same whatever it was."""
+    log.info("webhook.refused", code=problem.code, reason=reason)
+    return problem
+
+
+def _traceparent(request: web.Request) -> bytes:
+    """Return the trace of a proxy in front of us, else begin one: https://www.w3.org/TR/trace-context/."""
+    for name, value in request.raw_headers:
+        if name.lower() == b"traceparent" and W3C_TRACEPARENT.fullmatch(value):
+            return value
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01".encode()
