@@ -11,6 +11,7 @@ REASON = "x-error"
 GROUP = "x-group"
 ORIGIN = "x-origin"
 ATTEMPT = "x-attempt"
+REPLAY = "x-replay"  # set by a replay: only with it a letter that was given up is claimed again
 REASON_CHARACTERS_MAX = 200
 
 

@@ -1,0 +1,5 @@
+"""A booking changed -> who is told, and how.
+
+Enters: `bookings.events`, and tickets of letters to be tried again. Leaves: letters accepted by the mail server, or dead
+letters that a person can replay; what happened to each letter stays in the table `letters`.
+"""

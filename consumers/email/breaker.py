@@ -1,0 +1,66 @@
+"""One breaker for the whole process: while the mail server takes no letters, everybody waits and nobody is blamed.
+
+Closed, letters go out side by side. Tripped, one letter at a time may find out whether the server is back; the first to be
+judged, accepted or refused, closes it. Batches that meet it are rewound with back-off, so an outage of any length costs
+no attempt and no letter.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared import clock, errors, logs, metrics
+
+log = logs.get(__name__)
+
+TRIPPED_SECONDS_MAX = 60.0  # longer than back-off and conversation: older news is nobody's any more (a rebalance took it)
+
+
+class MailServerAway(errors.Transient):
+    """The mail server takes no letters now; the reason is for an operator."""
+
+
+class Breaker:
+    """Knows whether the mail server takes letters; `trips` counts how often it turned out not to."""
+
+    def __init__(self) -> None:
+        self.trips = 0
+        self._reason: str | None = None
+        self._tripped_at = 0.0
+        self._one = asyncio.Lock()
+
+    @property
+    def reason(self) -> str | None:
+        """Why the server takes no letters, None while it does."""
+        recent = clock.monotonic() - self._tripped_at < TRIPPED_SECONDS_MAX
+        return self._reason if recent else None
+
+    @asynccontextmanager
+    async def turn(self, since_trips: int) -> AsyncIterator[None]:
+        """Let one letter through: at once while closed, one after another while tripped.
+
+        Raises MailServerAway when it tripped after the caller counted `since_trips`: the others of a batch need not try.
+        """
+        if self.reason is None and self.trips == since_trips:
+            yield
+            return
+        async with self._one:
+            if self.trips != since_trips and self._reason is not None:
+                raise MailServerAway(self._reason)
+            yield
+
+    def trip(self, reason: str) -> MailServerAway:
+        """Note that the server is in trouble; return what to raise."""
+        if self._reason is None:
+            log.warning("mail_server.away", reason=reason)
+        self.trips += 1
+        self._reason, self._tripped_at = reason, clock.monotonic()
+        metrics.mail_server_away.set(1)
+        return MailServerAway(reason)
+
+    def close(self) -> None:
+        """Note that the server judged a letter."""
+        if self._reason is not None:
+            log.info("mail_server.back", attempts=self.trips)
+        self._reason = None
+        metrics.mail_server_away.set(0)

@@ -1,0 +1,67 @@
+"""What other people typed, made fit to stand in a header, in HTML and in a text; pure.
+
+Names are hostile until they passed here: no control characters, no line breaks of any kind, no marks that turn the reading
+direction, nothing that a mail program would make a link of, and a bounded length.
+"""
+
+import re
+import unicodedata
+
+NAME_CHARACTERS_MAX = 80
+JOINERS = "\u200c\u200d"  # zero-width, but Persian, Indic and many other names are misspelt without them
+ADDRESS_CHARACTERS_MAX = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
+LOCAL_PART_CHARACTERS_MAX = 64  # RFC 5321, section 4.5.3.1.1
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@({_LABEL}(?:\.{_LABEL})*)")
+_LINKLIKE_DOT = re.compile(r"(?<=\w)\.(?=\w)")
+_LINKLIKE = re.compile(r"://|@")
+_ENCODED_WORD = re.compile(r"=\?|\?=")
+
+
+def full_name(first: str | None, last: str | None) -> str | None:
+    """Return "First Last", clean and at most 80 characters, or None when nothing readable is left."""
+    return clean(f"{first or ''} {last or ''}")
+
+
+def clean(text: str) -> str | None:
+    """Return one line of visible characters, or None when no letter or digit is among them.
+
+    A dot between two word characters gets a space after it, and `://` and `@` become spaces: mail programs make links of
+    `evil.example` in a plain text, and nobody else's link may stand in our letters. The brackets of RFC 2047's encoded words
+    go too: a header library would decode what is between them, line breaks included.
+    """
+    # Before the slow parts: whoever sent a name of megabytes shall not keep us busy.
+    short = text[: NAME_CHARACTERS_MAX * 8]
+    visible = "".join(_visible(character) for character in unicodedata.normalize("NFC", short))
+    unlinked = _LINKLIKE_DOT.sub(". ", _LINKLIKE.sub(" ", _ENCODED_WORD.sub(" ", visible)))
+    line = " ".join(unlinked.split())
+    if not any(character.isalnum() for character in line):
+        return None
+    return line if len(line) <= NAME_CHARACTERS_MAX else line[: NAME_CHARACTERS_MAX - 1].rstrip() + "…"
+
+
+def mailbox_address(text: str | None) -> str | None:
+    """Return the address when it is one that any mail server can be told (ASCII, dot-atom), with an IDNA domain; else None.
+
+    Quoted local parts and address literals are legal and never seen; refusing them keeps the SMTP dialogue free of quotes.
+    """
+    local, at, domain = (text or "").strip().rpartition("@")
+    if not at:
+        return None
+    try:
+        address = f"{local}@{domain.encode('idna').decode('ascii')}"
+    except UnicodeError:
+        return None
+    fits = len(address) <= ADDRESS_CHARACTERS_MAX and len(local) <= LOCAL_PART_CHARACTERS_MAX
+    return address if fits and _ADDRESS.fullmatch(address) else None
+
+
+def _visible(character: str) -> str:
+    category = unicodedata.category(character)
+    if character in JOINERS:
+        return character
+    if category.startswith("Z") or character in "\t\n\r\v\f\x1c\x1d\x1e\x85":
+        return " "
+    return "" if category.startswith("C") else character

@@ -1,0 +1,305 @@
+"""Letters say what the spec asks, in the reader's time zone, and no name can break out of its place."""
+
+import email
+import email.policy
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumers.email import names
+from consumers.email.compose import Facts, Letter, Person, Unaddressable, amount, compose
+
+ADA = Person("ada@example.org", "Ada", "Lovelace", "Europe/Berlin")
+CHARLES = Person("charles@example.org", "Charles", "Babbage", "America/New_York")
+FACTS = Facts(
+    kind="confirmation",
+    role="client",
+    message_id="<6f1b@culturebridge.com>",
+    booking_id="123e4567-e89b-12d3-a456-426614174000",
+    client=ADA,
+    coach=CHARLES,
+    session_at=datetime(2026, 11, 24, 17, 30, tzinfo=UTC),
+    duration_minutes=90,
+    amount_minor=7500,
+    currency="USD",
+)
+AT = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
+SENDER = "noreply@culturebridge.com"
+
+HOSTILE = [
+    "Eve\r\nBcc: victim@example.org",
+    "Eve\nX-Injected: 1",
+    "Eve\rX-Injected: 1",
+    "Eve\u2028X-Injected: 1\u2029\x85\x0b\x0c\x1c\x1d\x1e",
+    "Eve\x00\x01\x1b[31m\x7f",
+    "\u202eevE\u202d \u2066Mallory\u2069 \u200f",
+    "<img src=x onerror=alert(1)>",
+    "</td></tr></table><script>alert(1)</script>",
+    '"><a href="https://evil.example">click</a>',
+    "{{7*7}} {% for x in y %} {{ ''.__class__ }} {# c #}",
+    "Eve <eve@evil.example>, Mallory",
+    "https://evil.example/x www.evil.example",
+    "=?utf-8?q?=0d=0aBcc:_victim@example.org?=",
+    "x" * 10_000,
+    "é" * 10_000,
+    "Ж" * 70 + " " + "語" * 70,
+    "&amp; &lt;b&gt; &#10;Bcc: x",
+    "'; drop table letters; --",
+    "\ufeff\U000e0041\U000e0042Eve",
+]
+
+
+def write(facts=FACTS):
+    letter = compose(facts, sender=SENDER, at=AT)
+    assert isinstance(letter, Letter)
+    return letter
+
+
+def parsed(letter):
+    return email.message_from_bytes(letter.content, policy=email.policy.default)
+
+
+def text_of(letter):
+    return parsed(letter).get_body(("plain",)).get_content().replace("\r\n", "\n")
+
+
+def html_of(letter):
+    return parsed(letter).get_body(("html",)).get_content()
+
+
+class Dom(HTMLParser):
+    """The elements with their attributes, and the words between them."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.words = [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, tuple(attrs)))
+
+    def handle_endtag(self, tag):
+        self.elements.append(("/", tag))
+
+    def handle_comment(self, data):
+        self.elements.append(("comment", data))
+
+    def handle_data(self, data):
+        if data.strip():
+            self.words.append(" ".join(data.split()))
+
+
+def test_the_client_is_told_what_the_spec_says():
+    """Subject, greeting, coach, date, time, duration, booking id and next steps, in HTML and in text."""
+    letter = write()
+
+    assert parsed(letter)["Subject"] == "Booking Confirmed: Session with Charles Babbage"
+    for body in (text_of(letter), " ".join(Dom(html_of(letter)).words)):
+        assert "Hello Ada," in body
+        assert "Charles Babbage" in body
+        assert "Tuesday, 24 November 2026" in body
+        assert "18:30, Central European Standard Time (Europe/Berlin)" in body
+        assert "90 minutes" in body
+        assert FACTS.booking_id in body
+        assert "What comes next" in body
+        assert "75.00" not in body
+
+
+def test_the_coach_is_told_what_the_spec_says():
+    """Subject, greeting, client, date, time, duration, amount, booking id and how to prepare."""
+    letter = write(replace(FACTS, role="coach"))
+
+    assert parsed(letter)["Subject"] == "New Booking: Session with Ada Lovelace"
+    for body in (text_of(letter), " ".join(Dom(html_of(letter)).words)):
+        assert "Hello Charles," in body
+        assert "Ada Lovelace" in body
+        assert "12:30, Eastern Standard Time (America/New_York)" in body
+        assert "90 minutes" in body
+        assert "$75.00" in body
+        assert FACTS.booking_id in body
+        assert "How to prepare" in body
+
+
+def test_headers_are_those_of_an_automatic_letter():
+    """One sender, one recipient, the ledger's Message-ID, a Date, where to answer, and that no machine should."""
+    message = parsed(write())
+
+    assert {
+        "From": "CultureBridge <noreply@culturebridge.com>",
+        "To": "ada@example.org",
+        "Reply-To": "noreply@culturebridge.com",
+        "Message-ID": FACTS.message_id,
+        "Date": "Fri, 20 Nov 2026 08:00:00 +0000",
+        "Auto-Submitted": "auto-generated",
+        "Subject": "Booking Confirmed: Session with Charles Babbage",
+        "MIME-Version": "1.0",
+    } == {name: str(value) for name, value in message.items() if name != "Content-Type"}
+    assert message.get_content_type() == "multipart/alternative"
+
+
+@pytest.mark.parametrize("role", ["client", "coach"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_leaves_its_place(name, role):
+    """Whatever a name holds, the letter has the same headers, the same elements, and the name as plain words."""
+    plain = write(replace(FACTS, role=role))
+    hostile = write(
+        replace(
+            FACTS,
+            role=role,
+            client=replace(ADA, first_name=name, last_name=name),
+            coach=replace(CHARLES, first_name=name, last_name=name),
+        )
+    )
+
+    was, now = parsed(plain), parsed(hostile)
+    assert [(k, str(v)) for k, v in was.items() if k not in {"Subject", "Content-Type"}] == [
+        (k, str(v)) for k, v in now.items() if k not in {"Subject", "Content-Type"}
+    ]
+    shown = names.full_name(name, name)
+    assert str(now["Subject"]) == {"client": "Booking Confirmed", "coach": "New Booking"}[role] + f": Session with {shown}"
+    assert now.defects == []
+    assert Dom(html_of(hostile)).elements == Dom(html_of(plain)).elements
+    assert len(Dom(html_of(hostile)).words) == len(Dom(html_of(plain)).words)
+    assert any(word == shown for word in Dom(html_of(hostile)).words)
+    assert shown in text_of(hostile)
+    assert all(len(line) <= 998 for line in hostile.content.split(b"\r\n"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=120))
+def test_any_name_at_all_arrives_in_the_subject(name):
+    """Folding and encoding lose nothing and add nothing, whatever script a name is written in."""
+    letter = write(replace(FACTS, coach=replace(CHARLES, first_name=name, last_name=None)))
+
+    shown = names.clean(name) or "your coach"
+    assert parsed(letter)["Subject"] == f"Booking Confirmed: Session with {shown}"
+    assert parsed(letter).keys() == parsed(write()).keys()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_clean_name_is_one_visible_line(name):
+    """No control character, line break or direction mark is left, no link is made, and the length is bounded."""
+    shown = names.clean(name)
+
+    assert shown is not None
+    assert len(shown) <= 80
+    assert shown.isprintable()
+    assert "://" not in shown
+    assert "@" not in shown
+    assert "evil.example" not in shown
+
+
+@pytest.mark.parametrize("name", ["José María", "李小龍", "O'Brien-Smith", "علی\u200cرضا", "J. R. R. Tolkien"])  # noqa: RUF001 - a name in its own script
+def test_a_real_name_stays_as_it_is(name):
+    """Cleaning is not for honest names."""
+    assert names.clean(name) == name
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  ", "\u202e", "\x00", "--", "\u200d"])
+def test_without_names_the_greeting_is_neutral(nothing):
+    """A missing profile or an empty name still gets a letter."""
+    nobody = Person("ada@example.org", nothing, nothing, None)
+    client = write(replace(FACTS, client=nobody, coach=nobody))
+    coach = write(replace(FACTS, role="coach", client=nobody, coach=nobody))
+
+    assert parsed(client)["Subject"] == "Booking Confirmed: Session with your coach"
+    assert parsed(coach)["Subject"] == "New Booking: Session with a client"
+    for letter in (client, coach):
+        assert text_of(letter).startswith("Hello,\n")
+        assert "Hello," in Dom(html_of(letter)).words
+        assert "None" not in text_of(letter) + html_of(letter)
+
+
+@pytest.mark.parametrize(
+    "zone", [None, "", " ", "Mars/Olympus", "../../etc/passwd", "/etc/passwd", "Europe", "localtime", "x" * 50, "é"]
+)
+def test_a_wrong_time_zone_is_utc(zone):
+    """An empty or unknown zone is told as UTC, never an error."""
+    assert "17:30, UTC" in text_of(write(replace(FACTS, client=replace(ADA, timezone=zone))))
+
+
+def test_the_date_is_the_readers():
+    """Late in the evening UTC it is tomorrow in Tokyo; in summer the zone has its summer name."""
+    tokyo = write(replace(FACTS, client=replace(ADA, timezone="Asia/Tokyo")))
+    assert "Wednesday, 25 November 2026" in text_of(tokyo)
+    assert "02:30, Japan Standard Time (Asia/Tokyo)" in text_of(tokyo)
+
+    summer = write(replace(FACTS, session_at=datetime(2026, 7, 1, 8, 0, tzinfo=UTC)))
+    assert "10:00, Central European Summer Time (Europe/Berlin)" in text_of(summer)
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "shown"),
+    [
+        (7500, "USD", "$75.00"),
+        (8000, "JPY", "¥8,000"),
+        (7500, "KWD", "KWD\u00a07.500"),
+        (750000, "ISK", "ISK\u00a07,500"),
+        (123456789, "eur", "€1,234,567.89"),
+        (7550, "ALL", "ALL\u00a075.50"),
+        (5, "CAD", "CA$0.05"),
+        (0, "USD", "$0.00"),
+    ],
+)
+def test_money_has_its_currencys_decimals(minor, currency, shown):
+    """Minor units are told exactly, with the decimals that Stripe counts in."""
+    assert amount(minor, currency) == shown
+
+
+@pytest.mark.parametrize("address", [None, "", "  "])
+def test_without_an_address_nobody_is_written_to(address):
+    """A missing address is told apart from a bad one."""
+    facts = replace(FACTS, client=replace(ADA, address=address))
+    assert compose(facts, sender=SENDER, at=AT) == Unaddressable("missing_address")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ada",
+        "@example.org",
+        "ada@",
+        "ada@@example.org",
+        "ada@exa mple.org",
+        "ada\r\nRCPT TO:<eve@evil.example>@example.org",
+        "ada@example.org\r\nBcc: eve@evil.example",
+        "ada@example.org>, <eve@evil.example",
+        "ada@example.org,eve@evil.example",
+        "Ada <ada@example.org>",
+        "äda@example.org",
+        "a..b@example.org",
+        "ada@-example.org",
+        "ada@example..org",
+        "x" * 65 + "@example.org",
+        "ada@" + "x" * 64 + ".org",
+        "ada@\x00example.org",
+        '"a b"@example.org',
+    ],
+)
+def test_a_bad_address_is_refused(address):
+    """What no mail server should be told is never told to one."""
+    facts = replace(FACTS, client=replace(ADA, address=address))
+    assert compose(facts, sender=SENDER, at=AT) == Unaddressable("bad_address")
+
+
+def test_a_domain_in_any_script_is_written_in_ascii():
+    """Grüße an ada@bücher.example: mail servers know the domain by its IDNA form."""
+    assert write(replace(FACTS, client=replace(ADA, address=" ada@bücher.example "))).recipient == ("ada@xn--bcher-kva.example")
+
+
+def test_the_html_is_for_mail_programs_and_for_everybody():
+    """No script, no outside resource, no form; layout tables say so, data rows have headers, the language is told."""
+    dom = Dom(html_of(write(replace(FACTS, role="coach"))))
+    tags = {tag for tag, _ in dom.elements}
+    assert tags.isdisjoint({"script", "img", "link", "form", "iframe", "a", "object"})
+    attributes = [(tag, dict(attrs)) for tag, attrs in dom.elements if tag not in {"/", "comment"}]
+    assert ("html", {"lang": "en", "dir": "ltr"}) in attributes
+    assert all("src" not in attrs and "href" not in attrs for _, attrs in attributes)
+    assert sum(attrs.get("scope") == "row" for tag, attrs in attributes if tag == "th") == 6
+    assert sum(attrs.get("role") != "presentation" for tag, attrs in attributes if tag == "table") == 1
+    assert ("meta", {"name": "color-scheme", "content": "light dark"}) in attributes
