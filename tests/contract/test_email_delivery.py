@@ -1,0 +1,274 @@
+"""What a mail server's answers mean, against a real one on real sockets with every way of failing switched on."""
+
+import asyncio
+import datetime as dt
+import ipaddress
+import ssl
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from consumers.email.compose import Letter
+from consumers.email.delivery import Accepted, Delivery, LetterRefused, ServerTrouble
+from deploy.dev.mailbox import Fault, Switches, open_mailbox
+from shared import clock, settings
+
+
+def a_letter(number=1, recipient="ada@example.org"):
+    message_id = f"<{number}@example.org>"
+    content = f"From: a@b.c\r\nMessage-ID: {message_id}\r\nSubject: {number}\r\n\r\nHello\r\n.dot\r\n..dots\r\n"
+    return Letter(sender="noreply@example.org", recipient=recipient, message_id=message_id, content=content.encode())
+
+
+def smtp(box, **changes):
+    known = {"smtp_host": "localhost", "smtp_port": box.smtp_port, "smtp_from_email": "noreply@example.org"}
+    return settings.Smtp(**known | {"smtp_security": "none"} | changes)
+
+
+@pytest.fixture
+async def mailbox(tmp_path):
+    async with open_mailbox(tmp_path) as box:
+        yield box
+
+
+@pytest.fixture
+async def delivery(mailbox):
+    made = Delivery(smtp(mailbox))
+    yield made
+    await made.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for localhost that nobody's authorities know: (path, its own authority's context)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = clock.now()
+    alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+def serving(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+async def test_a_letter_arrives_byte_for_byte(mailbox, delivery):
+    """250 is Accepted; dots at line starts are stuffed and come out as they were."""
+    letter = a_letter()
+
+    assert await delivery.deliver(letter) == Accepted("250")
+    (kept,) = mailbox.letters
+    assert mailbox.store.raw(kept.id) == letter.content
+    assert (kept.sender, kept.to) == ("noreply@example.org", ["ada@example.org"])
+
+
+async def test_connections_are_kept_and_shared(mailbox, delivery):
+    """Letters one after another use one connection; letters at once use one each, and no more later."""
+    for number in range(5):
+        await delivery.deliver(a_letter(number))
+    assert mailbox.connections_total == 1
+
+    await asyncio.gather(*(delivery.deliver(a_letter(number)) for number in range(4)))
+    await asyncio.gather(*(delivery.deliver(a_letter(number)) for number in range(4)))
+    assert mailbox.connections_total == 4
+    assert len(mailbox.letters) == 13
+
+
+@pytest.mark.parametrize("at", ["rcpt", "data"])
+@pytest.mark.parametrize("code", [450, 452, 550, 554])
+async def test_rcpt_and_data_judge_the_letter(mailbox, delivery, at, code):
+    """Their 4xx is a refusal for now, their 5xx for good; the connection stays, and the next letter is unharmed."""
+    await mailbox.switch(Switches(faults=(Fault(at=at, what=code, recipient="bad@example.org"),)))
+
+    refused = await delivery.deliver(a_letter(1, "bad@example.org"))
+    assert refused == LetterRefused(code, permanent=code >= 500, answer=f"{code} {code // 100}.0.0")
+    assert await delivery.deliver(a_letter(2)) == Accepted("250")
+    assert mailbox.connections_total == 1
+    assert [letter.to for letter in mailbox.letters] == [["ada@example.org"]]
+
+
+@pytest.mark.parametrize("at", ["connect", "ehlo", "mail", "rcpt", "data"])
+async def test_421_judges_the_server_wherever_it_comes(mailbox, delivery, at):
+    """The service is closing: no letter is to blame."""
+    await mailbox.switch(Switches(faults=(Fault(at=at, what=421),)))
+
+    outcome = await delivery.deliver(a_letter())
+    assert isinstance(outcome, ServerTrouble)
+    assert "421" in outcome.reason
+
+
+@pytest.mark.parametrize(("at", "code"), [("connect", 554), ("mail", 451), ("mail", 550)])
+async def test_what_comes_before_rcpt_judges_the_server(mailbox, delivery, at, code):
+    """Banner and MAIL FROM say nothing about the recipient, whatever their code."""
+    await mailbox.switch(Switches(faults=(Fault(at=at, what=code),)))
+
+    outcome = await delivery.deliver(a_letter())
+    assert isinstance(outcome, ServerTrouble)
+    assert str(code) in outcome.reason
+
+
+@pytest.mark.parametrize("at", ["connect", "ehlo", "mail"])
+async def test_a_connection_lost_before_rcpt_judges_the_server(mailbox, delivery, at):
+    """Cut before any recipient was named."""
+    await mailbox.switch(Switches(faults=(Fault(at=at, what="cut"),)))
+
+    assert isinstance(await delivery.deliver(a_letter()), ServerTrouble)
+
+
+async def test_nobody_listening_is_the_servers_trouble(mailbox, delivery):
+    """Connection refused; and when the door opens again the next letter goes out."""
+    await mailbox.switch(Switches(listening=False))
+    outcome = await delivery.deliver(a_letter())
+    assert outcome == ServerTrouble("it cannot be reached: ConnectionRefusedError")
+
+    await mailbox.switch(Switches())
+    assert await delivery.deliver(a_letter()) == Accepted("250")
+
+
+@pytest.mark.parametrize(
+    ("at", "what", "answer", "kept"),
+    [
+        ("rcpt", "cut", "connection_lost_before_dot", 0),
+        ("data", "cut", "connection_lost_after_dot", 0),
+        ("data", "accept_then_cut", "connection_lost_after_dot", 1),
+    ],
+)
+async def test_a_connection_lost_after_rcpt_judges_the_letter(mailbox, delivery, at, what, answer, kept):
+    """As a 4xx would; after the final dot nobody can say whether the letter was taken, and the record says so."""
+    await mailbox.switch(Switches(faults=(Fault(at=at, what=what),)))
+
+    assert await delivery.deliver(a_letter()) == LetterRefused(None, permanent=False, answer=answer)
+    assert len(mailbox.letters) == kept
+
+
+async def test_two_different_letters_that_lose_it_before_the_dot_judge_the_server(mailbox, delivery):
+    """One letter may break a connection; another right after it means that the server breaks them."""
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="cut"),)))
+
+    assert isinstance(await delivery.deliver(a_letter(1)), LetterRefused)
+    assert isinstance(await delivery.deliver(a_letter(1)), LetterRefused)
+    assert isinstance(await delivery.deliver(a_letter(2)), ServerTrouble)
+
+
+async def test_an_answer_between_two_losses_takes_the_blame_from_the_server(mailbox, delivery):
+    """The rule of two counts only losses in a row."""
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="cut", recipient="bad@example.org"),)))
+
+    assert isinstance(await delivery.deliver(a_letter(1, "bad@example.org")), LetterRefused)
+    assert isinstance(await delivery.deliver(a_letter(2)), Accepted)
+    assert isinstance(await delivery.deliver(a_letter(3, "bad@example.org")), LetterRefused)
+
+
+async def test_a_stale_connection_blames_nobody(mailbox, delivery):
+    """A kept connection that the server has closed meanwhile is replaced, and the letter goes out."""
+    await delivery.deliver(a_letter(1))
+    await mailbox.switch(Switches(listening=False))
+    await mailbox.switch(Switches())
+
+    assert await delivery.deliver(a_letter(2)) == Accepted("250")
+
+
+async def test_a_kept_connection_that_is_turned_away_is_replaced(mailbox, delivery):
+    """421 to MAIL FROM upon a kept connection is how servers end long sessions."""
+    await delivery.deliver(a_letter(1))
+    await mailbox.switch(Switches(faults=(Fault(at="mail", what=421, times=1),)))
+
+    assert await delivery.deliver(a_letter(2)) == Accepted("250")
+    assert mailbox.connections_total == 2
+
+
+async def test_a_server_that_says_nothing_is_given_up_in_time(mailbox, delivery, monkeypatch):
+    """The whole conversation is bounded; before RCPT the silence judges the server, after it the letter."""
+    monkeypatch.setattr("consumers.email.delivery.CONVERSATION_SECONDS_MAX", 0.5)
+    await delivery.deliver(a_letter(1))
+    await mailbox.switch(Switches(delay_seconds=30))
+    assert isinstance(await delivery.deliver(a_letter(2)), ServerTrouble)
+
+    await mailbox.switch(Switches(delay_seconds=0.2))
+    assert await delivery.deliver(a_letter(3)) == ServerTrouble("it does not answer in time")
+
+
+async def test_starttls_with_a_trusted_certificate_and_a_password(certificate, tmp_path):
+    """The default: encrypted, the certificate verified, and only then the password."""
+    async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
+        delivery = Delivery(
+            smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"),
+            tls=ssl.create_default_context(cafile=str(certificate)),
+        )
+        assert await delivery.deliver(a_letter()) == Accepted("250")
+        await delivery.close()
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, tmp_path):
+    """No letter and no password goes to a server that cannot prove who it is; the reason says why."""
+    async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
+        delivery = Delivery(smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"))
+
+        outcome = await delivery.deliver(a_letter())
+        assert isinstance(outcome, ServerTrouble)
+        assert "certificate is not trusted" in outcome.reason
+        assert box.letters == []
+
+
+async def test_without_starttls_no_credentials_are_sent(mailbox, monkeypatch):
+    """A server (or somebody between) that does not offer STARTTLS gets neither letter nor password."""
+    said = []
+    monkeypatch.setattr(
+        "deploy.dev.mailbox.smtp.Conversation.smtp_AUTH", lambda *arguments: said.append(arguments), raising=False
+    )
+    delivery = Delivery(smtp(mailbox, smtp_security="starttls", smtp_user="user", smtp_password="secret"))
+
+    outcome = await delivery.deliver(a_letter())
+    assert isinstance(outcome, ServerTrouble)
+    assert "STARTTLS" in outcome.reason
+    assert (said, mailbox.letters) == ([], [])
+
+
+async def test_a_wrong_password_is_the_servers_trouble_and_says_so(certificate, tmp_path):
+    """535 is no letter's fault, and the operator reads AUTH in the reason, not the password."""
+    async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
+        delivery = Delivery(
+            smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="wrong-one"),
+            tls=ssl.create_default_context(cafile=str(certificate)),
+        )
+        outcome = await delivery.deliver(a_letter())
+        assert isinstance(outcome, ServerTrouble)
+        assert "AUTH" in outcome.reason
+        assert "535" in outcome.reason
+        assert "wrong-one" not in outcome.reason
+
+
+async def test_a_cancelled_conversation_leaves_no_connection_behind(mailbox, delivery):
+    """Whoever is stopped in the middle of a conversation never hands its connection to the next letter."""
+    await mailbox.switch(Switches(delay_seconds=30))
+    task = asyncio.create_task(delivery.deliver(a_letter(1)))
+    while not mailbox.conversations:  # noqa: ASYNC110 - the mailbox has no event for it
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    await mailbox.switch(Switches())
+    assert await delivery.deliver(a_letter(2)) == Accepted("250")
+    assert mailbox.connections_total == 2
