@@ -1,0 +1,48 @@
+"""How Stripe counts money: minor units per currency, the smallest charge, and the form a person reads.
+
+Sources: docs.stripe.com/currencies (zero-decimal and special cases, minimum charge amounts).
+"""
+
+from decimal import Decimal
+
+from babel import Locale, UnknownLocaleError
+from babel.numbers import format_currency, list_currencies
+
+ZERO_DECIMALS = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
+THREE_DECIMALS = frozenset("bhd jod kwd omr tnd".split())
+STEPS = dict.fromkeys(THREE_DECIMALS, 10) | {"isk": 100, "ugx": 100}
+
+AMOUNT_MAX = 99_999_999  # eight digits
+MINIMUMS = {
+    "usd": 50, "aed": 200, "aud": 50, "brl": 50, "cad": 50, "chf": 50, "czk": 1500, "dkk": 250, "eur": 50, "gbp": 30,
+    "hkd": 400, "huf": 17500, "inr": 50, "jpy": 50, "mxn": 1000, "myr": 200, "nok": 300, "nzd": 50, "pln": 200,
+    "ron": 200, "sek": 300, "sgd": 50, "thb": 1000,
+}  # fmt: skip
+
+
+def is_currency(code: str) -> bool:
+    """Return whether this lower-case code is a currency."""
+    return code.upper() in list_currencies()
+
+
+def step(currency: str) -> int:
+    """Return what an amount in this currency must be a multiple of, in minor units."""
+    return STEPS.get(currency, 1)
+
+
+def decimal(amount_minor: int, currency: str) -> Decimal:
+    """Return the amount in the currency's own unit."""
+    places = 0 if currency in ZERO_DECIMALS else 3 if currency in THREE_DECIMALS else 2
+    return Decimal(amount_minor).scaleb(-places)
+
+
+def spell(amount_minor: int, currency: str, language: str | None = None) -> str:
+    """Return the amount as a person reads it: ``$75.00``, ``¥7,500``, ``75,00 €``."""
+    return format_currency(decimal(amount_minor, currency), currency.upper(), locale=_locale(language))
+
+
+def _locale(language: str | None) -> Locale:
+    try:
+        return Locale.parse(language or "en_US", sep="-" if language and "-" in language else "_")
+    except (ValueError, UnknownLocaleError):
+        return Locale.parse("en_US")

@@ -1,0 +1,266 @@
+"""The pages a customer meets: hosted Checkout, the bank's 3-D Secure page, the receipt.
+
+A form enters; a page, or the way to the shop's ``success_url``, leaves. No script is needed. Next: ``checkout``.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, assert_never
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from deploy.dev.stripe import cards, checkout, money, params
+from deploy.dev.stripe.checkout import Challenged, Declined, Paid
+from deploy.dev.stripe.sandbox import Sandbox
+
+Json = dict[str, Any]
+
+FOLDER = Path(__file__).parent
+HEADERS = {
+    # No form-action: browsers apply it to the redirect back to the shop, too.
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:;"
+    " base-uri 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+SAMPLE_EXPIRY = "12 / 34"
+SAMPLE_CVC = "123"
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What the customer has typed, and what is wrong with it (field name -> sentence)."""
+
+    email: str = ""
+    number: str = ""
+    expiry: str = ""
+    cvc: str = ""
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+class Pages:
+    """The handlers of all pages."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._templates = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
+
+    async def show_checkout(self, request: web.Request) -> web.Response:
+        """GET /c/pay/{id}."""
+        session = self._session(request)
+        if session["status"] != "open":
+            return self._over(session)
+        return self._form(session, self._remembered(session))
+
+    async def submit_checkout(self, request: web.Request) -> web.Response:
+        """POST /c/pay/{id}: ``email``, ``number``, ``expiry``, ``cvc``; or ``fill`` = a test card to fill in.
+
+        Answers 303 to the shop or to 3-D Secure, 422 with errors beside the fields, 402 where the bank declined, and
+        409 where the session is over.
+        """
+        session = self._session(request)
+        if session["status"] != "open":
+            return self._over(session, status=409)
+        form = await request.post()
+        fields = {name: str(form.get(name, "")) for name in ("email", "number", "expiry", "cvc")}
+        if session["customer_email"]:
+            fields["email"] = session["customer_email"]
+        wanted = cards.BY_NUMBER.get(str(form.get("fill", "")))
+        if wanted:
+            filled = Typed(fields["email"].strip(), wanted.spaced, SAMPLE_EXPIRY, SAMPLE_CVC)
+            return self._form(session, filled)
+        today = datetime.fromtimestamp(self._sandbox.now, UTC)
+        card = cards.inspect(fields["number"], fields["expiry"], fields["cvc"], year=today.year, month=today.month)
+        faults = dict(card.by_field) if isinstance(card, cards.Faults) else {}
+        email = fields["email"].strip()
+        if not params.looks_like_email(email):
+            faults["email"] = "Enter your email address, such as name@example.com."
+        if faults or isinstance(card, cards.Faults):
+            return self._form(session, _echo(fields, faults), status=422)
+        return await self._pay(session, card, fields | {"email": email})
+
+    async def show_challenge(self, request: web.Request) -> web.Response:
+        """GET /3ds/{id}: the bank asks; a question that was answered leads back to the checkout."""
+        intent, session = self._challenge(request)
+        if intent["status"] != "requires_action":
+            raise web.HTTPSeeOther(f"/c/pay/{session['id']}")
+        method = self._sandbox.world.get("method", intent["payment_method"])
+        return self._render("challenge.html", intent_id=intent["id"], amount=_amount(session), last4=method["card"]["last4"])
+
+    async def submit_challenge(self, request: web.Request) -> web.Response:
+        """POST /3ds/{id}: ``answer`` = ``complete`` or ``fail``."""
+        intent, session = self._challenge(request)
+        back = f"/c/pay/{session['id']}"
+        answer = str((await request.post()).get("answer", ""))
+        if intent["status"] != "requires_action":
+            raise web.HTTPSeeOther(back)
+        if answer not in {"complete", "fail"}:
+            raise web.HTTPSeeOther(request.path)
+        outcome = checkout.answer_challenge(
+            self._sandbox.world,
+            intent,
+            passed=answer == "complete",
+            now=self._sandbox.now,
+            public_url=self._sandbox.settings.public_url,
+        )
+        self._sandbox.commit()
+        if isinstance(outcome, Declined):
+            raise web.HTTPSeeOther(back)
+        await self._hold(outcome)
+        raise web.HTTPSeeOther(_success_url(session))
+
+    async def show_receipt(self, request: web.Request) -> web.Response:
+        """GET /receipts/{id}: what a charge's ``receipt_url`` opens."""
+        charge = self._sandbox.world.tables["charge"].get(request.match_info["id"])
+        if charge is None or not charge["paid"]:
+            return self._unknown("receipt")
+        paid = money.spell(charge["amount"], charge["currency"])
+        back = money.spell(charge["amount_refunded"], charge["currency"])
+        card = charge["payment_method_details"]["card"]
+        text = f"Paid with the card ending in {card['last4']}." + (
+            f" {back} of it was refunded." if charge["amount_refunded"] else ""
+        )
+        return self._notice(f"Receipt: {paid}", text, mark="paid")
+
+    async def _pay(self, session: Json, card: cards.Card, fields: dict[str, str]) -> web.Response:
+        outcome = checkout.pay(
+            self._sandbox.world,
+            session,
+            card,
+            fields["email"],
+            now=self._sandbox.now,
+            public_url=self._sandbox.settings.public_url,
+        )
+        self._sandbox.commit()
+        match outcome:
+            case Paid():
+                await self._hold(outcome)
+                raise web.HTTPSeeOther(_success_url(session))
+            case Challenged(intent_id):
+                raise web.HTTPSeeOther(f"/3ds/{intent_id}")
+            case Declined(message):
+                return self._form(session, _echo(fields, {"number": message}), status=402)
+            case _:
+                assert_never(outcome)
+
+    async def _hold(self, paid: Paid) -> None:
+        """Keep the customer here until the shop's webhook answered, as Stripe does, so that the shop knows first."""
+        seconds = self._sandbox.settings.redirect_wait_seconds_max
+        await self._sandbox.courier.answered(paid.event_id, seconds=seconds)
+
+    def _session(self, request: web.Request) -> Json:
+        session = self._sandbox.world.tables["session"].get(request.match_info["id"])
+        if session is None:
+            raise _Page(self._unknown("checkout"))
+        return session
+
+    def _challenge(self, request: web.Request) -> tuple[Json, Json]:
+        intent = self._sandbox.world.tables["intent"].get(request.match_info["id"])
+        session = self._sandbox.world.session_of(request.match_info["id"])
+        if intent is None or session is None:
+            raise _Page(self._unknown("payment"))
+        return intent, session
+
+    def _remembered(self, session: Json) -> Typed:
+        """Return the form after the last attempt, if there was one: its mail address, and why it failed."""
+        if not session["payment_intent"]:
+            return Typed()
+        error = self._sandbox.world.get("intent", session["payment_intent"])["last_payment_error"]
+        if not error:
+            return Typed()
+        email = error["payment_method"]["billing_details"]["email"]
+        return Typed(email=email, faults={"number": error["message"]})
+
+    def _form(self, session: Json, typed: Typed, *, status: int = 200) -> web.Response:
+        items = [
+            {
+                "name": item["price_data"]["product_data"]["name"],
+                "description": item["price_data"]["product_data"].get("description"),
+                "quantity": item["quantity"],
+                "each": _spell(session, item["price_data"]["unit_amount"]),
+                "amount": _spell(session, item["price_data"]["unit_amount"] * item["quantity"]),
+            }
+            for item in self._sandbox.world.get("cart", session["id"])["line_items"]
+        ]
+        return self._render(
+            "pay.html",
+            status=status,
+            session=session,
+            items=items,
+            amount=_amount(session),
+            typed=typed,
+            cards=cards.TEST_CARDS,
+            sample_expiry=SAMPLE_EXPIRY,
+            sample_cvc=SAMPLE_CVC,
+        )
+
+    def _over(self, session: Json, *, status: int = 200) -> web.Response:
+        if session["status"] == "complete":
+            return self._notice(
+                "You have already paid",
+                f"Your payment of {_amount(session)} is complete. You will not be charged again.",
+                mark="paid",
+                link=(_success_url(session), "Continue"),
+                status=status,
+            )
+        back = (session["cancel_url"], "Back to CultureBridge") if session["cancel_url"] else None
+        return self._notice(
+            "This checkout has expired",
+            "Nothing was charged. Go back and start again to pay.",
+            mark="over",
+            link=back,
+            status=status,
+        )
+
+    def _unknown(self, noun: str) -> web.Response:
+        return self._notice("Nothing here", f"This sandbox knows no such {noun}.", mark="over", status=404)
+
+    def _notice(
+        self, title: str, text: str, *, mark: str, link: tuple[str, str] | None = None, status: int = 200
+    ) -> web.Response:
+        return self._render("notice.html", status=status, title=title, text=text, mark=mark, link=link)
+
+    def _render(self, template: str, *, status: int = 200, **values: object) -> web.Response:
+        html = self._templates.get_template(template).render(values)
+        return web.Response(status=status, text=html, content_type="text/html", headers=HEADERS)
+
+
+class _Page(Exception):
+    """Carries a page out of the helpers; ``pages_instead`` shows it."""
+
+    def __init__(self, response: web.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+@web.middleware
+async def pages_instead(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Show the page that a helper chose instead of the wanted one."""
+    try:
+        return await handler(request)
+    except _Page as page:
+        return page.response
+
+
+def _echo(fields: dict[str, str], faults: dict[str, str]) -> Typed:
+    """Return the form as typed, but never a number that could be somebody's real card, and no CVC."""
+    digits = fields["number"].replace(" ", "").replace("-", "")
+    number = cards.BY_NUMBER[digits].spaced if digits in cards.BY_NUMBER else ""
+    return Typed(fields["email"], number, fields["expiry"], "", faults)
+
+
+def _success_url(session: Json) -> str:
+    return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
+
+
+def _amount(session: Json) -> str:
+    return _spell(session, session["amount_total"])
+
+
+def _spell(session: Json, amount_minor: int) -> str:
+    language = session["locale"] if session["locale"] != "auto" else None
+    return money.spell(amount_minor, session["currency"], language)

@@ -1,0 +1,50 @@
+"""What survives a restart: one SQLite file with a row per object, written in one transaction per change of the world.
+
+Rows of (kind, id, JSON) enter and leave. A killed sandbox finds its sessions, its stored answers and the webhooks that
+it still owes; an effect and the answer to the call that caused it are never kept apart.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+Row = tuple[str, str, object]
+
+
+class Store:
+    """The file; use from one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(folder / "sandbox.sqlite3", isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        # A killed process loses nothing; only a machine that loses its power might, and a sandbox may.
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS objects"
+            " (kind TEXT, id TEXT, place INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB, UNIQUE (kind, id))"
+        )
+
+    def load(self) -> Iterator[tuple[str, str, bytes]]:
+        """Yield everything that was kept, in the order in which it was born."""
+        yield from self._database.execute("SELECT kind, id, body FROM objects ORDER BY place")
+
+    def save(self, rows: Iterable[Row]) -> None:
+        """Keep these objects as they are now, all or none."""
+        encoded = [(kind, key, msgspec.json.encode(body)) for kind, key, body in rows]
+        self._database.execute("BEGIN")
+        self._database.executemany(
+            "INSERT INTO objects (kind, id, body) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
+            encoded,
+        )
+        self._database.execute("COMMIT")
+
+    def forget(self, kind: str, ids: Iterable[str]) -> None:
+        """Drop these objects of one kind."""
+        self._database.executemany("DELETE FROM objects WHERE kind = ? AND id = ?", [(kind, key) for key in ids])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
