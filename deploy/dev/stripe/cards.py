@@ -50,10 +50,10 @@ TEST_CARDS = (
     TestCard(
         "4000000000000002",
         "Declines",
-        "The bank refuses; you can try another card",
+        "Refused; another card may pay",
         Declines("card_declined", "generic_decline", "try_again_later", "Your card was declined."),
     ),
-    TestCard("4000002500003155", "Asks for 3-D Secure", "The bank wants a confirmation first", Challenges()),
+    TestCard("4000002500003155", "Asks for 3-D Secure", "Confirmed at the bank first", Challenges()),
 )
 BY_NUMBER = {card.number: card for card in TEST_CARDS}
 
