@@ -1,0 +1,12 @@
+"""Fixtures of the journeys: a pipeline on the test's own database, topics and mailbox."""
+
+import pytest
+
+from tests.journey.pipeline import opened
+
+
+@pytest.fixture
+async def pipeline(database, kafka, tmp_path):
+    """The four processes, not started yet."""
+    async with opened(database=database, kafka=kafka, folder=tmp_path) as made:
+        yield made
