@@ -40,7 +40,11 @@ num.network.threads=1
 num.io.threads=2
 background.threads=2
 """
-JAVA_OPTIONS = ("-Xmx192m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+JAVA_OPTIONS = (
+    *("-Xmx192m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+    # Else Java 25 warns at every start about what Kafka does since long.
+    "--sun-misc-unsafe-memory-access=allow",
+)
 LOG_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     # The line that tells readiness.

@@ -6,7 +6,11 @@ BoxError
 └── AlreadyUp        another cb-dev holds this box
 """
 
+import re
 from pathlib import Path
+
+TELLING = re.compile(r"\b(error|fatal|panic|exception|cannot|could not)\b|\w+(Error|Exception)\b", re.IGNORECASE)
+LINES_MAX = 8
 
 
 class BoxError(Exception):
@@ -14,12 +18,12 @@ class BoxError(Exception):
 
 
 class PieceFailed(BoxError):
-    """A piece of the box did not come up."""
+    """A piece of the box did not come up; `said` is what it logged meanwhile, of which the message shows the point."""
 
-    def __init__(self, piece: str, why: str, log: Path) -> None:
-        super().__init__(f"{piece}: {why}\n  its log: {log}")
+    def __init__(self, piece: str, why: str, log: Path, said: str = "") -> None:
+        super().__init__("\n".join([f"{piece}: {why}", *_point(said), f"  its log: {log}"]))
         self.piece = piece
-        self.why = why
+        self.said = said
         self.log = log
 
 
@@ -29,3 +33,9 @@ class DownloadRefused(BoxError):
 
 class AlreadyUp(BoxError):
     """Another process runs this box."""
+
+
+def _point(said: str) -> list[str]:
+    lines = said.splitlines()
+    telling = [line for line in lines if TELLING.search(line)] if len(lines) > LINES_MAX else []
+    return [f"  | {line}" for line in (telling or lines)[-LINES_MAX:]]

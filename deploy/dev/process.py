@@ -24,7 +24,6 @@ STOP_SECONDS_MAX = 8
 POLL_SECONDS = 0.02
 # Boot time, from which the system derives a start time, is kept in whole seconds on some systems.
 START_TIME_DRIFT_SECONDS = 2.0
-LOG_TAIL_LINES = 5
 # Database and broker are started side by side, and both write the same note.
 _NOTES = threading.Lock()
 
@@ -86,7 +85,7 @@ class Running:
             if not self.is_alive():
                 said = self.said()
                 if self.piece.passing_trouble is None or self.piece.passing_trouble not in said:
-                    raise PieceFailed(self.piece.name, f"ended before it was ready\n{_tail(said)}", self.log)
+                    raise PieceFailed(self.piece.name, "ended before it was ready", self.log, said)
                 time.sleep(0.2)
                 self.spawn()
             elif self.piece.ready(self.said()):
@@ -94,7 +93,7 @@ class Running:
             time.sleep(POLL_SECONDS)
         said = self.said()
         self.kill()
-        raise PieceFailed(self.piece.name, f"not ready after {READY_SECONDS_MAX} s\n{_tail(said)}", self.log)
+        raise PieceFailed(self.piece.name, f"not ready after {READY_SECONDS_MAX} s", self.log, said)
 
     def said(self) -> str:
         """Return what the process has logged since it was started."""
@@ -227,7 +226,3 @@ def _quietly(call: Callable[..., Any], *args: object) -> None:
         call(*args)
     except psutil.NoSuchProcess:
         return
-
-
-def _tail(said: str) -> str:
-    return "\n".join(f"  | {line}" for line in said.splitlines()[-LOG_TAIL_LINES:])

@@ -112,7 +112,7 @@ class Services:
             try:
                 start_all(started)
             except PieceFailed as failure:
-                if tries == PORT_TRIES or "address already in use" not in failure.why.lower():
+                if tries == PORT_TRIES or "address already in use" not in failure.said.lower():
                     raise
                 stop_all(started)
                 tries += 1

@@ -48,7 +48,7 @@ class Watch:
         try:
             self.running.spawn()
         except PieceFailed as failure:
-            voice.warn(self.running.piece.name, failure.why)
+            voice.warn(self.running.piece.name, str(failure))
             self._crashed(now, voice)
 
     def _crashed(self, now: float, voice: Voice) -> None:

@@ -1,0 +1,137 @@
+"""The box's pure parts: its list of jars, ports, notes, waiting times, and what it prints for shells."""
+
+import hashlib
+import re
+import subprocess
+
+import pytest
+
+from deploy.dev import environment, jars, ports, supervisor
+from deploy.dev.state import Box
+from deploy.dev.voice import Silence
+
+
+def test_the_list_pins_every_jar_once():
+    """What is not in the list is never run; one line is one file, with its SHA-256 and size."""
+    listed = jars.listed()
+
+    assert len(listed) == len({jar.filename for jar in listed})
+    assert all(re.fullmatch("[0-9a-f]{64}", jar.sha256) and jar.size_bytes > 0 for jar in listed)
+
+
+def test_kafka_can_speak():
+    """Without an slf4j binding Kafka dies in silence."""
+    coordinates = {f"{jar.group}:{jar.artifact}" for jar in jars.listed()}
+
+    assert {"org.apache.kafka:kafka_2.13", "org.slf4j:slf4j-simple"} <= coordinates
+
+
+def test_a_line_of_the_list_reads_back_as_it_was_written():
+    """The list is written and read by the same type."""
+    for jar in jars.listed():
+        assert jars.Jar.parse(str(jar)) == jar
+
+
+@pytest.mark.parametrize("line", ["", "abc org:art:1", "abc org:art 12", "abc org:art:1 many"])
+def test_a_line_that_is_none_is_refused(line):
+    """A damaged list stops the box instead of running less than it says."""
+    with pytest.raises(ValueError, match=r"."):
+        jars.Jar.parse(line)
+
+
+def test_a_changed_byte_is_seen(tmp_path):
+    """A jar is what its SHA-256 says, or it is nothing."""
+    body = b"bytes of a jar"
+    jar = jars.Jar(hashlib.sha256(body).hexdigest(), "org", "art", "1", len(body))
+    path = tmp_path / jar.filename
+
+    assert not jars.is_intact(path, jar)
+    path.write_bytes(body)
+    assert jars.is_intact(path, jar)
+    path.write_bytes(body + b"!")
+    assert not jars.is_intact(path, jar)
+
+
+def test_the_first_free_candidate_wins(monkeypatch):
+    """The usual port when free, else the one of last time; never one that another piece of this box has."""
+    monkeypatch.setattr(ports, "is_free", lambda port: port != 1000)
+
+    assert ports.choose([1000, 2000], avoid=set()) == 2000
+    assert ports.choose([1001, 2000], avoid=set()) == 1001
+    assert ports.choose([None, 2000], avoid=set()) == 2000
+    assert ports.choose([1001, 2000], avoid={1001}) == 2000
+
+
+def test_crashes_in_a_row_wait_longer_up_to_a_limit():
+    """A piece that cannot live is no busy loop, and one that can again is back within ten seconds."""
+    waits = [supervisor.back_off_seconds(crashes) for crashes in range(1, 10)]
+
+    assert waits[0] == 0.5
+    assert waits == sorted(waits)
+    assert waits[-1] == 10.0
+
+
+class Mortal:
+    """A process that dies on demand; only what the supervisor touches of a Running."""
+
+    def __init__(self, tmp_path):
+        self.piece = type("P", (), {"name": "mortal", "ready": staticmethod(lambda _said: True)})()
+        self.log = tmp_path / "mortal.log"
+        self.alive = True
+        self.exit_status = -9
+        self.births = 0
+
+    def is_alive(self):
+        return self.alive
+
+    def spawn(self):
+        self.births += 1
+        self.alive = True
+
+    def said(self):
+        return ""
+
+
+def test_a_crashed_piece_is_born_again_after_its_wait(tmp_path):
+    """Not before the wait is over, and exactly once."""
+    mortal = Mortal(tmp_path)
+    watch = supervisor.Watch(mortal, born_at=0.0)
+
+    mortal.alive = False
+    watch.look(1.0, Silence())
+    watch.look(1.4, Silence())
+    assert mortal.births == 0
+    watch.look(1.6, Silence())
+    watch.look(1.8, Silence())
+    assert mortal.births == 1
+    assert watch.is_ready
+
+
+def test_a_steady_piece_starts_counting_anew(tmp_path):
+    """A crash after an hour is a first crash."""
+    mortal = Mortal(tmp_path)
+    watch = supervisor.Watch(mortal, born_at=0.0, crashes=6)
+
+    mortal.alive = False
+    watch.look(3600.0, Silence())
+
+    assert watch.crashes == 1
+
+
+def test_any_shell_reads_back_what_env_prints():
+    """Values with quotes, blanks and dollars reach the shell unharmed."""
+    variables = {"ONE": "plain", "TWO": 'it\'s $HOME and `date`; "x"'}
+    script = environment.exports(variables) + 'printf "%s\\n%s" "$ONE" "$TWO"'
+
+    told = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert told.split("\n") == list(variables.values())
+
+
+def test_secrets_are_made_up_once_per_box(tmp_path):
+    """They survive a restart, differ between boxes, and only their owner may read them."""
+    one, other = Box(tmp_path / "one"), Box(tmp_path / "other")
+
+    assert one.secrets() == Box(one.home).secrets()
+    assert not set(one.secrets().values()) & set(other.secrets().values())
+    assert (one.home / "secrets.json").stat().st_mode & 0o077 == 0
