@@ -1,0 +1,443 @@
+"""From a booking's event to what the mail server holds: real PostgreSQL, a real mail server, every bad day."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from consumers.email import store
+from consumers.email.breaker import Breaker, MailServerAway
+from consumers.email.delivery import Delivery
+from consumers.email.handlers import Changes, Entering, Retries, Stopping
+from consumers.email.sending import Sender
+from deploy.dev.mailbox import Fault, Switches, open_mailbox
+from shared import clock, messages, settings
+from shared.db.engine import rows
+from shared.errors import KafkaAway
+from shared.kafka.batch import Batches
+from shared.kafka.records import Incoming
+from tests.builders import Sale, insert_sales, record
+
+
+class Published:
+    """A producer that remembers, or is away; that Kafka takes what it is given is the real one's own test."""
+
+    def __init__(self):
+        self.records, self.away = [], False
+
+    async def publish(self, records, *, deadline_seconds=5.0):
+        if self.away and records:
+            raise KafkaAway("away")
+        self.records += records
+
+    def to(self, topic):
+        return [r for r in self.records if r.topic == topic]
+
+    def incoming(self, topic):
+        return [Incoming(r.topic, 0, n, r.key, r.value, r.headers) for n, r in enumerate(self.to(topic))]
+
+
+class Email:
+    """The consumer as app.py wires it, with its producer in hand."""
+
+    def __init__(self, engine, mailbox):
+        self.published, self.breaker, self.stopping = Published(), Breaker(), asyncio.Event()
+        smtp = settings.Smtp(
+            smtp_host="127.0.0.1",
+            smtp_port=mailbox.smtp_port,
+            smtp_from_email="noreply@culturebridge.example",
+            smtp_security="none",
+        )
+        self.delivery = Delivery(smtp)
+        self.sender = Sender(
+            engine=engine,
+            delivery=self.delivery,
+            producer=self.published,
+            breaker=self.breaker,
+            sender_address=smtp.smtp_from_email,
+            group="email",
+            later_topic="email.retry.1s",
+            dead_topic="email.dlt",
+            stopping=self.stopping,
+        )
+        entering = Entering(sender_domain="culturebridge.example")
+        batches = Batches(
+            entering,
+            engine=engine,
+            producer=self.published,
+            group="email",
+            target="none",
+            refusals="bookings.events.dlt",
+        )
+        self.changes = Changes(batches, entering, self.sender)
+        self.retries = Retries(
+            self.sender, self.published, group="email-retry-1s", refusals="email.dlt", stopping=self.stopping
+        )
+
+
+@pytest.fixture
+async def mailbox(tmp_path):
+    async with open_mailbox(tmp_path) as box:
+        yield box
+
+
+@pytest.fixture
+async def email(engine, mailbox):
+    made = Email(engine, mailbox)
+    yield made
+    await made.delivery.close()
+
+
+@pytest.fixture
+async def sale(engine):
+    return (await sales(engine, 1))[0]
+
+
+async def sales(engine, count):
+    made = [Sale() for _ in range(count)]
+    async with engine.begin() as tx:
+        await insert_sales(tx, *made, booking_status="confirmed")
+    return made
+
+
+def event(sale, name="booking.confirmed", **changes):
+    data = {
+        "booking_id": uuid.UUID(sale.booking_id),
+        "version": 1,
+        "payment_id": uuid.UUID(sale.payment_id),
+        "status": name.partition(".")[2],
+        "reason": None,
+        "amount_minor": sale.amount_minor,
+        "currency": sale.currency,
+    }
+    value = messages.booking_event(name, messages.BookingChange(**data | changes), cause=sale.tag, at=clock.now())
+    return record(value, topic="bookings.events", key=sale.booking_id.encode(), headers=(("correlation_id", b"c-1"),))
+
+
+def address(sale, role):
+    return f"{role}-{(sale.client_id if role == 'client' else sale.coach_id)[:8]}@example.com"
+
+
+def recipients(mailbox):
+    return sorted(letter.to[0] for letter in mailbox.letters)
+
+
+def both(sale):
+    return [address(sale, "client"), address(sale, "coach")]
+
+
+async def states(engine, columns="role, state, attempts"):
+    async with engine.begin() as tx:
+        return [tuple(r) for r in await rows(tx, f"select {columns} from letters order by role")]
+
+
+async def sql(engine, statement, *parameters):
+    async with engine.begin() as tx:
+        return await rows(tx, statement, *parameters)
+
+
+def headers(one):
+    return {name: value.decode() for name, value in one.headers}
+
+
+async def test_a_confirmed_booking_tells_both(email, mailbox, engine, sale):
+    """Two letters, with the amount of the payment and the ids of the ledger, both recorded as sent."""
+    await email.changes.handle([event(sale)])
+
+    assert recipients(mailbox) == both(sale)
+    assert await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]
+    assert {letter.message_id for letter in mailbox.letters} == {m for (m,) in await states(engine, "message_id")}
+    assert email.published.records == []
+
+
+async def test_redelivery_tells_nobody_again(email, mailbox, sale):
+    """The same event in one batch, in another, by another id: nothing, for ever."""
+    await email.changes.handle([event(sale), event(sale)])
+    await email.changes.handle([event(sale)])
+    await email.changes.handle([event(sale, version=9)])
+
+    assert recipients(mailbox) == both(sale)
+    assert email.published.records == []
+
+
+@pytest.mark.parametrize("name", ["booking.payment_conflict", "booking.something_new"])
+async def test_other_events_tell_nobody(email, mailbox, engine, sale, name):
+    """Late money and what is yet to be invented mail nobody, though the booking is confirmed."""
+    await email.changes.handle([event(sale, name, status="confirmed")])
+
+    assert (mailbox.letters, await states(engine)) == ([], [])
+
+
+@pytest.mark.parametrize("order", [("booking.confirmed", "booking.cancelled"), ("booking.cancelled", "booking.confirmed")])
+@pytest.mark.parametrize("one_batch", [True, False])
+async def test_refunded_before_confirmed_tells_nobody(email, mailbox, engine, sale, order, one_batch):
+    """A refund seen before the success suppresses the letters, in any order, and the ledger says why."""
+    await sql(engine, "update bookings set status = 'cancelled'")
+    events = [event(sale, name) for name in order]
+    for batch in [events] if one_batch else [[one] for one in events]:
+        await email.changes.handle(batch)
+
+    assert mailbox.letters == []
+    assert await states(engine, "state, reason") == [("suppressed", "cancelled_before_sent")] * 2
+
+
+async def test_cancelled_after_it_was_sent_changes_nothing(email, mailbox, engine, sale):
+    """A confirmation that went out stays recorded as sent."""
+    await email.changes.handle([event(sale)])
+    await email.changes.handle([event(sale, "booking.cancelled")])
+
+    assert len(mailbox.letters) == 2
+    assert await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]
+
+
+@pytest.mark.parametrize(("at", "code", "kind"), [("rcpt", 550, "smtp_permanent"), ("data", 450, "smtp_transient")])
+async def test_a_refused_letter_is_a_dead_letter_and_the_other_arrives(email, mailbox, engine, sale, at, code, kind):
+    """4xx and 5xx to RCPT and DATA: a ticket in email.dlt with its reason, and the other person gets theirs."""
+    await mailbox.switch(Switches(faults=(Fault(at=at, what=code, recipient=address(sale, "client")),)))
+    confirmed = event(sale)
+    await email.changes.handle([confirmed])
+
+    [dead] = email.published.to("email.dlt")
+    assert recipients(mailbox) == [address(sale, "coach")]
+    assert await states(engine) == [("client", "dead", 1), ("coach", "sent", 1)]
+    ticket = messages.letter_tickets.decode(dead.value)
+    assert (ticket.kind, ticket.role, str(ticket.booking_id)) == ("confirmation", "client", sale.booking_id)
+    assert dead.key == sale.booking_id.encode()
+    assert headers(dead) == {
+        "correlation_id": "c-1",
+        "content-type": "application/json",
+        "x-attempt": "1",
+        "x-error": f"{kind}:{code} {code // 100}.0.0",
+        "x-group": "email",
+        "x-origin": confirmed.place,
+    }
+    assert b"@" not in dead.value
+
+    await mailbox.switch(Switches())
+    await email.changes.handle([confirmed])
+    assert recipients(mailbox) == [address(sale, "coach")]
+
+
+async def test_a_dead_letter_needs_kafkas_word(email, mailbox, engine, sale):
+    """Kafka away while a letter is to be buried: nothing is marked, the batch is not let go, and later it is dead once."""
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550),)))
+    email.published.away = True
+    with pytest.raises(KafkaAway):
+        await email.changes.handle([event(sale)])
+    assert {state for _, state, _ in await states(engine)} == {"sending"}
+
+
+@pytest.mark.parametrize(("what", "arrived"), [("cut", 1), ("accept_then_cut", 2)])
+async def test_a_connection_lost_around_the_250_is_a_dead_letter(email, mailbox, engine, sale, what, arrived):
+    """Nobody knows whether it arrived: it is judged as by a 4xx, and a person may replay it."""
+    await mailbox.switch(Switches(faults=(Fault(at="data", what=what, recipient=address(sale, "client")),)))
+    await email.changes.handle([event(sale)])
+
+    [dead] = email.published.to("email.dlt")
+    assert headers(dead)["x-error"] == "connection_lost:connection_lost_after_dot"
+    assert len(mailbox.letters) == arrived
+    assert await states(engine) == [("client", "dead", 1), ("coach", "sent", 1)]
+
+
+async def test_a_replay_sends_a_dead_letter_once(email, mailbox, engine, sale):
+    """Replayed twice, sent once; the same Message-ID, and the possible duplicate is counted."""
+    fault = Fault(at="data", what="accept_then_cut", recipient=address(sale, "client"))
+    await mailbox.switch(Switches(faults=(fault,)))
+    await email.changes.handle([event(sale)])
+    await mailbox.switch(Switches())
+    [dead] = email.published.incoming("email.dlt")
+    replay = Incoming("email.retry.1s", 0, 0, dead.key, dead.value, (("x-replay", b"1"),))
+
+    await email.retries.handle([replay])
+    await email.retries.handle([replay])
+
+    to_client = [letter for letter in mailbox.letters if letter.to == [address(sale, "client")]]
+    assert len(to_client) == 2
+    assert len({letter.message_id for letter in to_client}) == 1
+    assert await states(engine, "role, state, possible_duplicates") == [("client", "sent", 1), ("coach", "sent", 0)]
+
+
+@pytest.mark.parametrize(("email_address", "reason"), [("", "missing_address"), ("not an address", "bad_address")])
+async def test_without_an_address_an_operator_is_told(email, mailbox, engine, sale, email_address, reason):
+    """A dead letter and a matter for a person; the coach still gets theirs, and nobody is told twice."""
+    await sql(engine, "update users set email = $1 where id = $2", email_address, sale.client_id)
+    await email.changes.handle([event(sale)])
+    await email.changes.handle([event(sale)])
+
+    [dead] = email.published.to("email.dlt")
+    assert headers(dead)["x-error"] == reason
+    assert recipients(mailbox) == [address(sale, "coach")]
+    assert await states(engine) == [("client", "dead", 0), ("coach", "sent", 1)]
+    matters = await sql(engine, "select reason, aggregate from attention")
+    assert [tuple(m) for m in matters] == [(f"letter_{reason}", f"booking:{sale.booking_id}")]
+
+
+async def test_a_letter_that_cannot_be_written_holds_up_nobody(email, mailbox, engine):
+    """A session beyond the end of time in the coach's zone: that letter is dead, and all the others go out."""
+    broken, whole = await sales(engine, 2)
+    await sql(engine, "update bookings set session_datetime = 'infinity' where id = $1", broken.booking_id)
+    await email.changes.handle([event(broken), event(whole)])
+
+    assert [headers(d)["x-error"] for d in email.published.to("email.dlt")] == ["cannot_compose:OverflowError"]
+    assert recipients(mailbox) == sorted([address(broken, "client"), *both(whole)])
+
+
+async def test_bytes_that_are_no_event_are_refused_and_the_others_go_on(email, mailbox, sale):
+    """Garbage, a tombstone, a wrong currency: to the dead letters of their topic with the reason."""
+    garbage = [b"", b"\xff\xfe", b"[]", b'{"id": 1}', b"[" * 100_000]
+    await email.changes.handle(
+        [*(record(v, topic="bookings.events") for v in garbage), event(sale, currency="$\n1"), event(sale)]
+    )
+
+    refused = email.published.to("bookings.events.dlt")
+    assert [headers(r)["x-error"] for r in refused] == ["undecodable"] * 5 + ["bad_currency"]
+    assert [r.value for r in refused[:5]] == garbage
+    assert recipients(mailbox) == both(sale)
+
+
+async def test_a_ticket_that_is_none_or_knows_no_letter_is_a_dead_letter(email):
+    """The step takes only tickets of letters that the ledger has."""
+    unknown = messages.ticket(messages.LetterTicket(uuid.uuid4(), uuid.uuid4(), "confirmation", "client"))
+    await email.retries.handle([record(b"{", topic="email.retry.1s"), record(unknown, topic="email.retry.1s")])
+
+    assert sorted(headers(d)["x-error"] for d in email.published.to("email.dlt")) == ["undecodable", "unknown_letter"]
+
+
+async def test_while_the_mail_server_is_away_nothing_is_lost_and_nothing_counted(email, mailbox, engine):
+    """The batch is not let go, readiness knows the reason, and when the server is back every letter goes out once."""
+    made = await sales(engine, 5)
+    await mailbox.switch(Switches(listening=False))
+    for _ in range(3):
+        with pytest.raises(MailServerAway):
+            await email.changes.handle([event(sale) for sale in made])
+        assert "ConnectionRefusedError" in email.breaker.reason
+    assert {(state, attempts) for _, state, attempts in await states(engine)} == {("queued", 0)}
+    assert email.published.records == []
+
+    await mailbox.switch(Switches())
+    await email.changes.handle([event(sale) for sale in made])
+    assert recipients(mailbox) == sorted(a for sale in made for a in both(sale))
+    assert email.breaker.reason is None
+    assert {row[1] for row in await states(engine)} == {"sent"}
+
+
+async def test_what_went_out_before_the_server_went_away_is_not_sent_again(email, mailbox, engine):
+    """The server breaks down in the middle of a batch: the rest follows later, the first ones never again."""
+    made = await sales(engine, 6)
+    await mailbox.switch(Switches(faults=(Fault(at="data", what=421, recipient=address(made[3], "client")),)))
+    with pytest.raises(MailServerAway):
+        await email.changes.handle([event(sale) for sale in made])
+    sent_before = len(mailbox.letters)
+    assert 0 < sent_before < 12
+
+    await mailbox.switch(Switches())
+    await email.changes.handle([event(sale) for sale in made])
+    assert recipients(mailbox) == sorted(a for sale in made for a in both(sale))
+
+
+async def test_while_tripped_one_letter_knocks_for_all(email, mailbox, engine):
+    """A server in trouble is not stormed: once tripped, a batch makes one attempt and gives way."""
+    made = await sales(engine, 10)
+    await mailbox.switch(Switches(faults=(Fault(at="connect", what=421),)))
+    with pytest.raises(MailServerAway):
+        await email.changes.handle([event(sale) for sale in made])
+    before = mailbox.connections_total
+    with pytest.raises(MailServerAway):
+        await email.changes.handle([event(sale) for sale in made])
+    assert mailbox.connections_total == before + 1
+
+
+async def test_a_letter_under_anothers_lease_delays_nobody(email, mailbox, engine):
+    """It goes to the 1 s step with its attempt unchanged; the others are sent, and later it is sent once."""
+    made = await sales(engine, 2)
+    entering = [event(sale) for sale in made]
+    await email.changes.handle(entering[1:])
+    await email.changes._batches.handle(entering[:1])
+    busy = address(made[0], "client")
+    [(letter_id,)] = await sql(engine, "select id from letters where booking_id = $1 and role = 'client'", made[0].booking_id)
+    async with engine.begin() as tx:
+        await store.claim(tx, letter_id, uuid.uuid4(), maybe_sent=False)
+
+    await email.changes.handle(entering)
+
+    assert busy not in recipients(mailbox)
+    assert len(mailbox.letters) == 3
+    [later] = email.published.incoming("email.retry.1s")
+    told = dict(later.headers)
+    assert (told["x-attempt"], told["x-origin"]) == (b"0", entering[0].place.encode())
+    assert 0 < int(told["x-due-ms"]) - clock.now().timestamp() * 1000 <= 1000
+
+    await email.retries.handle([later])
+    assert len(email.published.to("email.retry.1s")) == 2
+    await sql(engine, "update letters set lease_until = now() - interval '1 s' where id = $1", letter_id)
+    await email.retries.handle([later])
+    await email.retries.handle([later])
+    assert recipients(mailbox).count(busy) == 1
+    assert dict(await states(engine, "id, possible_duplicates"))[letter_id] == 1
+
+
+async def test_a_mark_that_lost_its_claim_leaves_the_letter_to_its_holder(email, mailbox, engine, sale):
+    """Refused while somebody else holds the lease by now: the record goes to the 1 s step, the letter is not dead."""
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=450),)))
+    deliver = email.delivery.deliver
+
+    async def overtaken(letter):
+        await sql(engine, "update letters set claim_token = gen_random_uuid()")
+        return await deliver(letter)
+
+    email.delivery.deliver = overtaken
+    await email.changes.handle([event(sale)])
+
+    assert [row[1:] for row in await states(engine)] == [("sending", 0), ("sending", 0)]
+    assert len(email.published.to("email.retry.1s")) == 2
+
+
+async def test_a_250_that_could_not_be_recorded_is_recorded_before_anything_else(email, mailbox, engine, sale, monkeypatch):
+    """The database goes away right after the 250: the process remembers, and does not send again."""
+    record_sent = store.record_sent
+
+    async def away(*_arguments):
+        raise ConnectionResetError
+
+    monkeypatch.setattr(store, "record_sent", away)
+    with pytest.raises(ConnectionResetError):
+        await email.changes.handle([event(sale)])
+    assert len(mailbox.letters) == 2
+
+    monkeypatch.setattr(store, "record_sent", record_sent)
+    await email.changes.handle([event(sale)])
+    assert len(mailbox.letters) == 2
+    assert await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]
+    assert email.published.records == []
+
+
+async def test_a_stop_begins_no_letter(email, mailbox, engine, sale):
+    """When the process ends, what was not begun stays for the next one."""
+    email.stopping.set()
+    with pytest.raises(Stopping):
+        await email.changes.handle([event(sale)])
+    assert mailbox.letters == []
+    assert {row[1] for row in await states(engine)} == {"queued"}
+
+
+async def test_the_step_waits_until_its_tickets_are_due(email):
+    """Not before, never longer than the step's second whatever a header says, and over at once upon a stop."""
+
+    def ticket(due_ms):
+        return record(b"", topic="email.retry.1s", headers=(("x-due-ms", str(int(due_ms)).encode()),))
+
+    async def waited(*tickets):
+        started = clock.monotonic()
+        await email.retries.wait_until_due(tickets)
+        return clock.monotonic() - started
+
+    now_ms = clock.now().timestamp() * 1000
+    assert await waited(ticket(now_ms - 5000), record(b"", headers=(("x-due-ms", b"soon"),))) < 0.2
+    assert 0.2 < await waited(ticket(now_ms + 400), ticket(now_ms + 100)) < 0.8
+    assert 0.9 < await waited(ticket(now_ms + 3_600_000)) < 1.5
+
+    email.stopping.set()
+    started = clock.monotonic()
+    with pytest.raises(Stopping):
+        await email.retries.wait_until_due([ticket(clock.now().timestamp() * 1000 + 900)])
+    assert clock.monotonic() - started < 0.5

@@ -1,0 +1,242 @@
+"""The ledger of letters on real PostgreSQL: one row for ever, one sender at a time, no mark without a claim."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from consumers.email import ledger, store
+from consumers.email.ledger import Busy, Claim, Over, State, Suppress, Suppression
+from shared import messages
+from shared.db.engine import rows
+from tests.builders import Sale, insert_sales
+
+
+@pytest.fixture
+async def sale(engine):
+    one = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, one, booking_status="confirmed")
+    return one
+
+
+@pytest.fixture
+def letters(sale):
+    change = messages.BookingChange(
+        booking_id=uuid.UUID(sale.booking_id),
+        version=1,
+        payment_id=uuid.UUID(sale.payment_id),
+        status="confirmed",
+        reason=None,
+        amount_minor=7500,
+        currency="usd",
+    )
+    return ledger.confirmations(change, sender_domain="example.org")
+
+
+async def judged(engine, letter, *, attempt=0, replayed=False):
+    async with engine.begin() as tx:
+        return ledger.judge(await store.load(tx, letter.id), attempt=attempt, replayed=replayed)
+
+
+async def claimed(engine, letter, *, maybe_sent=False):
+    token = uuid.uuid4()
+    async with engine.begin() as tx:
+        await store.load(tx, letter.id)
+        await store.claim(tx, letter.id, token, maybe_sent=maybe_sent)
+    return token
+
+
+async def entered(engine, *letters):
+    async with engine.begin() as tx:
+        await store.enter(tx, letters)
+
+
+async def expire(engine, letter):
+    async with engine.begin() as tx:
+        await rows(tx, "update letters set lease_until = now() - interval '1 second' where id = $1", letter.id)
+
+
+async def row(engine, letter, columns="state"):
+    async with engine.begin() as tx:
+        return (await rows(tx, f"select {columns} from letters where id = $1", letter.id))[0]
+
+
+def test_ids_and_message_ids_are_the_bookings(letters):
+    """A repeated event means the same two letters, whatever else it says."""
+    client, coach = letters
+    assert client.id != coach.id
+    assert client.message_id == f"<{client.id}@example.org>"
+    assert (client.currency, client.role, coach.role) == ("USD", "client", "coach")
+
+
+async def test_a_letter_is_entered_once(engine, letters):
+    """Entering again changes nothing, not even after it was sent."""
+    await entered(engine, *letters, *letters)
+    token = await claimed(engine, letters[0])
+    async with engine.begin() as tx:
+        await store.record_sent(tx, letters[0].id, token, "250")
+    await entered(engine, *letters)
+
+    assert (await row(engine, letters[0]))[0] == "sent"
+    assert (await row(engine, letters[1]))[0] == "queued"
+    assert await judged(engine, letters[0]) == Over("already_sent")
+
+
+async def test_only_one_of_two_senders_claims(engine, letters):
+    """Two processes at the same letter: one claims it, the other finds it busy."""
+    await entered(engine, *letters)
+
+    async def race():
+        async with engine.begin() as tx:
+            judgement = ledger.judge(await store.load(tx, letters[0].id), attempt=0, replayed=False)
+            if isinstance(judgement, Claim):
+                await store.claim(tx, letters[0].id, uuid.uuid4(), maybe_sent=judgement.maybe_sent)
+            return judgement
+
+    judgements = await asyncio.gather(*(race() for _ in range(4)))
+    assert sorted(type(j).__name__ for j in judgements) == ["Busy", "Busy", "Busy", "Claim"]
+
+
+async def test_a_lease_that_ran_out_is_claimed_as_maybe_sent(engine, letters):
+    """Its sender died, perhaps after the final dot: it is sent again, under the same Message-ID, and counted."""
+    await entered(engine, *letters)
+    await claimed(engine, letters[0])
+    assert await judged(engine, letters[0]) == Busy()
+    await expire(engine, letters[0])
+
+    assert await judged(engine, letters[0]) == Claim(maybe_sent=True)
+    await claimed(engine, letters[0], maybe_sent=True)
+    assert tuple(await row(engine, letters[0], "possible_duplicates, message_id")) == (1, letters[0].message_id)
+
+
+async def test_a_mark_needs_the_claim(engine, letters):
+    """Whoever lost its lease can neither bury nor release the letter of the one who has it now."""
+    await entered(engine, *letters)
+    lost = await claimed(engine, letters[0])
+    await expire(engine, letters[0])
+    await claimed(engine, letters[0])
+
+    async with engine.begin() as tx:
+        assert not await store.record_dead(tx, letters[0].id, lost, judged=True, reason="x", answer="550")
+        await store.release(tx, letters[0].id, lost)
+    assert tuple(await row(engine, letters[0], "state, attempts")) == ("sending", 0)
+
+
+async def test_a_250_is_recorded_whoever_holds_the_claim(engine, letters):
+    """What was accepted is accepted; the other sender's later mark finds it sent."""
+    await entered(engine, *letters)
+    lost = await claimed(engine, letters[0])
+    await expire(engine, letters[0])
+    now = await claimed(engine, letters[0])
+
+    async with engine.begin() as tx:
+        recorded = await store.record_sent(tx, letters[0].id, lost, "250 2.0.0")
+    assert not recorded.claim_held
+    assert recorded.seconds >= 0
+    async with engine.begin() as tx:
+        assert not await store.record_dead(tx, letters[0].id, now, judged=True, reason="x", answer="450")
+    assert tuple(await row(engine, letters[0], "state, attempts, last_answer")) == ("sent", 1, "250 2.0.0")
+
+
+async def test_release_gives_back_without_counting(engine, letters):
+    """The mail server's trouble is no attempt."""
+    await entered(engine, *letters)
+    token = await claimed(engine, letters[0])
+    async with engine.begin() as tx:
+        await store.release(tx, letters[0].id, token)
+
+    assert tuple(await row(engine, letters[0], "state, attempts, claim_token")) == ("queued", 0, None)
+    assert await judged(engine, letters[0]) == Claim(maybe_sent=False)
+
+
+async def test_a_dead_letter_is_claimed_only_by_a_replay(engine, letters):
+    """And one that was lost after its final dot may have arrived already."""
+    await entered(engine, *letters)
+    for letter, answer in zip(letters, ("550 5.1.1", "connection_lost_after_dot"), strict=True):
+        token = await claimed(engine, letter)
+        async with engine.begin() as tx:
+            assert await store.record_dead(tx, letter.id, token, judged=True, reason="x", answer=answer)
+
+    assert await judged(engine, letters[0], attempt=1) == Over("already_dead")
+    assert await judged(engine, letters[0], replayed=True) == Claim(maybe_sent=False)
+    assert await judged(engine, letters[1], replayed=True) == Claim(maybe_sent=True)
+
+
+async def test_a_record_of_an_earlier_attempt_is_stale(engine, letters):
+    """What the letter has gone through since, its record need not repeat."""
+    await entered(engine, *letters)
+    async with engine.begin() as tx:
+        await rows(tx, "update letters set state = 'retrying', attempts = 2 where id = $1", letters[0].id)
+
+    assert await judged(engine, letters[0], attempt=1) == Over("stale")
+    assert await judged(engine, letters[0], attempt=2) == Claim(maybe_sent=False)
+
+
+@pytest.mark.parametrize("confirmed_first", [True, False])
+async def test_a_cancelled_booking_suppresses_in_either_order(engine, letters, confirmed_first):
+    """Confirmed then cancelled, or the other way round: nobody is told, and the row says why."""
+    for confirm in (confirmed_first, not confirmed_first):
+        async with engine.begin() as tx:
+            if confirm:
+                await store.enter(tx, letters)
+            else:
+                await store.suppress_due(tx, letters, Suppression.CANCELLED_FIRST)
+
+    for letter in letters:
+        assert tuple(await row(engine, letter, "state, reason")) == ("suppressed", "cancelled_before_sent")
+        assert await judged(engine, letter) == Over("already_suppressed")
+
+
+async def test_a_letter_being_sent_stays_with_its_sender(engine, letters):
+    """A cancellation takes back only what nobody is handing over yet."""
+    await entered(engine, *letters)
+    await claimed(engine, letters[0])
+    async with engine.begin() as tx:
+        assert await store.suppress_due(tx, letters, Suppression.CANCELLED_FIRST) == 1
+
+    assert (await row(engine, letters[0]))[0] == "sending"
+    assert (await row(engine, letters[1]))[0] == "suppressed"
+
+
+async def test_a_booking_cancelled_meanwhile_suppresses_before_sending(engine, letters, sale):
+    """The booking itself is asked before each send."""
+    await entered(engine, *letters)
+    async with engine.begin() as tx:
+        await rows(tx, "update bookings set status = 'cancelled' where id = $1", sale.booking_id)
+
+    assert await judged(engine, letters[0]) == Suppress(Suppression.CANCELLED_FIRST)
+    assert await judged(engine, letters[0], replayed=True) == Suppress(Suppression.CANCELLED_FIRST)
+
+
+async def test_facts_are_the_databases(engine, letters, sale):
+    """Names, addresses and zones are read when the letter is written; a missing profile leaves gaps, not errors."""
+    await entered(engine, *letters)
+    async with engine.begin() as tx:
+        facts = await store.facts(tx, letters[1].id)
+    assert (facts.kind, facts.role, facts.amount_minor, facts.currency) == ("confirmation", "coach", 7500, "USD")
+    assert (facts.client.first_name, facts.client.timezone) == ("Ada", "America/New_York")
+    assert (facts.coach.last_name, facts.coach.timezone) == ("Hopper", "Europe/Paris")
+    assert facts.client.address == f"client-{sale.client_id[:8]}@example.com"
+    assert facts.session_at.isoformat() == "2027-03-01T10:00:00+00:00"
+
+    async with engine.begin() as tx:
+        await rows(tx, "delete from client_profiles")
+        await rows(tx, "update coach_profiles set availability = '[1]'")
+        facts = await store.facts(tx, letters[1].id)
+    assert (facts.client.first_name, facts.client.timezone, facts.coach.timezone) == (None, None, None)
+
+
+async def test_an_unknown_letter_is_none(engine):
+    """A ticket for nothing finds nothing."""
+    async with engine.begin() as tx:
+        assert await store.load(tx, uuid.uuid4()) is None
+        assert await store.facts(tx, uuid.uuid4()) is None
+
+
+@pytest.mark.parametrize("state", [s for s in State if s is not State.SENDING])
+def test_judging_never_sends_what_has_ended(state):
+    """Of the states without a holder, exactly queued and retrying are claimed by an ordinary record."""
+    standing = ledger.Standing(state, 0, lease_over=True, last_answer=None, booking_status="confirmed")
+    claims = isinstance(ledger.judge(standing, attempt=0, replayed=False), Claim)
+    assert claims == (state in {State.QUEUED, State.RETRYING})
