@@ -1,0 +1,68 @@
+"""What an operator has to know, each as one clear line and exit status 1.
+
+OpsError
+├── KafkaSilent      no answer in time, or the cluster refused
+├── DatabaseSilent   no answer, or PostgreSQL refused
+└── NotThere         the topic, letter or matter that was named does not exist
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import asyncpg
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared import errors, settings
+from shared.kafka import batch
+
+UNDEFINED_TABLE = "42P01"  # SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
+
+
+class OpsError(Exception):
+    """Shown as one line, without a traceback."""
+
+
+class KafkaSilent(OpsError):
+    """Kafka does not answer, or refuses."""
+
+
+class DatabaseSilent(OpsError):
+    """PostgreSQL does not answer, or refuses."""
+
+
+class NotThere(OpsError):
+    """What was named does not exist."""
+
+
+@asynccontextmanager
+async def telling_of_kafka(kafka: settings.Kafka) -> AsyncIterator[None]:
+    """Turn whatever the cluster does to us into KafkaSilent, which names where it was looked for."""
+    try:
+        yield
+    except (KafkaError, errors.PipelineError, TimeoutError, OSError) as error:
+        where = ",".join(kafka.kafka_bootstrap_servers)
+        why = "no broker answers" if isinstance(error, KafkaConnectionError) else _one_line(error)
+        raise KafkaSilent(f"Kafka at {where}: {why}") from error
+
+
+@asynccontextmanager
+async def telling_of_database(database: settings.Database) -> AsyncIterator[None]:
+    """Turn whatever PostgreSQL does to us into DatabaseSilent, which names where it was looked for, without the password."""
+    try:
+        yield
+    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, OSError) as error:
+        url = urlsplit(database.database_url.get_secret_value())
+        where = f"{url.hostname}:{url.port or 5432}{url.path}"
+        if batch.sqlstate(error) == UNDEFINED_TABLE:
+            raise DatabaseSilent(f"PostgreSQL at {where} lacks our tables: run `cb-ops migrate`") from error
+        raise DatabaseSilent(f"PostgreSQL at {where}: {_one_line(getattr(error, 'orig', None) or error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
+    name, text = type(error).__name__, " ".join(str(error).split())
+    # aiokafka's errors begin with their own name.
+    return text if text.startswith(name) else f"{name}: {text}"

@@ -1,0 +1,158 @@
+"""What an operator may ask: reads only, whatever face shows the answer.
+
+Enters: settings or a connection. Leaves: plain values. Next: cli.py shows them, actions.py acts upon them.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deploy.ops.dead_letters import DeadLetter, describe
+from deploy.ops.errors import NotThere
+from shared import clock, settings, topics
+from shared.db.engine import rows
+from shared.kafka import connection
+from shared.kafka.records import Incoming, incoming
+from shared.topics import Topic
+
+CLIENT_ID = "culturebridge-ops"
+ANSWER_SECONDS = 10.0  # a person waits; a cluster that needs longer than this for its first answer is away
+POLL_MS = 1000
+FETCH_WAIT_MS = 50
+
+MATTER = """
+select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention where id = $1
+"""
+MATTERS = """
+select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention
+where $1 or resolved_at is null order by opened_at, id
+"""
+
+Span = tuple[int, int]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """Something that was put before an operator; `aggregate` is what it is about, `cause` the event or letter behind it."""
+
+    id: uuid.UUID
+    reason: str
+    aggregate: str
+    cause: str
+    opened_at: datetime
+    resolved_at: datetime | None
+    resolved_by: str | None
+
+
+async def matters(tx: AsyncConnection, *, resolved_too: bool) -> list[Matter]:
+    """Return what waits for a person, oldest first; `resolved_too` adds what no longer does."""
+    return [Matter(*row) for row in await rows(tx, MATTERS, resolved_too)]
+
+
+async def matter(tx: AsyncConnection, matter_id: uuid.UUID) -> Matter:
+    """Return one matter, open or resolved; raises NotThere."""
+    found = await rows(tx, MATTER, matter_id)
+    if not found:
+        raise NotThere(f"no matter has the id {matter_id}")
+    return Matter(*found[0])
+
+
+def dead_letter_topic(name: str, *, prefix: str) -> Topic:
+    """Return the dead-letter topic of that name, given with or without the prefix; raises NotThere."""
+    for topic in topics.DEAD_LETTER_TOPICS:
+        if name in {topic.name, topic.named(prefix)}:
+            return topic
+    known = ", ".join(topic.name for topic in topics.DEAD_LETTER_TOPICS)
+    raise NotThere(f"no dead-letter topic is called {name}; there are {known}")
+
+
+async def dead_letters(kafka: settings.Kafka, which: Sequence[Topic], *, progress: Progress) -> list[DeadLetter]:
+    """Return the dead letters of these topics without their bodies, newest last.
+
+    Raises NotThere when a topic was never created, KafkaError or TimeoutError while the cluster is away.
+    """
+    async with reader(kafka, which) as (consumer, spans):
+        found = [describe(record) async for record in read(consumer, spans, progress=progress)]
+    return sorted(found, key=lambda letter: (letter.died_at, letter.topic, letter.partition, letter.offset))
+
+
+@asynccontextmanager
+async def reader(
+    kafka: settings.Kafka, which: Sequence[Topic]
+) -> AsyncIterator[tuple[AIOKafkaConsumer, Mapping[TopicPartition, Span]]]:
+    """Give a consumer without a group, and for each partition of the topics its first offset and the one after its last.
+
+    Raises as `dead_letters` does.
+    """
+    names = [topic.named(kafka.topic_prefix) for topic in which]
+    partitions = await _partitions(kafka, names)
+    consumer = AIOKafkaConsumer(
+        **connection.for_aiokafka(kafka),
+        client_id=CLIENT_ID,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+    )
+    await consumer.start()
+    try:
+        firsts = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        yield consumer, {partition: (firsts[partition], ends[partition]) for partition in partitions}
+    finally:
+        await consumer.stop()
+
+
+async def read(
+    consumer: AIOKafkaConsumer, spans: Mapping[TopicPartition, Span], *, progress: Progress
+) -> AsyncIterator[Incoming]:
+    """Yield the records that lie within the spans, and nothing that came after; `progress` is told of how many are done."""
+    left = {partition: span for partition, span in spans.items() if span[0] < span[1]}
+    total, done = sum(end - first for first, end in left.values()), 0
+    consumer.assign(list(left))
+    for partition, (first, _) in left.items():
+        consumer.seek(partition, first)
+    heard_at = clock.monotonic()
+    while left:
+        batch = await consumer.getmany(*left, timeout_ms=POLL_MS)
+        for partition, raws in batch.items():
+            for raw in raws:
+                if raw.offset < left[partition][1]:
+                    done += 1
+                    yield incoming(raw)
+        if batch:
+            heard_at = clock.monotonic()
+            progress(done, total)
+        elif clock.monotonic() - heard_at > ANSWER_SECONDS:
+            raise KafkaConnectionError(f"no records for {ANSWER_SECONDS:.0f} s")
+        # By position, not by the last record's offset: a log may have gaps.
+        left = {partition: span for partition, span in left.items() if await consumer.position(partition) < span[1]}
+
+
+async def _partitions(kafka: settings.Kafka, names: Sequence[str]) -> list[TopicPartition]:
+    admin = AIOKafkaAdminClient(
+        **connection.for_aiokafka(kafka), client_id=CLIENT_ID, request_timeout_ms=int(ANSWER_SECONDS * 1000)
+    )
+    await admin.start()
+    try:
+        # All topics, not these: a cluster that creates topics on being asked for them would create ours, wrongly.
+        existing = set(await admin.list_topics())
+        for name in names:
+            if name not in existing:
+                raise NotThere(f"the cluster has no topic {name}: run `cb-ops topics apply`")
+        described = await admin.describe_topics(list(names)) if names else []
+        return [TopicPartition(topic["topic"], p["partition"]) for topic in described for p in topic["partitions"]]
+    finally:
+        await admin.close()
+
+
+async def require_kafka(kafka: settings.Kafka) -> None:
+    """Raise KafkaError or TimeoutError unless the cluster answers now: what comes next would wait for it for ever."""
+    await _partitions(kafka, ())

@@ -1,0 +1,82 @@
+"""How `cb-ops` speaks: answers on stdout as a table or as JSON, progress and trouble on stderr.
+
+Enters: plain values. Leaves: text. Nothing here knows where the values came from.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from shared import clock
+
+PIPE_COLUMNS = 200  # without a terminal there is no width to fit: a line must stay a line
+SILENCE_SECONDS = 1.0
+STEPS = ((timedelta(days=2), timedelta(days=1), "d"), (timedelta(hours=2), timedelta(hours=1), "h"),
+         (timedelta(minutes=2), timedelta(minutes=1), "min"))  # fmt: skip
+
+Progress = Callable[[int, int], None]
+
+
+def _console(*, stderr: bool = False) -> Console:
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=None if terminal else PIPE_COLUMNS)
+
+
+def say(line: str) -> None:
+    """Print one line of an answer."""
+    _console().print(line, soft_wrap=True)
+
+
+def fail(line: str) -> None:
+    """Print one line of trouble."""
+    _console(stderr=True).print(line, soft_wrap=True, style="red")
+
+
+def json(value: object) -> None:
+    """Print the answer for a script."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def table(columns: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
+    """Print the answer for a person; what is too long for the terminal goes on below, nothing is cut off."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for line in lines:
+        shown.add_row(*("" if cell is None else str(cell) for cell in line))
+    _console().print(shown)
+
+
+def age(moment: datetime) -> str:
+    """Return how long ago that was, in one unit."""
+    passed = max(clock.now() - moment, timedelta())
+    for least, unit, name in STEPS:
+        if passed >= least:
+            return f"{passed // unit} {name}"
+    return f"{passed.seconds} s"
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress]:
+    """Show on stderr that work goes on; yields the function that is told how many of how many are done."""
+    console = _console(stderr=True)
+    if console.is_terminal:
+        with console.status(what) as status:
+            yield lambda done, total: status.update(f"{what}: {done} of {total}")
+        return
+    begun = said_at = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal said_at
+        now = time.monotonic()
+        if now - begun > SILENCE_SECONDS and now - said_at > SILENCE_SECONDS and done < total:
+            said_at = now
+            console.print(f"{what}: {done} of {total}", soft_wrap=True)
+
+    yield tell
