@@ -18,6 +18,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
+from faststream.message import AckStatus
 
 from shared import clock, logs, metrics, settings
 from shared.kafka import connection
@@ -49,17 +50,21 @@ class UnsafeSubscription(Exception):
 class InFlight(ConsumerRebalanceListener):
     """Makes a rebalance wait until the batch at hand is committed, so that no other member starts on its records."""
 
-    def __init__(self) -> None:
+    def __init__(self, assigned: Callable[[], None]) -> None:
         self.lock = asyncio.Lock()
+        self.revocations = 0
+        self._assigned = assigned
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's signature
         """Wait for the batch, but not longer than the group waits for us."""
         with suppress(TimeoutError):
             async with asyncio.timeout(IN_FLIGHT_WAIT_SECONDS), self.lock:
                 pass
+        self.revocations += 1
 
-    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        """Nothing to prepare: state lives in the database."""
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:  # noqa: ARG002 - same
+        """Tell the subscription; there is nothing to prepare, state lives in the database."""
+        self._assigned()
 
 
 class Subscription:
@@ -79,8 +84,8 @@ class Subscription:
         """`wait_first` may hold a batch back until it is due, while no rebalance waits for it; `records_max` bounds a batch."""
         self.topic = topic.named(kafka.topic_prefix)
         self.group = kafka.topic_prefix + group
-        self.trouble: str | None = None
         self.busy_since: float | None = None
+        self.cluster_away_at: float | None = None
         self.head_timestamp_ms: int | None = None
         self.subscriber: Any = None
         self.fatal: asyncio.Future[BaseException] | None = None
@@ -89,8 +94,15 @@ class Subscription:
         self._wait_first = wait_first
         self._records_max = records_max
         self._stopping = stopping
-        self._in_flight = InFlight()
+        self._in_flight = InFlight(self._reassigned)
         self._backoff = Backoff()
+        self._trouble: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What the batch at hand, or else the last poll, failed of; None while all goes well."""
+        consumer = self.subscriber.consumer if self.subscriber is not None else None
+        return self._trouble or getattr(consumer, "poll_error", None)
 
     def bind(self, broker: KafkaBroker) -> None:
         """Declare this subscription on `broker`; the policies are the point of this module."""
@@ -120,10 +132,13 @@ class Subscription:
         raw: Any = message.raw_message
         records = [incoming(record) for record in raw]
         self.head_timestamp_ms = min(record.timestamp_ms for record in records)
+        taken = self._in_flight.revocations
         try:
             if self._wait_first is not None:
                 await self._wait_first(records)
             async with self._in_flight.lock:
+                if self._given_away(message, taken):
+                    return
                 self.busy_since = clock.monotonic()
                 try:
                     await self._handle(records)
@@ -136,12 +151,14 @@ class Subscription:
             await self._stopping.wait()
             raise
         except Exception as error:
-            self.trouble = kind(error)
+            self._trouble = kind(error)
             metrics.batch_failures.labels(self.topic, type(error).__name__).inc()
             if self._backoff.failures == 0:
                 log.warning("batch.rewound", topic=self.topic, records=len(records), error=kind(error))
             # Outside the lock, so that a rebalance does not wait for a pause.
             await self._backoff.pause(self._stopping)
+            if self._given_away(message, taken):
+                return
             raise
         self._recovered(len(records), clock.monotonic() - started)
 
@@ -154,10 +171,25 @@ class Subscription:
             metrics.commit_failures.labels(self.topic).inc()
             log.warning("offsets.not_ours_any_more", topic=self.topic, group=self.group)
 
+    def _given_away(self, message: KafkaMessage, taken: int) -> bool:
+        """Tell whether a rebalance came since the batch was taken; its records are then read again from what is committed.
+
+        Whoever has the partitions now may be at work on them: neither handling nor committing nor rewinding is ours.
+        """
+        if self._in_flight.revocations == taken:
+            return False
+        message.committed = AckStatus.NACKED  # so that FastStream's policy leaves the offsets alone
+        log.info("batch.given_away", topic=self.topic, group=self.group)
+        return True
+
+    def _reassigned(self) -> None:
+        """Forget what failed: it may be another member's now; if it is still ours, its next failure says so again."""
+        self._trouble = self.head_timestamp_ms = None
+
     def _recovered(self, records: int, seconds: float) -> None:
-        if self.trouble is not None:
+        if self._trouble is not None:
             log.info("batch.taken_after_trouble", topic=self.topic, attempts=self._backoff.failures)
-        self.trouble = self.head_timestamp_ms = None
+        self._trouble = self.head_timestamp_ms = None
         self._backoff.reset()
         metrics.records_consumed.labels(self.topic).inc(records)
         metrics.batch_seconds.labels(self.topic).observe(seconds)
@@ -192,7 +224,7 @@ async def start(broker: KafkaBroker) -> None:
     config.builder = functools.partial(RewindingConsumer, **config.builder.keywords)
     try:
         await broker.start()
-    except KafkaError:
+    except (KafkaError, asyncio.CancelledError):
         # A consumer that could not join is left half made; the next attempt makes a new one.
         await broker.stop()
         raise

@@ -1,6 +1,6 @@
 """Is this consumer making progress? A ping is not enough: aiokafka's tasks can die while the cluster still answers.
 
-Alive = its tasks run, no batch is stuck, and, while the cluster answers, every assigned partition was polled lately: a
+Alive = its tasks run and, while the cluster answers, no batch is stuck and every assigned partition was polled lately: a
 consumer whose cluster is away waits, and restarting it would help nobody.
 """
 
@@ -16,6 +16,7 @@ from shared.kafka.broker import Subscription
 POLL_AGE_SECONDS_MAX = 60.0
 BATCH_SECONDS_MAX = 120.0
 CLUSTER_ANSWERS_WITHIN_SECONDS = 2.0
+RECOVERY_SECONDS = 30.0  # what an outage held up may need this long to go on once the cluster answers again
 LAG_EVERY_SECONDS = 5.0
 MS_PER_SECOND = 1000
 
@@ -35,12 +36,27 @@ async def fault(subscription: Subscription) -> str | None:
     for name, task in tasks.items():
         if task is not None and task.done():
             return f"{subscription.topic}: {name}"
+    suspicion = _suspicion(subscription, consumer)
+    if suspicion is None:
+        return None
+    # A commit waits for a whole outage inside its batch, and so does every poll.
+    now = clock.monotonic()
+    if not await _cluster_answers(consumer):
+        subscription.cluster_away_at = now
+        return None
+    away_at = subscription.cluster_away_at
+    if away_at is not None and now - away_at < RECOVERY_SECONDS:
+        return None
+    return f"{subscription.topic}: {suspicion}"
+
+
+def _suspicion(subscription: Subscription, consumer: object) -> str | None:
     busy = subscription.busy_since
     if busy is not None:
         stuck = clock.monotonic() - busy > BATCH_SECONDS_MAX
-        return f"{subscription.topic}: a batch takes longer than {BATCH_SECONDS_MAX:.0f} s" if stuck else None
-    if subscription.trouble is None and _stale(consumer) and await _cluster_answers(consumer):
-        return f"{subscription.topic}: not polled for {POLL_AGE_SECONDS_MAX:.0f} s"
+        return f"a batch takes longer than {BATCH_SECONDS_MAX:.0f} s" if stuck else None
+    if subscription.trouble is None and _stale(consumer):
+        return f"not polled for {POLL_AGE_SECONDS_MAX:.0f} s"
     return None
 
 
@@ -70,6 +86,8 @@ async def _measure(subscription: Subscription) -> None:
         return
     lag = 0
     for partition in consumer.assignment():
+        if partition not in consumer.assignment():
+            continue  # a rebalance took it while we asked about another
         lag += max((consumer.highwater(partition) or 0) - (await consumer.committed(partition) or 0), 0)
     head_ms = subscription.head_timestamp_ms
     age = clock.now().timestamp() - head_ms / MS_PER_SECOND if head_ms is not None else 0.0

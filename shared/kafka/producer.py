@@ -52,6 +52,12 @@ class Producer:
         except (TimeoutError, KafkaError) as error:
             raise errors.KafkaAway(f"{type(error).__name__} while publishing to {records[0].topic}") from error
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether the task that sends has ended: every later record would wait in vain, and only a restart mends that."""
+        task = self._client._sender.sender_task  # noqa: SLF001 - aiokafka shows its tasks nowhere else
+        return task is not None and bool(task.done())
+
     async def answers(self, topic: str, *, deadline_seconds: float = 2.0) -> bool:
         """Tell whether the cluster knows this topic's partitions and answers now, for readiness."""
         with suppress(KafkaError, TimeoutError):
@@ -88,8 +94,8 @@ async def opened(
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         compression_type="lz4",
     )
-    await until_kafka_answers(client.start, stopping=stopping)
     try:
+        await until_kafka_answers(client.start, stopping=stopping)
         for topic in warm:
             # An unknown topic would otherwise block the first send for the whole request timeout.
             with suppress(KafkaError, TimeoutError):
@@ -109,7 +115,7 @@ async def until_kafka_answers(start: Callable[[], Awaitable[object]], *, stoppin
     waits = Backoff()
     while True:
         try:
-            await start()
+            await _unless_stopping(start, stopping)
         except (KafkaError, OSError, TimeoutError) as error:
             if waits.failures == 0:
                 log.warning("kafka.away", error=type(error).__name__, reason="waiting until it answers")
@@ -120,3 +126,17 @@ async def until_kafka_answers(start: Callable[[], Awaitable[object]], *, stoppin
             if waits.failures:
                 log.info("kafka.back", count=waits.failures)
             return
+
+
+async def _unless_stopping(start: Callable[[], Awaitable[object]], stopping: asyncio.Event) -> None:
+    """Await `start()`, or raise asyncio.CancelledError once `stopping` is set: a join or an unknown topic waits for long."""
+    starting, told = asyncio.ensure_future(start()), asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            raise asyncio.CancelledError
+        await starting
+    finally:
+        for task in (starting, told):
+            task.cancel()
+        await asyncio.gather(starting, told, return_exceptions=True)

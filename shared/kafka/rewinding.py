@@ -7,28 +7,46 @@ missing codec), A's records are gone from the buffer and the next commit would p
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 
 class RewindingConsumer(AIOKafkaConsumer):
-    """aiokafka's consumer, whose positions move only with records that were handed out."""
+    """aiokafka's consumer, whose positions move only with records that were handed out.
+
+    `poll_error` names what the last poll died of, None when it went well.
+    """
+
+    poll_error: str | None = None
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Any]]:
-        """Return records by partition; on any exception restore every position first."""
+        """Return records by partition; on any exception restore every position first.
+
+        Raises KafkaError whatever went wrong: on anything else FastStream's loop would poll again at once, for ever.
+        """
         before = self._positions()
         try:
             records: dict[TopicPartition, list[Any]] = await super().getmany(
                 *partitions, timeout_ms=timeout_ms, max_records=max_records
             )
-        except Exception:
-            for partition in self.assignment():
-                if partition in before:
-                    self.seek(partition, before[partition])
-                elif not (await self.seek_to_committed(partition))[partition]:
-                    await self.seek_to_beginning(partition)
+        except ConsumerStoppedError:
             raise
+        except Exception as error:
+            self.poll_error = type(error).__name__
+            await self._rewind(before)
+            if isinstance(error, KafkaError):
+                raise
+            raise KafkaError(f"a poll failed: {self.poll_error}") from error
+        self.poll_error = None
         return records
+
+    async def _rewind(self, before: dict[TopicPartition, int]) -> None:
+        for partition in self.assignment():
+            if partition in before:
+                self.seek(partition, before[partition])
+            elif not (await self.seek_to_committed(partition))[partition]:
+                await self.seek_to_beginning(partition)
 
     def _positions(self) -> dict[TopicPartition, int]:
         subscription = self._subscription.subscription

@@ -42,18 +42,28 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     fatal: asyncio.Future[BaseException] = loop.create_future()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
     subscriptions: Sequence[Subscription] = ()
+    publisher: Producer | None = None
+
+    def stop() -> None:
+        if not stopping.is_set():
+            stopping.set()
+            # From here on nothing may keep us: a commit waits for a whole outage, a join for its request's timeout.
+            loop.call_later(STOP_SECONDS_MAX, _give_up, name, fatal)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop)
 
     async def ready() -> Sequence[str]:
         reasons = [f"{s.topic}: {s.trouble}" for s in subscriptions if s.trouble]
-        if not subscriptions or not all(liveness.has_assignment(s) for s in subscriptions):
+        if publisher is None or not subscriptions or not all(liveness.has_assignment(s) for s in subscriptions):
             reasons.append("no partitions assigned yet")
+        elif not await publisher.answers(subscriptions[0].topic):
+            reasons.append("kafka: no answer")
         return [*reasons, *await trouble()]
 
     async def live() -> Sequence[str]:
-        return [reason for s in subscriptions if (reason := await liveness.fault(s))]
+        return await _faults(subscriptions, publisher)
 
     async with health.served(configured, live=live, ready=ready):
         with suppress(asyncio.CancelledError):
@@ -64,10 +74,8 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
                 consuming = broker.create(configured, client_id=f"culturebridge-{name}", subscriptions=subscriptions)
                 await producer.until_kafka_answers(lambda: broker.start(consuming), stopping=stopping)
                 log.info("consumer.started", consumer=name)
-                await _until_over(subscriptions, stopping, fatal)
-                stopping.set()
-                # From here on nothing may keep us: a commit waits for a whole outage.
-                loop.call_later(STOP_SECONDS_MAX, _give_up, name)
+                await _until_over(subscriptions, publisher, stopping, fatal)
+                stop()
                 await _stop(consuming)
     if fatal.done():
         log.error("consumer.gave_up", consumer=name, error=type(fatal.result()).__name__, reason=str(fatal.result()))
@@ -77,7 +85,10 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
 
 
 async def _until_over(
-    subscriptions: Sequence[Subscription], stopping: asyncio.Event, fatal: "asyncio.Future[BaseException]"
+    subscriptions: Sequence[Subscription],
+    publisher: Producer,
+    stopping: asyncio.Event,
+    fatal: "asyncio.Future[BaseException]",
 ) -> None:
     lag = asyncio.create_task(liveness.watch_lag(subscriptions))
     signalled = asyncio.create_task(stopping.wait())
@@ -86,7 +97,7 @@ async def _until_over(
             await asyncio.wait((signalled, fatal), timeout=LIVENESS_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if stopping.is_set() or fatal.done():
                 return
-            faults = [reason for s in subscriptions if (reason := await liveness.fault(s))]
+            faults = await _faults(subscriptions, publisher)
             if faults and not fatal.done():
                 fatal.set_result(RuntimeError("; ".join(faults)))
     finally:
@@ -94,14 +105,22 @@ async def _until_over(
         signalled.cancel()
 
 
+async def _faults(subscriptions: Sequence[Subscription], publisher: Producer | None) -> list[str]:
+    faults = [reason for s in subscriptions if (reason := await liveness.fault(s))]
+    if publisher is not None and publisher.is_dead:
+        faults.append("the producer's sender task ended")
+    return faults
+
+
 async def _stop(consuming: KafkaBroker) -> None:
     with suppress(KafkaError, TimeoutError, ExceptionGroup):
         await consuming.stop()
 
 
-def _give_up(name: str) -> None:
-    log.error("consumer.stopped_hard", consumer=name, seconds=STOP_SECONDS_MAX)
-    os._exit(0)
+def _give_up(name: str, fatal: "asyncio.Future[BaseException]") -> None:
+    error = type(fatal.result()).__name__ if fatal.done() else None
+    log.error("consumer.stopped_hard", consumer=name, seconds=STOP_SECONDS_MAX, error=error)
+    os._exit(1 if fatal.done() else 0)
 
 
 class DatabaseConsumerSettings(ServiceSettings, settings.Database):
