@@ -169,7 +169,7 @@ async def until(condition, what, deadline_seconds=60):
     """Wait until an async condition holds; TimeoutError names what did not come."""
     try:
         async with asyncio.timeout(deadline_seconds):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - what is waited for happens in other processes
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise TimeoutError(f"not within {deadline_seconds} s: {what}") from None

@@ -14,17 +14,20 @@ import time
 import uuid
 from pathlib import Path
 
+import aiohttp
 import asyncpg
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from deploy.dev import control, database, jars, ports
+from deploy.dev import control, database, jars, ports, store
 from deploy.dev.errors import AlreadyUp, DownloadRefused, PieceFailed
 from deploy.dev.stack import Services
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
+from deploy.dev.whole import WholeBox
+from shared import settings
 
 PATIENCE_SECONDS = 30
 TOPIC = "kept"
@@ -265,6 +268,30 @@ def test_a_folder_closed_to_others_is_no_obstacle(make, tmp_path):
     assert told.exists()
     control.reset(services.box, Silence())
     assert not told.exists()
+
+
+async def test_the_whole_box_comes_up_and_finds_itself_again(tmp_path, make):
+    """Every process is ready, the world answers, somebody may pay; after a restart all of it is still there."""
+    make("whole")
+    box = WholeBox(tmp_path / "whole", durable=False)
+    bookings = []
+    for _ in range(2):
+        env = box.start()
+        try:
+            async with aiohttp.ClientSession() as http_client:
+                for name in ("INGRESS", "PAYMENTS", "BOOKINGS", "EMAIL"):
+                    async with http_client.get(f"{env[f'CB_DEV_{name}_HEALTH_URL']}/health/ready") as answer:
+                        assert answer.status == 200
+                async with http_client.get(f"{env['CB_DEV_MAILBOX_URL']}/api/letters") as answer:
+                    assert answer.status == 200
+            bookings.append(await store.a_payable_booking(settings.Database(database_url=env["DATABASE_URL"])))
+            processes = [psutil.Process(running.pid) for running in box.running.values()]
+        finally:
+            box.stop()
+        assert len(processes) == 8
+        assert not any(process.is_running() for process in processes)
+
+    assert bookings[0] == bookings[1]
 
 
 def test_the_commands_tell_one_story(tmp_path, make):

@@ -1,9 +1,9 @@
 """A process that forks consumers which die at their k-th crossing; `python -m tests.journey.zygote payments`.
 
-A crossing is a step between "record read" and "offset committed": a batch handed over, every statement, commit, publishing
-before and after it, and the moment before the offsets are committed. Each line on stdin is a k (0 = never die); each line on stdout tells how the child
-ended: `killed`, or `done` when it committed a batch that held the sentinel and stopped by itself. Forking instead of
-starting anew saves the two seconds that importing costs.
+A crossing is a step between "record read" and "offset committed": a batch handed over, every statement, commit and
+publishing, before and after it, and the moment before the offsets are committed. Each line on stdin is a k (0 = never
+die); each line on stdout tells how the child ended: `killed`, or `done` when it committed a batch that held the sentinel
+and stopped by itself. Forking instead of starting anew saves the two seconds that importing costs.
 """
 
 import importlib
