@@ -5,3 +5,7 @@ leave. It shares no code with the pipeline, which meets it only as ``STRIPE_API_
 How to run it, its cards and its switches: README.md beside this file. Reading order: ``app``, ``gate``, ``api``,
 ``checkout``, ``courier``.
 """
+
+from deploy.dev.stripe.app import open_sandbox
+
+__all__ = ["open_sandbox"]

@@ -1,29 +1,64 @@
 """Composition root: every route of the sandbox on one screen."""
 
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NotRequired, TypedDict, Unpack
 
 from aiohttp import web
 
-from deploy.dev.stripe import gate
+from deploy.dev.stripe import clock, gate
 from deploy.dev.stripe.api import ROUTES
 from deploy.dev.stripe.control import Control
 from deploy.dev.stripe.page import FOLDER, Pages, pages_instead
 from deploy.dev.stripe.sandbox import Sandbox, Settings
 
+HOST = "127.0.0.1"  # loopback only: anybody who reaches a sandbox may pay with it
 BODY_BYTES_MAX = 1024 * 1024
 
 
-def build(settings: Settings) -> web.Application:
-    """Return the application; it takes up its kept state at start and stops cleanly."""
-    sandbox = Sandbox(settings)
+class Wishes(TypedDict):
+    """What ``open_sandbox`` needs and may be told (``sandbox.Settings``)."""
+
+    webhook_url: str
+    webhook_secret: str
+    state_folder: Path
+    seed: NotRequired[int | None]
+    now: NotRequired[clock.Clock]
+    redirect_wait_seconds_max: NotRequired[float]
+
+
+@asynccontextmanager
+async def open_sandbox(port: int = 0, **wishes: Unpack[Wishes]) -> AsyncIterator[Sandbox]:
+    """Serve a sandbox on 127.0.0.1 while the block runs; port 0 takes a free one (``sandbox.settings.public_url``).
+
+    Raises OSError where the port is taken.
+    """
+    with socket.create_server((HOST, port)) as listening:
+        address = f"http://{HOST}:{listening.getsockname()[1]}"
+        sandbox = Sandbox(Settings(public_url=address, **wishes))
+        # A client that hangs up ends its own call, so that an armed hang ends with its victim.
+        serving = web.AppRunner(_app(sandbox), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+        sandbox.start()
+        await serving.setup()
+        await web.SockSite(serving, listening).start()
+        try:
+            yield sandbox
+        finally:
+            await serving.cleanup()
+            await sandbox.stop()
+
+
+def _app(sandbox: Sandbox) -> web.Application:
     pages, control = Pages(sandbox), Control(sandbox)
     app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[pages_instead])
-    app.cleanup_ctx.append(_running(sandbox))
 
     for route in ROUTES:
         app.router.add_route(route.method, route.path, gate.handler(sandbox, route))
     app.router.add_route("*", "/v1/{rest:.*}", gate.unknown_url)
 
+    app.router.add_get("/", pages.show_home)
     app.router.add_get("/c/pay/{id}", pages.show_checkout)
     app.router.add_post("/c/pay/{id}", pages.submit_checkout)
     app.router.add_get("/3ds/{id}", pages.show_challenge)
@@ -42,17 +77,3 @@ def build(settings: Settings) -> web.Application:
     app.router.add_post("/_sandbox/events/{id}/redeliver", control.redeliver)
     app.router.add_post("/_sandbox/clear", control.clear)
     return app
-
-
-def runner(settings: Settings) -> web.AppRunner:
-    """Return a runner for the application; a client that hangs up ends its own call."""
-    return web.AppRunner(build(settings), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
-
-
-def _running(sandbox: Sandbox) -> Callable[[web.Application], AsyncIterator[None]]:
-    async def context(_app: web.Application) -> AsyncIterator[None]:
-        sandbox.start()
-        yield
-        await sandbox.stop()
-
-    return context

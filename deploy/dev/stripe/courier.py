@@ -4,6 +4,7 @@ Deliveries enter, HTTP requests leave; ``sandbox`` is told after each attempt, s
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -34,7 +35,6 @@ class Courier:
         self._secret = secret
         self._now = now
         self._attempted = attempted
-        self._events: dict[str, Json] = {}
         self._answered: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._moving = asyncio.Event()
@@ -75,7 +75,8 @@ class Courier:
         """Return when the endpoint has answered this event in any way, at the latest after so many seconds."""
         waiting = self._answered.get(event_id)
         if waiting is not None:
-            await asyncio.wait([asyncio.ensure_future(waiting.wait())], timeout=seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(waiting.wait(), seconds)
 
     async def _carry(self, delivery: Delivery, body: bytes) -> None:
         while delivery.state == "pending":

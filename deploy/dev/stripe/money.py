@@ -3,6 +3,7 @@
 Sources: docs.stripe.com/currencies (zero-decimal and special cases, minimum charge amounts).
 """
 
+import re
 from decimal import Decimal
 
 from babel import Locale, UnknownLocaleError
@@ -38,7 +39,9 @@ def decimal(amount_minor: int, currency: str) -> Decimal:
 
 def spell(amount_minor: int, currency: str, language: str | None = None) -> str:
     """Return the amount as a person reads it: ``$75.00``, ``¥7,500``, ``75,00 €``."""
-    return format_currency(decimal(amount_minor, currency), currency.upper(), locale=_locale(language))
+    spelled = format_currency(decimal(amount_minor, currency), currency.upper(), locale=_locale(language))
+    # CLDR asks for a gap between a letter and a digit ("KWD 5.120"), which Babel does not make.
+    return re.sub(r"(?<=[A-Za-z])(?=[0-9])", "\N{NO-BREAK SPACE}", spelled)
 
 
 def _locale(language: str | None) -> Locale:

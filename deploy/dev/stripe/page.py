@@ -5,8 +5,9 @@ A form enters; a page, or the way to the shop's ``success_url``, leaves. No scri
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -17,6 +18,7 @@ from deploy.dev.stripe.checkout import Challenged, Declined, Paid
 from deploy.dev.stripe.sandbox import Sandbox
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 FOLDER = Path(__file__).parent
 HEADERS = {
@@ -27,6 +29,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+HOME_ROWS = 20
 SAMPLE_EXPIRY = "12 / 34"
 SAMPLE_CVC = "123"
 
@@ -48,6 +51,23 @@ class Pages:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._templates = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
+
+    async def show_home(self, _request: web.Request) -> web.Response:
+        """GET /: the latest checkouts and webhooks, for a person who wonders what happened."""
+        sandbox = self._sandbox
+        types = {event["id"]: event["type"] for event in sandbox.world.tables["event"].values()}
+        return self._render(
+            "home.html",
+            webhook_url=sandbox.settings.webhook_url,
+            sessions=[
+                {"id": session["id"], "status": session["status"], "amount": _amount(session)}
+                for session in _latest(sandbox.world.tables["session"])
+            ],
+            deliveries=[
+                {"type": types[delivery.event_id], "state": delivery.state, "attempts": delivery.attempts}
+                for delivery in _latest(sandbox.deliveries)
+            ],
+        )
 
     async def show_checkout(self, request: web.Request) -> web.Response:
         """GET /c/pay/{id}."""
@@ -251,6 +271,10 @@ def _echo(fields: dict[str, str], faults: dict[str, str]) -> Typed:
     digits = fields["number"].replace(" ", "").replace("-", "")
     number = cards.BY_NUMBER[digits].spaced if digits in cards.BY_NUMBER else ""
     return Typed(fields["email"], number, fields["expiry"], "", faults)
+
+
+def _latest(things: dict[str, T]) -> list[T]:
+    return list(islice(reversed(things.values()), HOME_ROWS))
 
 
 def _success_url(session: Json) -> str:

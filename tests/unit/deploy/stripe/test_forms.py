@@ -1,0 +1,67 @@
+"""Form bodies mean what Stripe takes them to mean, in every spelling."""
+
+import contextlib
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from deploy.dev.stripe import forms, params
+from deploy.dev.stripe.errors import ApiError
+
+
+@pytest.mark.parametrize(
+    ("body", "tree"),
+    [
+        ("a=1&b=", {"a": "1", "b": ""}),
+        ("a[b][0][c]=1&a[b][0][d]=2&a[b][1][c]=3", {"a": {"b": {"0": {"c": "1", "d": "2"}, "1": {"c": "3"}}}}),
+        ("a%5Bb%5D=x", {"a": {"b": "x"}}),
+        ("a[]=1&a[]=2", {"a": {"0": "1", "1": "2"}}),
+        ("a[][b]=1&a[][c]=2&a[][b]=3", {"a": {"0": {"b": "1", "c": "2"}, "1": {"b": "3"}}}),
+        ("metadata[a key]=v", {"metadata": {"a key": "v"}}),
+        ("a=1&a=2", {"a": "2"}),
+    ],
+)
+def test_every_spelling_gives_its_tree(body, tree):
+    """Indexed, bare and encoded brackets are read alike."""
+    assert tree == forms.parse(parse_qsl(body, keep_blank_values=True))
+
+
+@pytest.mark.parametrize("body", ["a[b=1", "[a]=1", "a=1&a[b]=2", "a[b]=1&a=2", "a" + "[b]" * 20 + "=1", "a]=1"])
+def test_nonsense_is_refused(body):
+    """A name that fits no tree is a 400, never a crash."""
+    with pytest.raises(ApiError) as refused:
+        forms.parse(parse_qsl(body, keep_blank_values=True))
+
+    assert refused.value.status == 400
+
+
+@given(some.lists(some.tuples(some.text(alphabet="ab[]0", max_size=12), some.text(max_size=3)), max_size=8))
+def test_any_body_is_a_tree_or_a_refusal(pairs):
+    """No body breaks the parser."""
+    with contextlib.suppress(ApiError):
+        assert isinstance(forms.parse(pairs), dict)
+
+
+def test_refusals_name_the_parameter_by_path():
+    """Whoever made the mistake is told where it is."""
+    rules = {"items": params.each(params.group({"amount": params.integer(least=1)}))}
+    wrong = [
+        ("items[0][wat]=1", "items[0][wat]", "parameter_unknown"),
+        ("items[0][amount]=abc", "items[0][amount]", "parameter_invalid_integer"),
+        ("items[0][amount]=0", "items[0][amount]", "parameter_invalid_integer"),
+        ("wat=1", "wat", "parameter_unknown"),
+    ]
+
+    for body, param, code in wrong:
+        with pytest.raises(ApiError) as refused:
+            params.read(forms.parse(parse_qsl(body)), rules)
+        assert (param, code, False) == (refused.value.param, refused.value.code, refused.value.executed)
+
+
+def test_lists_keep_the_order_of_their_numbers():
+    """Ten comes after nine, however they are spelled."""
+    body = "&".join(f"a[{number}]={number}" for number in (10, 9, 0))
+
+    assert params.each(params.text())(forms.parse(parse_qsl(body))["a"], "a") == ["0", "9", "10"]
