@@ -4,18 +4,16 @@ What enters: a handler's answer or its exception. What leaves: an answer, always
 web application calls, never on the webhook, and only to the origins that a customer may be sent back to.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 
 from ingress import problems
 from ingress.store import DatabaseAway
 from shared import logs
 
 log = logs.get(__name__)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 CORS_MAX_AGE_SECONDS = 600
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key"

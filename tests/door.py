@@ -1,0 +1,203 @@
+"""The door over real sockets, the people who knock, and the Stripe sandbox behind it."""
+
+import asyncio
+import time
+import uuid
+from contextlib import asynccontextmanager
+
+import aiohttp
+import jwt
+import stripe as stripe_library
+from aiohttp import web
+
+from deploy.dev.stripe import checkout
+from deploy.dev.stripe.app import open_sandbox
+from deploy.dev.stripe.faults import Fault
+from deploy.dev.stripe.objects.event import cause
+from ingress import __main__ as process
+from ingress import app
+from shared import errors
+from shared.db import engine as engines
+from shared.db.engine import rows
+from shared.stripe_api import StripeApi
+
+WEBHOOK_SECRET = "whsec_" + "d" * 32
+JWT_SECRET = "door-" + "j" * 32
+ORIGIN = "https://app.culturebridge.com"
+URLS = {"success_url": f"{ORIGIN}/booking/success", "cancel_url": f"{ORIGIN}/booking/cancel"}
+
+
+def ingress_settings(database, **changes):
+    values = {
+        "database_url": database.database_url.get_secret_value(),
+        "kafka_bootstrap_servers": "127.0.0.1:1",
+        "stripe_secret_key": "sk_test_" + "k" * 24,
+        "stripe_webhook_secret": WEBHOOK_SECRET,
+        "jwt_secret_key": JWT_SECRET,
+        "checkout_allowed_origins": ORIGIN,
+    }
+    return app.IngressSettings(_env_file=None, **{**values, **changes})
+
+
+class FakePublisher:
+    """Kafka as the door sees it: keeps what it acknowledged, and can be away."""
+
+    def __init__(self):
+        self.away = False
+        self.records = []
+
+    async def publish(self, records, *, deadline_seconds):
+        if self.away:
+            raise errors.KafkaAway("away")
+        self.records += records
+
+    async def read(self):
+        return self.records
+
+
+@asynccontextmanager
+async def serving(application, *, port=0):
+    """Give the address of an application on a free loopback port, served exactly as the process serves it."""
+    runner = process.runner_of(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def sandbox(folder):
+    """Give a Stripe sandbox that keeps its webhooks to itself."""
+    folder.mkdir(exist_ok=True)
+    nobody = "http://127.0.0.1:9/payment/webhook"
+    async with open_sandbox(webhook_url=nobody, webhook_secret=WEBHOOK_SECRET, state_folder=folder) as made:
+        async with aiohttp.ClientSession(made.settings.public_url) as http:
+            await http.post("/_sandbox/deliveries/pause")
+        yield made
+
+
+class Door:
+    """A door with its database, seen from outside. `url` is its address, `stripe` the sandbox."""
+
+    def __init__(self, url, http, engine, stripe, publisher):
+        self.url, self.http, self.engine, self.stripe, self.publisher = url, http, engine, stripe, publisher
+
+    async def checkout(self, booking_id, caller, *, key=None, headers=None, **changes):
+        """POST a checkout; give status and body."""
+        sent = {**bearer(caller), **({"Idempotency-Key": key} if key else {}), **(headers or {})}
+        body = {"booking_id": str(booking_id), **URLS, **changes}
+        async with self.http.post("/payment/checkout", json=body, headers=sent) as answer:
+            return answer.status, await answer.json()
+
+    async def payment(self, payment_id, caller):
+        async with self.http.get(f"/payment/{payment_id}", headers=bearer(caller)) as answer:
+            return answer.status, await answer.json()
+
+    async def deliver(self, body, header=None, **more):
+        signature = {} if header == "" else {"Stripe-Signature": header or signed(body)}
+        headers = {"Content-Type": "application/json", **signature, **more}
+        async with self.http.post("/payment/webhook", data=body, headers=headers) as answer:
+            return answer.status, await answer.json()
+
+    async def sql(self, statement, *parameters):
+        async with self.engine.begin() as tx:
+            return [tuple(row) for row in await rows(tx, statement, *parameters)]
+
+    def sessions(self):
+        """Every session that Stripe holds, oldest first."""
+        return list(self.stripe.world.tables["session"].values())
+
+    def expire_at_stripe(self, session_id):
+        checkout.expire(self.stripe.world, self.stripe.world.get("session", session_id), now=self.stripe.now, cause=cause())
+        self.stripe.commit()
+
+    def arm(self, kind, *, times=1, route="POST /v1/checkout/sessions"):
+        self.stripe.faults.armed.append(Fault(route, kind, times))
+
+
+@asynccontextmanager
+async def opened(database, *, stripe=None, publisher=None, stripe_api=None, port=0, **changes):
+    """Give a door on this database; without more it has a Kafka of its own that is always there, and no Stripe."""
+    base = stripe.settings.public_url if stripe else "http://127.0.0.1:9"
+    configured = ingress_settings(database, stripe_api_base=base, **changes)
+    engine = engines.create(configured, application="tests", pool_size=app.DATABASE_CONNECTIONS_MAX)
+    client = stripe_api or StripeApi(configured)
+    publisher = publisher or FakePublisher()
+    application = app.build(configured, app.Resources(engine, client, publisher))
+    try:
+        async with serving(application, port=port) as url, aiohttp.ClientSession(url) as http:
+            yield Door(url, http, engine, stripe, publisher)
+    finally:
+        if stripe_api is None:
+            await client.close()
+        await engine.dispose()
+
+
+class Person:
+    """Somebody with a row in `users`."""
+
+    def __init__(self, role):
+        self.id, self.role = uuid.uuid4(), role
+
+    def token(self, **changes):
+        now = int(time.time())  # noqa: TID251 - tokens are judged by the wall clock
+        claims = {"sub": str(self.id), "email": "x@example.com", "role": self.role, "iat": now, "exp": now + 900}
+        return jwt.encode({**claims, **changes}, JWT_SECRET, "HS256")
+
+
+def bearer(caller):
+    if caller is None:
+        return {}
+    return {"Authorization": f"Bearer {caller if isinstance(caller, str) else caller.token()}"}
+
+
+async def person(engine, role, *, is_active=True, first="Ada", last="Lovelace"):
+    somebody = Person(role)
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "insert into users (id, email, password_hash, role, is_active) values ($1, $2, 'x', $3::text::userrole, $4)",
+            (somebody.id, f"{role}-{somebody.id.hex[:8]}@example.com", role, is_active),
+        )
+        if role != "admin":
+            await tx.exec_driver_sql(
+                f"insert into {role}_profiles (id, user_id, first_name, last_name) values ($1, $1, $2, $3)",
+                (somebody.id, first, last),
+            )
+    return somebody
+
+
+class Meeting:
+    """A booking and its two people."""
+
+    def __init__(self, client, coach, booking_id):
+        self.client, self.coach, self.booking_id = client, coach, booking_id
+
+
+async def meeting(engine, *, rate="75.00", currency="USD", minutes=60, status="pending", in_days=7):
+    client = await person(engine, "client")
+    coach = await person(engine, "coach", first="Grace", last="Hopper")
+    booking_id = uuid.uuid4()
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "update coach_profiles set hourly_rate = $2::text::numeric, currency = $3 where user_id = $1",
+            (coach.id, rate, currency),
+        )
+        await tx.exec_driver_sql(
+            "insert into bookings (id, client_id, coach_id, session_datetime, duration_minutes, status) values "
+            "($1, $2, $3, (now() at time zone 'utc') + make_interval(days => $4), $5, $6::text::bookingstatus)",
+            (booking_id, client.id, coach.id, in_days, minutes, status),
+        )
+    return Meeting(client, coach, booking_id)
+
+
+def signed(body, *, at=None, secret=WEBHOOK_SECRET):
+    moment = int(time.time()) if at is None else at  # noqa: TID251 - signatures are judged by the wall clock
+    return stripe_library.WebhookSignature.generate_signature_header(body.decode(), secret, moment)
+
+
+async def gathered(*calls):
+    """Run calls at the same time; give their results in order."""
+    return await asyncio.gather(*calls)
