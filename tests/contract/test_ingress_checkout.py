@@ -295,7 +295,9 @@ async def test_a_row_of_the_older_application_gives_way_or_blocks(door):
     assert len(await door.sql(PAYMENTS)) == 2
 
 
-@pytest.mark.parametrize("change", ["created_at = created_at - interval '24 hours'", "expires_at = now() + interval '30 minutes'"])
+@pytest.mark.parametrize(
+    "change", ["created_at = created_at - interval '24 hours'", "expires_at = now() + interval '30 minutes'"]
+)
 async def test_a_row_too_old_for_its_key_gives_way(door, change):
     """Without a session, older than Stripe keeps keys or too near its end: closed, and another made."""
     booked = await meeting(door.engine)
