@@ -82,8 +82,9 @@ async def sandbox(folder):
 class Door:
     """A door with its database, seen from outside. `url` is its address, `stripe` the sandbox."""
 
-    def __init__(self, url, http, engine, stripe, publisher):
+    def __init__(self, url, http, engine, stripe, publisher, routes):
         self.url, self.http, self.engine, self.stripe, self.publisher = url, http, engine, stripe, publisher
+        self.routes = routes
 
     async def checkout(self, booking_id, caller, *, key=None, headers=None, **changes):
         """POST a checkout; give status and body."""
@@ -129,7 +130,7 @@ async def opened(database, *, stripe=None, publisher=None, stripe_api=None, port
     application = app.build(configured, app.Resources(engine, client, publisher))
     try:
         async with serving(application, port=port) as url, aiohttp.ClientSession(url) as http:
-            yield Door(url, http, engine, stripe, publisher)
+            yield Door(url, http, engine, stripe, publisher, list(application.router.routes()))
     finally:
         if stripe_api is None:
             await client.close()

@@ -1,0 +1,301 @@
+"""Every address of the door against every kind of caller: who gets what, and what browsers hear."""
+
+import json
+import uuid
+
+import jsonschema
+import pytest
+from openapi_spec_validator import validate
+
+from ingress import pages
+from tests.door import ORIGIN, URLS, Person, bearer, meeting, opened, person, sandbox
+
+
+@pytest.fixture
+async def door(database, tmp_path):
+    async with sandbox(tmp_path / "stripe") as stripe, opened(database, stripe=stripe) as made:
+        yield made
+
+
+async def cast(door):
+    """One booking, and everybody who may ask about it."""
+    booked, other = await meeting(door.engine), await meeting(door.engine)
+    actors = {
+        "client": booked.client,
+        "other client": other.client,
+        "coach": booked.coach,
+        "other coach": other.coach,
+        "admin": await person(door.engine, "admin"),
+        "inactive client": await person(door.engine, "client", is_active=False),
+        "inactive admin": await person(door.engine, "admin", is_active=False),
+        "deleted user": Person("admin"),
+        "expired": booked.client.token(exp=1),
+        "refresh token": booked.client.token(type="refresh"),
+        "anonymous": None,
+        "nonsense": "nonsense",
+    }
+    return booked, actors
+
+
+NOBODY = dict.fromkeys(
+    ["inactive client", "inactive admin", "deleted user", "expired", "refresh token", "anonymous", "nonsense"], 401
+)
+MATRIX = {
+    "POST /payment/checkout": {
+        "client": 201, "other client": 403, "coach": 403, "other coach": 403, "admin": 201, **NOBODY,
+    },
+    "GET /payment/{payment_id}": {
+        "client": 200, "other client": 403, "coach": 200, "other coach": 403, "admin": 200, **NOBODY,
+    },
+}  # fmt: skip
+OPEN_TO_ALL = {"POST /payment/webhook", "GET /openapi.json", "GET /docs"}
+
+
+async def test_every_caller_gets_what_is_theirs(door):
+    """The whole matrix: own, foreign, admin, nobody."""
+    booked, actors = await cast(door)
+    _, paid = await door.checkout(booked.booking_id, booked.client)
+
+    seen = {name: (await door.payment(paid["payment_id"], actor))[0] for name, actor in actors.items()}
+    pays = {}
+    for name, actor in actors.items():
+        await door.sql("delete from payments")
+        pays[name] = (await door.checkout(booked.booking_id, actor))[0]
+
+    assert seen == MATRIX["GET /payment/{payment_id}"]
+    assert pays == MATRIX["POST /payment/checkout"]
+
+
+async def test_a_new_route_needs_its_row_in_the_matrix(door):
+    """Nothing is open by forgetting: every route is in the matrix or is told to be for all, and is documented."""
+    documented = {
+        f"{method.upper()} {path}" for path, methods in json.loads(pages.OPENAPI)["paths"].items() for method in methods
+    }
+
+    routes = {f"{route.method} {route.resource.canonical}" for route in door.routes if route.method not in {"OPTIONS", "HEAD"}}
+
+    assert routes == MATRIX.keys() | OPEN_TO_ALL
+    assert documented == routes - {"GET /openapi.json", "GET /docs"}
+
+
+async def test_the_role_is_the_databases(door):
+    """A token that says admin is a client's token when its user is a client; a demoted admin is none."""
+    booked, actors = await cast(door)
+    liar = actors["other client"].token(role="admin")
+
+    assert (await door.checkout(booked.booking_id, liar))[0] == 403
+
+    await door.sql("update users set role = 'client' where id = $1", actors["admin"].id)
+    assert (await door.checkout(booked.booking_id, actors["admin"]))[0] == 403
+
+
+async def test_refusals_of_tokens_are_all_alike(door):
+    """Absent, wrong and inactive cannot be told apart."""
+    _, actors = await cast(door)
+    answers = [await door.payment(uuid.uuid4(), actors[name]) for name in NOBODY]
+
+    assert all(answer == answers[0] for answer in answers)
+    async with door.http.get(f"/payment/{uuid.uuid4()}") as answer:
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "payment_id", ["123e4567-e89b-12d3-a456-426614174000", "1", "0", "x" * 36, "{}", "null", "' or 1=1--", "%00"]
+)
+async def test_no_such_payment_is_404(door, payment_id):
+    """Whatever the id looks like."""
+    admin = await person(door.engine, "admin")
+
+    status, body = await door.payment(payment_id.replace("%00", "%2500"), admin)
+
+    assert (status, body["code"]) == (404, "payment_not_found")
+
+
+async def test_no_such_booking_is_404(door):
+    """404 booking_not_found."""
+    status, body = await door.checkout(uuid.uuid4(), await person(door.engine, "admin"))
+
+    assert (status, body["code"]) == (404, "booking_not_found")
+
+
+SHOWN = {
+    "pending": ("", {"status": "pending", "amount_refunded": "0.00", "failure_reason": None}),
+    "succeeded": ("status = 'succeeded', paid = true", {"status": "succeeded", "failure_reason": None}),
+    "failed": (
+        "status = 'failed', failed = true, failure_reason = 'insufficient_funds'",
+        {"status": "failed", "failure_reason": "insufficient_funds"},
+    ),
+    "failed, then paid": (
+        "status = 'succeeded', failed = true, failure_reason = 'insufficient_funds'",
+        {"status": "succeeded", "failure_reason": None},
+    ),
+    "partly refunded": (
+        "status = 'succeeded', amount_refunded_minor = 2500",
+        {"status": "succeeded", "amount_refunded": "25.00"},
+    ),
+    "refunded": ("status = 'refunded', amount_refunded_minor = 7500", {"status": "refunded", "amount_refunded": "75.00"}),
+    "older and refunded": (
+        "status = 'refunded', amount_minor = null",
+        {"status": "refunded", "amount": "75.00", "amount_refunded": "75.00"},
+    ),
+    "older and paid": ("status = 'succeeded', amount_minor = null", {"amount": "75.00", "amount_refunded": "0.00"}),
+}
+
+
+@pytest.mark.parametrize("case", SHOWN)
+async def test_a_payment_is_shown_as_it_is(door, case):
+    """Lower-case status, exact amounts, the reason only while it failed, moments in RFC 3339 with a Z."""
+    change, expected = SHOWN[case]
+    booked = await meeting(door.engine)
+    _, made = await door.checkout(booked.booking_id, booked.client)
+    if change:
+        await door.sql(f"update payments set {change}")
+
+    async with door.http.get(f"/payment/{made['payment_id']}", headers=bearer(booked.coach)) as answer:
+        shown = json.loads(await answer.text(), parse_float=str)
+
+    assert {name: shown[name] for name in expected} == expected
+    assert shown["booking_id"] == str(booked.booking_id)
+    assert shown["created_at"].endswith("Z")
+    assert shown["updated_at"].endswith("Z")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/payment/checkout"), ("GET", "/payment/123e4567-e89b-12d3-a456-426614174000")]
+)
+async def test_allowed_origins_may_ask_from_a_browser(door, method, path):
+    """A preflight names the method and the headers; the answer names the origin; errors can be read too."""
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": method}
+
+    async with door.http.options(path, headers=asked) as answer:
+        assert answer.status == 204
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert answer.headers["Access-Control-Allow-Methods"] == method
+        assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type, Idempotency-Key"
+        assert "Origin" in answer.headers["Vary"]
+    async with door.http.request(method, path, headers={"Origin": ORIGIN}) as answer:
+        assert answer.status == 401
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{ORIGIN}.evil.example", f"{ORIGIN}/", "*"])
+async def test_other_origins_hear_nothing(door, origin):
+    """No header of CORS for anybody else."""
+    for method in ("OPTIONS", "POST"):
+        async with door.http.request(method, "/payment/checkout", headers={"Origin": origin}) as answer:
+            assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+async def test_health_and_metrics_are_not_at_this_door(door):
+    """They have a port of their own; here they are 404 like anything else."""
+    for path in ("/health/live", "/health/ready", "/metrics", "/", "/admin", "/payment", "/.env"):
+        async with door.http.get(path) as answer:
+            assert (answer.status, answer.content_type) == (404, "application/problem+json"), path
+
+
+async def test_without_the_database_it_is_503_and_webhooks_go_on(database):
+    """PostgreSQL away: people are told to come again, Stripe is served all the same."""
+    nowhere = database.model_copy(update={"database_url": type(database.database_url)("postgresql+asyncpg://cb@127.0.0.1:9/x")})
+    async with opened(nowhere) as door:
+        somebody = Person("client")
+        paying = await door.checkout(uuid.uuid4(), somebody)
+        looking = await door.payment(uuid.uuid4(), somebody)
+        webhook = await door.deliver(b'{"id": "evt_1", "livemode": false}')
+
+    assert [(status, body["code"]) for status, body in (paying, looking)] == [(503, "database_unavailable")] * 2
+    assert webhook == (200, {"status": "accepted"})
+
+
+async def test_a_lost_connection_is_503_once(door):
+    """The server ended our connections: one answer may suffer, the pool mends itself."""
+    booked = await meeting(door.engine)
+    await door.checkout(booked.booking_id, booked.client)
+    await door.sql(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    )
+
+    answers = [await door.payment(uuid.uuid4(), booked.client) for _ in range(15)]
+
+    assert {status for status, _ in answers} <= {404, 503}
+    assert answers[-1][0] == 404
+
+
+async def test_a_bug_of_ours_tells_nothing(door):
+    """500 with a constant body: no table, no statement, no trace."""
+    booked = await meeting(door.engine)
+    await door.sql("alter table payments rename to payments_elsewhere")
+
+    status, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert (status, body["code"]) == (500, "internal")
+    assert "payments_elsewhere" not in json.dumps(body)
+
+
+async def test_the_description_is_valid_and_its_examples_fit(door):
+    """OpenAPI 3.1, and every example is what its schema says."""
+    async with door.http.get("/openapi.json") as answer:
+        description = json.loads(await answer.text())
+    validate(description)
+
+    checked = 0
+    for methods in description["paths"].values():
+        for operation in methods.values():
+            contents = [operation["requestBody"]] if "requestBody" in operation else []
+            for response in [*contents, *operation["responses"].values()]:
+                for content in response["content"].values():
+                    examples = [content["example"]] if "example" in content else []
+                    examples += [example["value"] for example in content.get("examples", {}).values()]
+                    for example in examples:
+                        conforms(description, content["schema"], example)
+                        checked += 1
+    assert checked > 20
+
+
+def conforms(description, schema, value):
+    jsonschema.Draft202012Validator({**schema, "components": description["components"]}).validate(value)
+
+
+async def test_real_answers_are_what_the_description_says(door):
+    """201, 200 and problems of a living door fit the schemas, and every problem's code is told for its status."""
+    description = json.loads(pages.OPENAPI)
+    paths = description["paths"]
+    booked = await meeting(door.engine)
+    created, refused = [await door.checkout(booked.booking_id, booked.client) for _ in range(2)]
+    shown = await door.payment(created[1]["payment_id"], booked.client)
+    foreign = await door.payment(created[1]["payment_id"], None)
+
+    seen = [("/payment/checkout", "post", created), ("/payment/checkout", "post", refused)]
+    seen += [("/payment/{payment_id}", "get", shown), ("/payment/{payment_id}", "get", foreign)]
+    for path, method, (status, body) in seen:
+        [content] = paths[path][method]["responses"][str(status)]["content"].values()
+        conforms(description, content["schema"], body)
+        assert "code" not in body or body["code"] in content["examples"]
+
+
+async def test_the_page_needs_nobody_else(door):
+    """The page to read and try runs under a policy that allows its own script and style, and asks no other host."""
+    async with door.http.get("/docs") as answer:
+        text, policy = await answer.text(), answer.headers["Content-Security-Policy"]
+
+    assert (answer.status, answer.content_type) == (200, "text/html")
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert policy.count("'sha256-") == 2
+    assert "http://" not in text.replace("http:\\/\\/", "")
+    assert "https://" not in text
+    assert " style=" not in text
+    assert " on" + "click=" not in text
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:3000/ok", "http://localhost:3000/ok"])
+async def test_a_listed_loopback_origin_may_be_http(database, tmp_path, url):
+    """For a developer's own machine, when it is listed."""
+    origin = url.removesuffix("/ok")
+    async with sandbox(tmp_path / "stripe") as stripe, opened(database, stripe=stripe, checkout_allowed_origins=origin) as door:
+        booked = await meeting(door.engine)
+
+        assert (await door.checkout(booked.booking_id, booked.client))[0] == 422
+        urls = dict.fromkeys(URLS, url)
+        assert (await door.checkout(booked.booking_id, booked.client, **urls))[0] == 201

@@ -1,0 +1,124 @@
+"""Checkouts that overtake each other between any two steps: both guards at work, on a real database."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from ingress import store
+from shared import clock
+from shared.stripe_api import StripeApi
+from tests.door import ingress_settings, meeting, opened, person, sandbox
+
+
+class Held(StripeApi):
+    """The real client, whose answers to `create_session` wait until they are let go."""
+
+    def __init__(self, configured):
+        super().__init__(configured)
+        self.answered, self.let_go = asyncio.Event(), asyncio.Event()
+
+    async def create_session(self, request, *, idempotency_key):
+        answer = await super().create_session(request, idempotency_key=idempotency_key)
+        self.answered.set()
+        await self.let_go.wait()
+        return answer
+
+
+@pytest.fixture
+async def doors(database, tmp_path):
+    """Two processes on one database: the first one's answers from Stripe are held back."""
+    async with sandbox(tmp_path / "stripe") as stripe:
+        held = Held(ingress_settings(database, stripe_api_base=stripe.settings.public_url))
+        async with opened(database, stripe=stripe, stripe_api=held) as slow, opened(database, stripe=stripe) as quick:
+            yield slow, quick, held
+        await held.close()
+
+
+async def test_a_session_whose_row_was_closed_is_shown_to_nobody(doors):
+    """While one call waits for Stripe another gives its row up: both end with the newer session, the stray is expired."""
+    slow, quick, held = doors
+    booked = await meeting(quick.engine)
+    first = asyncio.create_task(slow.checkout(booked.booking_id, booked.client))
+    await held.answered.wait()
+    await quick.sql("update payments set created_at = created_at - interval '24 hours'")
+
+    _, newer = await quick.checkout(booked.booking_id, booked.client)
+    held.let_go.set()
+    _, older = await first
+
+    stray, shown = quick.sessions()
+    assert newer["session_id"] == older["session_id"] == shown["id"]
+    assert (stray["status"], shown["status"]) == ("expired", "open")
+    rows = await quick.sql("select stripe_session_id, closed_at is null from payments order by created_at")
+    assert rows == [(None, False), (shown["id"], True)]
+
+
+async def test_a_second_process_resumes_a_row_in_flight_and_both_answer_it(doors):
+    """Another process finds a row without a session, asks Stripe with the same key and gets the same session."""
+    slow, quick, held = doors
+    booked = await meeting(quick.engine)
+    first = asyncio.create_task(slow.checkout(booked.booking_id, booked.client))
+    await held.answered.wait()
+
+    second = await quick.checkout(booked.booking_id, booked.client)
+    held.let_go.set()
+
+    assert second == await first
+    assert second[0] == 201
+    assert len(quick.sessions()) == 1
+
+
+async def test_a_row_that_was_bound_meanwhile_is_not_given_up(doors):
+    """The other guard: closing asks that the row still has no session."""
+    _, quick, _ = doors
+    booked = await meeting(quick.engine)
+    _, made = await quick.checkout(booked.booking_id, booked.client)
+    await quick.sql("update payments set stripe_session_id = null")
+    async with store.transaction(quick.engine) as tx:
+        stale = (await store.load_standing(tx, booked.booking_id, None)).open
+    await quick.sql("update payments set stripe_session_id = $1", made["session_id"])
+
+    async with store.transaction(quick.engine) as tx:
+        assert not await store.close_payment(tx, stale, clock.now())
+
+    assert await quick.sql("select closed_at from payments") == [(None,)]
+
+
+async def test_a_closed_row_takes_no_session(doors):
+    """Binding asks that the row is open and has no session yet."""
+    _, quick, _ = doors
+    booked = await meeting(quick.engine)
+    await quick.checkout(booked.booking_id, booked.client)
+    for change in ("closed_at = now(), stripe_session_id = null", "closed_at = null, stripe_session_id = 'cs_other'"):
+        await quick.sql(f"update payments set {change}")
+        async with store.transaction(quick.engine) as tx:
+            [[payment_id]] = await quick.sql("select id from payments")
+            row = await store.load_payment(tx, payment_id)
+
+            assert not await store.remember_session(tx, row, "cs_test_new", {})
+
+
+async def test_a_payment_that_was_paid_meanwhile_is_not_closed(doors):
+    """Money arrived between reading and closing: the row stays, and no second one is opened."""
+    _, quick, _ = doors
+    booked = await meeting(quick.engine)
+    await quick.checkout(booked.booking_id, booked.client)
+    async with store.transaction(quick.engine) as tx:
+        stale = (await store.load_standing(tx, booked.booking_id, None)).open
+    await quick.sql("update payments set status = 'succeeded', paid = true")
+
+    async with store.transaction(quick.engine) as tx:
+        assert not await store.close_payment(tx, stale, clock.now() + timedelta(hours=2))
+
+
+async def test_one_key_for_two_bookings_at_once(doors):
+    """The same caller, the same key, two bookings at the same moment: one is opened, the other is told."""
+    _, quick, _ = doors
+    admin = await person(quick.engine, "admin")
+    for attempt in range(5):
+        one, two = await meeting(quick.engine), await meeting(quick.engine)
+
+        answers = await asyncio.gather(*(quick.checkout(m.booking_id, admin, key=f"k-{attempt}") for m in (one, two)))
+
+        assert sorted(status for status, _ in answers) == [201, 422]
