@@ -19,6 +19,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
 from faststream.message import AckStatus
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared import clock, logs, metrics, settings
 from shared.kafka import connection
@@ -39,6 +40,8 @@ REBALANCE_TIMEOUT_MS = 30_000
 POLL_INTERVAL_MS_MAX = 300_000
 IN_FLIGHT_WAIT_SECONDS = 25.0  # below the rebalance timeout
 GRACEFUL_STOP_SECONDS = 8.0  # a commit blocks for a whole outage; the process must end within 10 s
+
+SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 Handler = Callable[[Sequence[Incoming]], Awaitable[None]]
 
@@ -199,7 +202,7 @@ def create(kafka: settings.Kafka, *, client_id: str, subscriptions: Sequence[Sub
     """Return a broker with these subscriptions; nothing is connected yet. It only consumes: publishing is producer.py's."""
     broker = KafkaBroker(
         bootstrap_servers=list(kafka.kafka_bootstrap_servers),
-        security=connection.for_faststream(kafka),
+        security=_security(kafka),
         client_id=client_id,
         request_timeout_ms=connection.REQUEST_TIMEOUT_MS,
         acks="all",
@@ -271,3 +274,18 @@ def _is_utf8(value: bytes | None) -> bool:
         value.decode()
         return True
     return False
+
+
+def _security(kafka: settings.Kafka) -> BaseSecurity:
+    encrypted = kafka.kafka_security_protocol.endswith("SSL")
+    context = connection.ssl_context(kafka) if encrypted else None
+    if not kafka.kafka_security_protocol.startswith("SASL"):
+        return BaseSecurity(ssl_context=context, use_ssl=encrypted)
+    assert kafka.kafka_sasl_username is not None
+    assert kafka.kafka_sasl_password is not None
+    return SASL[kafka.kafka_sasl_mechanism](
+        username=kafka.kafka_sasl_username,
+        password=kafka.kafka_sasl_password.get_secret_value(),
+        ssl_context=context,
+        use_ssl=encrypted,
+    )

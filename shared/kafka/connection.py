@@ -3,12 +3,9 @@
 import ssl
 from typing import Any
 
-from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
-
 from shared import settings
 
 REQUEST_TIMEOUT_MS = 40_000  # above the rebalance timeout: JoinGroup is cut by it
-SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 
 def for_aiokafka(kafka: settings.Kafka) -> dict[str, Any]:
@@ -18,7 +15,7 @@ def for_aiokafka(kafka: settings.Kafka) -> dict[str, Any]:
         "security_protocol": kafka.kafka_security_protocol,
     }
     if kafka.kafka_security_protocol.endswith("SSL"):
-        arguments["ssl_context"] = _ssl_context(kafka)
+        arguments["ssl_context"] = ssl_context(kafka)
     if kafka.kafka_security_protocol.startswith("SASL"):
         assert kafka.kafka_sasl_password is not None
         arguments |= {
@@ -29,21 +26,6 @@ def for_aiokafka(kafka: settings.Kafka) -> dict[str, Any]:
     return arguments
 
 
-def for_faststream(kafka: settings.Kafka) -> BaseSecurity:
-    """Return the same as FastStream's security object."""
-    encrypted = kafka.kafka_security_protocol.endswith("SSL")
-    context = _ssl_context(kafka) if encrypted else None
-    if not kafka.kafka_security_protocol.startswith("SASL"):
-        return BaseSecurity(ssl_context=context, use_ssl=encrypted)
-    assert kafka.kafka_sasl_username is not None
-    assert kafka.kafka_sasl_password is not None
-    return SASL[kafka.kafka_sasl_mechanism](
-        username=kafka.kafka_sasl_username,
-        password=kafka.kafka_sasl_password.get_secret_value(),
-        ssl_context=context,
-        use_ssl=encrypted,
-    )
-
-
-def _ssl_context(kafka: settings.Kafka) -> ssl.SSLContext:
+def ssl_context(kafka: settings.Kafka) -> ssl.SSLContext:
+    """Return how the cluster's certificate is checked: by the given authority, else by the system's."""
     return ssl.create_default_context(cafile=kafka.kafka_ssl_ca_file)
