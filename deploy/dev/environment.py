@@ -27,8 +27,8 @@ class ChosenPorts(Protocol):
 def of_services(box: Box, ports: ChosenPorts) -> dict[str, str]:
     """Return what leads to database and broker, and the box's own secrets, so that a process may run by hand."""
     return {
-        "DATABASE_URL": database.url(ports["database"]),
-        "KAFKA_BOOTSTRAP_SERVERS": f"{LOOPBACK}:{ports['broker']}",
+        "DATABASE_URL": database_url(ports),
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers(ports),
         **box.secrets(),
         "CHECKOUT_ALLOWED_ORIGINS": ",".join(FRONTENDS),
     }
@@ -56,6 +56,16 @@ def of_whole_box(box: Box, ports: ChosenPorts) -> dict[str, str]:
         "CB_DEV_SANDBOX_URL": sandbox,
         **{f"CB_DEV_{name.upper()}_HEALTH_URL": url(ports[f"{name}-health"]) for name in HEALTH},
     }
+
+
+def database_url(ports: ChosenPorts) -> str:
+    """Return where the database is."""
+    return database.url(ports["database"])
+
+
+def bootstrap_servers(ports: ChosenPorts) -> str:
+    """Return where the broker is."""
+    return f"{LOOPBACK}:{ports['broker']}"
 
 
 def url(port: int) -> str:

@@ -16,14 +16,13 @@ from shared import settings
 from shared.db import migrate
 from shared.kafka import provision
 
-WEBHOOK_PATH = "/payment/webhook"
 PROCESSES = {
     "ingress": "ingress",
     "payments": "consumers.payments",
     "bookings": "consumers.bookings",
     "email": "consumers.email",
 }
-PORTS = ("ingress", *(f"{name}-health" for name in PROCESSES))
+PORTS = tuple(f"{name}-health" for name in PROCESSES)
 PROBE_SECONDS_MAX = 0.5
 
 

@@ -2,7 +2,13 @@
 
 import contextlib
 import socket
+import threading
 from collections.abc import Collection, Iterable
+
+import filelock
+
+from deploy.dev import settings
+from deploy.dev.state import Box
 
 LOOPBACK = "127.0.0.1"
 # The ports that a developer expects; the names are those of the state file, too.
@@ -21,6 +27,54 @@ USUAL = {
 }
 
 
+class Ports:
+    """The ports of one box, chosen one by one and remembered for its next start.
+
+    A usual port is reserved among this user's boxes from the choice on: its process may bind it seconds later.
+    """
+
+    def __init__(self, box: Box, *, usual: bool) -> None:
+        self._box = box
+        self._usual = usual
+        self._chosen: dict[str, int] = {}
+        self._reserved: dict[int, filelock.FileLock] = {}
+        # Database and broker take theirs side by side.
+        self._guard = threading.Lock()
+
+    def __getitem__(self, name: str) -> int:
+        return self._chosen[name]
+
+    def take(self, name: str) -> int:
+        """Choose a free port for this name, now."""
+        with self._guard:
+            remembered = self._box.read("ports")
+            candidates = [USUAL[name] if self._usual else None, remembered.get(name)]
+            others = {port for other, port in self._chosen.items() if other != name}
+            mine = [port for port in candidates if port is not None and self._reserve(port)]
+            self._chosen[name] = port = choose(mine, avoid=others)
+            self._box.write("ports", remembered | {name: port})
+        return port
+
+    def release(self) -> None:
+        """Let other boxes have the ports."""
+        for lock in self._reserved.values():
+            lock.release()
+        self._reserved.clear()
+
+    def _reserve(self, port: int) -> bool:
+        if port in self._reserved or port not in USUAL.values():
+            return True
+        folder = settings.cache_folder() / "ports"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / f"{port}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return False
+        self._reserved[port] = lock
+        return True
+
+
 def is_free(port: int) -> bool:
     """Tell whether nobody listens there now; another may take it before we do, so starting must cope with that."""
     with socket.socket() as probe:
@@ -37,10 +91,10 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose(candidates: Iterable[int | None], avoid: Collection[int]) -> int:
+def choose(candidates: Iterable[int], avoid: Collection[int]) -> int:
     """Return the first candidate that is free and not to be avoided, else any free port."""
     for port in candidates:
-        if port is not None and port not in avoid and is_free(port):
+        if port not in avoid and is_free(port):
             return port
     return any_free(avoid)
 

@@ -61,7 +61,6 @@ class Running:
 
     def spawn(self) -> None:
         """Start the process, without waiting; PieceFailed when it cannot be started or the box is being ended."""
-        environment = dict(self.piece.environment) | {settings.BOX_MARK: str(self.box.home)}
         with self.box.spawning, self.log.open("ab") as log:
             if self.box.is_ending:
                 raise PieceFailed(self.piece.name, "not started, the box is being ended", self.log)
@@ -72,7 +71,7 @@ class Running:
                     # Ctrl-C is for cb-dev, which then ends each piece in order.
                     start_new_session=True,
                     stdin=subprocess.DEVNULL,
-                    **_surroundings(log, self.piece.user, environment),
+                    **_surroundings(self.box, log, self.piece.user, self.piece.environment),
                 )
             except OSError as error:
                 raise PieceFailed(self.piece.name, f"cannot be started: {error}", self.log) from error
@@ -144,7 +143,7 @@ def run_once(box: Box, name: str, command: Sequence[str], *, user: int | None = 
     log_path = box.logs / f"{name}.log"
     with log_path.open("ab") as log:
         done = subprocess.run(  # noqa: S603 - our own command
-            command, input=told.encode(), check=False, **_surroundings(log, user, {})
+            command, input=told.encode(), check=False, **_surroundings(box, log, user, {})
         )
     if done.returncode:
         raise PieceFailed(name, f"{Path(command[0]).name} ended with status {done.returncode}", log_path)
@@ -183,10 +182,10 @@ def remembered(box: Box) -> dict[str, psutil.Process]:
     return running
 
 
-def _surroundings(log: BinaryIO, user: int | None, environment: dict[str, str]) -> dict[str, Any]:
+def _surroundings(box: Box, log: BinaryIO, user: int | None, environment: Mapping[str, str]) -> dict[str, Any]:
     as_user = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     return {
-        "env": settings.passed_on() | environment,
+        "env": {**settings.passed_on(), **environment, settings.BOX_MARK: str(box.home)},
         "stdout": log,
         "stderr": subprocess.STDOUT,
         # Readable for whatever user it runs as, and no .env lies there.

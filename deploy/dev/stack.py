@@ -33,11 +33,12 @@ class Services:
     def __init__(self, home: Path | None = None, *, durable: bool = True, voice: Voice | None = None) -> None:
         """Take the folder of the box (default: `.dev/` of the project).
 
-        `durable=False` is for tests: PostgreSQL does not sync to disk, and the usual ports are left to others.
+        `durable=False` is for tests: PostgreSQL does not sync to disk, so that only a crash of the machine may lose
+        something, and the usual ports are left to others.
         """
         self.box = Box(home)
         self.running: dict[str, Running] = {}
-        self.ports = Ports(self.box, usual=durable)
+        self.ports = ports.Ports(self.box, usual=durable)
         self._durable = durable
         self.voice = voice or Silence()
 
@@ -80,6 +81,7 @@ class Services:
         self.running.clear()
         if self.box.lock.is_locked:
             self.box.forget("box")
+            self.ports.release()
             self.box.release()
 
     def bring_up(self) -> None:
@@ -114,6 +116,7 @@ class Services:
             except PieceFailed as failure:
                 if tries == PORT_TRIES or "address already in use" not in failure.said.lower():
                     raise
+                # Those beside it are asked for again, too.
                 stop_all(started)
                 tries += 1
             else:
@@ -132,30 +135,6 @@ class Services:
                 "database_folder": str(database.folder(self.box)),
             },
         )
-
-
-class Ports:
-    """The ports of one box, chosen one by one and remembered for its next start."""
-
-    def __init__(self, box: Box, *, usual: bool) -> None:
-        self._box = box
-        self._usual = usual
-        self._chosen: dict[str, int] = {}
-        # Database and broker take theirs side by side.
-        self._guard = threading.Lock()
-
-    def __getitem__(self, name: str) -> int:
-        return self._chosen[name]
-
-    def take(self, name: str) -> int:
-        """Choose a free port for this name, now."""
-        with self._guard:
-            remembered = self._box.read("ports")
-            candidates = [ports.USUAL[name] if self._usual else None, remembered.get(name)]
-            others = {port for other, port in self._chosen.items() if other != name}
-            self._chosen[name] = port = ports.choose(candidates, avoid=others)
-            self._box.write("ports", remembered | {name: port})
-        return port
 
 
 def start_all(pieces: Sequence[Running]) -> None:

@@ -3,7 +3,10 @@
 Next: supervisor.py keeps it up, cli.py is how a person asks for it.
 """
 
+import logging
 import time
+
+import structlog
 
 from deploy.dev import environment, pipeline, world
 from deploy.dev.process import Piece
@@ -21,30 +24,38 @@ class WholeBox(Services):
 
     def bring_up(self) -> None:
         """Start all of it: what needs nothing of each other side by side, the pipeline last."""
+        # What migrations and topics log is for operators; the box says it in its own words.
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
         concurrently(self._database_with_tables, self._broker_with_topics, self._start_world)
         begun = time.monotonic()
-        self.start_together(lambda: pipeline.pieces(self.environment(), self.ports))
+
+        def prepared() -> list[Piece]:
+            for name in pipeline.PORTS:
+                self.ports.take(name)
+            return pipeline.pieces(self.environment(), self.ports)
+
+        self.start_together(prepared)
         self.voice.ready("pipeline", "ingress, payments, bookings and email are ready", begun)
 
     def _database_with_tables(self) -> None:
         self.start_database()
         begun = time.monotonic()
-        pipeline.make_tables(super().environment()["DATABASE_URL"])
+        pipeline.make_tables(environment.database_url(self.ports))
         self.voice.ready("database", "tables, people and a booking are there", begun)
 
     def _broker_with_topics(self) -> None:
         self.start_broker()
         begun = time.monotonic()
-        pipeline.make_topics(super().environment()["KAFKA_BOOTSTRAP_SERVERS"])
+        pipeline.make_topics(environment.bootstrap_servers(self.ports))
         self.voice.ready("broker", "topics are there", begun)
 
     def _start_world(self) -> None:
         begun = time.monotonic()
 
         def prepared() -> list[Piece]:
-            for name in world.PORTS + pipeline.PORTS:
+            for name in world.PORTS:
                 self.ports.take(name)
-            return world.pieces(self.box, self.environment(), self.ports)
+            return world.pieces(self.box, self.ports)
 
         self.start_together(prepared)
         self.voice.ready("world", "mailbox and Stripe sandbox are ready", begun)

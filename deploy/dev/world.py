@@ -2,19 +2,18 @@
 
 import socket
 import sys
-from collections.abc import Mapping
 
-from deploy.dev.environment import ChosenPorts
-from deploy.dev.pipeline import WEBHOOK_PATH
+from deploy.dev.environment import ChosenPorts, url
 from deploy.dev.ports import LOOPBACK
 from deploy.dev.process import Piece
 from deploy.dev.state import PROJECT, Box
 
-PORTS = ("smtp", "mailbox", "sandbox")
+PORTS = ("smtp", "mailbox", "sandbox", "ingress")
+WEBHOOK_PATH = "/payment/webhook"
 
 
-def pieces(box: Box, environment: Mapping[str, str], ports: ChosenPorts) -> list[Piece]:
-    """Return both; `environment` is the box's own (environment.of_whole_box)."""
+def pieces(box: Box, ports: ChosenPorts) -> list[Piece]:
+    """Return both; the port of the ingress, which the sandbox will knock at, must be chosen before."""
     found_by_path = {"PYTHONPATH": str(PROJECT)}
     return [
         Piece(
@@ -30,8 +29,8 @@ def pieces(box: Box, environment: Mapping[str, str], ports: ChosenPorts) -> list
             name="sandbox",
             command=(
                 *(sys.executable, "-m", "deploy.dev.stripe", "--port", str(ports["sandbox"])),
-                *("--webhook", f"{environment['CB_DEV_INGRESS_URL']}{WEBHOOK_PATH}"),
-                *("--secret", environment["STRIPE_WEBHOOK_SECRET"], "--state-dir", str(box.home / "sandbox")),
+                *("--webhook", f"{url(ports['ingress'])}{WEBHOOK_PATH}"),
+                *("--secret", box.secrets()["STRIPE_WEBHOOK_SECRET"], "--state-dir", str(box.home / "sandbox")),
             ),
             environment=found_by_path,
             ready=lambda _said: _listens(ports["sandbox"]),

@@ -58,8 +58,22 @@ def test_the_first_free_candidate_wins(monkeypatch):
 
     assert ports.choose([1000, 2000], avoid=set()) == 2000
     assert ports.choose([1001, 2000], avoid=set()) == 1001
-    assert ports.choose([None, 2000], avoid=set()) == 2000
     assert ports.choose([1001, 2000], avoid={1001}) == 2000
+
+
+def test_a_usual_port_is_reserved_from_the_choice_on(monkeypatch, tmp_path):
+    """Two boxes that come up at once choose differently, although neither process listens yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(ports, "is_free", lambda _port: True)
+    one = ports.Ports(Box(tmp_path / "one"), usual=True)
+    other = ports.Ports(Box(tmp_path / "other"), usual=True)
+
+    assert one.take("ingress") == ports.USUAL["ingress"]
+    assert one.take("ingress") == ports.USUAL["ingress"]
+    assert other.take("ingress") != ports.USUAL["ingress"]
+    one.release()
+    assert other.take("ingress") == ports.USUAL["ingress"]
+    other.release()
 
 
 def test_crashes_in_a_row_wait_longer_up_to_a_limit():
