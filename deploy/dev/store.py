@@ -39,6 +39,13 @@ async def a_new_booking(database: settings.Database) -> uuid.UUID:
         return await _book(tx)
 
 
+async def booking_status(database: settings.Database, booking_id: uuid.UUID) -> str | None:
+    """Return the status of a booking's row, or None when there is no such row."""
+    async with _connection(database) as tx:
+        status: str | None = await tx.scalar(sa.select(tables.bookings.c.status).where(tables.bookings.c.id == booking_id))
+    return status
+
+
 @contextlib.asynccontextmanager
 async def _connection(database: settings.Database) -> AsyncIterator[AsyncConnection]:
     engine = create_async_engine(database.database_url.get_secret_value(), poolclass=NullPool)
