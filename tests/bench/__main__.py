@@ -55,7 +55,7 @@ async def measure(console, rounds, seconds, events):
     consumer = Row("payments consumer, Kafka to PostgreSQL to Kafka, committed", "events/s", 10_000)
     with tempfile.TemporaryDirectory(prefix="cb-bench-") as folder:
         root = Path(folder)
-        root.chmod(0o755)  # the database server may run as another user, who must be able to walk to its data
+        os.chmod(root, 0o755)  # noqa: PTH101 - the database server may run as another user, who must be able to walk to its data
         services = Services(root / "box")  # durable: figures of a database that forgets would flatter us
         os.environ |= services.start()
         try:

@@ -1,0 +1,81 @@
+"""What README tells must be so: every variable, every file of the walk, every command."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared import settings
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+CONCERNS = [
+    settings.Database,
+    settings.Kafka,
+    settings.Webhook,
+    settings.Smtp,
+    settings.Jwt,
+    settings.Checkout,
+    settings.Http,
+    settings.Health,
+]
+
+
+def test_every_variable_stands_in_the_table():
+    """A setting that nobody can find does not exist, and one that does not exist must not be promised."""
+    read = {name.upper() for concern in CONCERNS for name in concern.model_fields}
+    table = README.partition("## Configuration")[2].partition("\nSIGTERM")[0]
+    told = {
+        name for row in table.splitlines() if row.startswith("| `") for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])
+    }
+
+    assert told == read
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_link_leads_somewhere(page):
+    """A link into the repository leads to a file that is there."""
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
+
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_walk_is_a_chain():
+    """Each of the eleven files names a later one in its docstring."""
+    walk = re.findall(r"^\d+\. \[`([^`]+)`\]", README, re.MULTILINE)
+
+    assert len(walk) == 11
+    for file, successor in zip(walk, walk[1:], strict=False):
+        head = (ROOT / file).read_text().partition('"""')[2].partition('"""')[0]
+        assert Path(successor).name in head, f"{file} does not lead to {successor}"
+
+
+def test_every_make_target_of_the_pages_exists():
+    """`make help` is the list; no page may name a target that it lacks."""
+    pages = README + (ROOT / "CONTRIBUTING.md").read_text()
+    listed = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    named = set(re.findall(r"(?:`|^    )make ([a-z]+)", pages, re.MULTILINE))
+    assert named <= set(re.findall(r"make ([a-z]+)", listed))
+
+
+@pytest.mark.parametrize("process", ["ingress", "consumers.payments", "consumers.bookings", "consumers.email"])
+def test_a_process_without_settings_says_what_is_missing_and_exits_2(process, tmp_path):
+    """One line per fault, naming the variable, and nothing started."""
+    run = subprocess.run(
+        [sys.executable, "-m", process],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert run.returncode == 2
+    lines = run.stderr.splitlines()
+    assert "DATABASE_URL: is not set" in lines
+    assert "KAFKA_BOOTSTRAP_SERVERS: is not set" in lines
+    assert all(re.fullmatch(r"[A-Z_]+: .+|JWT_SECRET_KEY must .+", line) for line in lines)
