@@ -1,5 +1,6 @@
 """What README tells must be so: every variable, every file of the walk, every command."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def test_the_walk_is_a_chain():
     walk = re.findall(r"^\d+\. \[`([^`]+)`\]", README, re.MULTILINE)
 
     assert len(walk) == 11
-    for file, successor in zip(walk, walk[1:], strict=False):
+    for file, successor in itertools.pairwise(walk):
         head = (ROOT / file).read_text().partition('"""')[2].partition('"""')[0]
         assert Path(successor).name in head, f"{file} does not lead to {successor}"
 
