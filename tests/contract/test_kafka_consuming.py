@@ -1,0 +1,262 @@
+"""How a subscription consumes, on a real broker: nothing that fails, breaks or moves is ever lost."""
+
+import asyncio
+
+import pytest
+from aiokafka.errors import CorruptRecordException
+
+from shared.kafka import broker, liveness
+from shared.kafka.rewinding import RewindingConsumer
+from tests.members import THINGS, Taken, committed, everything, make_topics, member, put, until
+
+
+async def commits(kafka, expected, *, group="group"):
+    async def holds():
+        return await committed(kafka, THINGS, group) == expected
+
+    await until(holds, f"the group has committed {expected}")
+
+
+async def test_a_batch_that_fails_is_taken_again_and_nothing_is_committed_meanwhile(kafka):
+    """The handler raises three times: no offset moves, and the fourth time it gets the same records."""
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a", b"b", b"c")
+    seen = []
+
+    async def handle(records):
+        seen.append((await committed(kafka, THINGS), [r.value for r in records]))
+        if len(seen) <= 3:
+            raise RuntimeError("not yet")
+
+    async with member(kafka, handle):
+        await commits(kafka, {0: 3})
+
+    assert [before for before, _ in seen] == [{}] * 4
+    assert [values for _, values in seen] == [[b"a", b"b", b"c"]] * 4
+
+
+async def test_a_failing_batch_never_becomes_a_busy_loop(kafka, monkeypatch):
+    """Every failure is followed by a pause, each longer than the one before, until ten seconds."""
+    pauses = []
+
+    class Counting(broker.Backoff):
+        async def pause(self, stopping):
+            pauses.append(self.next_delay_seconds())
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(broker, "Backoff", Counting)
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a")
+    taken = Taken(fails=lambda _records: RuntimeError() if len(pauses) < 8 else None)
+    async with member(kafka, taken):
+        await until(lambda: taken.records, "the batch is taken")
+
+    assert len(pauses) == taken.calls - 1 == 8
+    assert pauses[:7] == sorted(pauses[:7])
+    assert pauses[0] >= 0.15
+    assert 7.5 <= pauses[7] <= 10
+
+
+async def test_a_failure_does_not_let_a_later_batch_commit_past_it(kafka):
+    """Records that came during the pause wait behind the batch that fails."""
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"first")
+    arrived = asyncio.Event()
+    taken = Taken(fails=lambda _records: None if arrived.is_set() else RuntimeError())
+    async with member(kafka, taken) as joined:
+        await until(lambda: joined.subscription.trouble, "it is in trouble")
+        await put(kafka, THINGS, b"second")
+        arrived.set()
+        await commits(kafka, {0: 2})
+
+    assert taken.values == [b"first", b"second"]
+
+
+@pytest.mark.parametrize("bad", [("x-note", None), ("x-note", b"\xff\xfe"), ("correlation_id", b"\xff"), ("content-type", b"\xff")])
+async def test_one_header_that_is_no_text_loses_nothing(kafka, bad):
+    """FastStream's parser breaks on it; the batch is handled all the same, with the headers that were sent."""
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"good")
+    await put(kafka, THINGS, b"bad", headers=[("traceparent", b"00-1"), bad])
+    await put(kafka, THINGS, b"good again")
+    taken = Taken()
+    async with member(kafka, taken):
+        await commits(kafka, {0: 3})
+
+    assert taken.values == [b"good", b"bad", b"good again"]
+    assert taken.records[1].headers == (("traceparent", b"00-1"), (bad[0], bad[1] or b""))
+
+
+@pytest.mark.parametrize("value", [b"", b"[1]", b"not json", b"\x00\xff", None])
+async def test_bytes_arrive_as_they_were_sent(kafka, value):
+    """No decoder of FastStream's touches a value, whatever the content type says; a tombstone is empty."""
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, value, headers=[("content-type", b"application/json")], keys=[b"key"])
+    taken = Taken()
+    async with member(kafka, taken):
+        await until(lambda: taken.records, "it arrives")
+
+    assert (taken.records[0].key, taken.records[0].value) == (b"key", value or b"")
+
+
+async def test_a_header_cannot_make_us_publish(kafka):
+    """`reply_to` would make FastStream send the handler's result to a topic of the sender's choice."""
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a", headers=[("reply_to", THINGS.named(kafka.topic_prefix).encode())])
+    taken = Taken()
+    async with member(kafka, taken):
+        await commits(kafka, {0: 1})
+
+    assert taken.calls == 1
+    assert [r.value for r in await everything(kafka, THINGS)] == [b"a"]
+
+
+async def test_a_new_group_reads_from_the_first_record(kafka):
+    """Records that came before the group ever joined are not skipped."""
+    await make_topics(kafka, THINGS, partitions=2)
+    await put(kafka, THINGS, b"old", partition=0)
+    await put(kafka, THINGS, b"old too", partition=1)
+    taken = Taken()
+    async with member(kafka, taken):
+        await until(lambda: len(taken.records) == 2, "both are read")
+
+    assert sorted(taken.values) == [b"old", b"old too"]
+
+
+async def test_offsets_are_committed_only_after_the_handler(kafka):
+    """While a batch is at hand the group's offsets stand still, so that a crash repeats it."""
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a")
+    go_on = asyncio.Event()
+    taken = Taken(holds=go_on)
+    async with member(kafka, taken):
+        await until(lambda: taken.started, "the handler runs")
+        assert await committed(kafka, THINGS) == {}
+        go_on.set()
+        await commits(kafka, {0: 1})
+
+
+async def test_a_handler_that_is_cut_off_is_repeated_by_the_next_member(kafka):
+    """The process ends in the middle of a batch: whoever comes next gets it whole."""
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a", b"b")
+    cut = Taken(holds=asyncio.Event())
+    async with member(kafka, cut) as joined:
+        await until(lambda: cut.started, "the handler runs")
+        next(iter(joined.subscription.subscriber.tasks)).cancel()
+        await until(lambda: joined.subscription.busy_since is None, "it is cut off")
+    taken = Taken()
+    async with member(kafka, taken):
+        await until(lambda: len(taken.records) == 2, "the next member gets both")
+
+
+async def test_a_poll_that_dies_on_one_partition_keeps_what_it_took_from_another(kafka, monkeypatch):
+    """Partition 0's records are drained when partition 1 cannot be unpacked: they come again, and all is handled."""
+    await make_topics(kafka, THINGS, partitions=2)
+    await put(kafka, THINGS, b"zero", partition=0)
+    await put(kafka, THINGS, b"one", partition=1)
+    broken = _break_once(monkeypatch)
+    taken = Taken()
+    monkeypatch.setattr("anyio.sleep", _no_pause)
+    async with member(kafka, taken) as joined:
+        await commits(kafka, {0: 1, 1: 1})
+        assert joined.subscription.trouble is None
+
+    assert broken == ["broke"]
+    assert sorted(taken.values) == [b"one", b"zero"]
+
+
+@pytest.mark.parametrize("error", [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a header's name"), CorruptRecordException()])
+async def test_a_poll_that_keeps_failing_pauses_and_says_why(kafka, monkeypatch, error):
+    """Whatever a poll dies of, the consume loop lives, waits between two tries, and readiness can name it."""
+    await make_topics(kafka, THINGS)
+    pauses = []
+
+    async def breaks(*_args, **_options):
+        raise error
+
+    async def pause(seconds):
+        pauses.append(seconds)
+        await _no_pause(seconds)
+
+    taken = Taken()
+    async with member(kafka, taken) as joined:
+        with monkeypatch.context() as patched:
+            patched.setattr(joined.consumer._fetcher, "fetched_records", breaks)
+            patched.setattr("anyio.sleep", pause)
+            await until(lambda: len([p for p in pauses if p >= 5]) >= 3, "it pauses each time")
+            assert joined.subscription.trouble == type(error).__name__
+            assert await liveness.fault(joined.subscription) is None
+        await put(kafka, THINGS, b"a")
+        await until(lambda: taken.records, "it goes on")
+        assert joined.subscription.trouble is None
+
+
+async def test_only_rewinding_consumers_are_used(kafka):
+    """FastStream would make aiokafka's own."""
+    await make_topics(kafka, THINGS)
+    async with member(kafka, Taken()) as joined:
+        assert isinstance(joined.consumer, RewindingConsumer)
+        assert (joined.consumer._key_deserializer, joined.consumer._value_deserializer) == (None, None)
+
+
+async def test_a_record_packed_by_any_codec_is_read(kafka):
+    """Every codec that another producer may choose is installed."""
+    await make_topics(kafka, THINGS)
+    codecs = ("gzip", "lz4", "zstd", "snappy")
+    for codec in codecs:
+        await put(kafka, THINGS, codec.encode() * 50, compression_type=codec)
+    taken = Taken()
+    async with member(kafka, taken):
+        await until(lambda: len(taken.records) == 4, "all four are read")
+
+    assert taken.values == [codec.encode() * 50 for codec in codecs]
+
+
+async def test_the_lag_and_the_age_of_what_waits_are_measured(kafka):
+    """A batch at hand shows how many wait and how old the oldest is; after it both are 0."""
+    from shared import metrics
+
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a", b"b")
+    go_on = asyncio.Event()
+    name = THINGS.named(kafka.topic_prefix)
+
+    def shown(gauge):
+        return gauge.labels(name)._value.get()
+
+    async with member(kafka, Taken(holds=go_on)) as joined:
+        await until(lambda: joined.subscription.busy_since, "a batch is at hand")
+        await liveness._measure(joined.subscription)
+        assert shown(metrics.lag_records) == 2
+        assert shown(metrics.oldest_unprocessed_seconds) > 0
+        go_on.set()
+        await commits(kafka, {0: 2})
+        await until(lambda: joined.subscription.head_timestamp_ms is None, "the batch is over")
+        await liveness._measure(joined.subscription)
+        assert (shown(metrics.lag_records), shown(metrics.oldest_unprocessed_seconds)) == (0, 0)
+
+
+def _break_once(monkeypatch):
+    """Make the first poll that drained partition 0 raise, as a bad checksum in partition 1 would."""
+    from aiokafka.consumer.fetcher import Fetcher
+
+    broken = []
+    original = Fetcher.fetched_records
+
+    async def breaks_once(self, *arguments, **options):
+        drained = await original(self, *arguments, **options)
+        if not broken and any(place.partition == 0 for place in drained):
+            broken.append("broke")
+            raise CorruptRecordException
+        return drained
+
+    monkeypatch.setattr(Fetcher, "fetched_records", breaks_once)
+    return broken
+
+
+_sleep = asyncio.sleep
+
+
+async def _no_pause(seconds):
+    await _sleep(min(seconds, 0.02))

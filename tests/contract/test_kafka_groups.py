@@ -1,0 +1,164 @@
+"""A group of several members on a real broker: who has which records, and when."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from shared import metrics
+from shared.kafka import broker
+from tests.members import THINGS, Taken, committed, make_topics, member, put, until
+
+PARTITIONS = 4
+
+
+async def test_a_rebalance_waits_for_the_running_batch(kafka):
+    """A second member joins while a batch runs: it gets no partition before that batch is committed."""
+    await make_topics(kafka, THINGS, partitions=2)
+    await put(kafka, THINGS, b"zero", partition=0)
+    await put(kafka, THINGS, b"one", partition=1)
+    go_on = asyncio.Event()
+    first, second = Taken(holds=go_on), Taken()
+    async with AsyncExitStack() as stack:
+        older = await stack.enter_async_context(member(kafka, first))
+        await until(lambda: first.started, "a batch runs")
+        joining = asyncio.create_task(stack.enter_async_context(member(kafka, second)))
+        await until(lambda: older.consumer._subscription.reassignment_in_progress, "the group rebalances")
+        assert not joining.done()
+        assert await committed(kafka, THINGS) == {}
+        go_on.set()
+        await joining
+        await put(kafka, THINGS, b"zero again", partition=0)
+        await put(kafka, THINGS, b"one again", partition=1)
+        await until(lambda: len(first.records + second.records) >= 4, "all are handled")
+
+    assert sorted(first.values + second.values) == [b"one", b"one again", b"zero", b"zero again"]
+
+
+async def test_members_that_come_and_go_never_handle_a_record_at_the_same_time(kafka):
+    """Three members join and leave under load: every record is handled, none by two at once."""
+    await make_topics(kafka, THINGS, partitions=PARTITIONS)
+    at_work, twice, handled = {}, [], set()
+
+    def handler(name):
+        async def handle(records):
+            mine = {record.place for record in records}
+            twice.extend(place for place in mine if at_work.get(place, name) != name)
+            at_work.update(dict.fromkeys(mine, name))
+            await asyncio.sleep(0.01)
+            for place in mine:
+                at_work.pop(place, None)
+            handled.update(r.value for r in records)
+
+        return handle
+
+    async def feed():
+        for number in range(25):
+            for partition in range(PARTITIONS):
+                values = [f"{number}/{partition}/{i}".encode() for i in range(10)]
+                await put(kafka, THINGS, *values, partition=partition)
+
+    async with member(kafka, handler("a"), records_max=5):
+        feeding = asyncio.create_task(feed())
+        async with member(kafka, handler("b"), records_max=5):
+            await until(lambda: len(handled) > 100, "work goes on")
+            async with member(kafka, handler("c"), records_max=5):
+                await until(lambda: len(handled) > 300, "work goes on")
+        await feeding
+        await until(lambda: len(handled) == 1000, "every record is handled")
+
+    assert twice == []
+
+
+async def test_a_batch_that_waited_to_be_due_is_left_to_whoever_has_its_partition_now(kafka):
+    """A wait is no reason to hold a rebalance up; after it the records are no longer ours to handle."""
+    await make_topics(kafka, THINGS, partitions=2)
+    await put(kafka, THINGS, b"zero", partition=0)
+    await put(kafka, THINGS, b"one", partition=1)
+    due = asyncio.Event()
+
+    async def wait(_records):
+        await due.wait()
+
+    first, second = Taken(), Taken()
+    async with member(kafka, first, wait_first=wait) as older, member(kafka, second):
+        await until(lambda: second.records, "the newer member handles what it was given")
+        assert len(older.partitions) == 1
+        due.set()
+        await until(lambda: first.records, "the older one handles what it kept")
+
+    assert sorted(first.values + second.values) == [b"one", b"zero"]
+
+
+async def test_a_back_off_does_not_hold_a_rebalance_up_and_its_trouble_is_forgotten(kafka, monkeypatch):
+    """The partition of a failing batch goes to another member: the first is well again, though it never succeeded."""
+    monkeypatch.setattr("shared.kafka.backoff.DELAY_SECONDS_MIN", 10.0)
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a")
+    first, second = Taken(fails=lambda _records: RuntimeError("database away")), Taken()
+    async with member(kafka, first, client_id="z") as older:
+        await until(lambda: older.subscription.trouble, "the batch fails")
+        async with member(kafka, second, client_id="a"):
+            await until(lambda: second.records, "the newer member handles it", deadline_seconds=8)
+            await until(lambda: older.partitions == set(), "the older one has nothing left")
+            assert older.subscription.trouble is None
+            assert older.subscription.head_timestamp_ms is None
+
+    assert first.records == []
+
+
+async def test_a_commit_that_the_group_refuses_is_survived(kafka, monkeypatch):
+    """The group moved on without this member: that is counted, the batch comes again, and the next ones go on."""
+    monkeypatch.setattr(broker, "SESSION_TIMEOUT_MS", 6_000)  # the shortest that Kafka allows
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a")
+    calls = []
+
+    async def handle(records):
+        calls.append([r.value for r in records])
+        if len(calls) == 1:
+            joined.consumer._coordinator.generation += 7
+
+    failures = metrics.commit_failures.labels(THINGS.named(kafka.topic_prefix))
+    async with member(kafka, handle) as joined:
+        await until(lambda: len(calls) >= 2, "the batch comes again")
+        await put(kafka, THINGS, b"b")
+        await until(lambda: calls[-1] == [b"b"], "the next one goes on")
+
+        async def both_are_committed():
+            return await committed(kafka, THINGS) == {0: 2}
+
+        await until(both_are_committed, "offsets are committed again")
+
+    assert failures._value.get() == 1
+    assert calls == [[b"a"], [b"a"], [b"b"]]
+
+
+async def test_a_batch_longer_than_the_group_waits_for_is_repeated_and_commits_nothing_of_another(kafka, monkeypatch):
+    """The other member has it meanwhile; the late one neither fails nor moves offsets."""
+    monkeypatch.setattr(broker, "IN_FLIGHT_WAIT_SECONDS", 0.1)
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a")
+    go_on = asyncio.Event()
+    first, second = Taken(holds=go_on), Taken()
+    async with member(kafka, first, client_id="z") as older:
+        await until(lambda: first.started, "a batch runs")
+        async with member(kafka, second, client_id="a"):
+            await until(lambda: second.records, "the other member has it")
+            go_on.set()
+            await until(lambda: older.subscription.busy_since is None, "the late one ends")
+            await put(kafka, THINGS, b"b")
+            await until(lambda: len(second.records) == 2, "work goes on")
+            assert older.subscription.trouble is None
+
+    assert (first.values, second.values) == ([b"a"], [b"a", b"b"])
+
+
+async def test_each_subscription_has_its_own_static_name(kafka):
+    """KAFKA_INSTANCE_ID must be unique by member and group: the group's name is part of it."""
+    await make_topics(kafka, THINGS)
+    static = kafka.model_copy(update={"kafka_instance_id": "pod-0"})
+    async with member(static, Taken(), group="one") as one, member(static, Taken(), group="two") as two:
+        names = [joined.consumer._group_instance_id for joined in (one, two)]
+    async with member(kafka, Taken()) as dynamic:
+        assert dynamic.consumer._group_instance_id is None
+
+    assert names == ["pod-0-one", "pod-0-two"]

@@ -1,0 +1,264 @@
+"""What tests of Kafka share: small topics, raw records, members of a group, a broker to kill, a consumer's real process."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+import uuid
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from deploy.dev import jars
+from deploy.dev.ports import is_free
+from deploy.dev.stack import Services
+from shared import settings, topics
+from shared.kafka import broker
+from shared.kafka.broker import Subscription
+from shared.kafka.records import incoming
+
+ROOT = Path(__file__).parent.parent
+THINGS = topics.Topic("things", key="", value="", producers=(), consumers=(), retention_days=1)
+_SHORT = aiohttp.ClientTimeout(total=5)
+
+
+class BrokerAlone(Services):
+    """A broker of one test's own, which it may stop and kill: no database beside it."""
+
+    def bring_up(self):
+        jars.ensure(self.voice)
+        self.start_broker()
+
+    def environment(self):
+        return {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{self.ports['broker']}"}
+
+
+async def until(condition, what, *, deadline_seconds=30):
+    """Wait until `condition()`, plain or async, holds."""
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            while True:
+                held = condition()
+                if await held if asyncio.iscoroutine(held) else held:
+                    return
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"{what}: not within {deadline_seconds} s") from None
+
+
+@asynccontextmanager
+async def administration(kafka):
+    admin = AIOKafkaAdminClient(bootstrap_servers=list(kafka.kafka_bootstrap_servers))
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def make_topics(kafka, *made, partitions=1):
+    """Make topics of the map under this test's prefix, smaller than the map says."""
+    async with administration(kafka) as admin:
+        await admin.create_topics([NewTopic(t.named(kafka.topic_prefix), partitions, 1) for t in made])
+        for topic in made:
+
+            async def leads(name=topic.named(kafka.topic_prefix)):
+                described = await admin.describe_topics([name])
+                return described[0]["error_code"] == 0 and all(p["error_code"] == 0 for p in described[0]["partitions"])
+
+            await until(leads, f"{topic.name} has leaders")
+
+
+async def put(kafka, topic, *values, partition=0, headers=(), keys=None, **options):
+    """Append records, acknowledged, by a producer that is not ours; return the offset of the last."""
+    client = AIOKafkaProducer(
+        bootstrap_servers=list(kafka.kafka_bootstrap_servers), acks="all", enable_idempotence=False, **options
+    )
+    await client.start()
+    try:
+        sent = [
+            await client.send(
+                topic.named(kafka.topic_prefix), value, key=keys and keys[i], partition=partition, headers=list(headers)
+            )
+            for i, value in enumerate(values)
+        ]
+        return (await asyncio.gather(*sent))[-1].offset if sent else None
+    finally:
+        await client.stop()
+
+
+async def everything(kafka, topic):
+    """Read a topic from its first record to its present end."""
+    name = topic.named(kafka.topic_prefix)
+    client = AIOKafkaConsumer(bootstrap_servers=list(kafka.kafka_bootstrap_servers), auto_offset_reset="earliest")
+    await client.start()
+    try:
+        await client._client._wait_on_metadata(name)
+        places = [TopicPartition(name, number) for number in client.partitions_for_topic(name)]
+        client.assign(places)
+        ends = await client.end_offsets(places)
+        found = []
+        while sum(len([r for r in found if r.partition == p.partition]) for p in places) < sum(ends.values()):
+            for records in (await client.getmany(timeout_ms=200)).values():
+                found += records
+        return [incoming(record) for record in found]
+    finally:
+        await client.stop()
+
+
+async def committed(kafka, topic, group="group"):
+    """What a group has committed, by partition; partitions without a commit are left out."""
+    async with administration(kafka) as admin:
+        offsets = await admin.list_consumer_group_offsets(kafka.topic_prefix + group)
+    name = topic.named(kafka.topic_prefix)
+    return {place.partition: at.offset for place, at in offsets.items() if place.topic == name and at.offset >= 0}
+
+
+class Member:
+    """One subscription with its broker, in this process."""
+
+    def __init__(self, subscription, consuming, stopping):
+        self.subscription = subscription
+        self.consuming = consuming
+        self.stopping = stopping
+
+    @property
+    def consumer(self):
+        return self.subscription.subscriber.consumer
+
+    @property
+    def partitions(self):
+        return {place.partition for place in self.consumer.assignment()}
+
+    async def stop(self):
+        self.stopping.set()
+        await self.consuming.stop()
+
+
+@asynccontextmanager
+async def member(kafka, handle, *, topic=THINGS, group="group", client_id="tests", **options):
+    """Join a group and consume until the block ends; of several members the first by name gets the first partition."""
+    stopping = asyncio.Event()
+    subscription = Subscription(topic, group, handle, kafka, stopping, **options)
+    consuming = broker.create(kafka, client_id=client_id, subscriptions=[subscription])
+    await broker.start(consuming)
+    joined = Member(subscription, consuming, stopping)
+    try:
+        yield joined
+    finally:
+        await joined.stop()
+
+
+class Taken:
+    """A handler that remembers; `fails` decides whether a batch raises, `holds` what it waits for."""
+
+    def __init__(self, *, fails=lambda _records: None, holds=None):
+        self.calls = 0
+        self.records = []
+        self.started = []
+        self._fails, self._holds = fails, holds
+
+    async def __call__(self, records):
+        self.calls += 1
+        self.started += records
+        if self._holds is not None:
+            await self._holds.wait()
+        if error := self._fails(records):
+            raise error
+        self.records += records
+
+    @property
+    def values(self):
+        return [record.value for record in self.records]
+
+
+class Process:
+    """`python -m consumers.<name>` as an operator runs it."""
+
+    def __init__(self, name, log, **environment):
+        self.name, self.log = name, log
+        self.health = _free_port()
+        inherited = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG"}}
+        self._environment = inherited | {"HEALTH_PORT": str(self.health)} | environment
+        self._process = None
+
+    async def start(self):
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", f"consumers.{self.name}", cwd=ROOT, env=self._environment, stdout=log, stderr=log
+            )
+
+    def said(self, event):
+        """Every log line of this event, as dicts."""
+        lines = (line for line in self.log.read_text().splitlines() if line.startswith("{"))
+        return [line for text in lines if (line := json.loads(text))["event"] == event]
+
+    async def until_said(self, event, *, deadline_seconds=30):
+        def said_or_ended():
+            assert self._process.returncode is None or self.said(event), self.log.read_text()[-3000:]
+            return self.said(event)
+
+        await until(said_or_ended, f"{self.name} says {event}", deadline_seconds=deadline_seconds)
+
+    async def ask(self, path):
+        """GET on the health port: status and body, or (None, None) when nobody answers."""
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with aiohttp.ClientSession(timeout=_SHORT) as http, http.get(f"http://127.0.0.1:{self.health}{path}") as got:
+                return got.status, await got.text()
+        return None, None
+
+    async def answers(self, path, status):
+        return (await self.ask(path))[0] == status
+
+    async def kill(self):
+        self._process.kill()
+        await self._process.wait()
+
+    async def terminate(self):
+        """SIGTERM; return the exit status and how many seconds it took."""
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        status = await self.exit_status()
+        return status, time.monotonic() - began
+
+    async def exit_status(self, *, deadline_seconds=30):
+        async with asyncio.timeout(deadline_seconds):
+            return await self._process.wait()
+
+    async def end(self):
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+
+
+@asynccontextmanager
+async def process(name, tmp_path, *, database, kafka, **environment):
+    """Make a process of a consumer; it is started by the test, and gone afterwards."""
+    made = Process(
+        name,
+        tmp_path / f"{name}-{uuid.uuid4().hex[:6]}.log",
+        DATABASE_URL=database.database_url.get_secret_value(),
+        KAFKA_BOOTSTRAP_SERVERS=",".join(kafka.kafka_bootstrap_servers),
+        TOPIC_PREFIX=kafka.topic_prefix,
+        **environment,
+    )
+    try:
+        yield made
+    finally:
+        await made.end()
+
+
+def own_kafka(services):
+    """Settings of a broker of the test's own."""
+    return settings.Kafka(
+        kafka_bootstrap_servers=services.environment()["KAFKA_BOOTSTRAP_SERVERS"], topic_prefix=f"t{uuid.uuid4().hex[:12]}."
+    )
+
+
+def _free_port():
+    # Below those that the system hands to outgoing connections, so that none is taken between choice and use.
+    return next(port for _ in range(1000) if is_free(port := 12_000 + uuid.uuid4().int % 8_000))
