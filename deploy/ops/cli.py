@@ -22,6 +22,8 @@ from shared.kafka import provision
 
 COMMAND = "cb-ops"
 APPLICATION = "ops"
+# What they say about a cluster that is away, or about each step of a migration, we tell in one line of ours.
+QUIET = {"aiokafka": logging.CRITICAL, "alembic": logging.WARNING}
 
 Answer = TypeVar("Answer")
 Json = Annotated[bool, typer.Option("--json", help="For a script.")]
@@ -175,8 +177,8 @@ def attention_resolve(
 def main() -> None:
     """Run the command."""
     logs.configure(APPLICATION)
-    # Their complaints about a cluster that is away are told once, by us, in one line.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
     app()
 
 

@@ -3,6 +3,7 @@
 Enters: the Kafka settings and shared/topics.py. Leaves: a report, one line a topic. Next: `cb-ops topics apply`.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -14,6 +15,8 @@ from shared.kafka import connection, producer
 
 REPLICATION_MAX = 3
 IN_SYNC_REPLICAS_MIN = 2
+VISIBLE_SECONDS_MAX = 10.0
+VISIBLE_EVERY_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ async def apply(kafka: settings.Kafka) -> Report:
         wanted = {topic.named(kafka.topic_prefix): topic for topic in topics.ALL}
         missing = [name for name in wanted if name not in existing]
         await _create(admin, [_new(name, wanted[name], brokers) for name in missing])
+        await _until_visible(admin, missing)
         there = [name for name in wanted if name in existing]
         differences = [found for name in there for found in await _compare(admin, name, wanted[name], brokers)]
         differing = {found.topic for found in differences}
@@ -84,6 +88,13 @@ async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
             raise error(f"{name}: {message[0] if message else error.__name__}")
 
 
+async def _until_visible(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    """Wait until the broker that we ask shows what the controller made: a moment earlier nobody could use it."""
+    async with asyncio.timeout(VISIBLE_SECONDS_MAX):
+        while not set(names) <= set(await admin.list_topics()):  # noqa: ASYNC110 - Kafka tells nobody when a topic is there
+            await asyncio.sleep(VISIBLE_EVERY_SECONDS)
+
+
 async def _compare(admin: AIOKafkaAdminClient, name: str, topic: topics.Topic, brokers: int) -> list[Difference]:
     described = (await admin.describe_topics([name]))[0]
     partitions = described["partitions"]
@@ -92,6 +103,9 @@ async def _compare(admin: AIOKafkaAdminClient, name: str, topic: topics.Topic, b
         "replication": (str(len(partitions[0]["replicas"])), str(min(REPLICATION_MAX, brokers))),
     }
     answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    for code in (resource[0] for answer in answers for resource in answer.resources):
+        if code:
+            raise for_code(code)(f"{name}: its settings cannot be read")
     now = {entry[0]: entry[1] for answer in answers for resource in answer.resources for entry in resource[4]}
     shape |= {key: (now.get(key, ""), value) for key, value in configuration(topic, brokers=brokers).items()}
     return [Difference(name, setting, is_now, should) for setting, (is_now, should) in shape.items() if is_now != should]

@@ -1,0 +1,229 @@
+"""`cb-ops dlt` against a real cluster: what it shows, what it puts back, and what it never does."""
+
+import asyncio
+import json
+import uuid
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from typer.testing import CliRunner
+
+from deploy.ops.cli import app
+from shared import topics
+from shared.kafka import connection, producer, provision
+from shared.kafka.records import Record, incoming
+
+SECRET = b'{"email": "ada@example.com"}'
+
+
+@pytest.fixture
+async def cluster(kafka):
+    """The test's own topics, there."""
+    await provision.apply(kafka)
+    return kafka
+
+
+@pytest.fixture
+def ops(kafka):
+    """Run `cb-ops` as a person does and return its result; stdout and stderr apart."""
+
+    async def run(*arguments):
+        environment = {
+            "KAFKA_BOOTSTRAP_SERVERS": ",".join(kafka.kafka_bootstrap_servers),
+            "TOPIC_PREFIX": kafka.topic_prefix,
+        }
+        return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
+
+    return run
+
+
+async def bury(kafka, topic, *bodies, reason="wrong_shape", attempt=None, key=b"evt_1"):
+    """Publish dead letters as a consumer leaves them, each acknowledged before the next."""
+    attempts = () if attempt is None else (("x-attempt", str(attempt).encode()),)
+    async with producer.opened(kafka, client_id="tests") as publisher:
+        for number, body in enumerate(bodies):
+            headers = (
+                ("correlation_id", b"c-1"),
+                ("x-error", f"{reason}:detail {number}".encode()),
+                ("x-group", b"payments"),
+                ("x-origin", f"stripe.events/3/{number}".encode()),
+                *attempts,
+            )
+            await publisher.publish([Record(topic.named(kafka.topic_prefix), key, body, headers)])
+
+
+async def records_of(kafka, topic):
+    """Every record of a topic, by partition and offset."""
+    consumer = AIOKafkaConsumer(**connection.for_aiokafka(kafka), auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic.named(kafka.topic_prefix), number) for number in range(topic.partitions)]
+        wanted = sum((await consumer.end_offsets(partitions)).values())
+        consumer.assign(partitions)
+        found = []
+        async with asyncio.timeout(30):
+            while len(found) < wanted:
+                batches = await consumer.getmany(timeout_ms=200)
+                found += [incoming(raw) for batch in batches.values() for raw in batch]
+    finally:
+        await consumer.stop()
+    return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+async def test_a_list_shows_where_why_and_how_often_and_never_the_body(ops, cluster):
+    """An operator reads the reason; nobody's address reaches a terminal."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, SECRET, b"second")
+    await bury(cluster, topics.EMAIL_DLT, b"ticket", reason="smtp_permanent", attempt=6, key=b"booking-1")
+
+    shown, machine = await ops("dlt", "list"), await ops("dlt", "list", "--json")
+
+    letters = json.loads(machine.stdout)
+    prefix = cluster.topic_prefix
+    told = [(one["topic"], one["key"], one["reason"], one["origin"], one["attempts"]) for one in letters]
+    assert told == [
+        (f"{prefix}stripe.events.dlt", "evt_1", "wrong_shape:detail 0", "stripe.events/3/0", None),
+        (f"{prefix}stripe.events.dlt", "evt_1", "wrong_shape:detail 1", "stripe.events/3/1", None),
+        (f"{prefix}email.dlt", "booking-1", "smtp_permanent:detail 0", "stripe.events/3/0", 6),
+    ]
+    assert [one["offset"] for one in letters] == [0, 1, 0]
+    assert all(word in shown.stdout for word in ("wrong_shape:detail 0", "stripe.events/3/1", "smtp_permanent", "6"))
+    assert "ada@example.com" not in shown.stdout + machine.stdout + shown.stderr + machine.stderr
+
+
+async def test_one_topic_may_be_listed_alone_under_either_name(ops, cluster):
+    """The name of the map and the name in the cluster are the same topic."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"one")
+    await bury(cluster, topics.EMAIL_DLT, b"two", key=b"booking-1")
+
+    short, full = [
+        json.loads((await ops("dlt", "list", name, "--json")).stdout)
+        for name in ("email.dlt", f"{cluster.topic_prefix}email.dlt")
+    ]
+
+    assert short == full
+    assert [one["key"] for one in short] == ["booking-1"]
+
+
+async def test_no_dead_letters_is_an_answer(ops, cluster):
+    """Emptiness is said, and is an empty list for a script."""
+    assert (await ops("dlt", "list")).stdout == "no dead letters\n"
+    assert json.loads((await ops("dlt", "list", "--json")).stdout) == []
+
+
+async def test_one_letter_goes_back_with_the_same_key_and_bytes_and_nothing_of_its_refusal(ops, cluster):
+    """The source topic gets what it had before, marked as a replay; the dead letter stays where it is."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"first \x00\xff", b"second")
+    dead = await records_of(cluster, topics.STRIPE_EVENTS_DLT)
+
+    result = await ops("dlt", "replay", "stripe.events.dlt", "--partition", str(dead[0].partition), "--offset", "0")
+
+    [back] = await records_of(cluster, topics.STRIPE_EVENTS)
+    assert (result.exit_code, back.key, back.value) == (0, b"evt_1", b"first \x00\xff")
+    assert dict(back.headers) == {"correlation_id": b"c-1", "x-origin": b"stripe.events/3/0", "x-replay": b"1"}
+    assert await records_of(cluster, topics.STRIPE_EVENTS_DLT) == dead
+    assert f"1 went back to {cluster.topic_prefix}stripe.events" in result.stdout
+
+
+async def test_a_letter_that_was_given_up_enters_the_first_step_with_no_attempts(ops, cluster):
+    """A replayed letter has all its attempts before it."""
+    await bury(cluster, topics.EMAIL_DLT, b"ticket", attempt=6, key=b"booking-1")
+
+    await ops("dlt", "replay", "email.dlt", "--all")
+
+    [back] = await records_of(cluster, topics.EMAIL_RETRY_1S)
+    headers = dict(back.headers)
+    assert (back.key, back.value, headers["x-attempt"], headers["x-replay"]) == (b"booking-1", b"ticket", b"0", b"1")
+    assert "x-error" not in headers
+
+
+async def test_all_may_be_narrowed_to_one_reason(ops, cluster):
+    """After a fault is mended, only what it broke goes back."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"one", b"two", reason="not_json")
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"three", reason="not_json_at_all")
+
+    await ops("dlt", "replay", "stripe.events.dlt", "--all", "--reason", "not_json")
+
+    assert {b"one", b"two"} == {record.value for record in await records_of(cluster, topics.STRIPE_EVENTS)}
+
+
+async def test_of_equal_letters_one_goes_back(ops, cluster):
+    """A letter that died twice lies there twice, and is one letter."""
+    await bury(cluster, topics.EMAIL_DLT, b"ticket", b"ticket", b"another", key=b"booking-1")
+
+    await ops("dlt", "replay", "email.dlt", "--all")
+
+    assert [record.value for record in await records_of(cluster, topics.EMAIL_RETRY_1S)] == [b"ticket", b"another"]
+
+
+async def test_a_dry_run_shows_and_publishes_nothing(ops, cluster):
+    """Looking is free."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"one")
+
+    result = await ops("dlt", "replay", "stripe.events.dlt", "--all", "--dry-run")
+
+    assert f"1 would go back to {cluster.topic_prefix}stripe.events" in result.stdout
+    assert await records_of(cluster, topics.STRIPE_EVENTS) == []
+
+
+async def test_every_dead_letter_topic_can_be_put_back(ops, cluster):
+    """No topic of the map is a grave without a door."""
+    for topic in topics.DEAD_LETTER_TOPICS:
+        await bury(cluster, topic, b"a body of this topic")
+
+    results = [await ops("dlt", "replay", topic.name, "--all") for topic in topics.DEAD_LETTER_TOPICS]
+
+    assert [result.exit_code for result in results] == [0, 0, 0, 0]
+    for source in (topics.STRIPE_EVENTS, topics.PAYMENTS_EVENTS, topics.BOOKINGS_EVENTS, topics.EMAIL_RETRY_1S):
+        assert [record.value for record in await records_of(cluster, source)] == [b"a body of this topic"]
+
+
+@pytest.mark.parametrize("place", [("0", "1"), ("99", "0")], ids=["offset", "partition"])
+async def test_a_letter_that_is_not_there_is_one_line_and_a_failure(ops, cluster, place):
+    """A slip of the finger publishes nothing and says so."""
+    partition, offset = place
+    result = await ops("dlt", "replay", "stripe.events.dlt", "--partition", partition, "--offset", offset)
+
+    assert result.exit_code == 1
+    assert result.stderr == f"stripe.events.dlt holds nothing at partition {partition}, offset {offset}\n"
+
+
+async def test_an_unknown_topic_is_told_with_the_known_ones(ops, cluster):
+    """A topic that holds no dead letters is never read or written."""
+    result = await ops("dlt", "replay", "stripe.events", "--all")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("no dead-letter topic is called stripe.events; there are stripe.events.dlt, ")
+    assert result.stderr.count("\n") == 1
+
+
+async def test_topics_that_were_never_made_are_told_and_not_made(ops, kafka):
+    """Reading creates nothing, whatever the cluster would create on being asked."""
+    result = await ops("dlt", "list", "email.dlt")
+
+    assert result.exit_code == 1
+    assert result.stderr == f"the cluster has no topic {kafka.topic_prefix}email.dlt: run `cb-ops topics apply`\n"
+    assert (await ops("dlt", "list", "email.dlt")).exit_code == 1
+
+
+async def test_what_is_no_identifier_is_not_shown(ops, cluster):
+    """Somebody else's record may have anything for a key, a terminal's commands included."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"x", key=b"ada@example.com", reason="odd\x1b[2J")
+
+    result = await ops("dlt", "list")
+
+    assert "[withheld, 15 bytes]" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "ada@" not in result.stdout
+
+
+async def test_a_thousand_letters_are_read_and_put_back(ops, cluster):
+    """More than one fetch and more than one publication."""
+    name = topics.STRIPE_EVENTS_DLT.named(cluster.topic_prefix)
+    bodies = {uuid.uuid4().bytes for _ in range(1000)}
+    async with producer.opened(cluster, client_id="tests") as publisher:
+        await publisher.publish([Record(name, body, body) for body in bodies], deadline_seconds=30)
+
+    result = await ops("dlt", "replay", "stripe.events.dlt", "--all")
+
+    assert "1000 went back" in result.stdout
+    assert bodies == {record.value for record in await records_of(cluster, topics.STRIPE_EVENTS)}

@@ -1,0 +1,104 @@
+"""`cb-ops topics apply` against a real cluster: it creates, it compares, it never changes or deletes."""
+
+import asyncio
+import json
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from typer.testing import CliRunner
+
+from deploy.ops.cli import app
+from shared import topics
+from shared.kafka import connection
+
+
+@pytest.fixture
+def apply(kafka):
+    """Run `cb-ops topics apply` and return its result."""
+
+    async def run(*arguments):
+        environment = {
+            "KAFKA_BOOTSTRAP_SERVERS": ",".join(kafka.kafka_bootstrap_servers),
+            "TOPIC_PREFIX": kafka.topic_prefix,
+        }
+        return await asyncio.to_thread(CliRunner().invoke, app, ["topics", "apply", *arguments], env=environment)
+
+    return run
+
+
+@pytest.fixture
+async def admin(kafka):
+    client = AIOKafkaAdminClient(**connection.for_aiokafka(kafka))
+    await client.start()
+    yield client
+    await client.close()
+
+
+async def until_shown(admin, *, shorter, wider):
+    """The controller has taken both changes; the broker shows them a moment later."""
+    async with asyncio.timeout(20):
+        while True:
+            [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, shorter)])
+            [topic] = await admin.describe_topics([wider])
+            retention = {entry[0]: entry[1] for entry in answer.resources[0][4]}.get("retention.ms")
+            if (retention, len(topic["partitions"])) == ("3600000", 5):
+                return
+            await asyncio.sleep(0.05)
+
+
+def names(kafka):
+    return [topic.named(kafka.topic_prefix) for topic in topics.ALL]
+
+
+async def test_the_first_run_creates_the_map_and_the_second_changes_nothing(apply, kafka):
+    """Twice is as good as once, and both say what they did."""
+    first = json.loads((await apply("--json")).stdout)
+    second = json.loads((await apply("--json")).stdout)
+
+    assert first == {"created": names(kafka), "unchanged": [], "differences": []}
+    assert second == {"created": [], "unchanged": names(kafka), "differences": []}
+
+
+async def test_a_person_reads_one_line_a_topic(apply, kafka):
+    """The same answer in words."""
+    created, unchanged = (await apply()).stdout.splitlines(), (await apply()).stdout.splitlines()
+
+    assert [f"created    {name}" for name in names(kafka)] == created
+    assert [f"unchanged  {name}" for name in names(kafka)] == unchanged
+
+
+async def test_what_an_operator_changed_is_told_and_left_alone(apply, admin, kafka):
+    """A shorter retention and more partitions are differences; nothing is put back, nothing is deleted."""
+    await apply()
+    shorter, wider = topics.STRIPE_EVENTS.named(kafka.topic_prefix), topics.EMAIL_DLT.named(kafka.topic_prefix)
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, shorter, {"retention.ms": "3600000"})])
+    await admin.create_partitions({wider: NewPartitions(total_count=5)})
+    await until_shown(admin, shorter=shorter, wider=wider)
+
+    first, second, words = await apply("--json"), await apply("--json"), await apply()
+
+    told = json.loads(first.stdout)
+    found = {(one["topic"], one["setting"], one["is_now"], one["should_be"]) for one in told["differences"]}
+    assert (shorter, "retention.ms", "3600000", "1209600000") in found
+    assert (wider, "partitions", "5", "3") in found
+    assert {shorter, wider} == {one["topic"] for one in told["differences"]}
+    assert (told["created"], len(told["unchanged"])) == ([], len(topics.ALL) - 2)
+    assert told == json.loads(second.stdout)
+    assert f"DIFFERS    {wider}: partitions is 5, the map says 3" in words.stdout
+    assert "differences were left as they are" in words.stdout
+    assert [first.exit_code, second.exit_code, words.exit_code] == [0, 0, 0]
+
+
+async def test_other_peoples_topics_are_left_alone(apply, admin, kafka):
+    """A cluster that exists holds more than ours."""
+    from aiokafka.admin import NewTopic
+
+    stranger = f"{kafka.topic_prefix}somebody.else"
+    await admin.create_topics([NewTopic(stranger, num_partitions=1, replication_factor=1)])
+
+    await apply()
+    told = json.loads((await apply("--json")).stdout)
+
+    assert stranger in await admin.list_topics()
+    assert stranger not in json.dumps(told)

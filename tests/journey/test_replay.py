@@ -1,0 +1,91 @@
+"""Dead letters put back by an operator, through the real processes: twice does nothing twice."""
+
+import asyncio
+import sys
+
+from deploy.dev.mailbox.switches import Fault, Switches
+from shared.db.engine import rows
+from tests.builders import Sale, bytes_of, insert_sales
+from tests.journey.pipeline import PROCESSES, ROOT, until
+
+
+async def ops(pipeline, *arguments):
+    """Run `cb-ops` in the pipeline's environment; return what it answered."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "deploy.ops", *arguments),
+        cwd=ROOT,
+        env=pipeline.environment("payments"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    stdout, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    return stdout.decode()
+
+
+async def query(engine, sql):
+    async with engine.begin() as tx:
+        return [tuple(row) for row in await rows(tx, sql)]
+
+
+async def test_an_event_that_was_quarantined_is_replayed_twice_and_counts_once(pipeline, engine):
+    """The operator mends the row and puts the event back, twice: one success, one confirmed booking, two letters."""
+    sale = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, sale)
+    await pipeline.start(*PROCESSES)
+    await pipeline.until_ready(*PROCESSES)
+    await pipeline.deliver(bytes_of(sale.succeeded(amount=7400, amount_received=7400)))
+
+    async def dead():
+        return "no dead letters" not in await ops(pipeline, "dlt", "list", "stripe.events.dlt")
+
+    await until(dead, "the event is a dead letter")
+    async with engine.begin() as tx:
+        await rows(tx, "update payments set amount_minor = 7400")
+
+    for _ in range(2):
+        assert "1 went back to" in await ops(pipeline, "dlt", "replay", "stripe.events.dlt", "--all")
+
+    async def both_judged():
+        decisions = {decision for (decision,) in await query(engine, "select decision from payment_ledger")}
+        return {"applied", "duplicate"} <= decisions
+
+    await until(both_judged, "both replays are judged")
+    await pipeline.mailbox.wait_for_letters(2, deadline_seconds=30)
+    assert await query(engine, "select status::text, version from payments") == [("succeeded", 1)]
+    assert await query(engine, "select count(*) from payment_ledger where decision = 'applied'") == [(1,)]
+    assert await query(engine, "select status::text from bookings") == [("confirmed",)]
+    assert await query(engine, "select version from booking_versions") == [(1,)]
+    assert await query(engine, "select state, count(*) from letters group by state") == [("sent", 2)]
+    assert len(pipeline.mailbox.letters) == 2
+
+
+async def test_a_letter_that_was_given_up_is_replayed_twice_and_sent_once(pipeline, engine):
+    """The mailbox was refused for good; after the operator's replay the person has exactly one letter."""
+    sale = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, sale)
+        await rows(tx, "update users set email = 'ada@example.com' where role = 'client'")
+    await pipeline.mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550, recipient="ada@example.com"),)))
+    await pipeline.start(*PROCESSES)
+    await pipeline.until_ready(*PROCESSES)
+    await pipeline.deliver(bytes_of(sale.succeeded()))
+
+    async def given_up():
+        states = await query(engine, "select state from letters order by state")
+        return states == [("dead",), ("sent",)]
+
+    await until(given_up, "one letter is dead and the other sent")
+    await pipeline.mailbox.switch(Switches())
+
+    for _ in range(2):
+        assert "1 went back to" in await ops(pipeline, "dlt", "replay", "email.dlt", "--all")
+
+    async def second_left_alone():
+        return '"reason": "already_sent"' in pipeline.logged("email")
+
+    await until(second_left_alone, "the second replay is judged")
+    letters = await pipeline.mailbox.wait_for_letters(2, deadline_seconds=30)
+    assert sorted(letter.subject[:11] for letter in letters) == ["Booking Con", "New Booking"]
+    assert await query(engine, "select state from letters") == [("sent",), ("sent",)]
