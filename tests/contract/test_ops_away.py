@@ -1,0 +1,53 @@
+"""`cb-ops` while the world is away: one line that says what and where, no traceback, no password, exit status 1."""
+
+import socket
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy.ops import insights
+from deploy.ops.cli import app
+
+
+@pytest.fixture
+def nobody():
+    """A port where nobody listens, held so that nobody will."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("topics", "apply"), ("dlt", "list"), ("dlt", "replay", "email.dlt", "--all")],
+    ids=" ".join,
+)
+def test_a_kafka_that_is_away_is_one_line(command, nobody):
+    """Nothing waits for ever before a person."""
+    result = CliRunner().invoke(app, command, env={"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{nobody}"})
+
+    assert (result.exit_code, result.stderr) == (1, f"Kafka at 127.0.0.1:{nobody}: no broker answers\n")
+
+
+def test_a_kafka_that_takes_connections_and_says_nothing_is_one_line(monkeypatch):
+    """A firewall that swallows, or a wrong port: the wait has an end."""
+    monkeypatch.setattr(insights, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        result = CliRunner().invoke(app, ("topics", "apply"), env={"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"})
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Kafka at 127.0.0.1:{port}: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("attention", "list")], ids=" ".join)
+def test_a_database_that_is_away_is_one_line_without_its_password(command, nobody):
+    """Where, why, and no secret."""
+    url = f"postgresql://cb:geheim@127.0.0.1:{nobody}/culturebridge"
+    result = CliRunner().invoke(app, command, env={"DATABASE_URL": url})
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"PostgreSQL at 127.0.0.1:{nobody}/culturebridge: ")
+    assert result.stderr.count("\n") == 1
+    assert "geheim" not in result.stderr

@@ -1,0 +1,101 @@
+"""The operator's command without a world: what it refuses, and how a dead letter is described and repeated."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from deploy.ops import dead_letters, insights
+from deploy.ops.cli import app
+from deploy.ops.errors import NotThere
+from shared import topics
+from shared.kafka.records import Incoming
+
+HEADERS = st.lists(st.tuples(st.sampled_from(["x-error", "x-group", "x-origin", "x-attempt", "x-replay"]), st.binary()))
+
+
+def run(*arguments, **environment):
+    unset = {"KAFKA_BOOTSTRAP_SERVERS": "", "DATABASE_URL": ""}
+    return CliRunner().invoke(app, arguments, env=unset | environment)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--partition", "1"),
+        ("--offset", "1"),
+        ("--all", "--partition", "1", "--offset", "1"),
+        ("--reason", "not_json"),
+        ("--partition", "1", "--offset", "1", "--reason", "not_json"),
+        ("--partition", "-1", "--offset", "1"),
+    ],
+)
+def test_a_replay_must_say_which(arguments):
+    """A call that could mean two things does neither."""
+    assert run("dlt", "replay", "stripe.events.dlt", *arguments, KAFKA_BOOTSTRAP_SERVERS="localhost:9").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        (("migrate",), "DATABASE_URL"),
+        (("attention", "list"), "DATABASE_URL"),
+        (("attention", "resolve", "7f3c7a3e-0000-4000-8000-000000000000", "--by", "Ada"), "DATABASE_URL"),
+        (("topics", "apply"), "KAFKA_BOOTSTRAP_SERVERS"),
+        (("dlt", "list"), "KAFKA_BOOTSTRAP_SERVERS"),
+        (("dlt", "replay", "email.dlt", "--all"), "KAFKA_BOOTSTRAP_SERVERS"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_command_asks_for_the_one_setting_that_it_needs(command, variable, tmp_path, monkeypatch):
+    """Each reads only its own: migrating needs no Kafka, replaying no database."""
+    monkeypatch.chdir(tmp_path)  # a developer's .env would answer
+    result = run(*command)
+
+    assert (result.exit_code, result.stderr) == (2, f"{variable}: is not set\n")
+
+
+def test_who_resolved_a_matter_must_have_a_name():
+    """An audit of blanks is none."""
+    result = run("attention", "resolve", "7f3c7a3e-0000-4000-8000-000000000000", "--by", "  ", DATABASE_URL="postgresql://x/y")
+
+    assert result.exit_code == 2
+
+
+def test_only_dead_letter_topics_are_known():
+    """The name in the map, or the one in the cluster; a source topic is not a place to replay from."""
+    assert insights.dead_letter_topic("email.dlt", prefix="stage.") is topics.EMAIL_DLT
+    assert insights.dead_letter_topic("stage.email.dlt", prefix="stage.") is topics.EMAIL_DLT
+    for name in ("stripe.events", "prod.email.dlt", ""):
+        with pytest.raises(NotThere):
+            insights.dead_letter_topic(name, prefix="stage.")
+
+
+def test_every_dead_letter_topic_has_a_way_back():
+    """Whoever adds one to the map is told here; it goes back to a topic that somebody reads."""
+    assert set(dead_letters.REPLAYED_TO) == set(topics.DEAD_LETTER_TOPICS)
+    for source, goal in dead_letters.REPLAYED_TO.items():
+        assert goal.consumers, source.name
+
+
+@given(key=st.binary(max_size=100), value=st.binary(), headers=HEADERS)
+def test_any_bytes_are_described_without_harm_and_repeated_exactly(key, value, headers):
+    """Strangers' headers break nothing; key and bytes survive; nothing that a terminal obeys is shown."""
+    record = Incoming("email.dlt", 1, 2, key, value, tuple(headers), 1_790_000_000_000)
+
+    shown = dead_letters.describe(record)
+    back = dead_letters.replayed(record, topics.EMAIL_DLT, prefix="p.")
+
+    assert (shown.key + shown.reason + shown.group + shown.origin).isprintable()
+    assert (back.topic, back.key, back.value) == ("p.email.retry.1s", key, value)
+    assert [number for name, number in back.headers if name == "x-attempt"] == [b"0"]
+    assert [mark for name, mark in back.headers if name == "x-replay"] == [b"1"]
+    assert not [name for name, _ in back.headers if name in {"x-error", "x-group", "x-due-ms"}]
+
+
+def test_only_letters_count_attempts():
+    """Elsewhere nobody counted, and a replay invents nothing."""
+    back = dead_letters.replayed(Incoming("stripe.events.dlt", 0, 0, b"k", b"v"), topics.STRIPE_EVENTS_DLT, prefix="")
+
+    assert back.headers == (("x-replay", b"1"),)
