@@ -1,7 +1,4 @@
-"""`cb-dev`: the world in a box, for development only. Thin: every command asks one other file and shows its answer.
-
-`story.py` adds the purchase that `make demo` tells.
-"""
+"""`cb-dev`: the world in a box, for development only. Thin: every command asks one other file and shows its answer."""
 
 import contextlib
 import sys
@@ -24,7 +21,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+# As long as the slowest machine of ours takes for a hop, ten times over.
+PATIENCE_SECONDS = 30.0
 Folder = Annotated[Path | None, typer.Option("--dir", help="The box's folder; default: .dev of the project.")]
+Patience = Annotated[float, typer.Option("--patience", help="Seconds that each hop may take.", min=0.1)]
 
 
 class Role(StrEnum):
@@ -56,6 +56,27 @@ def up(
             overview.show_addresses(box, voice)
             voice.say("box", "stays up until Ctrl-C")
             control.wait_for_ever()
+
+
+@app.command()
+def story(directory: Folder = None, *, patience: Patience = PATIENCE_SECONDS) -> None:
+    """Buy one session in the running box and tell each hop; exit status 1 when one is missing."""
+    # The pipeline's libraries take a second to import, which the other commands need not pay.
+    from deploy.dev import story as telling  # noqa: PLC0415 - see above
+
+    if not telling.tell(Box(directory), Voice(), patience_seconds=patience):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(directory: Folder = None, *, patience: Patience = PATIENCE_SECONDS) -> None:
+    """Bring the box up or join it, tell the story, show the addresses; with a terminal stay until Ctrl-C."""
+    voice = Voice()
+    voice.say("demo", "a box, one purchase in it, and the addresses to open")
+    from deploy.dev import demo as showing  # noqa: PLC0415 - as in story
+
+    if not showing.show(directory, voice, patience_seconds=patience):
+        raise typer.Exit(1)
 
 
 @app.command()

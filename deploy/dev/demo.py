@@ -1,0 +1,79 @@
+"""What `make demo` shows: a box, one purchase in it, and the addresses to open.
+
+A box that was up is joined and stays up. Otherwise it is ours: with a terminal it stays until Ctrl-C, without one it ends with
+the story. Next: story.py.
+"""
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+
+from pydantic import SecretStr
+from rich.panel import Panel
+from rich.table import Table
+
+from deploy.dev import control, environment, store, story
+from deploy.dev.errors import AlreadyUp
+from deploy.dev.state import Box
+from deploy.dev.voice import Voice
+from shared import settings
+
+PAGES = {"API page": "CB_DEV_INGRESS_URL", "Stripe sandbox": "CB_DEV_SANDBOX_URL", "mailbox": "CB_DEV_MAILBOX_URL"}
+PATHS = {"API page": "/docs"}
+
+
+def show(home: Path | None, voice: Voice, *, patience_seconds: float) -> bool:
+    """Show it; returns whether every hop was seen. BoxError when no box comes up.
+
+    Leaves KeyboardInterrupt to the caller when the story was interrupted; afterwards it is how a person says goodbye.
+    """
+    box = Box(home)
+    with contextlib.ExitStack() as stack:
+        ours = not control.is_up(box)
+        if ours:
+            try:
+                stack.enter_context(control.kept_up(home, voice, services_only=False))
+            except AlreadyUp:  # by somebody who was faster
+                ours = False
+        if not ours:
+            control.join(box, voice, services_only=False)
+        seen = story.tell(box, voice, patience_seconds=patience_seconds)
+        _show_addresses(box, voice)
+        if not ours:
+            voice.say("box", "was up before, and stays up")
+        elif voice.console.is_terminal:
+            voice.say("box", "stays up until Ctrl-C")
+            with contextlib.suppress(KeyboardInterrupt):
+                control.wait_for_ever()
+    return seen
+
+
+def _show_addresses(box: Box, voice: Voice) -> None:
+    variables = control.environment_of(box)
+    database = settings.Database(database_url=SecretStr(variables["DATABASE_URL"]))
+    ports = [f"{variables[f'CB_DEV_{name.upper()}_HEALTH_URL'].rpartition(':')[2]} {name}" for name in environment.HEALTH]
+    rows = {
+        **{name: f"{variables[variable]}{PATHS.get(name, '/')}" for name, variable in PAGES.items()},
+        "health ports": ", ".join(ports),
+        "to pay for": f"booking {asyncio.run(store.a_payable_booking(database))}",
+        "as its client": _token_command(box),
+    }
+    width = max(map(len, rows))
+    if not voice.console.is_terminal:
+        for name, value in rows.items():
+            voice.console.print(f"{name:<{width}}  {value}", markup=False)
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=width, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    voice.console.print(Panel.fit(table, border_style="dim", padding=(0, 1)), soft_wrap=False)
+
+
+def _token_command(box: Box) -> str:
+    """Return what a person types to get a token, from where they are: make does not put .venv on their PATH."""
+    name = sys.argv[0] if Path(sys.argv[0]).name == "cb-dev" else "cb-dev"
+    where = "" if box.home == Box().home else f" --dir {box.home}"
+    return f"{name} token --as client{where}"
