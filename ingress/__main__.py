@@ -16,6 +16,7 @@ from aiohttp import web
 
 from ingress import app
 from ingress.app import IngressSettings
+from ingress.traffic import TRAFFIC
 from shared import logs, settings
 from shared.kafka import health
 
@@ -23,6 +24,7 @@ log = logs.get("ingress")
 
 KEEPALIVE_SECONDS = 75.0  # longer than a load balancer keeps idle connections, so that it never uses one we just closed
 DRAIN_SECONDS_MAX = 5.0  # a webhook is answered within 5 s; a checkout that takes longer is resumed by its next call
+SHUTDOWN_SECONDS_MAX = 0.5  # for what is under way even then; it is cancelled
 LINGER_SECONDS_MAX = 1.0  # for the rest of a body that was refused; then the connection is closed
 STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library still waits for
 
@@ -60,7 +62,7 @@ async def serve(configured: IngressSettings) -> int:
                 await stopping.wait()
                 loop.call_later(STOP_SECONDS_MAX, give_up)
                 await site.stop()
-                await runner.cleanup()
+                await application[TRAFFIC].drained(seconds_max=DRAIN_SECONDS_MAX)
         except OSError as error:
             log.error("ingress.not_served", port=configured.ingress_port, reason=str(error))  # noqa: TRY400 - one line is enough
             return 1
@@ -83,7 +85,7 @@ def runner_of(application: web.Application) -> web.AppRunner:
         auto_decompress=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
         lingering_time=LINGER_SECONDS_MAX,
-        shutdown_timeout=DRAIN_SECONDS_MAX,
+        shutdown_timeout=SHUTDOWN_SECONDS_MAX,
     )
 
 

@@ -16,6 +16,7 @@ from ingress.checkout import Checkout, Stripe
 from ingress.checkout_http import CheckoutHandler
 from ingress.payments import PaymentHandler
 from ingress.publisher import Publisher
+from ingress.traffic import TRAFFIC, Traffic
 from ingress.webhook import Publishes, WebhookHandler
 from shared import settings, topics
 from shared.db import engine as engines
@@ -68,7 +69,11 @@ def build(configured: IngressSettings, held: Resources) -> web.Application:
     checkout = CheckoutHandler(story, held.engine, configured, origins)
     payment = PaymentHandler(held.engine, configured)
 
-    app = web.Application(middlewares=[http_rules.cors(origins, {CHECKOUT, PAYMENT_SHOWN}), http_rules.no_internals])
+    traffic = Traffic()
+
+    cors = http_rules.cors(origins, {CHECKOUT, PAYMENT_SHOWN})
+    app = web.Application(middlewares=[traffic.count, cors, http_rules.no_internals])
+    app[TRAFFIC] = traffic
     app.add_routes(
         [
             web.post(WEBHOOK, webhook.handle),

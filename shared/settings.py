@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, computed_field, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 WEBHOOK_SECRET_CHARACTERS_MIN = 24  # shorter ones are placeholders; an empty one would let anybody sign
@@ -210,11 +211,27 @@ def read(kind: type[Settings]) -> Settings:
     try:
         return kind()
     except ValidationError as invalid:
-        for fault in invalid.errors():
-            variable = "".join(str(part).upper() for part in fault["loc"][:1])
-            reason = "is not set" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
-            sys.stderr.write(f"{variable}: {reason}\n" if variable else f"{reason}\n")
+        faults = [_told(fault) for fault in invalid.errors()]
+        # Rules between variables are asked only once each variable is well: ask them concern by concern as well.
+        for concern in kind.__mro__[1:]:
+            if issubclass(concern, Concern):
+                faults += [_told(fault) for fault in _faults_between(concern)]
+        sys.stderr.writelines(f"{line}\n" for line in dict.fromkeys(faults))
         raise SystemExit(2) from None
+
+
+def _faults_between(concern: type[Concern]) -> list[ErrorDetails]:
+    try:
+        concern()
+    except ValidationError as invalid:
+        return [fault for fault in invalid.errors() if not fault["loc"]]
+    return []
+
+
+def _told(fault: ErrorDetails) -> str:
+    variable = "".join(str(part).upper() for part in fault["loc"][:1])
+    reason = "is not set" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
+    return f"{variable}: {reason}" if variable else reason
 
 
 def _split(value: object) -> tuple[str, ...]:
