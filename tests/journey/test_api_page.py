@@ -1,0 +1,60 @@
+"""A person at the page to read and try the API, in a real browser, under the page's own policy."""
+
+import os
+
+import pytest
+from playwright.async_api import expect
+
+from tests.door import ORIGIN, meeting, opened, sandbox
+
+
+@pytest.fixture
+async def door(database, tmp_path):
+    async with sandbox(tmp_path / "stripe") as stripe, opened(database, stripe=stripe) as made:
+        yield made
+
+
+@pytest.fixture
+async def page(browser, door):
+    """The page; whatever its console complains about, or asks of another host, fails the test."""
+    page = await browser.new_page()
+    complaints = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if "Security Policy" in said.text else None)
+    page.on("request", lambda asked: complaints.append(asked.url) if not asked.url.startswith((door.url, "data:")) else None)
+    await page.goto(f"{door.url}/docs")
+    yield page
+    assert complaints == []
+
+
+async def test_a_checkout_is_tried_by_hand(page, door):
+    """Paste a token, name a booking, press the button: the amount is shown digit by digit, and the page to pay is a click."""
+    booked = await meeting(door.engine)
+    checkout = page.locator("#openCheckout")
+    await page.get_by_label("Token").fill(booked.client.token())
+    await checkout.get_by_label("Body").fill(
+        f'{{"booking_id": "{booked.booking_id}", "success_url": "{ORIGIN}/a", "cancel_url": "{ORIGIN}/b"}}'
+    )
+    await checkout.get_by_role("button", name="Try it").click()
+
+    await expect(checkout.locator(".answer strong")).to_contain_text("201")
+    await expect(checkout.locator(".answer pre")).to_contain_text('"amount": 75.00')
+    [session] = door.sessions()
+    await expect(checkout.get_by_role("link", name="Open the page to pay")).to_have_attribute("href", session["url"])
+
+    payment = page.locator("#getPayment")
+    await payment.get_by_label("payment_id").fill(session["client_reference_id"])
+    await payment.get_by_role("button", name="Try it").click()
+    await expect(payment.locator(".answer pre")).to_contain_text('"status": "pending"')
+    if folder := os.environ.get("CB_SCREENSHOTS"):
+        await page.screenshot(path=f"{folder}/api-page.png", full_page=True)
+
+
+async def test_without_a_token_the_answer_is_shown_all_the_same(page):
+    """A refusal is an answer, too; the webhook is told but has no button."""
+    payment = page.locator("#getPayment")
+    await payment.get_by_role("button", name="Try it").click()
+
+    await expect(payment.locator(".answer pre")).to_contain_text("unauthorized")
+    await expect(page.locator("#takeWebhook").get_by_role("button")).to_have_count(0)
+    await expect(page.locator("#takeWebhook")).to_contain_text("stripe.events")
