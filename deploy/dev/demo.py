@@ -24,28 +24,31 @@ PATHS = {"API page": "/docs"}
 
 
 def show(home: Path | None, voice: Voice, *, patience_seconds: float) -> bool:
-    """Show it; returns whether every hop was seen. BoxError when no box comes up.
-
-    Leaves KeyboardInterrupt to the caller when the story was interrupted; afterwards it is how a person says goodbye.
-    """
+    """Show it; returns whether every hop was seen. BoxError when no box comes up, KeyboardInterrupt before the story's end."""
     box = Box(home)
-    with contextlib.ExitStack() as stack:
-        ours = not control.is_up(box)
-        if ours:
-            try:
-                stack.enter_context(control.kept_up(home, voice, services_only=False))
-            except AlreadyUp:  # by somebody who was faster
-                ours = False
-        if not ours:
-            control.join(box, voice, services_only=False)
-        seen = story.tell(box, voice, patience_seconds=patience_seconds)
-        _show_addresses(box, voice)
-        if not ours:
-            voice.say("box", "was up before, and stays up")
-        elif voice.console.is_terminal:
-            voice.say("box", "stays up until Ctrl-C")
-            with contextlib.suppress(KeyboardInterrupt):
+    seen: bool | None = None
+    try:
+        with contextlib.ExitStack() as stack:
+            ours = not control.is_up(box)
+            if ours:
+                try:
+                    stack.enter_context(control.kept_up(home, voice, services_only=False))
+                except AlreadyUp:  # by somebody who was faster
+                    ours = False
+            if not ours:
+                control.join(box, voice, services_only=False)
+            seen = story.tell(box, voice, patience_seconds=patience_seconds)
+            _show_addresses(box, voice)
+            if not ours:
+                voice.say("box", "was up before, and stays up")
+            elif voice.console.is_terminal:
+                voice.say("box", "stays up until Ctrl-C")
                 control.wait_for_ever()
+    except KeyboardInterrupt:
+        # After the story this is how a person says goodbye.
+        if seen is None:
+            raise
+    assert seen is not None
     return seen
 
 
