@@ -53,7 +53,7 @@ class Bookings:
             return Item(messages.payment_states.decode(record.value), record)
         except msgspec.ValidationError as error:
             return Refused(record, f"wrong_shape:{error}")
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Refused(record, "not_json")
 
     def record_of(self, item: Item) -> Incoming:

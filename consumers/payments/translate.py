@@ -175,7 +175,7 @@ def translate(value: bytes) -> Event | Refusal:
         return _named(body, created, fact_of(body))
     except msgspec.ValidationError as error:
         return Refusal(f"wrong_shape:{error}")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Refusal("not_json")
     except (OverflowError, ValueError, OSError):
         return Refusal("created_out_of_range")

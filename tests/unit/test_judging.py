@@ -1,0 +1,47 @@
+"""Whatever bytes lie in a topic, a reader says what they are or why not: one bad record never stops the others."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.bookings.handlers import Bookings
+from consumers.email import tickets
+from consumers.email.handlers import Entering
+from consumers.payments.handlers import Payments
+from shared.kafka.dead_letters import Refused
+from shared.kafka.records import Incoming
+from tests.story import EXAMPLES
+
+READERS = {
+    "payments": Payments().judge,
+    "bookings": Bookings().judge,
+    "email": Entering(sender_domain="culturebridge.example").judge,
+    "email-retry-1s": tickets.read,
+}
+DEEP = 200_000  # deeper than any recursion limit
+BODIES = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.json"))]
+
+
+def record(value):
+    return Incoming("topic", 0, 0, b"key", value)
+
+
+@pytest.mark.parametrize("judge", READERS.values(), ids=READERS)
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"\xff\xfe", b"null", b"[]", b"{}", b'{"z":' + b"[" * DEEP, b"[" * DEEP],
+    ids=["empty", "no utf-8", "null", "list", "object", "deep", "deep list"],
+)
+def test_what_is_no_message_is_refused_with_a_reason(judge, value):
+    """Not raised: an exception would bring the same batch back for ever."""
+    refused = judge(record(value))
+
+    assert isinstance(refused, Refused)
+    assert refused.code.isidentifier()
+
+
+@pytest.mark.parametrize("judge", READERS.values(), ids=READERS)
+@given(body=st.sampled_from(BODIES), cut=st.integers(0, 2000), put=st.binary(max_size=8), length=st.integers(0, 40))
+def test_a_damaged_message_never_raises(judge, body, cut, put, length):
+    """Any stretch of a real message replaced by anything."""
+    judge(record(body[:cut] + put + body[cut + length :]))
