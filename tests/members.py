@@ -65,13 +65,13 @@ async def make_topics(kafka, *made, partitions=1):
     """Make topics of the map under this test's prefix, smaller than the map says."""
     async with administration(kafka) as admin:
         await admin.create_topics([NewTopic(t.named(kafka.topic_prefix), partitions, 1) for t in made])
-        for topic in made:
+        names = [topic.named(kafka.topic_prefix) for topic in made]
 
-            async def leads(name=topic.named(kafka.topic_prefix)):
-                described = await admin.describe_topics([name])
-                return described[0]["error_code"] == 0 and all(p["error_code"] == 0 for p in described[0]["partitions"])
+        async def all_lead():
+            described = await admin.describe_topics(names)
+            return all(d["error_code"] == 0 and all(p["error_code"] == 0 for p in d["partitions"]) for d in described)
 
-            await until(leads, f"{topic.name} has leaders")
+        await until(all_lead, "the topics have leaders")
 
 
 async def put(kafka, topic, *values, partition=0, headers=(), keys=None, **options):

@@ -72,7 +72,9 @@ async def test_a_failure_does_not_let_a_later_batch_commit_past_it(kafka):
     assert taken.values == [b"first", b"second"]
 
 
-@pytest.mark.parametrize("bad", [("x-note", None), ("x-note", b"\xff\xfe"), ("correlation_id", b"\xff"), ("content-type", b"\xff")])
+@pytest.mark.parametrize(
+    "bad", [("x-note", None), ("x-note", b"\xff\xfe"), ("correlation_id", b"\xff"), ("content-type", b"\xff")]
+)
 async def test_one_header_that_is_no_text_loses_nothing(kafka, bad):
     """FastStream's parser breaks on it; the batch is handled all the same, with the headers that were sent."""
     await make_topics(kafka, THINGS)

@@ -1,0 +1,296 @@
+"""The one story of batches on real PostgreSQL and a real broker: what is refused, what rewinds, what is told in which order."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from shared import messages
+from shared.db import engine as engines
+from shared.db.engine import rows
+from shared.kafka import batch, producer
+from shared.kafka.batch import Applied, Batches, Emitted, TooManyCulprits, folding
+from shared.kafka.dead_letters import Refused
+from shared.topics import STRIPE_EVENTS, STRIPE_EVENTS_DLT
+from tests.builders import record
+from tests.members import THINGS, committed, everything, make_topics, member, put, until
+
+CREATE = "create table effects (value text primary key check (value <> 'unwanted'), number smallint)"
+
+
+@dataclass(frozen=True)
+class Item:
+    record: object
+    text: str
+
+
+class Effects:
+    """A consumer whose records say what goes wrong with them; every other one becomes a row and an event."""
+
+    def __init__(self):
+        self.applied = []
+        self.on_apply = None
+
+    def judge(self, record):
+        if record.value == b"no event":
+            return Refused(record, "not_json")
+        return Item(record, record.value.decode("latin-1"))
+
+    def record_of(self, item):
+        return item.record
+
+    async def apply(self, tx, items):
+        if self.on_apply is not None:
+            await self.on_apply(tx, items)
+        with folding():
+            for item in items:
+                if item.text == "breaks the fold":
+                    raise KeyError(item.text)
+        for item in items:
+            text = item.text.encode("ascii").decode() if item.text.startswith("\xff") else item.text
+            number = 10**6 if text == "too large" else 1
+            await rows(tx, "insert into effects values ($1, $2) on conflict do nothing", text, number)
+        self.applied.append([item.text for item in items])
+        return Applied([Emitted(b'{"subject":"%s"}' % item.record.value, item.record) for item in items])
+
+
+class Published:
+    def __init__(self):
+        self.records = []
+        self.calls = 0
+
+    async def publish(self, records, *, deadline_seconds=5.0):
+        self.calls += 1
+        self.records += records
+
+
+@pytest.fixture
+async def table(engine):
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(CREATE)
+
+
+@pytest.fixture
+def effects():
+    return Effects()
+
+
+@pytest.fixture
+def published():
+    return Published()
+
+
+@pytest.fixture
+def batches(engine, table, effects, published):
+    return Batches(effects, engine=engine, producer=published, group="g", target="out", refusals="out.dlt")
+
+
+async def stored(engine):
+    async with engine.begin() as tx:
+        return {row[0] for row in await rows(tx, "select value from effects")}
+
+
+def refusals(published):
+    return {r.value: dict(r.headers)["x-error"].decode() for r in published.records if r.topic == "out.dlt"}
+
+
+CULPRITS = [
+    (b"bad\x00text", "22021"),
+    (b"too large", "22000"),
+    (b"unwanted", "23514"),
+    (b"\xffno ascii", "UnicodeEncodeError"),
+    (b"breaks the fold", "FoldBroken"),
+]
+
+
+@pytest.mark.parametrize(("culprit", "told"), CULPRITS, ids=[told for _, told in CULPRITS])
+@pytest.mark.parametrize("place", [0, 6, 12])
+async def test_an_error_of_data_costs_only_its_own_record(batches, effects, published, engine, culprit, told, place):
+    """The batch is halved down to the one culprit, which goes to the dead letters with its bytes; its neighbours go on."""
+    others = [str(n).encode() for n in range(12)]
+    await batches.handle([record(value) for value in (*others[:place], culprit, *others[place:])])
+
+    assert refusals(published).keys() == {culprit}
+    assert told in refusals(published)[culprit]
+    assert refusals(published)[culprit].startswith("broke_its_batch:")
+    assert await stored(engine) == {value.decode() for value in others}
+    assert {r.value for r in published.records if r.topic == "out"} == {b'{"subject":"%s"}' % value for value in others}
+
+
+async def test_several_culprits_and_a_record_that_is_none_are_all_refused(batches, published, engine):
+    """Two halves may each have their own; what could not be decoded joins them."""
+    values = [b"a", b"unwanted", b"b", b"no event", b"c", b"breaks the fold", b"d"]
+    await batches.handle([record(value) for value in values])
+
+    assert refusals(published).keys() == {b"unwanted", b"no event", b"breaks the fold"}
+    assert await stored(engine) == {"a", "b", "c", "d"}
+
+
+async def test_a_lost_connection_is_the_world_s_fault(batches, effects, published, engine):
+    """PostgreSQL ends our session in mid-transaction: nothing is refused, nothing stays, the next try succeeds."""
+
+    async def lose(tx, items):
+        effects.on_apply = None
+        [(pid,)] = await rows(tx, "select pg_backend_pid()")
+        async with engine.connect() as other:
+            await rows(other, "select pg_terminate_backend($1)", pid)
+
+    effects.on_apply = lose
+    with pytest.raises((DBAPIError, OSError)) as lost:
+        await batches.handle([record(b"a"), record(b"b")])
+    assert not batch.is_data_error(lost.value)
+    assert (published.calls, await stored(engine)) == (0, set())
+
+    await batches.handle([record(b"a"), record(b"b")])
+    assert await stored(engine) == {"a", "b"}
+
+
+async def test_a_deadlock_is_the_world_s_fault(batches, effects, published, engine):
+    """PostgreSQL chose us as its victim: the same batch again, not its records into the dead letters."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql("create table places (id int primary key)")
+        await tx.exec_driver_sql("insert into places values (1), (2)")
+    ours, theirs = asyncio.Event(), asyncio.Event()
+
+    async def cross(tx, items):
+        await rows(tx, "set local deadlock_timeout = '50ms'")
+        await rows(tx, "select 1 from places where id = 1 for update")
+        ours.set()
+        await theirs.wait()
+        await rows(tx, "select 1 from places where id = 2 for update")
+
+    async def other():
+        async with engine.begin() as tx:
+            await rows(tx, "set local deadlock_timeout = '20s'")
+            await rows(tx, "select 1 from places where id = 2 for update")
+            await ours.wait()
+            theirs.set()
+            await rows(tx, "select 1 from places where id = 1 for update")
+
+    effects.on_apply = cross
+    crossing = asyncio.create_task(other())
+    with pytest.raises(DBAPIError) as deadlock:
+        await batches.handle([record(b"a")])
+    await crossing
+
+    assert batch.sqlstate(deadlock.value) == "40P01"
+    assert published.calls == 0
+
+
+async def test_code_that_came_before_its_migration_is_the_world_s_fault(batches, effects, published, engine):
+    """A missing column or table refuses nobody: it rewinds until the migration has run."""
+
+    async def missing(tx, items):
+        await rows(tx, "select nobody_added_this from effects")
+
+    effects.on_apply = missing
+    with pytest.raises(DBAPIError) as error:
+        await batches.handle([record(b"a"), record(b"b")])
+
+    assert batch.kind(error.value) == "ProgrammingError:42703"
+    assert published.calls == 0
+
+
+async def test_a_database_that_is_away_is_the_world_s_fault(effects, published, database):
+    """Nobody listens there."""
+    from shared import settings
+
+    away = engines.create(settings.Database(database_url="postgresql://cb@127.0.0.1:1/none"), application="tests")
+    story = Batches(effects, engine=away, producer=published, group="g", target="out", refusals="out.dlt")
+    with pytest.raises(OSError):
+        await story.handle([record(b"a")])
+
+    assert published.calls == 0
+
+
+async def test_more_than_twenty_culprits_a_minute_are_our_own_fault(batches, published):
+    """The twenty-first is refused no more; neither is anything that came with it."""
+    await batches.handle([record(b"unwanted") for _ in range(10)])
+    await batches.handle([record(b"unwanted") for _ in range(10)])
+    assert len(refusals(published)) == 1
+    assert published.calls == 2
+    with pytest.raises(TooManyCulprits):
+        await batches.handle([record(b"a"), record(b"unwanted"), record(b"no event")])
+
+    assert published.calls == 2
+
+
+async def test_twenty_culprits_a_minute_go_on_for_ever(batches, published, monkeypatch):
+    """Few bad events an hour add up to many in the end, and that is no reason to stop."""
+    now = [0.0]
+    monkeypatch.setattr("shared.clock.monotonic", lambda: now[0])
+    for _ in range(100):
+        now[0] += 3.1
+        await batches.handle([record(b"unwanted")])
+
+    assert published.calls == 100
+
+
+async def test_events_and_dead_letters_are_acknowledged_before_the_offsets(kafka, engine, table, effects):
+    """While Kafka has not acknowledged what a batch tells and refuses, the group's offsets stand still."""
+    await make_topics(kafka, THINGS, STRIPE_EVENTS, STRIPE_EVENTS_DLT)
+    prefix = kafka.topic_prefix
+    await put(kafka, THINGS, b"a", b"unwanted", b"no event")
+    seen = []
+    async with producer.opened(kafka, client_id="tests") as publisher:
+        publish = publisher.publish
+
+        async def watched(records, **options):
+            assert await stored(engine) == {"a"}, "the transaction stands before anything is told"
+            await publish(records, **options)
+            told = [len(await everything(kafka, topic)) for topic in (STRIPE_EVENTS, STRIPE_EVENTS_DLT)]
+            seen.append((told, await committed(kafka, THINGS)))
+
+        publisher.publish = watched
+        story = Batches(
+            effects,
+            engine=engine,
+            producer=publisher,
+            group=f"{prefix}group",
+            target=STRIPE_EVENTS.named(prefix),
+            refusals=STRIPE_EVENTS_DLT.named(prefix),
+        )
+        async with member(kafka, story.handle):
+
+            async def done():
+                return await committed(kafka, THINGS) == {0: 3}
+
+            await until(done, "offsets are committed")
+
+    assert seen == [([1, 2], {})]
+    letter = next(r for r in await everything(kafka, STRIPE_EVENTS_DLT) if r.value == b"no event")
+    assert dict(letter.headers) == {
+        "x-error": b"not_json",
+        "x-group": f"{prefix}group".encode(),
+        "x-origin": f"{THINGS.named(prefix)}/0/2".encode(),
+    }
+    event = (await everything(kafka, STRIPE_EVENTS))[0]
+    assert (event.key, dict(event.headers)["content-type"]) == (b"a", messages.CONTENT_TYPE)
+
+
+async def test_what_cannot_be_published_is_repeated_with_the_same_batch(kafka, engine, table, effects):
+    """Kafka does not take the events: the batch rewinds, and they are published by its repetition."""
+    await make_topics(kafka, THINGS, STRIPE_EVENTS)
+    await put(kafka, THINGS, b"a")
+    name = STRIPE_EVENTS.named(kafka.topic_prefix)
+    async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
+        publish, tries = publisher.publish, []
+
+        async def fails_first(records, **options):
+            tries.append(await committed(kafka, THINGS))
+            if len(tries) == 1:
+                raise batch.errors.KafkaAway("not now")
+            await publish(records, **options)
+
+        publisher.publish = fails_first
+        story = Batches(effects, engine=engine, producer=publisher, group="g", target=name, refusals="nowhere")
+        async with member(kafka, story.handle):
+
+            async def done():
+                return await committed(kafka, THINGS) == {0: 1}
+
+            await until(done, "offsets are committed")
+
+    assert tries == [{}, {}]
+    assert len(await everything(kafka, STRIPE_EVENTS)) == 1

@@ -1,0 +1,121 @@
+"""The health server and what it is told: dead tasks, taken ports, answers for machines."""
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from shared import settings
+from shared.kafka import health, liveness
+from tests.members import THINGS, Taken, make_topics, member, until
+
+
+async def nothing():
+    return []
+
+
+async def something():
+    return ["database: OSError"]
+
+
+async def get(port, path):
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.status, await answer.text()
+
+
+def anywhere():
+    """A port of our own, found by a default that is taken."""
+    return settings.Health.model_construct(_fields_set=set(), health_port=1)
+
+
+async def _ended(task):
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_live_ready_and_metrics_are_served():
+    """200 and 503 with reasons in JSON; metrics in Prometheus' text."""
+    async with health.served(anywhere(), live=nothing, ready=something) as port:
+        assert await get(port, "/health/live") == (200, '{"status": "ok", "reasons": []}')
+        assert await get(port, "/health/ready") == (503, '{"status": "unavailable", "reasons": ["database: OSError"]}')
+        status, text = await get(port, "/metrics")
+        assert status == 200
+        assert "kafka_lag_records" in text
+
+
+async def test_a_default_port_that_is_taken_gives_way():
+    """Two consumers on one machine: the second takes any free port, and says which."""
+    taken = await asyncio.start_server(lambda _reader, writer: writer.close(), port=0, host="0.0.0.0")
+    number = taken.sockets[0].getsockname()[1]
+
+    class Consumer(settings.Health):
+        health_port: int = number
+
+    async with taken, health.served(Consumer(), live=nothing, ready=nothing) as port:
+        assert port not in {number, 0, None}
+        assert (await get(port, "/health/live"))[0] == 200
+
+
+async def test_a_set_port_that_is_taken_raises():
+    """Whoever asked for it watches exactly this one."""
+    taken = await asyncio.start_server(lambda _reader, writer: writer.close(), port=0, host="0.0.0.0")
+    number = taken.sockets[0].getsockname()[1]
+    async with taken:
+        with pytest.raises(OSError):
+            async with health.served(settings.Health(health_port=number), live=nothing, ready=nothing):
+                pass
+
+
+async def test_port_0_serves_nothing():
+    """Off is off."""
+    async with health.served(settings.Health(health_port=0), live=nothing, ready=nothing) as port:
+        assert port is None
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        (lambda joined: joined.consumer._fetcher._fetch_task, "the fetch task ended"),
+        (lambda joined: joined.consumer._coordinator._coordination_task, "the coordination task ended"),
+        (lambda joined: next(iter(joined.subscription.subscriber.tasks)), "the consume loop ended"),
+    ],
+    ids=["fetch", "coordination", "loop"],
+)
+async def test_a_task_that_died_is_noticed_while_the_cluster_answers(kafka, task, reason):
+    """aiokafka's tasks can end in silence: a ping would go on saying that all is well."""
+    await make_topics(kafka, THINGS)
+    async with member(kafka, Taken()) as joined:
+        assert await liveness.fault(joined.subscription) is None
+        await _ended(task(joined))
+        assert await liveness._cluster_answers(joined.consumer)
+        assert reason in await liveness.fault(joined.subscription)
+
+
+async def test_an_idle_consumer_is_polled_and_therefore_alive(kafka, monkeypatch):
+    """No record for as long as one likes: fetches go on, and their age says so."""
+    await make_topics(kafka, THINGS)
+    async with member(kafka, Taken()) as joined:
+        place = next(iter(joined.consumer.assignment()))
+        await until(lambda: joined.consumer.last_poll_timestamp(place), "it polls")
+        first = joined.consumer.last_poll_timestamp(place)
+        await until(lambda: joined.consumer.last_poll_timestamp(place) > first, "it polls again")
+        assert await liveness.fault(joined.subscription) is None
+        monkeypatch.setattr(liveness, "POLL_AGE_SECONDS_MAX", -1.0)
+        assert "not polled" in await liveness.fault(joined.subscription)
+
+
+async def test_the_lag_is_measured_on_when_one_measure_fails(kafka, monkeypatch):
+    """A cluster that is away for one measure does not end the gauge for good."""
+    await make_topics(kafka, THINGS)
+    measured = []
+
+    async def measure(subscription):
+        measured.append(subscription)
+        raise TimeoutError
+
+    monkeypatch.setattr(liveness, "_measure", measure)
+    monkeypatch.setattr(liveness, "LAG_EVERY_SECONDS", 0.01)
+    async with member(kafka, Taken()) as joined:
+        watching = asyncio.create_task(liveness.watch_lag([joined.subscription]))
+        await until(lambda: len(measured) > 2, "it goes on")
+        watching.cancel()

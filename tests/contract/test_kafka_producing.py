@@ -1,0 +1,99 @@
+"""Publishing on a real broker: nothing returns before Kafka has it, and nothing waits longer than its deadline."""
+
+import asyncio
+
+import pytest
+
+from shared import errors
+from shared.kafka import producer
+from shared.kafka.records import Record
+from shared.topics import MESSAGE_BYTES_MAX
+from tests.members import THINGS, everything, make_topics, until
+
+
+@pytest.fixture
+async def name(kafka):
+    await make_topics(kafka, THINGS, partitions=3)
+    return THINGS.named(kafka.topic_prefix)
+
+
+async def test_what_was_published_is_in_the_log_with_key_bytes_and_headers(kafka, name):
+    """Published means readable, by anybody, as it was given."""
+    headers = (("content-type", b"application/json"), ("traceparent", b"00-1"))
+    async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
+        await publisher.publish([Record(name, b"key", b"\x00value\xff", headers)])
+        [found] = await everything(kafka, THINGS)
+
+    assert (found.key, found.value, found.headers) == (b"key", b"\x00value\xff", headers)
+
+
+async def test_publish_returns_only_after_the_acknowledgement(kafka, name):
+    """While the acknowledgement is held back, the caller waits."""
+    async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
+        acknowledged = asyncio.get_running_loop().create_future()
+        send = publisher._send
+
+        async def slow(record):
+            delivery = await send(record)
+            both = asyncio.gather(delivery, acknowledged)
+            return asyncio.ensure_future(both)
+
+        publisher._send = slow
+        publishing = asyncio.create_task(publisher.publish([Record(name, b"k", b"v")]))
+
+        async def is_in_the_log():
+            return len(await everything(kafka, THINGS)) == 1
+
+        await until(is_in_the_log, "the broker has it")
+        assert not publishing.done()
+        acknowledged.set_result(None)
+        await publishing
+
+    assert (publisher._client._sender._acks, publisher._client._txn_manager) == (-1, None)
+
+
+async def test_records_of_one_key_stay_in_order_in_one_partition(kafka, name):
+    """The key alone chooses the partition, so that one booking's records keep their order."""
+    records = [Record(name, f"key-{n % 5}".encode(), str(n).encode()) for n in range(200)]
+    async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
+        await publisher.publish(records)
+
+    found = await everything(kafka, THINGS)
+    for key in {r.key for r in records}:
+        assert len({r.partition for r in found if r.key == key}) == 1
+        assert [r.value for r in found if r.key == key] == [r.value for r in records if r.key == key]
+    assert len({r.partition for r in found}) > 1
+
+
+async def test_a_record_as_large_as_the_map_allows_passes(kafka, name):
+    """A record larger than a batch buffer still goes, alone."""
+    value = bytes(range(256)) * 4000
+    async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
+        await publisher.publish([Record(name, b"k", value)])
+
+    assert (await everything(kafka, THINGS))[0].value == value
+
+
+async def test_a_record_that_is_too_large_is_the_data_s_fault(kafka, name):
+    """Repeating would not help: Permanent, at once, and the producer goes on."""
+    async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
+        with pytest.raises(errors.Permanent):
+            await publisher.publish([Record(name, b"k", b"small"), Record(name, b"k", b"x" * (MESSAGE_BYTES_MAX + 1))])
+        await publisher.publish([Record(name, b"k", b"after")])
+
+    assert b"after" in [r.value for r in await everything(kafka, THINGS)]
+
+
+async def test_an_unknown_topic_ends_with_the_deadline(kafka):
+    """Nothing is created by being used; whoever publishes there is told in time."""
+    async with producer.opened(kafka, client_id="tests") as publisher:
+        with pytest.raises(errors.KafkaAway):
+            await publisher.publish([Record(f"{kafka.topic_prefix}nobody.made.this", b"k", b"v")], deadline_seconds=0.5)
+
+
+async def test_a_sender_task_that_ended_is_noticed(kafka, name):
+    """Every later record would wait in vain."""
+    async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
+        assert not publisher.is_dead
+        publisher._client._sender.sender_task.cancel()
+        await until(lambda: publisher.is_dead, "it is noticed")
