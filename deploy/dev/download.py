@@ -13,7 +13,7 @@ from jgo.util import http
 
 from deploy.dev import settings
 from deploy.dev.errors import DownloadRefused
-from deploy.dev.jars import LIST, Jar, is_intact
+from deploy.dev.jar_list import LIST, Jar, is_intact
 from deploy.dev.voice import Voice
 
 DOWNLOAD_STALL_SECONDS_MAX = 30

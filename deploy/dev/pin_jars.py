@@ -11,7 +11,7 @@ from pathlib import Path
 from jgo.maven import MavenContext, PythonResolver
 
 from deploy.dev.download import one_connection
-from deploy.dev.jars import LIST, Jar
+from deploy.dev.jar_list import LIST, Jar
 
 KAFKA = ("org.apache.kafka", "kafka_2.13", "4.4.0")
 # Kafka logs through slf4j; without a binding it prints nothing, not even why it died.
