@@ -6,9 +6,12 @@ from datetime import timedelta
 import pytest
 
 from ingress import store
+from ingress.checkout import Checkout, ReadAgain
+from ingress.checkout_rules import Insert, Wish
 from shared import clock
 from shared.stripe_api import StripeApi
-from tests.door import ingress_settings, meeting, opened, person, sandbox
+from tests.door import URLS, ingress_settings, meeting, opened, person, sandbox
+from tests.journey.pipeline import until
 
 
 class Held(StripeApi):
@@ -17,8 +20,10 @@ class Held(StripeApi):
     def __init__(self, configured):
         super().__init__(configured)
         self.answered, self.let_go = asyncio.Event(), asyncio.Event()
+        self.calls = 0
 
     async def create_session(self, request, *, idempotency_key):
+        self.calls += 1
         answer = await super().create_session(request, idempotency_key=idempotency_key)
         self.answered.set()
         await self.let_go.wait()
@@ -122,3 +127,47 @@ async def test_one_key_for_two_bookings_at_once(doors):
         answers = await asyncio.gather(*(quick.checkout(m.booking_id, admin, key=f"k-{attempt}") for m in (one, two)))
 
         assert sorted(status for status, _ in answers) == [201, 422]
+
+
+async def test_calls_of_one_process_ask_stripe_once(doors, monkeypatch):
+    """Whoever waits for the same row waits for the same answer: Stripe would refuse a key that is at work with 409."""
+    slow, quick, held = doors
+    booked = await meeting(quick.engine)
+    calls = [asyncio.create_task(slow.checkout(booked.booking_id, booked.client))]
+    await held.answered.wait()
+    read, load = [], store.load_standing
+
+    async def counted(*arguments):
+        read.append(await load(*arguments))
+        return read[-1]
+
+    monkeypatch.setattr(store, "load_standing", counted)
+    calls += [asyncio.create_task(slow.checkout(booked.booking_id, booked.client)) for _ in range(7)]
+
+    async def all_wait_for_stripe():
+        return len(read) == 7 and slow.engine.pool.checkedout() == 0
+
+    await until(all_wait_for_stripe, "seven calls found the row without a session")
+    held.let_go.set()
+    answers = await asyncio.gather(*calls)
+
+    assert held.calls == 1
+    assert len({body["session_id"] for _, body in answers}) == 1
+
+
+async def test_closing_and_inserting_are_one(doors, database):
+    """A row is closed only together with the one that takes its place: a key that is taken meanwhile undoes both."""
+    _, quick, held = doors
+    one, two = await meeting(quick.engine), await meeting(quick.engine)
+    await quick.checkout(one.booking_id, one.client)
+    await quick.checkout(two.booking_id, two.client)
+    await quick.sql("update payments set idempotency_key = 'taken' where booking_id = $1", two.booking_id)
+    story = Checkout(quick.engine, held, ingress_settings(database))
+    wish = Wish(one.booking_id, *URLS.values(), key="taken")
+    async with store.transaction(quick.engine) as tx:
+        booking = await store.load_booking(tx, one.booking_id)
+        row = (await store.load_standing(tx, one.booking_id, None)).open
+
+        assert isinstance(await story._insert(tx, wish, booking, Insert(row), clock.now()), ReadAgain)
+
+    assert await quick.sql("select closed_at from payments") == [(None,), (None,)]
