@@ -26,7 +26,13 @@ PRINTED = frozenset({
     "count", "seconds", "bytes", "culprits", "attempts", "records", "known", "emitted", "waiting", "dead",
 })  # fmt: skip
 WITHHELD = "[withheld]"
-NOISY = {"aiokafka": logging.WARNING, "faststream": logging.WARNING, "aiohttp.access": logging.WARNING}
+# The stripe library tells at INFO what a customer typed wrong; stripe_api.py logs its errors by code alone.
+NOISY = {
+    "aiokafka": logging.WARNING,
+    "faststream": logging.WARNING,
+    "aiohttp.access": logging.WARNING,
+    "stripe": logging.WARNING,
+}
 
 Event = MutableMapping[str, Any]
 Logger = structlog.stdlib.BoundLogger

@@ -144,7 +144,7 @@ class Person:
         self.id, self.role = uuid.uuid4(), role
 
     def token(self, **changes):
-        now = int(time.time())  # noqa: TID251 - tokens are judged by the wall clock
+        now = int(time.time())
         claims = {"sub": str(self.id), "email": "x@example.com", "role": self.role, "iat": now, "exp": now + 900}
         return jwt.encode({**claims, **changes}, JWT_SECRET, "HS256")
 
@@ -195,7 +195,7 @@ async def meeting(engine, *, rate="75.00", currency="USD", minutes=60, status="p
 
 
 def signed(body, *, at=None, secret=WEBHOOK_SECRET):
-    moment = int(time.time()) if at is None else at  # noqa: TID251 - signatures are judged by the wall clock
+    moment = int(time.time()) if at is None else at
     return stripe_library.WebhookSignature.generate_signature_header(body.decode(), secret, moment)
 
 
