@@ -1,0 +1,109 @@
+"""The rules of the house that no linter knows: whose packages these are, what stands where, what nothing is called."""
+
+import ast
+import importlib
+import re
+
+import pytest
+
+from tests.architecture.source import ROOMS, ROOT, module, product
+
+SHAPELESS = {"utils.py", "util.py", "helpers.py", "common.py", "types.py", "misc.py"}
+SQL = re.compile(
+    r"\s*(select\s.+\sfrom\b|select\s+\w+\(|insert\s+into\b|update\s+\w+\s+(\w+\s+)?set\b|delete\s+from\b|with\s+\w+\s+as\s*\(|"
+    r"(create|drop|alter)\s+(table|database|index|type)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+# What may stand only where: a library or a module of it, and the paths that may import it.
+FENCES = {
+    "faststream": r".*/app\.py|shared/kafka/.*",
+    "stripe": r"shared/stripe_api\.py",
+    "aiohttp.web": r"ingress/.*|shared/kafka/health\.py|deploy/.*",
+    "aiosmtplib": r"consumers/email/delivery\.py",
+    "asyncpg": r".*/store\.py|shared/db/.*|deploy/.*",
+}
+SPEAKS_SQL = r".*/store\.py|shared/db/.*|deploy/ops/.*|deploy/dev/database\.py"
+
+
+def outside(path, allowed):
+    return not re.fullmatch(allowed, path)
+
+
+def speaks_sql(one):
+    return [text for text in one.strings if SQL.match(text)]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_package_is_ours(room):
+    """Each of these names is taken in public registries; whatever is installed, ours is imported."""
+    assert importlib.import_module(room).__file__ == str(ROOT / room / "__init__.py")
+
+
+def test_every_file_says_what_it_is():
+    """A module's docstring is the first line of the walk through it."""
+    assert [one.path for one in product() if not ast.get_docstring(one.tree)] == []
+
+
+def test_every_folder_of_code_is_a_package():
+    """A folder without __init__.py would be found by path and missed by the tools."""
+    folders = {(ROOT / one.path).parent for one in product()}
+    assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
+
+
+def test_nothing_is_called_by_what_it_lacks():
+    """No utils, helpers, common or types: a name says what is in it. Nor does a file take a library's name."""
+    found = [path for room in (*ROOMS, "tests") for path in (ROOT / room).rglob("*.py") if path.name in SHAPELESS]
+    assert found == []
+    libraries = {f"{library.partition('.')[0]}.py" for library in FENCES} | {"logging.py", "asyncio.py"}
+    assert [one.path for one in product() if one.path.rpartition("/")[2] in libraries] == []
+
+
+@pytest.mark.parametrize(("library", "allowed"), FENCES.items())
+def test_a_library_stands_only_where_it_may(library, allowed):
+    """One room knows each library, so that replacing it is that room's work alone."""
+    assert [one.path for one in product() if library in one.imports and outside(one.path, allowed)] == []
+
+
+def test_sql_stands_in_stores():
+    """Whoever looks for a statement knows where; handlers and faces have none."""
+    assert [(one.path, speaks_sql(one)) for one in product() if speaks_sql(one) and outside(one.path, SPEAKS_SQL)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "library"),
+    [
+        ("import faststream", "faststream"),
+        ("from faststream.kafka import KafkaBroker", "faststream"),
+        ("import stripe as s", "stripe"),
+        ("def f():\n    from aiohttp import web", "aiohttp.web"),
+        ("import aiohttp.web", "aiohttp.web"),
+        ("from aiohttp.web import Response", "aiohttp.web"),
+        ("import asyncpg.exceptions", "asyncpg"),
+    ],
+)
+def test_a_fence_sees_what_is_planted(text, library):
+    """The rule itself is tried: each way of importing is caught."""
+    assert library in module("consumers/email/compose.py", text).imports
+    assert outside("consumers/email/compose.py", FENCES[library])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Q = "select id from payments"',
+        'Q = """\nwith a as (select 1) select * from a\n"""',
+        'f("update bookings set status = $1")',
+        'f("insert into inbox values (1)")',
+        'f(f"delete from {table}")',
+        'Q = "SELECT pg_advisory_xact_lock($1)"',
+    ],
+)
+def test_sql_is_seen_where_it_is_planted(text):
+    """Plain, formatted, in capitals or over several lines."""
+    assert speaks_sql(module("ingress/webhook.py", text))
+
+
+@pytest.mark.parametrize("text", ['"""select a card from the list"""', 'x = "Select one"', 'x = "update your card"'])
+def test_prose_is_no_sql(text):
+    """A docstring or a sentence may use the words."""
+    assert not speaks_sql(module("ingress/webhook.py", text))

@@ -1,0 +1,208 @@
+"""The map of topics against those who really subscribe and publish, and against its pages."""
+
+import asyncio
+import re
+
+import pytest
+
+from consumers.bookings import app as bookings
+from consumers.email import app as email
+from consumers.email import tickets
+from consumers.payments import app as payments
+from shared import messages, topics
+from shared.domain.payment import Announcement
+from shared.kafka import broker, dead_letters, service
+from shared.kafka.dead_letters import Refused
+from shared.kafka.records import Incoming
+from tests.architecture.source import ROOT, product
+from tests.story import example, told
+
+PAGES = ROOT / "docs" / "topics"
+PREFIX = "stage."
+CONSUMERS = {"payments": payments, "bookings": bookings, "email": email}
+WRITERS = ("ingress", *CONSUMERS)
+ENVIRONMENT = {
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+    "TOPIC_PREFIX": PREFIX,
+    "SMTP_HOST": "127.0.0.1",
+    "SMTP_FROM_EMAIL": "noreply@culturebridge.example",
+}
+GROUPS = {
+    ("payments", "stripe.events", "payments"),
+    ("bookings", "payments.events", "bookings"),
+    ("email", "bookings.events", "email"),
+    ("email", "email.retry.1s", "email-retry-1s"),
+}
+TRAVELLING = (("correlation_id", b"evt_1"), ("traceparent", b"00-1-1-01"), ("content-type", b"application/json"))
+
+
+@pytest.fixture
+async def subscriptions(monkeypatch):
+    """What each consumer process subscribes to, built by its own wiring; only the process's life is left out."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    built = {}
+
+    async def capture(configured, *, name, build, trouble):
+        built[name] = (configured, list(build(object(), asyncio.Event())))
+        return 0
+
+    monkeypatch.setattr(service, "run", capture)
+    for app in CONSUMERS.values():
+        await app.run(app.Settings())
+    return built
+
+
+async def test_who_reads_is_as_the_map_says(subscriptions):
+    """Every consumer of the map subscribes, nobody else does, and each in a group of its own."""
+    found = {
+        (room, subscription.topic.removeprefix(PREFIX), subscription.group.removeprefix(PREFIX))
+        for room, (_, subscribed) in subscriptions.items()
+        for subscription in subscribed
+    }
+
+    assert found == GROUPS
+    assert {(room, topic) for room, topic, _ in found} == {(room, t.name) for t in topics.ALL for room in t.consumers}
+    assert len({group for _, _, group in found}) == len(found)
+
+
+async def test_names_carry_the_prefix(subscriptions):
+    """Staging beside production: neither topics nor groups meet."""
+    for _, subscribed in subscriptions.values():
+        assert all(s.topic.startswith(PREFIX) and s.group.startswith(PREFIX) for s in subscribed)
+
+
+async def test_every_subscription_is_safe_as_it_is_built(subscriptions):
+    """The broker that a process really makes passes the check at start: no auto-commit, earliest, nack on error."""
+    for room, (configured, subscribed) in subscriptions.items():
+        made = broker.create(configured, client_id=room, subscriptions=subscribed)
+
+        broker.require_safe(made)
+        assert len(made.subscribers) == len(subscribed)
+
+
+@pytest.mark.parametrize("room", WRITERS)
+def test_who_writes_is_as_the_map_says(room):
+    """A room names the topics that the map gives it, to read or to write, and no others."""
+    constants = {name: value for name, value in vars(topics).items() if isinstance(value, topics.Topic)}
+    folder = "ingress/" if room == "ingress" else f"consumers/{room}/"
+    used = {name for one in product() if one.path.startswith(folder) for name in one.names & constants.keys()}
+
+    assert {constants[name] for name in used} == {t for t in topics.ALL if room in t.producers + t.consumers}
+
+
+def test_every_source_that_is_read_has_dead_letters():
+    """What cannot be taken has a place to go, named after where it lay."""
+    sources = {topic.name for topic in topics.ALL if topic.consumers and topic is not topics.EMAIL_RETRY_1S}
+
+    assert {f"{source}.dlt" for source in sources} | {"email.dlt"} == {topic.name for topic in topics.DEAD_LETTER_TOPICS}
+    assert set(topics.DEAD_LETTER_TOPICS) <= set(topics.ALL)
+    assert len({topic.name for topic in topics.ALL}) == len(topics.ALL)
+
+
+@pytest.mark.parametrize("topic", topics.ALL, ids=lambda topic: topic.name)
+def test_a_page_says_what_the_map_says(topic):
+    """Writers, readers, key, value, retention and partitions: whoever changes the map changes the page."""
+    facts = table(page(topic), "| | |")
+
+    assert code(facts["Written by"]) == list(topic.producers)
+    if topic.consumers:
+        assert code(facts["Read by"]) == list(topic.consumers)
+        assert {(room, topic.name, facts["Consumer group"].strip("`")) for room in topic.consumers} <= GROUPS
+    else:
+        assert facts["Read by"].startswith("operators")
+        assert "Consumer group" not in facts
+    assert facts["Key"] == topic.key
+    assert facts["Value"] == topic.value
+    assert facts["Kept"] == f"{topic.retention_days} days"
+    assert facts["Partitions"] == str(topic.partitions)
+    assert facts["Order"]
+
+
+@pytest.mark.parametrize("topic", topics.ALL, ids=lambda topic: topic.name)
+def test_a_page_shows_its_examples_as_they_are(topic):
+    """Every example file of a topic stands on its page, byte for byte, with its link."""
+    text = page(topic)
+    files = sorted((ROOT / "tests/examples/messages").glob(f"{topic.name}.v1*.json"))
+
+    assert files
+    assert sorted(re.findall(r"```json\n(.*?)```", text, re.DOTALL)) == sorted(path.read_text() for path in files)
+    for path in files:
+        assert f"../../tests/examples/messages/{path.name}" in text
+
+
+def test_every_page_has_a_topic_and_the_overview_names_all():
+    """No page of a topic that is gone."""
+    assert {path.stem for path in PAGES.glob("*.md")} - {"README"} == {topic.name for topic in topics.ALL}
+    assert code_links((PAGES / "README.md").read_text()) == [topic.name for topic in topics.ALL]
+
+
+def test_schema_tables_name_every_field_in_its_order():
+    """The page and the class that is encoded are one list."""
+    envelope = [*messages.Envelope.__struct_fields__]
+    for topic, *classes in (
+        (topics.PAYMENTS_EVENTS, envelope, messages.PaymentState.__struct_fields__),
+        (topics.BOOKINGS_EVENTS, envelope, messages.BookingChange.__struct_fields__),
+        (topics.EMAIL_RETRY_1S, messages.LetterTicket.__struct_fields__),
+        (topics.EMAIL_DLT, messages.LetterTicket.__struct_fields__),
+    ):
+        schema = page(topic).partition("## Schema")[2]
+        tables = re.findall(r"\| field.*?\n\|[-|]+\n((?:\|.*\n)+)", schema)
+        found = [re.findall(r"^\| `(\w+)`", rows, re.MULTILINE) for rows in tables]
+        assert found == [list(fields) for fields in classes], topic.name
+
+
+def test_every_type_of_event_stands_on_its_page():
+    """Readers filter by type: the list is complete and has nothing else."""
+    on_page = set(re.findall(r"`(payment\.\w+)`", page(topics.PAYMENTS_EVENTS)))
+    assert on_page == {str(one) for one in Announcement}
+    announced = {event.name for event in map(messages.booking_changes.decode, booking_events())}
+    assert set(re.findall(r"`(booking\.\w+)`", page(topics.BOOKINGS_EVENTS))) == announced
+
+
+def test_dead_letters_carry_the_headers_of_their_page():
+    """What an operator reads there is what a consumer writes."""
+    record = Incoming("stripe.events", 3, 7, b"evt_1", b"{", TRAVELLING)
+    made = dead_letters.letter(Refused(record, "not_json"), topic="stripe.events.dlt", group="payments")
+
+    for topic in topics.DEAD_LETTER_TOPICS[:3]:
+        assert headers(topic) == {name for name, _ in made.headers}
+
+
+def test_tickets_carry_the_headers_of_their_page():
+    """The step's records, replayed or not, and the letters that were given up."""
+    travelling = (*TRAVELLING[:2], ("x-replay", b"1"))
+    due = tickets.read(Incoming("email.retry.1s", 0, 0, b"b", example("email.retry.1s.v1"), travelling))
+    later = tickets.later(due, topic="email.retry.1s", now_ms=1)
+    dead = tickets.dead(due, topic="email.dlt", group="email", attempts=6, reason="smtp_permanent")
+
+    assert headers(topics.EMAIL_RETRY_1S) == {name for name, _ in later.headers}
+    assert headers(topics.EMAIL_DLT) == {name for name, _ in dead.headers}
+
+
+def booking_events():
+    """One event for each outcome of `shared.domain.booking` that is announced."""
+    return [value for name, value in told().items() if name.startswith("bookings.")]
+
+
+def page(topic):
+    return (PAGES / f"{topic.name}.md").read_text()
+
+
+def table(text, head):
+    """The rows of the table under this head, by their first cell."""
+    rows = text.partition(head + "\n")[2].partition("\n\n")[0].splitlines()[1:]
+    return dict(re.fullmatch(r"\| (.*?) \| (.*) \|", row).groups() for row in rows)
+
+
+def headers(topic):
+    return {name for cell in table(page(topic), "| header | value |") for name in code(cell)}
+
+
+def code(cell):
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def code_links(text):
+    return re.findall(r"^\| \[([\w.]+)\]\(\1\.md\) \|", text, re.MULTILINE)
