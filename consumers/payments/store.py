@@ -2,7 +2,8 @@
 
 Order inside the transaction: advisory keys of intents and sessions that this batch may link or leave waiting, sorted;
 then the payments, sorted by id; then, in new statements, what the inbox and the waiting table say. Two processes that hold
-events of one payment meet at its row, two that link and wait for one intent meet at its key; nobody waits crosswise.
+events of one payment meet at its row, two that link and wait for one intent meet at its key; what touches no payment is
+written sorted by event id. Nobody waits crosswise.
 """
 
 import hashlib
@@ -133,7 +134,7 @@ async def save(tx: AsyncConnection, decided: Decided) -> None:
     await _save_waiting(tx, decided)
     await _save_attention(tx, decided.attention)
     await inbox.write(tx, CONSUMER, list(decided.entries.values()))
-    await inbox.write_unlocked(tx, CONSUMER, list(decided.loose.values()))
+    await inbox.write_unlocked(tx, CONSUMER, sorted(decided.loose.values(), key=lambda entry: entry.event_id))
 
 
 def key_number(key: str) -> int:
@@ -255,8 +256,13 @@ def _payment_row(p: Payment) -> tuple[object, ...]:
 
 
 async def _save_lines(tx: AsyncConnection, lines: Sequence[Line]) -> None:
-    if lines:
-        await rows(tx, INSERT_LINES, *_columns(_line_row(line) for line in lines))
+    if not lines:
+        return
+    # Lines that name no payment are written under no lock: two processes with the same events write them in one order,
+    # and first, so that neither waits for the other crosswise. The others keep the order in which they were decided.
+    unlocked = sorted((line for line in lines if line.payment_id is None), key=lambda line: line.item.event.id)
+    locked = [line for line in lines if line.payment_id is not None]
+    await rows(tx, INSERT_LINES, *_columns(_line_row(line) for line in (*unlocked, *locked)))
 
 
 def _line_row(line: Line) -> tuple[object, ...]:
