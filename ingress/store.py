@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared import errors
-from shared.db.engine import rows
+from shared.db.engine import rows, sqlstate
 from shared.domain import money
 
 DEADLINE_SECONDS = 5.0  # for a whole transaction of ours, which takes milliseconds; a caller waits no longer for a 503
@@ -106,7 +106,7 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         async with asyncio.timeout(DEADLINE_SECONDS), engine.begin() as tx:
             yield tx
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        state = _sqlstate(error)
+        state = sqlstate(error) or ""
         if state.startswith(OUR_OWN_FAULT):
             raise
         raise DatabaseAway(f"{type(error).__name__} {state}".rstrip()) from error
@@ -237,7 +237,7 @@ async def load_shown(tx: AsyncConnection, payment_id: UUID) -> Shown | None:
             changed,
         ) = row
         if amount_minor is None:
-            amount_minor = _older_minor(amount, currency)
+            amount_minor = money.nearest_minor(amount, currency)
             refunded_minor = amount_minor if status == "refunded" else 0
         return Shown(
             id=id_,
@@ -260,7 +260,7 @@ def _payment(row: Any) -> Payment:
     return Payment(
         id=id_,
         booking_id=booking_id,
-        amount_minor=_older_minor(amount, currency) if amount_minor is None else amount_minor,
+        amount_minor=money.nearest_minor(amount, currency) if amount_minor is None else amount_minor,
         currency=currency.upper(),
         is_paid=is_paid,
         created_at=made.replace(tzinfo=UTC),
@@ -272,22 +272,5 @@ def _payment(row: Any) -> Payment:
     )
 
 
-def _older_minor(amount: Decimal, currency: str) -> int:
-    """Return the amount of an older row, which may be finer than its currency counts (41.65 JPY)."""
-    decimals = money.scale(currency).decimals
-    return money.to_minor(amount.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP), currency)
-
-
 def _json(value: Mapping[str, Any]) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _sqlstate(error: BaseException) -> str:
-    """Return the SQLSTATE that asyncpg gave, which SQLAlchemy keeps one or two errors deeper, or nothing."""
-    seen: BaseException | None = error
-    while seen is not None:
-        state = getattr(seen, "sqlstate", None)
-        if isinstance(state, str):
-            return state
-        seen = getattr(seen, "orig", None) or seen.__cause__
-    return ""

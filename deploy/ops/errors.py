@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared import errors, settings
-from shared.kafka import batch
+from shared.db import engine
 
 UNDEFINED_TABLE = "42P01"  # SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
 
@@ -55,7 +55,7 @@ async def telling_of_database(database: settings.Database) -> AsyncIterator[None
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, OSError) as error:
         url = urlsplit(database.database_url.get_secret_value())
         where = f"{url.hostname}:{url.port or 5432}{url.path}"
-        if batch.sqlstate(error) == UNDEFINED_TABLE:
+        if engine.sqlstate(error) == UNDEFINED_TABLE:
             raise DatabaseSilent(f"PostgreSQL at {where} lacks our tables: run `cb-ops migrate`") from error
         raise DatabaseSilent(f"PostgreSQL at {where}: {_one_line(getattr(error, 'orig', None) or error)}") from error
 

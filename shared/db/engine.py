@@ -51,3 +51,14 @@ async def driver(tx: AsyncConnection) -> asyncpg.Connection:
     assert tx.in_transaction(), "open the transaction first"
     raw = await tx.get_raw_connection()
     return raw.driver_connection
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE of a database error, however deep SQLAlchemy wrapped it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        state = getattr(seen, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+        seen = getattr(seen, "orig", None) or seen.__cause__
+    return None

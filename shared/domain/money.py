@@ -45,6 +45,11 @@ def to_minor(amount: Decimal, currency: str) -> int:
     return int(minor)
 
 
+def nearest_minor(amount: Decimal, currency: str) -> int:
+    """Return an amount of the older application in minor units; it may be finer than its currency counts (41.65 JPY)."""
+    return int(amount.scaleb(scale(currency).decimals).to_integral_value(ROUND_HALF_UP))
+
+
 def price_minor(hourly_rate: Decimal, duration_minutes: int, currency: str) -> int:
     """Return what a session costs in minor units: the hourly rate by the minute, rounded half up to the currency's step."""
     counted = scale(currency)

@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared import clock, errors, logs, messages, metrics
+from shared.db.engine import sqlstate
 from shared.kafka import dead_letters
 from shared.kafka.dead_letters import Refused
 from shared.kafka.producer import Producer
@@ -173,17 +174,6 @@ class Batches(Generic[Item]):
             log.error(
                 "record.refused", topic=r.record.topic, partition=r.record.partition, offset=r.record.offset, reason=r.reason
             )
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """Return the SQLSTATE of a database error, however deep SQLAlchemy wrapped it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        state = getattr(seen, "sqlstate", None)
-        if isinstance(state, str):
-            return state
-        seen = getattr(seen, "orig", None) or seen.__cause__
-    return None
 
 
 def is_data_error(error: Exception) -> bool:

@@ -174,7 +174,7 @@ async def test_a_deadlock_is_the_world_s_fault(batches, effects, published, engi
         await batches.handle([record(b"a")])
     await crossing
 
-    assert batch.sqlstate(deadlock.value) == "40P01"
+    assert engines.sqlstate(deadlock.value) == "40P01"
     assert published.calls == 0
 
 
