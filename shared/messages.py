@@ -6,7 +6,7 @@ amounts only, never names or addresses. Readers accept unknown fields, so that a
 
 import uuid
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -54,7 +54,7 @@ class Envelope(msgspec.Struct, Generic[Data], frozen=True):
     source: str
     type: str
     subject: str
-    time: datetime
+    time: Annotated[datetime, msgspec.Meta(tz=True)]  # RFC 3339 asks for a zone; without one it would mean our machine's
     dataschema: str
     data: Data
     specversion: str = "1.0"
