@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from typer.testing import CliRunner
 
 from deploy.ops.cli import app
@@ -185,6 +186,26 @@ async def test_a_letter_that_is_not_there_is_one_line_and_a_failure(ops, cluster
 
     assert result.exit_code == 1
     assert result.stderr == f"stripe.events.dlt holds nothing at partition {partition}, offset {offset}\n"
+
+
+async def test_a_letter_that_time_has_deleted_is_not_there_and_the_others_are(ops, cluster):
+    """Retention cuts a log's beginning: what is gone is told as gone, and the list begins after it."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"old", b"young")
+    [place] = {record.partition for record in await records_of(cluster, topics.STRIPE_EVENTS_DLT)}
+    admin = AIOKafkaAdminClient(**connection.for_aiokafka(cluster))
+    await admin.start()
+    try:
+        name = topics.STRIPE_EVENTS_DLT.named(cluster.topic_prefix)
+        await admin.delete_records({TopicPartition(name, place): RecordsToDelete(before_offset=1)})
+    finally:
+        await admin.close()
+
+    gone = await ops("dlt", "replay", "stripe.events.dlt", "--partition", str(place), "--offset", "0")
+    listed = json.loads((await ops("dlt", "list", "--json")).stdout)
+
+    assert gone.exit_code == 1
+    assert gone.stderr == f"stripe.events.dlt holds nothing at partition {place}, offset 0\n"
+    assert [one["offset"] for one in listed] == [1]
 
 
 async def test_an_unknown_topic_is_told_with_the_known_ones(ops, cluster):
