@@ -1,0 +1,98 @@
+"""What a booking follows: the table of decisions, and that no sequence of messages breaks it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.booking import Booking, Cancel, Confirm, Conflict, Known, Leave, RaiseConflict, Status, follow
+
+OURS, OTHER = "p-ours", "p-other"
+
+
+def known(version=1, *, paid=False, cancel_due=False, payment_id=OURS):
+    return Known(payment_id, version, paid, cancel_due)
+
+
+@pytest.mark.parametrize(
+    ("status", "held_by", "outcome"),
+    [
+        (Status.PENDING, None, Confirm()),
+        (Status.PENDING, OTHER, Confirm()),
+        (Status.CONFIRMED, None, Confirm()),
+        (Status.CONFIRMED, OURS, Leave("")),
+        (Status.CONFIRMED, OTHER, RaiseConflict(Conflict.ALREADY_PAID)),
+        (Status.CANCELLED, None, RaiseConflict(Conflict.CANCELLED)),
+        (Status.CANCELLED, OURS, RaiseConflict(Conflict.CANCELLED)),
+        (Status.COMPLETED, None, RaiseConflict(Conflict.COMPLETED)),
+        (Status.COMPLETED, OURS, RaiseConflict(Conflict.COMPLETED)),
+    ],
+)
+def test_money_that_arrives(status, held_by, outcome):
+    """Pending is confirmed, an unheld confirmation is adopted, everything else is a conflict for a person."""
+    decided = follow(Booking("b", status, held_by), None, known(paid=True), another_is_paid=False)
+
+    assert type(decided) is type(outcome)
+    if isinstance(outcome, RaiseConflict):
+        assert decided == outcome
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("held_by", [None, OURS, OTHER])
+@pytest.mark.parametrize("another_is_paid", [False, True])
+def test_money_that_goes_back(status, held_by, another_is_paid):
+    """Only the payment that holds the booking cancels it; held by nobody, only if no other is paid; an ended one never."""
+    decided = follow(
+        Booking("b", status, held_by),
+        known(paid=True),
+        known(2, paid=True, cancel_due=True),
+        another_is_paid=another_is_paid,
+    )
+    holds = held_by == OURS or (held_by is None and not another_is_paid)
+    alive = status in {Status.PENDING, Status.CONFIRMED}
+
+    assert isinstance(decided, Cancel if holds and alive else Leave)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_paid_is_judged_once(status):
+    """Later messages of a payment that was paid before only watch for a full refund."""
+    decided = follow(Booking("b", status, None), known(paid=True), known(2, paid=True), another_is_paid=False)
+    assert isinstance(decided, Leave)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_an_unpaid_payment_moves_nothing(status):
+    """A decline, an expiry, a dispute."""
+    assert isinstance(follow(Booking("b", status, None), None, known(), another_is_paid=False), Leave)
+
+
+MESSAGES = st.lists(st.tuples(st.sampled_from([OURS, OTHER]), st.integers(1, 6)), max_size=14)
+
+
+@given(told=MESSAGES, paid_from=st.integers(1, 6), due_from=st.integers(2, 8), start=st.sampled_from(Status))
+def test_no_sequence_of_messages_breaks_a_booking(told, paid_from, due_from, start):
+    """Versions swapped, skipped and repeated: ended bookings stay, a conflict is raised once a payment, a hold never moves."""
+    booking, memory, conflicts = Booking("b", start, None), {}, []
+    for payment_id, version in told:
+        before = memory.get(payment_id)
+        if before is not None and version <= before.version:
+            continue
+        now = known(version, paid=version >= paid_from, cancel_due=version >= due_from, payment_id=payment_id)
+        another = any(k.paid for k in memory.values() if k.payment_id != payment_id)
+        was = booking
+        match follow(booking, before, now, another_is_paid=another):
+            case Confirm():
+                booking = Booking("b", Status.CONFIRMED, payment_id)
+            case Cancel():
+                booking = Booking("b", Status.CANCELLED, booking.payment_id)
+            case RaiseConflict():
+                conflicts.append(payment_id)
+            case Leave():
+                pass
+        memory[payment_id] = now
+        if was.status in {Status.CANCELLED, Status.COMPLETED}:
+            assert booking == was
+        if was.payment_id is not None:
+            assert booking.payment_id == was.payment_id
+
+    assert len(conflicts) == len(set(conflicts))

@@ -1,0 +1,268 @@
+"""The fold of a payment: any order and any number of copies of the same facts end in one state."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.domain.payment import (
+    Announcement,
+    Changed,
+    ChargeRefunded,
+    ClosedReason,
+    DisputeSeen,
+    Failed,
+    Noted,
+    Paid,
+    RefundSeen,
+    Status,
+    Unchanged,
+    advance,
+    needs_a_person,
+)
+from tests.builders import Sale
+
+AMOUNT = 100
+AMOUNTS = st.sampled_from([0, 1, 40, 60, 99, 100, 160])
+STATUSES = st.sampled_from(["pending", "requires_action", "succeeded", "failed", "canceled"])
+FACTS = st.one_of(
+    st.just(Paid(AMOUNT, "usd")),
+    st.builds(Failed, st.integers(1, 5), st.sampled_from(["generic_decline", "expired", "fraudulent"])),
+    st.builds(
+        Failed,
+        st.integers(1, 5),
+        st.sampled_from(["expired", "canceled"]),
+        st.sampled_from([ClosedReason.EXPIRED, ClosedReason.CANCELED, ClosedReason.ASYNC_FAILED]),
+    ),
+    st.builds(RefundSeen, st.sampled_from(["re_1", "re_2", "re_3"]), STATUSES, AMOUNTS),
+    st.builds(ChargeRefunded, AMOUNTS),
+    st.builds(
+        DisputeSeen,
+        st.sampled_from(["dp_1", "dp_2"]),
+        st.sampled_from(["needs_response", "under_review", "won", "lost", "warning_closed"]),
+    ),
+    st.just(Noted()),
+)
+SESSIONS = st.sampled_from([None, "cs_1"])
+INTENTS = st.sampled_from([None, "pi_1", "pi_2"])
+EVENTS = st.lists(st.tuples(FACTS, SESSIONS, INTENTS), max_size=10)
+TIMING = {"version": 0, "closed": False, "slot_free": False}
+
+
+def opened():
+    return Sale(amount_minor=AMOUNT, payment_id="p", booking_id="b").payment()
+
+
+def step(known, event):
+    fact, session_id, intent_id = event
+    return advance(known, fact, session_id=session_id, intent_id=intent_id)
+
+
+def fold(events, known=None):
+    known = known or opened()
+    for event in events:
+        known = step(known, event).now
+    return known
+
+
+def plain(*facts):
+    return fold([(fact, None, None) for fact in facts])
+
+
+def told(*facts):
+    """What is announced, fact by fact; None where nothing is."""
+    known, announced = opened(), []
+    for fact in facts:
+        outcome = advance(known, fact)
+        announced.append(outcome.announcement if isinstance(outcome, Changed) else None)
+        known = outcome.now
+    return announced
+
+
+@settings(max_examples=400)
+@given(events=EVENTS, data=st.data())
+def test_any_order_and_any_number_of_copies_end_the_same(events, data):
+    """All but `version`, `closed` and `slot_free`, which tell of timing."""
+    shuffled = data.draw(st.permutations(events))
+    copies = data.draw(st.lists(st.sampled_from(events), max_size=5)) if events else []
+    once, again = fold(events), fold([*shuffled, *copies])
+
+    assert replace(once, **TIMING) == replace(again, **TIMING)
+    assert (once.status, once.refunded_minor, once.cancel_due, once.dispute_open, once.intent_id) == (
+        again.status,
+        again.refunded_minor,
+        again.cancel_due,
+        again.dispute_open,
+        again.intent_id,
+    )
+    assert once.closed == again.closed
+
+
+@given(events=EVENTS, event=st.tuples(FACTS, SESSIONS, INTENTS))
+def test_the_same_fact_twice_is_the_same_as_once(events, event):
+    """A repeat is Unchanged, and takes no version."""
+    known = step(fold(events), event).now
+    again = step(known, event)
+
+    assert again == Unchanged(known)
+
+
+@given(events=EVENTS)
+def test_every_change_of_what_is_shown_takes_exactly_one_version(events):
+    """A version for each change, none without one: readers may rely on both."""
+    known = opened()
+    for event in events:
+        outcome = step(known, event)
+        match outcome:
+            case Changed(now=now):
+                assert now.shown() != known.shown()
+                assert now.version == known.version + 1
+            case Unchanged(now=now):
+                assert now.shown() == known.shown()
+                assert now.version == known.version
+        known = outcome.now
+
+
+@given(events=EVENTS)
+def test_paid_is_never_forgotten_and_a_success_never_becomes_a_failure(events):
+    """SUCCEEDED may only become REFUNDED; closed and cancel_due are never taken back."""
+    known = opened()
+    for event in events:
+        now = step(known, event).now
+        assert now.paid >= known.paid
+        assert now.closed >= known.closed
+        assert now.cancel_due >= known.cancel_due
+        if known.status is Status.SUCCEEDED:
+            assert now.status in {Status.SUCCEEDED, Status.REFUNDED}
+        if now.status is Status.FAILED:
+            assert not now.paid
+        known = now
+
+
+@given(events=EVENTS)
+def test_a_refund_that_failed_is_the_only_step_back(events):
+    """REFUNDED is left by nothing else."""
+    known = opened()
+    for event in events:
+        now = step(known, event).now
+        if known.status is Status.REFUNDED and now.status is not Status.REFUNDED:
+            assert isinstance(event[0], RefundSeen)
+            assert event[0].status in {"failed", "canceled"}
+            assert "refund_failed" in set(needs_a_person(known, now))
+        known = now
+
+
+@given(events=EVENTS)
+def test_a_slot_is_free_only_while_the_payment_is_closed_and_unpaid(events):
+    """Whoever frees a slot by it never frees one that is paid for."""
+    known = fold(events)
+    assert not known.slot_free or (known.closed and not known.paid)
+    assert not (known.closed_reason is ClosedReason.REFUNDED and known.slot_free)
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "refunded", "cancel_due"),
+    [
+        ((), Status.PENDING, 0, False),
+        ((Noted(),), Status.PENDING, 0, False),
+        ((Failed(1, "x"),), Status.FAILED, 0, False),
+        ((Failed(1, "x"), Paid(100, "usd")), Status.SUCCEEDED, 0, False),
+        ((Paid(100, "usd"), Failed(9, "x")), Status.SUCCEEDED, 0, False),
+        ((ChargeRefunded(100),), Status.REFUNDED, 100, True),
+        ((Paid(100, "usd"), ChargeRefunded(60)), Status.SUCCEEDED, 60, False),
+        ((Paid(100, "usd"), ChargeRefunded(60), ChargeRefunded(100)), Status.REFUNDED, 100, True),
+        ((Paid(100, "usd"), RefundSeen("re_1", "pending", 100)), Status.SUCCEEDED, 0, False),
+        ((Paid(100, "usd"), RefundSeen("re_1", "succeeded", 100)), Status.REFUNDED, 100, True),
+        # The refund that came back: the money is ours again, the booking stays cancelled.
+        (
+            (Paid(100, "usd"), RefundSeen("re_1", "succeeded", 100), ChargeRefunded(100), RefundSeen("re_1", "failed", 100)),
+            Status.SUCCEEDED,
+            0,
+            True,
+        ),
+        # 60, failed, and 60 again is no full refund.
+        (
+            (
+                Paid(100, "usd"),
+                RefundSeen("re_1", "succeeded", 60),
+                RefundSeen("re_1", "failed", 60),
+                RefundSeen("re_2", "succeeded", 60),
+            ),
+            Status.SUCCEEDED,
+            60,
+            False,
+        ),
+        # In two parts, and the charge's own event never came.
+        (
+            (Paid(100, "usd"), RefundSeen("re_1", "succeeded", 60), RefundSeen("re_2", "succeeded", 40)),
+            Status.REFUNDED,
+            100,
+            False,
+        ),
+    ],
+)
+def test_what_a_story_means(facts, status, refunded, cancel_due):
+    """The spec's four states and the money behind them."""
+    known = plain(*facts)
+    assert (known.status, known.refunded_minor, known.cancel_due) == (status, refunded, cancel_due)
+
+
+@pytest.mark.parametrize(
+    ("facts", "announced"),
+    [
+        ([Paid(100, "usd")], [Announcement.SUCCEEDED]),
+        ([Failed(1, "generic_decline"), Paid(100, "usd")], [Announcement.FAILED, Announcement.SUCCEEDED]),
+        ([Failed(1, "a"), Failed(2, "b"), Failed(1, "c")], [Announcement.FAILED, Announcement.FAILED, None]),
+        ([Paid(100, "usd"), Failed(2, "late")], [Announcement.SUCCEEDED, Announcement.UPDATED]),
+        ([Failed(1, "expired", ClosedReason.EXPIRED)], [Announcement.EXPIRED]),
+        ([Paid(100, "usd"), Failed(1, "expired", ClosedReason.EXPIRED)], [Announcement.SUCCEEDED, Announcement.UPDATED]),
+        ([Failed(1, "async_failed", ClosedReason.ASYNC_FAILED)], [Announcement.FAILED]),
+        (
+            [Paid(100, "usd"), ChargeRefunded(40), ChargeRefunded(100)],
+            [Announcement.SUCCEEDED, Announcement.PARTIALLY_REFUNDED, Announcement.REFUNDED],
+        ),
+        (
+            [RefundSeen("re_1", "succeeded", 40), RefundSeen("re_1", "failed", 40)],
+            [Announcement.PARTIALLY_REFUNDED, Announcement.REFUND_FAILED],
+        ),
+        (
+            [DisputeSeen("dp_1", "needs_response"), DisputeSeen("dp_1", "under_review"), DisputeSeen("dp_1", "won")],
+            [Announcement.DISPUTED, None, Announcement.DISPUTE_CLOSED],
+        ),
+        ([Noted()], [None]),
+    ],
+)
+def test_what_happened_is_named(facts, announced):
+    """For people; consumers decide from the state."""
+    assert told(*facts) == announced
+
+
+def test_a_decline_does_not_close_and_an_expiry_frees_the_slot():
+    """A second card on the same session may still succeed."""
+    declined = plain(Failed(1, "generic_decline"))
+    expired = plain(Failed(1, "generic_decline"), Failed(2, "expired", ClosedReason.EXPIRED))
+    assert (declined.closed, declined.slot_free) == (False, False)
+    assert (expired.closed, expired.slot_free, expired.closed_reason) == (True, True, ClosedReason.EXPIRED)
+    assert plain(Failed(2, "expired", ClosedReason.EXPIRED), Paid(100, "usd")).slot_free is False
+
+
+def test_a_row_that_checkout_closed_frees_no_slot():
+    """Another payment of the booking is open."""
+    closed = replace(opened(), closed=True)
+    assert fold([(Failed(1, "expired", ClosedReason.EXPIRED), None, None)], closed).slot_free is False
+
+
+def test_the_intent_that_paid_is_shown():
+    """A session may in the end have had two."""
+    both = fold([(Failed(1, "x"), None, "pi_1"), (Paid(100, "usd"), None, "pi_2")])
+    assert both.intent_id == "pi_2"
+    assert fold([(Noted(), None, "pi_2"), (Noted(), None, "pi_1")]).intent_id == "pi_1"
+
+
+def test_a_dispute_and_refunds_without_their_charge_are_for_a_person():
+    """REFUNDED although nobody cancels the booking: somebody looks."""
+    paid = plain(Paid(100, "usd"))
+    parts = fold([(RefundSeen("re_1", "succeeded", 60), None, None), (RefundSeen("re_2", "succeeded", 40), None, None)], paid)
+    assert set(needs_a_person(paid, parts)) == {"refunded_in_parts_without_charge"}
+    assert set(needs_a_person(paid, fold([(DisputeSeen("dp_1", "needs_response"), None, None)], paid))) == {"dispute_opened"}
