@@ -165,6 +165,27 @@ FAULTS = (
         ),
         ("tests/contract/test_bookings_consumer.py",),
     ),
+    Fault(
+        "the mark that a letter was sent is missing",
+        (("consumers/email/store.py", "set state = 'sent', sent_at", "set state = state, sent_at"),),
+        ("tests/contract/test_email_handlers.py", "tests/contract/test_email_ledger.py"),
+    ),
+    Fault(
+        "a lease that still runs is ignored",
+        (
+            (
+                "consumers/email/ledger.py",
+                "case State.SENDING if not letter.lease_over:",
+                "case State.SENDING if letter.lease_over is None:",
+            ),
+        ),
+        ("tests/contract/test_email_handlers.py", "tests/contract/test_email_ledger.py"),
+    ),
+    Fault(
+        "payments are read without a lock",
+        (("consumers/payments/store.py", "order by id for no key update\n", "order by id\n"),),
+        ("tests/contract/test_payments_concurrency.py",),
+    ),
 )
 
 
