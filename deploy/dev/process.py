@@ -141,12 +141,28 @@ class Running:
 def run_once(box: Box, name: str, command: Sequence[str], *, user: int | None = None, told: str = "") -> None:
     """Run a step of preparation to its end, logged in the log of that piece; PieceFailed when its status is not 0."""
     log_path = box.logs / f"{name}.log"
-    with log_path.open("ab") as log:
-        done = subprocess.run(  # noqa: S603 - our own command
-            command, input=told.encode(), check=False, **_surroundings(box, log, user, {})
+    with box.spawning, log_path.open("ab") as log:
+        if box.is_ending:
+            raise PieceFailed(name, "not prepared, the box is being ended", log_path)
+        step = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            # A group of its own: initdb has children, which end with it.
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            **_surroundings(box, log, user, {}),
         )
-    if done.returncode:
-        raise PieceFailed(name, f"{Path(command[0]).name} ended with status {done.returncode}", log_path)
+        box.steps.add(step)
+    step.communicate(told.encode())
+    box.steps.discard(step)
+    if step.returncode:
+        raise PieceFailed(name, f"{Path(command[0]).name} ended with status {step.returncode}", log_path)
+
+
+def end_steps(box: Box) -> None:
+    """End the steps of preparation under way; each is done aside, so that the next start does it again from its beginning."""
+    for step in list(box.steps):
+        _quietly(os.killpg, step.pid, signal.SIGKILL)
+        step.wait()
 
 
 def end_left_over(box: Box) -> list[str]:
@@ -223,5 +239,5 @@ def _forget(box: Box, name: str) -> None:
 def _quietly(call: Callable[..., Any], *args: object) -> None:
     try:
         call(*args)
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, ProcessLookupError):
         return

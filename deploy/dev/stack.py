@@ -13,7 +13,7 @@ import psutil
 
 from deploy.dev import broker, database, environment, jars, ports
 from deploy.dev.errors import PieceFailed
-from deploy.dev.process import Piece, Running, end_left_over
+from deploy.dev.process import Piece, Running, end_left_over, end_steps
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence, Voice
 
@@ -77,6 +77,7 @@ class Services:
     def stop(self) -> None:
         """End all; the data stays. May be called at any time, also twice."""
         self.box.begin_to_end()
+        end_steps(self.box)
         stop_all(self.running.values())
         self.running.clear()
         if self.box.lock.is_locked:

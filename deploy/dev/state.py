@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class Box:
         # Held while a process is born, so that none is born after the decision to end them all.
         self.spawning = threading.Lock()
         self.is_ending = False
+        # What prepares a piece and ends by itself: initdb and the like.
+        self.steps: set[subprocess.Popen[bytes]] = set()
 
     @property
     def hash(self) -> str:
