@@ -1,0 +1,161 @@
+"""One purchase as a stranger sees it: `cb-dev demo` and `cb-dev story`, with a terminal and without, on good days and bad."""
+
+import contextlib
+import json
+import re
+import signal
+import urllib.request
+
+import pytest
+from playwright.async_api import expect
+
+from deploy.dev import control
+from deploy.dev.process import remembered
+from deploy.dev.purchase import Hop
+from deploy.dev.state import Box
+from tests.journey import demos
+
+TITLES = [hop.title for hop in Hop]
+# A hop that will never come is waited for that long, where another takes a tenth of it.
+IMPATIENCE = ("--patience", "4")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A demo at a terminal, its story told and its box up; shared, so each test leaves the box friendly.
+
+    Ctrl-C after the story is a goodbye: exit status 0, and nothing is left running.
+    """
+    folder = tmp_path_factory.mktemp("demo")
+    folder.chmod(0o711)
+    said = demos.at_a_terminal(folder)
+    try:
+        said.until("stays up until Ctrl-C")
+        said.folder, said.box = folder, Box(folder)
+        said.variables = control.environment_of(said.box)
+        yield said
+        assert said.end(signal.SIGINT) == 0, said.text
+        assert demos.left_running(folder) == []
+    finally:
+        demos.removed(said, folder)
+
+
+def hops(text):
+    """The hops that were told, in the order of their lines."""
+    return [title for line in text.splitlines() for title in TITLES if re.match(rf" *(\d+ ms)? +([✓✗] +)?{title} ", line)]
+
+
+@contextlib.contextmanager
+def refusing(demo, recipient):
+    """A mail server that refuses one address while the block runs."""
+
+    def switch(switches):
+        address = f"{demo.variables['CB_DEV_MAILBOX_URL']}/api/switches"
+        urllib.request.urlopen(urllib.request.Request(address, json.dumps(switches).encode(), method="PUT")).close()
+
+    switch({"faults": [{"at": "rcpt", "what": 550, "recipient": recipient}]})
+    yield
+    switch({})
+
+
+def test_at_a_terminal_it_tells_every_hop_and_where_to_go(demo):
+    """Hop by hop, each with its time, then the addresses to open; no line is wider than the window."""
+    assert hops(demo.text) == TITLES
+    assert "every hop was seen" in demo.text
+    for variable, path in (("INGRESS", "/docs"), ("SANDBOX", "/"), ("MAILBOX", "/")):
+        assert f"{demo.variables[f'CB_DEV_{variable}_URL']}{path}" in demo.text
+    told = demo.text[demo.text.index(TITLES[0]) :]
+    assert max(map(len, told.splitlines())) <= demos.COLUMNS
+    assert demo.process.poll() is None
+
+
+def test_a_running_box_is_joined_and_left_running(demo):
+    """A second demo buys another session in the same box and goes; the first does not notice."""
+    status, said = demos.run("demo", folder=demo.folder)
+
+    assert (status, hops(said)) == (0, TITLES), said
+    assert "joined" in said
+    assert len(remembered(demo.box)) == 8
+    assert demo.process.poll() is None
+
+
+def test_a_letter_that_nobody_takes_is_named(demo):
+    """The mail server refuses one of the two: the story says which, where to look, and fails."""
+    with refusing(demo, "kenji@culturebridge.example"):
+        status, said = demos.run("story", *IMPATIENCE, folder=demo.folder)
+
+    assert (status, hops(said)) == (1, TITLES), said
+    assert "letter to coach    missing: not seen within 4 s" in said
+    assert str(demo.box.logs / "email.log") in said
+    assert "Traceback" not in said
+
+
+def test_a_process_that_stands_still_is_named(demo):
+    """Without its consumer nothing happens to the booking: that hop is missing, and the one to look at is named."""
+    standing = remembered(demo.box)["bookings"]
+    standing.suspend()
+    try:
+        status, said = demos.run("story", *IMPATIENCE, folder=demo.folder)
+    finally:
+        standing.resume()
+
+    assert (status, hops(said)[-1]) == (1, "booking confirmed"), said
+    assert "bookings runs and does not answer for its health" in said
+    assert str(demo.box.logs / "bookings.log") in said
+
+
+async def test_a_person_pays_by_hand(demo, browser):
+    """In a browser: a checkout on the API page, the card on the hosted page, back again, succeeded, and the letter is there."""
+    mailbox, page = await browser.new_page(), await browser.new_page()
+    await mailbox.goto(demo.variables["CB_DEV_MAILBOX_URL"])
+    await mailbox.get_by_role("button", name="Delete all").click()
+    await page.goto(f"{demo.variables['CB_DEV_INGRESS_URL']}/docs")
+    [booking_id] = re.search(r"to pay for +booking (\S+)", demo.text).groups()
+    status, token = demos.run("token", "--as", "client", folder=demo.folder)
+    assert status == 0
+    checkout, payment = page.locator("#openCheckout"), page.locator("#getPayment")
+    await page.get_by_label("Token").fill(token.strip())
+    body = checkout.get_by_label("Body")
+    await body.fill(re.sub(r'(?<="booking_id": ")[^"]+', booking_id, await body.input_value()))
+    await checkout.get_by_role("button", name="Try it").click()
+    async with page.context.expect_page() as opened:
+        await checkout.get_by_role("link", name="Open the page to pay").click()
+    hosted = await opened.value
+    await hosted.get_by_role("button", name="Pays").click()
+    await hosted.get_by_role("button", name="Pay $75.00").click()
+    await expect(hosted).to_have_title("CultureBridge payments: API")
+
+    await mailbox.get_by_role("button", name="Booking Confirmed").click()
+    await expect(mailbox.frame_locator("#frame").get_by_text(booking_id)).to_be_visible()
+    await payment.get_by_role("button", name="Try it").click()
+    await expect(payment.locator(".answer pre")).to_contain_text('"status": "succeeded"')
+
+
+def test_interrupted_in_its_story_it_ends_all_and_can_be_told_again(tmp_path):
+    """Ctrl-C after the checkout: no success, nothing left running. Again, without a terminal, it ends with the story."""
+    demo = demos.at_a_terminal(tmp_path)
+    try:
+        demo.until("checkout")
+        assert demo.end(signal.SIGINT) != 0
+        assert demos.left_running(tmp_path) == []
+
+        status, said = demos.run("demo", folder=tmp_path)
+        assert (status, hops(said)) == (0, TITLES), said
+        assert demos.left_running(tmp_path) == []
+    finally:
+        demos.removed(demo, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("signum", "moment"), [(signal.SIGTERM, "demo "), (signal.SIGTERM, "world "), (signal.SIGINT, "world ")]
+)
+def test_it_can_be_ended_while_it_comes_up(tmp_path, signum, moment):
+    """While it imports, while pieces start: no success, and nothing is left running."""
+    demo = demos.at_a_terminal(tmp_path)
+    try:
+        demo.until(moment)
+
+        assert demo.end(signum) != 0
+        assert demos.left_running(tmp_path) == []
+    finally:
+        demos.removed(demo, tmp_path)
