@@ -1,6 +1,7 @@
 """`cb-dev`: the world in a box, for development only. Thin: every command asks one other file and shows its answer."""
 
 import contextlib
+import io
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# As long as the slowest machine of ours takes for a hop, ten times over.
+# A hop takes a second on a machine that is busy with other things; longer is no longer slowness.
 PATIENCE_SECONDS = 30.0
 Folder = Annotated[Path | None, typer.Option("--dir", help="The box's folder; default: .dev of the project.")]
 Patience = Annotated[float, typer.Option("--patience", help="Seconds that each hop may take.", min=0.1)]
@@ -115,6 +116,9 @@ def print_token(
 
 def main() -> None:
     """Run the command; what a developer has to know is one message, never a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows no arrow or tick shows a question mark there.
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except BoxError as error:

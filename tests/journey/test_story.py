@@ -123,12 +123,12 @@ async def test_a_person_pays_by_hand(demo, browser):
     hosted = await opened.value
     await hosted.get_by_role("button", name="Pays").click()
     await hosted.get_by_role("button", name="Pay $75.00").click()
-    await expect(hosted).to_have_title("CultureBridge payments: API")
+    await expect(hosted).to_have_title("CultureBridge payments: API", timeout=20_000)
 
     await mailbox.get_by_role("button", name="Booking Confirmed").click()
-    await expect(mailbox.frame_locator("#frame").get_by_text(booking_id)).to_be_visible()
+    await expect(mailbox.frame_locator("#frame").get_by_text(booking_id)).to_be_visible(timeout=20_000)
     await payment.get_by_role("button", name="Try it").click()
-    await expect(payment.locator(".answer pre")).to_contain_text('"status": "succeeded"')
+    await expect(payment.locator(".answer pre")).to_contain_text('"status": "succeeded"', timeout=20_000)
 
 
 def test_interrupted_in_its_story_it_ends_all_and_can_be_told_again(tmp_path):
