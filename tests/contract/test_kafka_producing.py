@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shared import errors
+from shared import clock, errors
 from shared.kafka import producer
 from shared.kafka.records import Record
 from shared.topics import MESSAGE_BYTES_MAX
@@ -87,8 +87,10 @@ async def test_a_record_that_is_too_large_is_the_data_s_fault(kafka, name):
 async def test_an_unknown_topic_ends_with_the_deadline(kafka):
     """Nothing is created by being used; whoever publishes there is told in time."""
     async with producer.opened(kafka, client_id="tests") as publisher:
+        began = clock.monotonic()
         with pytest.raises(errors.KafkaAway):
             await publisher.publish([Record(f"{kafka.topic_prefix}nobody.made.this", b"k", b"v")], deadline_seconds=0.5)
+        assert clock.monotonic() - began < 5
 
 
 async def test_a_sender_task_that_ended_is_noticed(kafka, name):
