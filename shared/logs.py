@@ -29,7 +29,7 @@ WITHHELD = "[withheld]"
 # The stripe library tells at INFO what a customer typed wrong; stripe_api.py logs its errors by code alone.
 NOISY = {
     "aiokafka": logging.WARNING,
-    "faststream": logging.WARNING,
+    "consumer.faststream": logging.ERROR,  # it warns at every start that topics are not made by using them, our very wish
     "aiohttp.access": logging.WARNING,
     "stripe": logging.WARNING,
 }

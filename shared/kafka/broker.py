@@ -211,7 +211,7 @@ def create(kafka: settings.Kafka, *, client_id: str, subscriptions: Sequence[Sub
         consumer_only=True,
         graceful_timeout=GRACEFUL_STOP_SECONDS,
         ack_policy=AckPolicy.NACK_ON_ERROR,
-        logger=logging.getLogger("faststream.kafka"),
+        logger=logging.getLogger("consumer.faststream"),
         log_level=logging.DEBUG,
     )
     for subscription in subscriptions:
