@@ -10,12 +10,14 @@ import uuid
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared import settings
 from shared.db import engine as engines
 from shared.db import migrate
+from shared.kafka import connection
 
 ROOT = Path(__file__).parent.parent
 BOXLESS = ("tests/unit", "tests/architecture")
@@ -68,11 +70,19 @@ async def engine(database):
 
 
 @pytest.fixture
-def kafka():
-    """Settings of Kafka with a topic prefix of this test's own; topics are made by `provision.apply` where needed."""
-    return settings.Kafka(
+async def kafka():
+    """Settings of Kafka with a topic prefix of this test's own, made by `provision.apply` where needed, deleted afterwards."""
+    made = settings.Kafka(
         kafka_bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"], topic_prefix=f"t{uuid.uuid4().hex[:12]}."
     )
+    yield made
+    # Thousands of partitions that nobody reads any more would slow the broker down for every later test.
+    admin = AIOKafkaAdminClient(**connection.for_aiokafka(made))
+    await admin.start()
+    left = [name for name in await admin.list_topics() if name.startswith(made.topic_prefix)]
+    if left:
+        await admin.delete_topics(left)
+    await admin.close()
 
 
 def database_settings(name):
@@ -86,11 +96,19 @@ def _needs_a_box(arguments):
 
 
 def _first_free_box():
+    from deploy.dev import control
     from deploy.dev.errors import AlreadyUp
     from deploy.dev.stack import Services
+    from deploy.dev.state import Box
+    from deploy.dev.voice import Voice
 
     for number in range(1, BOXES_MAX + 1):
-        services = Services(ROOT / ".dev" / f"tests-{number}", durable=False)
+        folder = ROOT / ".dev" / f"tests-{number}"
+        if Box(folder).is_taken():
+            continue
+        # Empty, since a broker that keeps every earlier run's topics grows slow.
+        control.reset(Box(folder), Voice())
+        services = Services(folder, durable=False)
         try:
             services.environment = services.start()
         except AlreadyUp:
