@@ -9,6 +9,7 @@ import os
 import uuid
 from pathlib import Path
 
+import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -18,6 +19,10 @@ from shared import settings
 from shared.db import engine as engines
 from shared.db import migrate
 from shared.kafka import connection
+
+# A slow moment of a busy machine is no failure of a property.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 ROOT = Path(__file__).parent.parent
 BOXLESS = ("tests/unit", "tests/architecture")

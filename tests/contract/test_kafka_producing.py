@@ -1,8 +1,10 @@
 """Publishing on a real broker: nothing returns before Kafka has it, and nothing waits longer than its deadline."""
 
 import asyncio
+import gc
 
 import pytest
+from aiokafka.errors import KafkaTimeoutError
 
 from shared import clock, errors
 from shared.kafka import producer
@@ -99,3 +101,27 @@ async def test_a_sender_task_that_ended_is_noticed(kafka, name):
         assert not publisher.is_dead
         publisher._client._sender.sender_task.cancel()
         await until(lambda: publisher.is_dead, "it is noticed")
+
+
+async def test_a_delivery_that_fails_after_its_deadline_is_not_reported_as_never_retrieved(kafka, name):
+    """An outage abandons many: each would flood the log when it is collected."""
+    reported, late = [], []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: reported.append(context["message"]))
+    async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
+
+        async def send(*_arguments, **_options):
+            late.append(loop.create_future())
+            return late[-1]
+
+        publisher._client.send = send
+        with pytest.raises(errors.KafkaAway):
+            await publisher.publish([Record(name, b"k", b"v")] * 3, deadline_seconds=0.05)
+        for delivery in late:
+            delivery.set_exception(KafkaTimeoutError())
+        await asyncio.sleep(0)
+        late.clear()
+        del delivery
+        gc.collect()
+
+    assert reported == []

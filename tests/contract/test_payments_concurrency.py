@@ -135,6 +135,28 @@ async def test_both_orders_of_one_pair_of_batches_at_the_very_same_moment(rivals
         ]
 
 
+async def test_consumers_meet_at_the_row_of_a_payment_that_is_linked_already(rivals, engine):
+    """Once its intent is known there is no key to wait for: the row's lock alone keeps every version and every amount."""
+    (first, _), (second, _) = rivals
+    shuffled = random.Random(20_261_125)
+    for _ in range(ROUNDS):
+        sales = [Sale() for _ in range(8)]
+        async with engine.begin() as tx:
+            await insert_sales(tx, *sales)
+        await first.handle([record(sale.succeeded()) for sale in sales])
+        halves = [
+            [record(sale.refund(100, refund_id=f"re_{half}_{n}_{sale.tag}")) for sale in sales for n in range(5)]
+            for half in range(RIVALS)
+        ]
+        await asyncio.gather(
+            consume(first, batches_of(halves[0], 10, shuffled)), consume(second, batches_of(halves[1], 10, shuffled))
+        )
+
+        ids = [sale.payment_id for sale in sales]
+        found = "select distinct version, amount_refunded_minor from payments where id = any($1::uuid[])"
+        assert await query(engine, found, ids) == [(11, 1000)]
+
+
 async def test_events_that_touch_no_payment_are_recorded_once_and_in_one_order(rivals, engine):
     """They have no row to meet at: whole batches in opposite orders still wait for each other one way only."""
     (first, _), (second, _) = rivals
