@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -184,7 +183,7 @@ def _payment(row: Any, intents: dict[str, bool], refunds: dict[str, Refund], dis
     charge_refunded_minor, session_id, intent_id, closed, closed_reason, slot_free = row[11:]
     if amount_minor is None:
         # A row that the older application wrote: its columns are the facts, so that no event can demote it.
-        amount_minor = _older_amount_minor(amount, currency)
+        amount_minor = money.nearest_minor(amount, currency)
         paid, failed = status in {"succeeded", "refunded"}, status == "failed"
         charge_refunded_minor = amount_minor if status == "refunded" else 0
         intents = intents or ({intent_id: paid} if intent_id else {})
@@ -206,11 +205,6 @@ def _payment(row: Any, intents: dict[str, bool], refunds: dict[str, Refund], dis
         closed_reason=ClosedReason(closed_reason) if closed_reason else None,
         slot_free=slot_free,
     )
-
-
-def _older_amount_minor(amount: Decimal, currency: str) -> int:
-    """Return an older row's amount; it may be finer than its currency counts (8000.50 JPY), and is rounded as it was sold."""
-    return money.price_minor(amount, money.MINUTES_PER_HOUR, currency)
 
 
 async def _waiting(tx: AsyncConnection, keys: Iterable[str]) -> dict[str, list[Item]]:

@@ -13,32 +13,24 @@ from shared.db.engine import rows
 from shared.kafka.batch import Batches
 from shared.messages import PaymentState, booking_changes, payment_event
 from tests.builders import Sale, insert_sales, record
+from tests.fakes import Published
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-class Published:
-    """A producer that remembers; that Kafka takes what it is given is the real one's own test."""
-
-    def __init__(self):
-        self.records = []
-
-    async def publish(self, records, *, deadline_seconds=5.0):
-        self.records += records
+class Told(Published):
+    """What the bookings consumer published."""
 
     def changes(self):
-        return [booking_changes.decode(r.value) for r in self.records if r.topic == "bookings.events"]
+        return self.events("bookings.events", booking_changes)
 
     def told(self):
         return [(c.name, c.data.reason) for c in self.changes()]
 
-    def refusals(self):
-        return [dict(r.headers)["x-error"].decode() for r in self.records if r.topic == "payments.events.dlt"]
-
 
 @pytest.fixture
 def published():
-    return Published()
+    return Told()
 
 
 @pytest.fixture
@@ -270,7 +262,7 @@ async def test_a_message_of_an_unknown_booking_is_a_dead_letter_and_its_replay_i
     stranger = Sale()
     early = message(stranger, 1, paid=True)
     await bookings.handle([early, message(sale, 1, paid=True)])
-    assert published.refusals() == ["no_such_booking"]
+    assert published.refusals("payments.events.dlt") == ["no_such_booking"]
     assert (await booking(engine, sale))[0] == "confirmed"
 
     async with engine.begin() as tx:
@@ -284,8 +276,8 @@ async def test_bytes_that_are_no_message_are_refused_alone(bookings, published, 
     """To the dead letters with the reason; the rest of the batch goes on."""
     await bookings.handle([record(value, topic="payments.events"), message(sale, 1, paid=True)])
 
-    assert len(published.refusals()) == 1
-    assert published.refusals()[0].partition(":")[0] in {"not_json", "wrong_shape"}
+    assert len(published.refusals("payments.events.dlt")) == 1
+    assert published.refusals("payments.events.dlt")[0].partition(":")[0] in {"not_json", "wrong_shape"}
     assert (await booking(engine, sale))[0] == "confirmed"
 
 
@@ -296,7 +288,7 @@ async def test_a_version_that_no_column_holds_costs_only_its_own_message(booking
         await insert_sales(tx, other)
     await bookings.handle([message(other, 2**63, paid=True), message(sale, 1, paid=True)])
 
-    assert published.refusals()[0].startswith("broke_its_batch:")
+    assert published.refusals("payments.events.dlt")[0].startswith("broke_its_batch:")
     assert (await booking(engine, sale))[0] == "confirmed"
     assert (await booking(engine, other))[0] == "pending"
 
@@ -311,7 +303,7 @@ async def test_a_time_without_a_zone_costs_only_its_own_message(bookings, publis
         await insert_sales(tx, other)
     await bookings.handle([naive, message(other, 1, paid=True)])
 
-    assert [reason.partition(":")[0] for reason in published.refusals()] == ["wrong_shape"]
+    assert [reason.partition(":")[0] for reason in published.refusals("payments.events.dlt")] == ["wrong_shape"]
     assert (await booking(engine, other))[0] == "confirmed"
 
 

@@ -10,29 +10,21 @@ from shared.db.engine import rows
 from shared.kafka.batch import Batches
 from shared.messages import payment_states
 from tests.builders import Sale, bytes_of, insert_sales, record, stripe_event
+from tests.fakes import Published
 
 FOLDED = "status::text, amount_refunded_minor, charge_refunded_minor, paid, failed, cancel_due, failure_reason, closed_reason"
 
 
-class Published:
-    """A producer that remembers; that Kafka takes what it is given is the real one's own test."""
-
-    def __init__(self):
-        self.records = []
-
-    async def publish(self, records, *, deadline_seconds=5.0):
-        self.records += records
+class Told(Published):
+    """What the payments consumer published."""
 
     def states(self):
-        return [payment_states.decode(r.value) for r in self.records if r.topic == "payments.events"]
-
-    def refusals(self):
-        return [dict(r.headers)["x-error"].decode() for r in self.records if r.topic == "stripe.events.dlt"]
+        return self.events("payments.events", payment_states)
 
 
 @pytest.fixture
 def published():
-    return Published()
+    return Told()
 
 
 @pytest.fixture
@@ -149,7 +141,7 @@ async def test_money_that_is_not_what_was_asked_for_is_quarantined(payments, pub
     metadata = {"payment_id": sale.payment_id} | change.get("metadata", {"booking_id": sale.booking_id})
     await payments.handle([record(sale.succeeded(**(change | {"metadata": metadata})))])
 
-    assert published.refusals() == [reason]
+    assert published.refusals("stripe.events.dlt") == [reason]
     assert (await folded(engine, sale))[0] == "pending"
     assert await query(engine, "select decision, reason from payment_ledger") == [("quarantined", reason)]
     assert await query(engine, "select reason from attention") == [(reason,)]
@@ -171,7 +163,7 @@ async def test_an_event_that_postgresql_refuses_is_found_by_halving(payments, pu
     others = [stripe_event("customer.created", {"id": f"cus_{n}", "object": "customer"}) for n in range(20)]
     await payments.handle([record(e) for e in (*others[:7], evil, *others[7:], sale.succeeded())])
 
-    assert [reason.partition(":")[0] for reason in published.refusals()] == ["broke_its_batch"]
+    assert [reason.partition(":")[0] for reason in published.refusals("stripe.events.dlt")] == ["broke_its_batch"]
     assert (await folded(engine, sale))[0] == "succeeded"
     assert await query(engine, "select count(*) from inbox") == [(21,)]
 

@@ -1,0 +1,17 @@
+"""Stand-ins for what a test does not ask about."""
+
+
+class Published:
+    """A producer that remembers; that Kafka takes what it is given is the real one's own test."""
+
+    def __init__(self):
+        self.records = []
+
+    async def publish(self, records, *, deadline_seconds=5.0):
+        self.records += records
+
+    def events(self, topic, decoder):
+        return [decoder.decode(record.value) for record in self.records if record.topic == topic]
+
+    def refusals(self, topic):
+        return [dict(record.headers)["x-error"].decode() for record in self.records if record.topic == topic]
