@@ -48,6 +48,11 @@ def pytest_unconfigure(config):
         services.stop()
 
 
+def pytest_xdist_auto_num_workers():
+    """One worker more than there are cores: many tests wait for other processes, and for deadlines to pass."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items):
     """Begin with the journeys: they take seconds each, and one that starts last would keep a single worker busy alone."""
     items.sort(key=lambda item: "journey" not in item.path.parts)

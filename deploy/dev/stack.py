@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.dev import broker, database, environment, jars, ports
+from deploy.dev import broker, class_archive, database, environment, jars, ports
 from deploy.dev.errors import PieceFailed
 from deploy.dev.process import Piece, Running, end_left_over, end_steps
 from deploy.dev.state import Box
@@ -105,6 +105,8 @@ class Services:
 
         self.start_together(prepared)
         self.voice.ready("broker", f"Kafka on port {self.ports['broker']}", begun)
+        if not (archive := class_archive.path(paths)).exists():
+            class_archive.make(self.broker, archive)
 
     def start_together(self, prepared: Callable[[], Sequence[Piece]]) -> None:
         """Start pieces together; when a port was taken meanwhile, prepare them again with others."""

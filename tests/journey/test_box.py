@@ -21,7 +21,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from deploy.dev import control, database, jars, ports, store
+from deploy.dev import class_archive, control, database, jars, ports, store
 from deploy.dev.errors import AlreadyUp, DownloadRefused, PieceFailed
 from deploy.dev.stack import Services
 from deploy.dev.state import Box
@@ -170,6 +170,27 @@ def test_cb_dev_starts_again_what_crashes(tmp_path, make):
     assert said.count("ended by signal 9; starting it again") == len(before)
     assert not [note for note in before.values() if psutil.pid_exists(note["pid"])]
     assert not box.is_taken()
+
+
+def test_the_first_broker_makes_the_next_ones_start_faster(make, tmp_path_factory, monkeypatch):
+    """It writes its classes down for them, once; a box that is ended meanwhile leaves nothing running."""
+    archive = tmp_path_factory.mktemp("cache") / "kafka.jsa"
+    monkeypatch.setattr(class_archive, "path", lambda _jars: archive)
+    services = make()
+    services.start()
+    java = psutil.Process(services.broker.pid)
+    [child] = eventually(java.children, "Java writes its classes down")
+    services.stop()
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert not archive.exists()
+
+    services.start()
+    eventually(archive.exists, "the classes are written down")
+    services.broker.kill()
+    services.broker.start()
+
+    assert str(archive) in {mapped.path for mapped in psutil.Process(services.broker.pid).memory_maps()}
+    archive.unlink()
 
 
 async def test_two_boxes_in_two_folders_do_not_meet(make):

@@ -164,6 +164,9 @@ async def test_the_email_consumer_may_die_at_any_crossing(zygote, publisher, kaf
         return [Record(topic, SENTINEL, confirmed_message(sale))]
 
     crossings = await die_everywhere(zygote, feed, topic, publisher)
+    async with engine.begin() as tx:
+        # What the dead held is free now instead of half a minute later.
+        await rows(tx, "update letters set lease_until = now() where state = 'sending' returning id")
     await pipeline.start("email")
 
     async def all_sent():
