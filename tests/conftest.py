@@ -9,16 +9,15 @@ import os
 import uuid
 from pathlib import Path
 
+import asyncpg
 import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from shared import settings
 from shared.db import engine as engines
 from shared.db import migrate
-from shared.kafka import connection
+from shared.kafka import connection as kafka_connection
 
 # A slow moment of a busy machine is no failure of a property.
 hypothesis.settings.register_profile("house", deadline=None)
@@ -92,7 +91,7 @@ async def kafka():
     )
     yield made
     # Thousands of partitions that nobody reads any more would slow the broker down for every later test.
-    admin = AIOKafkaAdminClient(**connection.for_aiokafka(made))
+    admin = AIOKafkaAdminClient(**kafka_connection.for_aiokafka(made))
     await admin.start()
     left = [name for name in await admin.list_topics() if name.startswith(made.topic_prefix)]
     if left:
@@ -139,8 +138,8 @@ async def _make_template():
 
 
 async def _administer(sql):
+    # Without SQLAlchemy, whose engine takes longer to make than a database does.
     url = database_settings("postgres").database_url.get_secret_value()
-    administration = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    async with administration.connect() as connection:
-        await connection.exec_driver_sql(sql)
-    await administration.dispose()
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    await connection.execute(sql)
+    await connection.close()
