@@ -18,6 +18,12 @@ stripe_call_seconds = Histogram("stripe_api_call_seconds", "Duration of calls to
 
 # Payments and bookings
 stripe_events = Counter("stripe_events_total", "Events judged by the payments consumer", ["decision"])
+stripe_events_quarantined = Counter(
+    "stripe_events_quarantined_total", "Events that contradict our rows and therefore changed nothing", ["reason"]
+)
+stripe_event_versions = Counter(
+    "stripe_event_versions_total", "Events judged, by the API version that rendered them", ["version", "known"]
+)
 payments_changed = Counter("payments_changed_total", "Payments whose shown state changed", ["announcement"])
 payment_failures = Counter("payment_failures_total", "Failed attempts and expiries, by Stripe's decline code", ["reason"])
 events_waiting = Counter("events_waiting_total", "Events that came before the payment they belong to was known")

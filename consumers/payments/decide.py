@@ -14,7 +14,7 @@ from consumers.payments.translate import Event
 from shared import messages
 from shared.db.inbox import Entry
 from shared.domain import payment
-from shared.domain.payment import Announcement, Changed, Paid, Payment, Unchanged
+from shared.domain.payment import Announcement, Changed, ChargeRefunded, Paid, Payment, RefundSeen, Unchanged
 from shared.kafka.batch import Emitted
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
@@ -114,17 +114,25 @@ def state(of: Payment) -> messages.PaymentState:
     )
 
 
-def mismatch(event: Event, known: Payment) -> str | None:
-    """Return why an event must not touch this payment: another booking's, or money that is not what was asked for."""
-    if event.payment_id is not None and str(event.payment_id) != known.id:
+def mismatch(event: Event, known: Payment, links: Mapping[str, str]) -> str | None:
+    """Return why an event must not touch this payment: it names another's, or money that is not what was asked for.
+
+    `links` tells which payment an intent's or a session's id belongs to, as far as that is known.
+    """
+    claimed = str(event.payment_id) if event.payment_id else known.id
+    if {claimed, *(links.get(key, known.id) for key in event.keys)} != {known.id}:
         return "payment_mismatch"
     if event.booking_id is not None and str(event.booking_id) != known.booking_id:
         return "booking_mismatch"
+    if event.session_id is not None and known.session_id not in {None, event.session_id}:
+        return "session_mismatch"
     match event.fact:
         case Paid(currency=currency) if currency.upper() != known.currency:
             return "currency_mismatch"
         case Paid(amount_minor=amount) if amount != known.amount_minor:
             return "amount_mismatch"
+        case RefundSeen() | ChargeRefunded() if event.currency is not None and event.currency.upper() != known.currency:
+            return "currency_mismatch"
         case _:
             return None
 
@@ -154,7 +162,7 @@ class _Batch:
             self._unhandled(item, reason="names no payment, payment intent or session")
         elif found is None:
             self._wait(item)
-        elif reason := mismatch(event, found):
+        elif reason := mismatch(event, found, self._links):
             self._quarantine(item, found, reason)
             self.decided.refused.append(Refused(item.record, reason))
         else:
@@ -227,7 +235,7 @@ class _Batch:
             known = self._payment(payment_id)
             assert known is not None
             try:
-                reason = mismatch(item.event, known)
+                reason = mismatch(item.event, known, self._links)
                 sent = self._fold(item, known) if reason is None else ()
             except Exception as error:  # noqa: BLE001 - any fault of a waiting event is its own, never its liberator's
                 reason, sent = f"broke_the_fold:{type(error).__name__}", ()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.payments import store
-from consumers.payments.decide import Decided, Item, decide
+from consumers.payments import store, versions
+from consumers.payments.decide import Decided, Decision, Item, decide
 from consumers.payments.translate import Refusal, translate
 from shared import clock, logs, metrics
 from shared.domain.payment import Announcement
@@ -49,6 +49,10 @@ def tell(decided: Decided) -> None:
     """Count and log what now stands in the database."""
     for line in decided.lines:
         metrics.stripe_events.labels(line.decision).inc()
+        version = line.item.event.api_version
+        metrics.stripe_event_versions.labels(versions.label(version), "yes" if version in versions.KNOWN else "no").inc()
+        if line.decision is Decision.QUARANTINED:
+            metrics.stripe_events_quarantined.labels((line.reason or "").partition(":")[0]).inc()
         log.info(
             "stripe_event.judged",
             outcome=line.decision,

@@ -1,8 +1,8 @@
 """From Stripe's JSON to a fact of ours, or to a refusal; pure, and a table rather than branches.
 
 Enters: the bytes that Stripe signed. Leaves: an Event with its ids and its fact, or the reason why it cannot be taken.
-Shapes: Stripe API 2025-04-30.basil to 2026-10-28.endive, https://docs.stripe.com/api/events/object; unknown fields are
-ignored and missing ones accepted. Next in the walk: shared/domain/payment.py.
+Shapes: Stripe API 2025-04-30.basil to 2026-10-28.endive (versions.py), https://docs.stripe.com/api/events/object; unknown
+fields are ignored and missing ones accepted. Next in the walk: shared/domain/payment.py.
 """
 
 import re
@@ -73,12 +73,16 @@ class Head(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of Stripe in our words. `payment_id` is what its metadata claims; `fact` is None for a kind unhandled."""
+    """An event of Stripe in our words; `fact` is None for a kind unhandled.
+
+    `payment_id` and `booking_id` are what its metadata claims, `currency` (any case) is that of the amounts in its fact.
+    """
 
     id: str
     type: str
     created: datetime
     fact: Fact | None
+    currency: str | None = None
     payment_id: uuid.UUID | None = None
     booking_id: uuid.UUID | None = None
     session_id: str | None = None
@@ -189,6 +193,7 @@ def _named(body: Body, created: datetime, fact: Fact) -> Event:
         type=body.type,
         created=created,
         fact=fact,
+        currency=subject.currency,
         payment_id=_uuid(metadata.get("payment_id") or subject.client_reference_id),
         booking_id=_uuid(metadata.get("booking_id")),
         session_id=subject.id if subject.object == "checkout.session" else None,

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from consumers.payments.handlers import Payments
+from shared import metrics
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
 from shared.messages import payment_states
@@ -128,24 +129,68 @@ async def test_what_waited_is_published_again_by_the_event_that_freed_it(payment
     assert [r.value for r in published.records] == before + before
 
 
+STRANGER = "6f2c1d0e-0000-4000-8000-000000000001"
+
+
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("forge", "reason"),
     [
-        ({"amount_received": 7499}, "amount_mismatch"),
-        ({"currency": "eur"}, "currency_mismatch"),
-        ({"metadata": {"booking_id": "6f2c1d0e-0000-4000-8000-000000000001"}}, "booking_mismatch"),
+        (lambda sale: sale.succeeded(amount_received=7499), "amount_mismatch"),
+        (lambda sale: sale.completed(amount_total=1), "amount_mismatch"),
+        (lambda sale: sale.succeeded(currency="eur"), "currency_mismatch"),
+        (lambda sale: sale.refunded(currency="jpy", metadata=sale.metadata), "currency_mismatch"),
+        (lambda sale: sale.succeeded(metadata=sale.metadata | {"booking_id": STRANGER}), "booking_mismatch"),
+        (lambda sale: sale.completed(id="cs_test_another"), "session_mismatch"),
     ],
 )
-async def test_money_that_is_not_what_was_asked_for_is_quarantined(payments, published, engine, sale, change, reason):
-    """Nobody is confirmed for a wrong amount; the bytes go to the dead letters and a person is told."""
-    metadata = {"payment_id": sale.payment_id} | change.get("metadata", {"booking_id": sale.booking_id})
-    await payments.handle([record(sale.succeeded(**(change | {"metadata": metadata})))])
+async def test_money_that_is_not_what_was_asked_for_confirms_nobody(payments, published, engine, sale, forge, reason):
+    """It changes nothing, however often it comes; a person is told, the bytes are kept, a metric counts it by its reason."""
+    counted = metrics.stripe_events_quarantined.labels(reason)._value.get()
+    forged = record(forge(sale))
+    await payments.handle([forged])
+    await payments.handle([forged])
 
-    assert published.refusals("stripe.events.dlt") == [reason]
+    assert published.refusals("stripe.events.dlt") == [reason, reason]
     assert (await folded(engine, sale))[0] == "pending"
     assert await query(engine, "select decision, reason from payment_ledger") == [("quarantined", reason)]
-    assert await query(engine, "select reason from attention") == [(reason,)]
-    assert await query(engine, "select count(*) from inbox") == [(0,)]
+    assert await query(engine, "select reason, aggregate from attention") == [(reason, f"payment:{sale.payment_id}")]
+    for empty in ("inbox", "payment_intents", "refunds", "waiting_events"):
+        assert await query(engine, f"select count(*) from {empty}") == [(0,)]
+    assert metrics.stripe_events_quarantined.labels(reason)._value.get() == counted + 2
+
+
+async def test_an_event_that_names_two_payments_moves_neither(payments, published, engine, sale):
+    """Its metadata says one, its intent belongs to the other: nobody is confirmed by somebody else's money."""
+    other = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, other)
+    await payments.handle([record(sale.succeeded())])
+    await payments.handle([record(sale.succeeded(metadata=other.metadata))])
+
+    assert (await folded(engine, other))[0] == "pending"
+    assert published.refusals("stripe.events.dlt") == ["payment_mismatch"]
+    assert await query(engine, "select intent_id, payment_id::text from payment_intents") == [(sale.intent_id, sale.payment_id)]
+
+
+async def test_what_waited_and_contradicts_the_row_is_kept_and_changes_nothing(payments, published, engine, sale):
+    """A refund in another currency waited for its payment: refused, told, and no obstacle to whoever freed it."""
+    await payments.handle([record(sale.refund(currency="jpy"))])
+    await payments.handle([record(sale.succeeded())])
+
+    assert (await folded(engine, sale))[0] == "succeeded"
+    assert await query(engine, "select state from waiting_events") == [("refused",)]
+    assert await query(engine, "select reason from attention") == [("currency_mismatch",)]
+    assert published.refusals("stripe.events.dlt") == []
+
+
+async def test_an_api_version_that_we_do_not_know_is_handled_and_counted(payments, engine, sale):
+    """A change in Stripe's dashboard stops no payment; the metric tells that it happened."""
+    version = "2027-03-31.fennel"
+    counted = metrics.stripe_event_versions.labels(version, "no")._value.get()
+    await payments.handle([record(sale.succeeded() | {"api_version": version})])
+
+    assert (await folded(engine, sale))[0] == "succeeded"
+    assert metrics.stripe_event_versions.labels(version, "no")._value.get() == counted + 1
 
 
 async def test_one_bad_event_never_stops_the_others(payments, published, engine, sale):

@@ -1,0 +1,97 @@
+"""An event that contradicts our row changes nothing, whatever it says; pure."""
+
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+
+from consumers.payments.decide import Decision, Item, Loaded, decide, mismatch
+from consumers.payments.translate import translate
+from shared.domain.payment import Paid
+from tests.builders import Sale, bytes_of, record
+
+AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+STRANGER = str(uuid.UUID(int=7))
+SALE, OTHER = Sale(), Sale()
+SESSION = {"session_id": SALE.session_id}
+
+
+def naming(**ids):
+    return {"metadata": SALE.metadata | ids}
+
+
+FORGED = {
+    "another amount": (SALE.succeeded(amount_received=7499), "amount_mismatch"),
+    "more than was asked": (SALE.succeeded(amount_received=7501), "amount_mismatch"),
+    "another total of the session": (SALE.completed(amount_total=1), "amount_mismatch"),
+    "another currency": (SALE.succeeded(currency="eur"), "currency_mismatch"),
+    "another currency of the session": (SALE.completed(currency="jpy"), "currency_mismatch"),
+    "another currency of the charge": (SALE.refunded(currency="jpy"), "currency_mismatch"),
+    "another currency of the refund": (SALE.refund(currency="jpy"), "currency_mismatch"),
+    "another booking": (SALE.succeeded(**naming(booking_id=STRANGER)), "booking_mismatch"),
+    "another booking of a decline": (SALE.declined(**naming(booking_id=STRANGER)), "booking_mismatch"),
+    "a payment that is not ours": (SALE.succeeded(**naming(payment_id=STRANGER)), "payment_mismatch"),
+    "another payment of ours": (SALE.succeeded(metadata=OTHER.metadata), "payment_mismatch"),
+    "another payment's intent": (OTHER.succeeded(metadata=SALE.metadata), "payment_mismatch"),
+    "another session": (SALE.completed(id="cs_test_another"), "session_mismatch"),
+}
+
+
+def judged(*events):
+    """Decide about events where both sales are known, with their sessions and intents."""
+    loaded = Loaded(
+        payments={one.payment_id: one.payment(session_id=one.session_id) for one in (SALE, OTHER)},
+        links={one.intent_id: one.payment_id for one in (SALE, OTHER)},
+        known={},
+        waiting={},
+    )
+    return decide(loaded, [Item(translate(bytes_of(event)), record(event)) for event in events], at=AT)
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_what_contradicts_our_row_changes_nothing(what):
+    """Quarantined with its reason, told to a person, kept as a dead letter; no state, no message, no inbox row."""
+    event, reason = FORGED[what]
+
+    decided = judged(event)
+
+    [line] = decided.lines
+    assert (line.decision, line.reason, line.before) == (Decision.QUARANTINED, reason, line.after)
+    assert [(a.reason, a.cause) for a in decided.attention] == [(reason, event["id"])]
+    assert [r.reason for r in decided.refused] == [reason]
+    assert (decided.payments, decided.emitted, decided.entries, decided.waiting) == ({}, [], {}, {})
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_what_contradicts_our_row_never_stands_in_the_way_of_the_truth(what):
+    """The true events before and after it, in one batch, are folded as if it had not come."""
+    true = [SALE.completed(), SALE.succeeded(), SALE.refunded(2500)]
+
+    decided = judged(true[0], FORGED[what][0], *true[1:])
+
+    assert decided.payments == judged(*true).payments
+    assert list(decided.payments) == [SALE.payment_id]
+
+
+def test_an_unpaid_session_of_another_amount_is_no_money():
+    """Amounts count where money arrived."""
+    decided = judged(SALE.completed(payment_status="unpaid", amount_total=1))
+
+    assert [line.decision for line in decided.lines] == [Decision.UNCHANGED]
+
+
+@pytest.mark.parametrize("spelled", ["usd", "USD", "Usd"])
+def test_a_currency_is_the_same_in_either_case(spelled):
+    """Stripe writes lower case, our rows upper case."""
+    event = translate(bytes_of(SALE.succeeded(currency=spelled)))
+
+    assert event.fact == Paid(7500, spelled)
+    assert mismatch(event, SALE.payment(), {}) is None
+
+
+def test_a_refund_that_names_no_currency_is_taken():
+    """A field that Stripe leaves out contradicts nothing."""
+    event = SALE.refund()
+    del event["data"]["object"]["currency"]
+
+    assert mismatch(translate(bytes_of(event)), SALE.payment(), {}) is None
