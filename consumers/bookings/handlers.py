@@ -108,7 +108,7 @@ def _follow(
         return ()
     conflict = before.conflict_reason if before else None
     now = Known(payment_id, data.version, data.paid, data.cancel_due, conflict)
-    another_is_paid = any(known.paid for known in others.values() if known.payment_id != payment_id)
+    another_is_paid = any(known.paid and not known.cancel_due for known in others.values() if known.payment_id != payment_id)
     outcome = booking.follow(found, before, now, another_is_paid=another_is_paid)
     name, reason = _written(remembered, found, payment_id, outcome)
     if isinstance(outcome, RaiseConflict):

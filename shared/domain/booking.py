@@ -76,7 +76,8 @@ Outcome = Confirm | Cancel | RaiseConflict | Leave
 def follow(booking: Booking, before: Known | None, now: Known, *, another_is_paid: bool) -> Outcome:
     """Decide what `booking` does about a newer message of one payment.
 
-    `before` is what was known of that payment until now; `another_is_paid` whether another payment of the booking is.
+    `before` is what was known of that payment until now; `another_is_paid` whether another payment of the booking is paid
+    and was not fully given back: then that one holds a booking which names none (the older application named none).
     """
     if now.cancel_due:
         return _give_back(booking, now, another_is_paid=another_is_paid)
@@ -85,7 +86,7 @@ def follow(booking: Booking, before: Known | None, now: Known, *, another_is_pai
     match booking.status:
         case Status.PENDING:
             return Confirm()
-        case Status.CONFIRMED if booking.payment_id is None:
+        case Status.CONFIRMED if booking.payment_id is None and not another_is_paid:
             return Confirm()
         case Status.CONFIRMED if booking.payment_id == now.payment_id:
             return Leave("this payment holds the booking already")

@@ -36,6 +36,14 @@ def test_money_that_arrives(status, held_by, outcome):
         assert decided == outcome
 
 
+def test_a_second_payment_never_takes_over_a_booking_that_names_none():
+    """The older application confirmed it for a payment that is still paid: the new money is a twin, not the holder."""
+    booking = Booking("b", Status.CONFIRMED, None)
+
+    assert follow(booking, None, known(paid=True), another_is_paid=True) == RaiseConflict(Conflict.ALREADY_PAID)
+    assert follow(booking, None, known(paid=True), another_is_paid=False) == Confirm()
+
+
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("held_by", [None, OURS, OTHER])
 @pytest.mark.parametrize("another_is_paid", [False, True])
@@ -78,7 +86,7 @@ def test_no_sequence_of_messages_breaks_a_booking(told, paid_from, due_from, sta
         if before is not None and version <= before.version:
             continue
         now = known(version, paid=version >= paid_from, cancel_due=version >= due_from, payment_id=payment_id)
-        another = any(k.paid for k in memory.values() if k.payment_id != payment_id)
+        another = any(k.paid and not k.cancel_due for k in memory.values() if k.payment_id != payment_id)
         was = booking
         match follow(booking, before, now, another_is_paid=another):
             case Confirm():

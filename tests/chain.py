@@ -1,0 +1,76 @@
+"""From Stripe's event to the ledger of letters in one process: the three consumers' transactions on a real database.
+
+What crosses Kafka is handed on by hand, in the order in which it was published; that Kafka carries it is other tests' promise.
+"""
+
+from consumers.bookings.handlers import Bookings
+from consumers.email.handlers import Entering
+from consumers.payments.handlers import Payments
+from shared.db.engine import rows
+from shared.kafka.batch import Batches
+from shared.messages import booking_changes, payment_states
+from tests.builders import record
+from tests.fakes import Published
+
+LINKS = (
+    (Payments, "payments", "stripe.events", "payments.events"),
+    (Bookings, "bookings", "payments.events", "bookings.events"),
+    (lambda: Entering(sender_domain="culturebridge.example"), "email", "bookings.events", "none"),
+)
+
+
+class Chain:
+    """The consumers one after the other; `tell` returns once all that followed is written."""
+
+    def __init__(self, engine):
+        self.engine, self.published = engine, Published()
+        self._links = [
+            (Batches(made(), engine=engine, producer=self.published, group=group, target=to, refusals=f"{of}.dlt"), of)
+            for made, group, of, to in LINKS
+        ]
+        self._read = dict.fromkeys((of for _, _, of, _ in LINKS), 0)
+
+    async def tell(self, *events):
+        """Hand in Stripe's events as one batch, and on what they cause."""
+        await self._links[0][0].handle([record(event) for event in events])
+        for batches, topic in self._links[1:]:
+            there = [r for r in self.published.records if r.topic == topic]
+            news = [record(r.value, topic=topic, key=r.key, headers=r.headers) for r in there[self._read[topic] :]]
+            self._read[topic] = len(there)
+            await batches.handle(news)
+
+    def payments(self):
+        """What `payments.events` says, in order."""
+        return self.published.events("payments.events", payment_states)
+
+    def bookings(self):
+        """Name, reason and payment of all that `bookings.events` says, in order."""
+        said = self.published.events("bookings.events", booking_changes)
+        return [(event.name, event.data.reason, str(event.data.payment_id)) for event in said]
+
+    async def sql(self, statement, *parameters):
+        async with self.engine.begin() as tx:
+            return [tuple(row) for row in await rows(tx, statement, *parameters)]
+
+    async def payment(self, payment_id, columns="status::text, closed_reason, slot_free"):
+        return (await self.sql(f"select {columns} from payments where id = $1", payment_id))[0]
+
+    async def booking(self, booking_id):
+        return (await self.sql("select status::text, payment_id::text from bookings where id = $1", booking_id))[0]
+
+    async def letters(self):
+        """Kind, role and state of every letter that is due or was suppressed."""
+        return await self.sql("select kind, role, state from letters order by 1, 2")
+
+
+async def insert_twin(engine, sale, twin):
+    """Write a second payment of the sale's booking, as the older application could: closed, so that it blocks nothing."""
+    async with engine.begin() as tx:
+        await rows(
+            tx,
+            "insert into payments (id, booking_id, amount, amount_minor, currency, stripe_session_id, closed_at) "
+            "select $1, booking_id, amount, amount_minor, currency, $2, now() from payments where id = $3",
+            twin.payment_id,
+            twin.session_id,
+            sale.payment_id,
+        )
