@@ -18,13 +18,13 @@ import aiohttp
 import stripe
 
 from shared import clock, logs, metrics, settings
+from shared.stripe_events import API_VERSION
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
 
 log = logs.get(__name__)
 
-API_VERSION = "2026-10-28.endive"  # the version that stripe 16.1 is made for; our decoders are tested against it
 TIMEOUT_SECONDS = 10  # for each attempt; the library's own 80 would outlast every browser
 NETWORK_RETRIES_MAX = 2  # of connection errors, 409 and 5xx, by the library, with the same idempotency key
 KEY_IN_USE = "idempotency_key_in_use"  # https://docs.stripe.com/error-codes: another call holds the key now

@@ -8,27 +8,16 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from consumers.payments.translate import Event
 from shared import messages
 from shared.db.inbox import Entry
 from shared.domain import payment
+from shared.domain.ledger import Decision
 from shared.domain.payment import Announcement, Changed, ChargeRefunded, Paid, Payment, RefundSeen, Unchanged
 from shared.kafka.batch import Emitted
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
-
-
-class Decision(StrEnum):
-    """What the ledger says about an event; a public set, since people and dashboards ask for it."""
-
-    APPLIED = "applied"
-    UNCHANGED = "unchanged"
-    DUPLICATE = "duplicate"
-    WAITING = "waiting"
-    QUARANTINED = "quarantined"
-    UNHANDLED = "unhandled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +51,16 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the database knows, read under locks: payments by id, ids by key, inbox entries, events waiting by key."""
+    """What the database knows, read under locks: payments by id, ids by key, inbox entries, events waiting by key.
+
+    `held` are the ids of those that waited and were refused when their payment came: only a replay tries them again.
+    """
 
     payments: Mapping[str, Payment]
     links: Mapping[str, str]
     known: Mapping[str, Entry]
     waiting: Mapping[str, Sequence[Item]]
+    held: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -166,6 +159,7 @@ class _Batch:
             self._quarantine(item, found, reason)
             self.decided.refused.append(Refused(item.record, reason))
         else:
+            self._no_longer_waits(event)
             emitted = self._fold(item, found)
             self.decided.entries[event.id] = _entry(item, emitted)
             self.decided.emitted += [Emitted(sent, item.record) for sent in emitted]
@@ -200,20 +194,33 @@ class _Batch:
         self.decided.waiting[item.event.id] = item
         self.decided.lines.append(Line(item, Decision.WAITING, reason=f"no payment is known by {item.event.keys[0]}"))
 
+    def _no_longer_waits(self, event: Event) -> None:
+        """Take a replayed event out of the waiting ones: it is folded by itself now."""
+        waited = [key for key in event.keys if self._waiting.get(key, {}).pop(event.id, None) is not None]
+        if waited or event.id in self._loaded.held:
+            self.decided.freed.add(event.id)
+
     def _quarantine(self, item: Item, known: Payment, reason: str) -> None:
         shown = _shown(known)
         self.decided.lines.append(Line(item, Decision.QUARANTINED, known.id, reason, before=shown, after=shown))
         self.decided.attention.append(Attention(reason, f"payment:{known.id}", item.event.id))
 
-    def _fold(self, item: Item, before: Payment) -> tuple[bytes, ...]:
-        """Join one event, and whatever waited for the ids that it names; return the events that all of it emits."""
+    def _fold(self, item: Item, found: Payment) -> tuple[bytes, ...]:
+        """Join whatever waited for the ids that an event names, then the event; return the events that all of it emits.
+
+        In this order, so that a refund seen before its success is told before it: nobody is confirmed in between.
+        """
         event = item.event
         assert event.fact is not None
-        outcome = payment.advance(before, event.fact, session_id=event.session_id, intent_id=event.intent_id)
         emitted: tuple[bytes, ...] = ()
+        for key in event.keys:
+            self._links[key] = found.id
+            emitted += self._free(key, found.id)
+        before = self._payment(found.id) or found
+        outcome = payment.advance(before, event.fact, session_id=event.session_id, intent_id=event.intent_id)
         match outcome:
             case Changed(now=now, announcement=announcement):
-                emitted = (messages.payment_event(announcement, state(now), cause=event.id, at=self._at),)
+                emitted += (messages.payment_event(announcement, state(now), cause=event.id, at=self._at),)
                 decision = Decision.APPLIED
                 self.decided.announced.append((now, announcement))
             case Unchanged(now=now):
@@ -223,9 +230,6 @@ class _Batch:
         self.decided.attention += [
             Attention(reason, f"payment:{now.id}", event.id) for reason in payment.needs_a_person(before, now)
         ]
-        for key in event.keys:
-            self._links[key] = now.id
-            emitted += self._free(key, now.id)
         return emitted
 
     def _free(self, key: str, payment_id: str) -> tuple[bytes, ...]:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.payments import store, versions
-from consumers.payments.decide import Decided, Decision, Item, decide
+from consumers.payments.decide import Decided, Item, decide
 from consumers.payments.translate import Refusal, translate
 from shared import clock, logs, metrics
+from shared.domain.ledger import Decision
 from shared.domain.payment import Announcement
 from shared.kafka.batch import Applied, folding
 from shared.kafka.dead_letters import Refused

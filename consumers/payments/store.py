@@ -40,8 +40,8 @@ INTENTS = "select payment_id::text, intent_id, paid from payment_intents where p
 REFUNDS = "select payment_id::text, id, status, ever_succeeded, amount_minor from refunds where payment_id = any($1::uuid[])"
 DISPUTES = "select payment_id::text, id, status from disputes where payment_id = any($1::uuid[])"
 WAITING = """
-select object_key, body, topic, "partition", "offset" from waiting_events
-where object_key = any($1::text[]) and state = 'waiting'
+select event_id, state, object_key, body, topic, "partition", "offset" from waiting_events
+where object_key = any($1::text[])
 """
 UPDATE_PAYMENTS = """
 update payments p set
@@ -118,12 +118,9 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     links |= await _older_links(tx, handled, links)
     named = {str(event.payment_id) for event in handled if event.payment_id}
     payments = await _lock_payments(tx, named | set(links.values()))
-    return Loaded(
-        payments=payments,
-        links=links,
-        known=await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events]),
-        waiting=await _waiting(tx, {key for event in handled for key in event.keys}),
-    )
+    known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])
+    waiting, held = await _waiting(tx, {key for event in handled for key in event.keys})
+    return Loaded(payments, links, known, waiting, held)
 
 
 async def save(tx: AsyncConnection, decided: Decided) -> None:
@@ -207,14 +204,19 @@ def _payment(row: Any, intents: dict[str, bool], refunds: dict[str, Refund], dis
     )
 
 
-async def _waiting(tx: AsyncConnection, keys: Iterable[str]) -> dict[str, list[Item]]:
+async def _waiting(tx: AsyncConnection, keys: Iterable[str]) -> tuple[dict[str, list[Item]], frozenset[str]]:
+    """Return the events that wait under these keys, by key, and the ids of those that were refused."""
     asked = list(keys)
     waiting: dict[str, list[Item]] = defaultdict(list)
-    for key, body, topic, partition, offset in await rows(tx, WAITING, asked) if asked else ():
+    held: set[str] = set()
+    for event_id, state, key, body, topic, partition, offset in await rows(tx, WAITING, asked) if asked else ():
+        if state == "refused":
+            held.add(event_id)
+            continue
         event = translate(body)
         assert isinstance(event, Event), "what waits was understood when it came"
-        waiting[key].append(Item(event, Incoming(topic, partition, offset, event.id.encode(), body)))
-    return waiting
+        waiting[key].append(Item(event, Incoming(topic, partition, offset, event_id.encode(), body)))
+    return waiting, frozenset(held)
 
 
 async def _save_payments(tx: AsyncConnection, payments: Sequence[Payment]) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from shared.domain import payment
 from shared.domain.payment import ClosedReason, Fact
+from shared.stripe_events import Kind
 
 EVENT_ID = re.compile(r"evt_\w{1,200}", re.ASCII)
 UNKNOWN_REASON = "unknown"
@@ -146,19 +147,19 @@ def _dispute(body: Body) -> Fact:
 
 
 FACTS: Mapping[str, FactOf] = {
-    "checkout.session.completed": _paid_session,
-    "checkout.session.async_payment_succeeded": _paid_session,
-    "checkout.session.async_payment_failed": _closed(ClosedReason.ASYNC_FAILED),
-    "checkout.session.expired": _closed(ClosedReason.EXPIRED),
-    "payment_intent.succeeded": _paid_intent,
-    "payment_intent.payment_failed": _failed_attempt,
-    "payment_intent.canceled": _closed(ClosedReason.CANCELED),
-    "charge.refunded": _charge,
-    "refund.created": _refund,
-    "refund.updated": _refund,
-    "refund.failed": _refund,
-    "charge.dispute.created": _dispute,
-    "charge.dispute.closed": _dispute,
+    Kind.SESSION_COMPLETED: _paid_session,
+    Kind.SESSION_ASYNC_SUCCEEDED: _paid_session,
+    Kind.SESSION_ASYNC_FAILED: _closed(ClosedReason.ASYNC_FAILED),
+    Kind.SESSION_EXPIRED: _closed(ClosedReason.EXPIRED),
+    Kind.INTENT_SUCCEEDED: _paid_intent,
+    Kind.INTENT_FAILED: _failed_attempt,
+    Kind.INTENT_CANCELED: _closed(ClosedReason.CANCELED),
+    Kind.CHARGE_REFUNDED: _charge,
+    Kind.REFUND_CREATED: _refund,
+    Kind.REFUND_UPDATED: _refund,
+    Kind.REFUND_FAILED: _refund,
+    Kind.DISPUTE_CREATED: _dispute,
+    Kind.DISPUTE_CLOSED: _dispute,
 }
 
 _heads = msgspec.json.Decoder(Head)

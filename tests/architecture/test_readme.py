@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared import settings
+from shared.stripe_events import Kind
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -60,6 +61,13 @@ def test_every_make_target_of_the_pages_exists():
 
     named = set(re.findall(r"(?:`|^    )make ([a-z]+)", pages, re.MULTILINE))
     assert named <= set(re.findall(r"make ([a-z]+)", listed))
+
+
+def test_the_events_to_subscribe_to_are_those_that_we_handle():
+    """Whoever sets the endpoint up by the page misses nothing."""
+    bullet = README.partition("- **Stripe.**")[2].partition("at API version")[0]
+
+    assert set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", bullet)) == set(Kind)
 
 
 @pytest.mark.parametrize("process", ["ingress", "consumers.payments", "consumers.bookings", "consumers.email"])

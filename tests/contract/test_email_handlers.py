@@ -1,78 +1,19 @@
 """From a booking's event to what the mail server holds: real PostgreSQL, a real mail server, every bad day."""
 
-import asyncio
 import uuid
 
 import pytest
 
 from consumers.email import store
-from consumers.email.breaker import Breaker, MailServerAway
-from consumers.email.delivery import Delivery
-from consumers.email.handlers import Changes, Entering, Retries, Stopping
-from consumers.email.sending import Sender
+from consumers.email.breaker import MailServerAway
+from consumers.email.handlers import Stopping
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
-from shared import clock, messages, settings
+from shared import clock, messages
 from shared.db.engine import rows
 from shared.errors import KafkaAway
-from shared.kafka.batch import Batches
 from shared.kafka.records import Incoming
 from tests.builders import Sale, insert_sales, record
-
-
-class Published:
-    """A producer that remembers, or is away; that Kafka takes what it is given is the real one's own test."""
-
-    def __init__(self):
-        self.records, self.away = [], False
-
-    async def publish(self, records, *, deadline_seconds=5.0):
-        if self.away and records:
-            raise KafkaAway("away")
-        self.records += records
-
-    def to(self, topic):
-        return [r for r in self.records if r.topic == topic]
-
-    def incoming(self, topic):
-        return [Incoming(r.topic, 0, n, r.key, r.value, r.headers) for n, r in enumerate(self.to(topic))]
-
-
-class Email:
-    """The consumer as app.py wires it, with its producer in hand."""
-
-    def __init__(self, engine, mailbox):
-        self.published, self.breaker, self.stopping = Published(), Breaker(), asyncio.Event()
-        smtp = settings.Smtp(
-            smtp_host="127.0.0.1",
-            smtp_port=mailbox.smtp_port,
-            smtp_from_email="noreply@culturebridge.example",
-            smtp_security="none",
-        )
-        self.delivery = Delivery(smtp)
-        self.sender = Sender(
-            engine=engine,
-            delivery=self.delivery,
-            producer=self.published,
-            breaker=self.breaker,
-            sender_address=smtp.smtp_from_email,
-            group="email",
-            later_topic="email.retry.1s",
-            dead_topic="email.dlt",
-            stopping=self.stopping,
-        )
-        entering = Entering(sender_domain="culturebridge.example")
-        batches = Batches(
-            entering,
-            engine=engine,
-            producer=self.published,
-            group="email",
-            target="none",
-            refusals="bookings.events.dlt",
-        )
-        self.changes = Changes(batches, entering, self.sender)
-        self.retries = Retries(
-            self.sender, self.published, group="email-retry-1s", refusals="email.dlt", stopping=self.stopping
-        )
+from tests.consumers import Email
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from consumers.payments.translate import FACTS, Event, Refusal, translate
 from shared.domain.payment import ChargeRefunded, ClosedReason, DisputeSeen, Failed, Noted, Paid, RefundSeen
+from shared.stripe_events import Kind
 from tests.builders import Sale, bytes_of, stripe_event
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "stripe"
@@ -166,3 +167,8 @@ def test_any_shape_of_an_event_is_an_event_or_a_refusal(kind, top, shape):
     """Fields of any type, at any place that we read."""
     event = stripe_event(kind, {"id": "x_1", "object": "thing"} | shape) | top
     assert isinstance(translate(json.dumps(event).encode()), Event | Refusal)
+
+
+def test_every_kind_that_we_ask_stripe_for_has_a_meaning():
+    """What `cb-ops stripe check` demands of the endpoint is what is handled, no more and no less."""
+    assert set(FACTS) == set(Kind)

@@ -1,0 +1,16 @@
+"""What the payment ledger may say about an event; a public set, since people, dashboards and `cb-ops why` ask for it."""
+
+from enum import StrEnum
+
+
+class Decision(StrEnum):
+    """What became of an event. One line per event, payment and decision, so that a repeat adds nothing."""
+
+    APPLIED = "applied"  # it changed what is shown of the payment
+    UNCHANGED = "unchanged"  # understood, and nothing that is shown changed
+    DUPLICATE = "duplicate"  # taken before, seen again at another offset
+    WAITING = "waiting"  # its payment is not known yet: it waits in `waiting_events`
+    QUARANTINED = "quarantined"  # it contradicts the payment that it names: a person is told
+    REFUSED = "refused"  # it cannot be taken at all: its bytes lie with the dead letters
+    UNHANDLED = "unhandled"  # a kind of event that decides nothing here
+    DROPPED = "dropped"  # it waited, and was given up by an operator or by age

@@ -1,0 +1,119 @@
+"""The three consumers as their app.py wires them, in this process: a test hands them records and looks at what they leave."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from consumers.bookings.handlers import Bookings
+from consumers.email.breaker import Breaker
+from consumers.email.delivery import Delivery
+from consumers.email.handlers import Changes, Entering, Retries
+from consumers.email.sending import Sender
+from consumers.payments.handlers import Payments
+from shared import settings
+from shared.errors import KafkaAway
+from shared.kafka.batch import Batches
+from shared.kafka.records import Incoming
+from tests.builders import record
+from tests.fakes import Published
+
+
+class Reachable(Published):
+    """A producer that remembers, or is away."""
+
+    def __init__(self):
+        super().__init__()
+        self.away = False
+
+    async def publish(self, records, *, deadline_seconds=5.0):
+        if self.away and records:
+            raise KafkaAway("away")
+        await super().publish(records, deadline_seconds=deadline_seconds)
+
+    def to(self, topic):
+        return [r for r in self.records if r.topic == topic]
+
+    def incoming(self, topic):
+        return [Incoming(r.topic, 0, n, r.key, r.value, r.headers) for n, r in enumerate(self.to(topic))]
+
+
+class Email:
+    """The email consumer as app.py wires it, with its producer in hand."""
+
+    def __init__(self, engine, mailbox):
+        self.published, self.breaker, self.stopping = Reachable(), Breaker(), asyncio.Event()
+        smtp = settings.Smtp(
+            smtp_host="127.0.0.1",
+            smtp_port=mailbox.smtp_port,
+            smtp_from_email="noreply@culturebridge.example",
+            smtp_security="none",
+        )
+        self.delivery = Delivery(smtp)
+        self.sender = Sender(
+            engine=engine,
+            delivery=self.delivery,
+            producer=self.published,
+            breaker=self.breaker,
+            sender_address=smtp.smtp_from_email,
+            group="email",
+            later_topic="email.retry.1s",
+            dead_topic="email.dlt",
+            stopping=self.stopping,
+        )
+        entering = Entering(sender_domain="culturebridge.example")
+        batches = Batches(
+            entering,
+            engine=engine,
+            producer=self.published,
+            group="email",
+            target="none",
+            refusals="bookings.events.dlt",
+        )
+        self.changes = Changes(batches, entering, self.sender)
+        self.retries = Retries(
+            self.sender, self.published, group="email-retry-1s", refusals="email.dlt", stopping=self.stopping
+        )
+
+
+class Walk:
+    """Stripe says something, and every consumer has done its part when the call returns.
+
+    Each message is a batch of its own, and what follows from it is done before its neighbour: whatever may slip in between
+    two messages, does.
+    """
+
+    def __init__(self, engine, mailbox):
+        self.engine, self.mailbox = engine, mailbox
+        self.email = Email(engine, mailbox)
+        self.published = Published()
+        common = {"engine": engine, "producer": self.published}
+        self.payments = Batches(Payments(), group="payments", target="payments.events", refusals="stripe.events.dlt", **common)
+        self.bookings = Batches(
+            Bookings(), group="bookings", target="bookings.events", refusals="payments.events.dlt", **common
+        )
+
+    async def stripe_says(self, *events):
+        for event in events:
+            await self.take(record(event))
+
+    async def take(self, incoming):
+        """Let the payments consumer take this record, and everybody what follows from it."""
+        await self._follow(self.payments.handle([incoming]))
+
+    async def _follow(self, handling):
+        begun = len(self.published.records)
+        await handling
+        for place in range(begun, len(self.published.records)):
+            sent = self.published.records[place]
+            message = Incoming(sent.topic, 0, place, sent.key, sent.value, sent.headers)
+            if sent.topic == "payments.events":
+                await self._follow(self.bookings.handle([message]))
+            elif sent.topic == "bookings.events":
+                await self.email.changes.handle([message])
+
+
+@asynccontextmanager
+async def walking(engine, mailbox):
+    """A walk around this database and mailbox; its mail connections are closed afterwards."""
+    walk = Walk(engine, mailbox)
+    yield walk
+    await walk.email.delivery.close()

@@ -1,0 +1,52 @@
+"""A refund that is seen before its success: nobody is congratulated, and the ledger of letters says why."""
+
+import itertools
+
+import pytest
+
+from deploy.dev.mailbox import open_mailbox
+from shared.db.engine import rows
+from tests.builders import Sale, insert_sales
+from tests.consumers import walking
+
+LETTERS = "select role, state, reason from letters order by role"
+
+
+@pytest.fixture
+async def walk(engine, tmp_path):
+    async with open_mailbox(tmp_path) as mailbox, walking(engine, mailbox) as walk:
+        yield walk
+
+
+async def query(engine, sql, *parameters):
+    async with engine.begin() as tx:
+        return [tuple(row) for row in await rows(tx, sql, *parameters)]
+
+
+async def test_a_refund_seen_before_its_success_sends_no_confirmation_letter_and_says_so(walk, engine):
+    """Whatever the order before the success, and with every message handled alone: no letter, and a reason for each."""
+    for first in itertools.permutations(("refund", "charge", "declined"), 2):
+        sale = Sale()
+        async with engine.begin() as tx:
+            await insert_sales(tx, sale)
+        told = {"refund": sale.refund(), "charge": sale.refunded(), "declined": sale.declined(metadata={})}
+        await walk.stripe_says(*(told[name] for name in first))
+        await walk.stripe_says(sale.succeeded(), sale.completed())
+
+        assert await query(engine, LETTERS.replace("order", "where booking_id = $1 order"), sale.booking_id) == [
+            ("client", "suppressed", "cancelled_before_sent"),
+            ("coach", "suppressed", "cancelled_before_sent"),
+        ]
+        assert await query(engine, "select status::text from bookings where id = $1", sale.booking_id) == [("cancelled",)]
+    assert walk.mailbox.letters == []
+
+
+async def test_a_part_that_is_refunded_before_the_success_takes_no_letter_away(walk, engine):
+    """A goodwill cent seen early is no cancellation."""
+    sale = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, sale)
+    await walk.stripe_says(sale.refunded(100), sale.succeeded())
+
+    assert await query(engine, LETTERS) == [("client", "sent", None), ("coach", "sent", None)]
+    assert len(walk.mailbox.letters) == 2
