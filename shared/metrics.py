@@ -27,6 +27,8 @@ stripe_event_versions = Counter(
 payments_changed = Counter("payments_changed_total", "Payments whose shown state changed", ["announcement"])
 payment_failures = Counter("payment_failures_total", "Failed attempts and expiries, by Stripe's decline code", ["reason"])
 events_waiting = Counter("events_waiting_total", "Events that came before the payment they belong to was known")
+events_unmatched = Gauge("events_unmatched", "Events that have waited for their payment for more than 72 h; counted hourly")
+events_dropped = Counter("events_dropped_total", "Events that waited for 45 days and were given up")
 bookings_changed = Counter("bookings_changed_total", "What became of bookings", ["outcome"])
 operator_attention = Counter("operator_attention_total", "Matters put before an operator", ["reason"])
 

@@ -7,11 +7,11 @@ error; an error's text and body may hold what a customer typed, so that only its
 API: https://docs.stripe.com/api/checkout/sessions, https://docs.stripe.com/api/idempotent_requests.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import aiohttp
@@ -92,8 +92,22 @@ class Away:
     code: str
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A webhook endpoint of the account; an `api_version` of None is the account's default, `*` in `events` is every kind."""
+
+    id: str
+    url: str
+    enabled: bool
+    events: tuple[str, ...]
+    api_version: str | None
+    livemode: bool
+
+
 Failure = NoSuchSession | KeySpent | Refused | Away
 Answer = Session | Failure
+Told = TypeVar("Told")
+Said = TypeVar("Said")
 
 
 class StripeApi:
@@ -122,15 +136,24 @@ class StripeApi:
         A replayed answer shows the session as it was when it was made.
         """
         call = self._client.v1.checkout.sessions.create_async(_parameters(request), {"idempotency_key": idempotency_key})
-        return await _answer("create_session", call)
+        return await _answer("create_session", call, _session)
 
     async def retrieve_session(self, session_id: str) -> Answer:
         """Ask what became of a session."""
-        return await _answer("retrieve_session", self._client.v1.checkout.sessions.retrieve_async(session_id))
+        return await _answer("retrieve_session", self._client.v1.checkout.sessions.retrieve_async(session_id), _session)
 
     async def expire_session(self, session_id: str) -> Answer:
         """End an open session, so that nobody can pay there; `Refused` when it is complete or expired already."""
-        return await _answer("expire_session", self._client.v1.checkout.sessions.expire_async(session_id))
+        return await _answer("expire_session", self._client.v1.checkout.sessions.expire_async(session_id), _session)
+
+    async def webhook_endpoints(self) -> tuple[Endpoint, ...] | Failure:
+        """Ask which endpoints the account has in the key's mode; Stripe allows 16, so that one page holds them all."""
+        call = self._client.v1.webhook_endpoints.list_async({"limit": 100})
+        return await _answer("list_webhook_endpoints", call, _endpoints)
+
+    async def account_id(self) -> str | Failure:
+        """Ask whose key ours is."""
+        return await _answer("retrieve_account", self._client.v1.accounts.retrieve_current_async(), lambda account: account.id)
 
 
 def _parameters(request: SessionRequest) -> "SessionCreateParams":
@@ -158,11 +181,15 @@ def _parameters(request: SessionRequest) -> "SessionCreateParams":
     }
 
 
-async def _answer(name: str, call: "Awaitable[stripe.checkout.Session]") -> Answer:
-    """Await one call, counted and timed; every failure becomes a value, told to the log by code and request id alone."""
+async def _answer(name: str, call: Awaitable[Said], read: Callable[[Said], Told]) -> Told | Failure:
+    """Await one call, counted and timed; every failure becomes a value, told to the log by code and request id alone.
+
+    `read` takes what we need from the library's object; AttributeError, TypeError or ValueError when it is another shape.
+    """
     started = clock.monotonic()
+    answer: Told | Failure
     try:
-        answer: Answer = _session(await call)
+        answer = read(await call)
     except stripe.StripeError as error:
         answer = _failure(error)
         log.warning("stripe.failed", step=name, outcome=type(answer).__name__, code=_code(error), request_id=error.request_id)
@@ -200,6 +227,13 @@ def _session(session: "stripe.checkout.Session") -> Session:
     """Read what we need; AttributeError, TypeError or ValueError when the answer is no session of mode payment."""
     expires_at = datetime.fromtimestamp(session.expires_at, UTC)
     return Session(session.id, SessionStatus(session.status or ""), session.url, expires_at)
+
+
+def _endpoints(listed: "stripe.ListObject[stripe.WebhookEndpoint]") -> tuple[Endpoint, ...]:
+    return tuple(
+        Endpoint(one.id, one.url, one.status == "enabled", tuple(one.enabled_events), one.api_version, one.livemode)
+        for one in listed.data
+    )
 
 
 def _code(error: stripe.StripeError) -> str:

@@ -1,9 +1,10 @@
-"""Wiring of the payments consumer: `stripe.events` in, `payments.events` out, bound to handlers.py.
+"""Wiring of the payments consumer: `stripe.events` in, `payments.events` out, bound to handlers.py, and housekeeping.
 
 Next in the walk: handlers.py.
 """
 
 from consumers.payments.handlers import Payments
+from consumers.payments.housekeeping import keep_house
 from shared import logs, settings, topics
 from shared.kafka import service
 
@@ -25,6 +26,7 @@ async def run(configured: Settings) -> int:
         source=topics.STRIPE_EVENTS,
         target=topics.PAYMENTS_EVENTS,
         refusals=topics.STRIPE_EVENTS_DLT,
+        beside=keep_house,
     )
 
 

@@ -1,36 +1,28 @@
-"""The few things that an operator may change; each can be repeated without a second effect, and each leaves a trace.
+"""Put records back on their topic; it can be repeated without a second effect, and leaves a trace.
 
-A replay marks its record and is logged; a resolved matter keeps who resolved it first. Enters: settings or a connection, and
-what was asked for. Leaves: what was done. Next: whoever reads the topic takes a replay like any other record.
+A replay marks its record and is logged. Enters: settings, and what was asked for. Leaves: what was done. Next: whoever reads
+the topic takes a replay like any other record.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from aiokafka import TopicPartition
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.ops import insights
-from deploy.ops.dead_letters import REPLAYED_TO, DeadLetter, describe, replayed
+from deploy.ops.dead_letters import DeadLetter, describe, replayed
 from deploy.ops.errors import NotThere
-from deploy.ops.insights import Matter, Progress, Span
+from deploy.ops.insights import Progress, Span
 from shared import logs, settings
-from shared.db.engine import rows
 from shared.kafka import producer
-from shared.kafka.records import Incoming
+from shared.kafka.records import Incoming, Record
 from shared.topics import Topic
 
 log = logs.get(__name__)
 
 PUBLISHED_AT_ONCE_MAX = 100
 PUBLISH_SECONDS_MAX = 30.0  # nobody waits at a till: give a busy cluster time
-
-RESOLVE = """
-update attention set resolved_at = now(), resolved_by = $2 where id = $1 and resolved_at is null
-returning id
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +63,23 @@ async def replay(
     if isinstance(choice, Place) and not picked:
         raise NotThere(f"{source.name} holds nothing at partition {choice.partition}, offset {choice.offset}")
     if picked and not dry_run:
-        await _publish(kafka, source, picked)
+        await put_back(kafka, [replayed(record, source, prefix=kafka.topic_prefix) for record in picked])
+        for record in picked:
+            log.info("dead_letter.replayed", topic=record.topic, partition=record.partition, offset=record.offset)
     return [describe(record) for record in picked]
 
 
-async def resolve(tx: AsyncConnection, matter_id: uuid.UUID, *, by: str) -> tuple[Matter, bool]:
-    """Mark a matter as done; return it, and whether it was open until now (who resolved it first stays). Raises NotThere."""
-    was_open = bool(await rows(tx, RESOLVE, matter_id, by))
-    matter = await insights.matter(tx, matter_id)
-    if was_open:
-        log.info("attention.resolved", attention_id=str(matter.id), reason=matter.reason, aggregate=matter.aggregate)
-    return matter, was_open
+async def put_back(kafka: settings.Kafka, records: Sequence[Record]) -> None:
+    """Publish records that are replays, all to one topic, and return once Kafka has acknowledged each.
+
+    Raises KafkaError, KafkaAway or TimeoutError: what was acknowledged before stays, and the same call may be repeated.
+    """
+    goal = records[0].topic
+    async with producer.opened(kafka, client_id=insights.CLIENT_ID, warm=[goal]) as publisher:
+        for begin in range(0, len(records), PUBLISHED_AT_ONCE_MAX):
+            part = records[begin : begin + PUBLISHED_AT_ONCE_MAX]
+            await publisher.publish(part, deadline_seconds=PUBLISH_SECONDS_MAX)
+            log.info("replay.published", topic=goal, count=len(part))
 
 
 def _narrow(
@@ -106,14 +104,3 @@ def _wanted(record: Incoming, choice: Choice) -> bool:
             return code is None or describe(record).code == code
         case _ as never:
             assert_never(never)
-
-
-async def _publish(kafka: settings.Kafka, source: Topic, picked: Sequence[Incoming]) -> None:
-    goal = REPLAYED_TO[source].named(kafka.topic_prefix)
-    again = [replayed(record, source, prefix=kafka.topic_prefix) for record in picked]
-    async with producer.opened(kafka, client_id=insights.CLIENT_ID, warm=[goal]) as publisher:
-        for begin in range(0, len(again), PUBLISHED_AT_ONCE_MAX):
-            part = slice(begin, begin + PUBLISHED_AT_ONCE_MAX)
-            await publisher.publish(again[part], deadline_seconds=PUBLISH_SECONDS_MAX)
-            for record in picked[part]:
-                log.info("dead_letter.replayed", topic=record.topic, partition=record.partition, offset=record.offset)

@@ -3,11 +3,13 @@
 OpsError
 ├── KafkaSilent      no answer in time, or the cluster refused
 ├── DatabaseSilent   no answer, or PostgreSQL refused
+├── StripeSilent     no answer, or Stripe refused
 └── NotThere         the topic, letter or matter that was named does not exist
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import assert_never
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -16,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared import errors, settings
 from shared.db import engine
+from shared.stripe_api import Away, Failure, KeySpent, NoSuchSession, Refused
 
 UNDEFINED_TABLE = "42P01"  # SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
 
@@ -30,6 +33,21 @@ class KafkaSilent(OpsError):
 
 class DatabaseSilent(OpsError):
     """PostgreSQL does not answer, or refuses."""
+
+
+class StripeSilent(OpsError):
+    """Stripe does not answer, or refuses."""
+
+    def __init__(self, api: settings.StripeApi, failure: Failure) -> None:
+        where = api.stripe_api_base or "https://api.stripe.com"
+        match failure:
+            case NoSuchSession():
+                why = "does not know what was asked for"
+            case KeySpent(code=code) | Refused(code=code) | Away(code=code):
+                why = code
+            case _ as never:
+                assert_never(never)
+        super().__init__(f"Stripe at {where}: {why}")
 
 
 class NotThere(OpsError):

@@ -1,23 +1,18 @@
-"""What an operator may ask: reads only, whatever face shows the answer.
+"""What an operator may ask of Kafka: reads only, whatever face shows the answer.
 
-Enters: settings or a connection. Leaves: plain values. Next: cli.py shows them, actions.py acts upon them.
+Enters: settings. Leaves: plain values. Next: cli.py shows them, actions.py acts upon them.
 """
 
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.ops.dead_letters import DeadLetter, describe
 from deploy.ops.errors import NotThere
 from shared import clock, settings, topics
-from shared.db.engine import rows
 from shared.kafka import connection
 from shared.kafka.records import Incoming, incoming
 from shared.topics import Topic
@@ -27,42 +22,8 @@ ANSWER_SECONDS = 10.0  # a person waits; a cluster that needs longer than this f
 POLL_MS = 1000
 FETCH_WAIT_MS = 50
 
-MATTER = """
-select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention where id = $1
-"""
-MATTERS = """
-select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention
-where $1 or resolved_at is null order by opened_at, id
-"""
-
 Span = tuple[int, int]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Matter:
-    """Something that was put before an operator; `aggregate` is what it is about, `cause` the event or letter behind it."""
-
-    id: uuid.UUID
-    reason: str
-    aggregate: str
-    cause: str
-    opened_at: datetime
-    resolved_at: datetime | None
-    resolved_by: str | None
-
-
-async def matters(tx: AsyncConnection, *, resolved_too: bool) -> list[Matter]:
-    """Return what waits for a person, oldest first; `resolved_too` adds what no longer does."""
-    return [Matter(*row) for row in await rows(tx, MATTERS, resolved_too)]
-
-
-async def matter(tx: AsyncConnection, matter_id: uuid.UUID) -> Matter:
-    """Return one matter, open or resolved; raises NotThere."""
-    found = await rows(tx, MATTER, matter_id)
-    if not found:
-        raise NotThere(f"no matter has the id {matter_id}")
-    return Matter(*found[0])
 
 
 def dead_letter_topic(name: str, *, prefix: str) -> Topic:

@@ -43,6 +43,11 @@ def json(value: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
+def text(content: str) -> None:
+    """Print somebody else's text, line by line; a terminal gets no character that it would obey."""
+    sys.stdout.write("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in content) + "\n")
+
+
 def table(columns: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
     """Print the answer for a person; what is too long for the terminal goes on below, nothing is cut off."""
     shown = Table(box=None, pad_edge=False, header_style="bold")

@@ -6,13 +6,16 @@ changes nothing, but what it caused is published again: the process that wrote i
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.engine import driver, rows
 
 MONTHS_AHEAD = 3
+KEEP_DAYS = 45  # Stripe sends again by hand for 30 days, and our topics keep two weeks more
+PRUNING_GRACE = timedelta(days=7)  # `cb-ops inbox prune` runs daily or weekly: later than this it was forgotten
+LOCK_TIMEOUT = "set local lock_timeout = '5s'"  # rather give up and be run again than hold the consumers up
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,31 @@ join inbox i on i.consumer = $1 and i.created = asked.created and i.event_id = a
 INSERT = """
 insert into inbox (consumer, created, event_id, emitted, topic, "partition", "offset")
 values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing
+"""
+# The inbox's key begins with the consumer: step from one to the next instead of reading everything.
+CONSUMERS_IN_DEFAULT = """
+with recursive found as (
+    (select consumer from inbox_default order by consumer limit 1)
+    union all
+    select (select d.consumer from inbox_default d where d.consumer > found.consumer order by d.consumer limit 1)
+    from found where found.consumer is not null
+)
+select consumer from found where consumer is not null
+"""
+SERVED_BY_DEFAULT = """
+select 1 from inbox_default where consumer = any($1::text[]) and created >= $2 and created < $3 limit 1
+"""
+DELETE_OUTDATED = """
+with gone as (
+    delete from inbox_default where ctid = any(array(
+        select ctid from inbox_default where consumer = $1 and created < $2 order by created limit $3
+    )) returning 1
+)
+select count(*) from gone
+"""
+PARTITIONS = """
+select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
+where i.inhparent = 'inbox'::regclass and c.relname ~ '^inbox_[0-9]{4}_[0-9]{2}$' order by 1
 """
 COLUMNS = ("consumer", "created", "event_id", "emitted", "topic", "partition", "offset")
 
@@ -63,17 +91,51 @@ async def write_unlocked(tx: AsyncConnection, consumer: str, entries: Sequence[E
         await connection.executemany(INSERT, [_row(consumer, entry) for entry in entries])
 
 
-async def make_partitions(tx: AsyncConnection, now: datetime) -> None:
-    """Make the partitions of this month and the coming ones; a month that the DEFAULT partition already serves stays there."""
+async def make_partitions(tx: AsyncConnection, now: datetime) -> list[str]:
+    """Make the partitions of this month and the coming three, and return those that were missing.
+
+    A month that the DEFAULT partition already serves stays there.
+    """
+    made = []
+    await tx.exec_driver_sql(LOCK_TIMEOUT)
+    consumers = [row[0] for row in await rows(tx, CONSUMERS_IN_DEFAULT)]
     for ahead in range(MONTHS_AHEAD + 1):
         first, end = _month(now, ahead), _month(now, ahead + 1)
         name = f"inbox_{first:%Y_%m}"
         exists = await rows(tx, "select to_regclass($1)::text", name)
-        served = await rows(tx, "select 1 from inbox_default where created >= $1 and created < $2 limit 1", first, end)
+        served = await rows(tx, SERVED_BY_DEFAULT, consumers, first, end)
         if exists[0][0] is None and not served:
             await tx.exec_driver_sql(
                 f"create table {name} partition of inbox for values from ('{first.isoformat()}') to ('{end.isoformat()}')"
             )
+            made.append(name)
+    return made
+
+
+def kept_since(now: datetime) -> datetime:
+    """Return from when on entries are kept: the whole month in which the day 45 days ago lies, and everything after."""
+    return _month(now - timedelta(days=KEEP_DAYS), 0)
+
+
+async def outdated_partitions(tx: AsyncConnection, now: datetime) -> list[str]:
+    """Return the months' partitions that hold nothing but entries older than 45 days, oldest first."""
+    oldest_kept = f"inbox_{kept_since(now):%Y_%m}"
+    return [row[0] for row in await rows(tx, PARTITIONS) if row[0] < oldest_kept]
+
+
+async def drop_partition(tx: AsyncConnection, name: str) -> None:
+    """Drop one of `outdated_partitions`; for a moment nobody reads or writes the inbox."""
+    await tx.exec_driver_sql(LOCK_TIMEOUT)
+    await tx.exec_driver_sql(f"drop table if exists {name}")
+
+
+async def delete_outdated(tx: AsyncConnection, now: datetime, *, at_once_max: int) -> int:
+    """Delete entries older than what is kept from the DEFAULT partition; return how many, 0 when none is left."""
+    deleted = 0
+    for (consumer,) in await rows(tx, CONSUMERS_IN_DEFAULT):
+        gone = await rows(tx, DELETE_OUTDATED, consumer, kept_since(now), at_once_max - deleted)
+        deleted += gone[0][0]
+    return deleted
 
 
 def _month(now: datetime, ahead: int) -> datetime:

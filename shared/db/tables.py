@@ -156,7 +156,7 @@ payment_ledger = sa.Table(
     sa.Column("event_type", sa.Text, nullable=False),
     sa.Column("event_created", MOMENT),
     sa.Column("payment_id", sa.Uuid, index=True),
-    sa.Column("decision", sa.Text, nullable=False),  # applied, unchanged, duplicate, waiting, quarantined, unhandled
+    sa.Column("decision", sa.Text, nullable=False),  # a value of shared/domain/ledger.py
     sa.Column("reason", sa.Text),
     sa.Column("state_before", pg.JSONB),
     sa.Column("state_after", pg.JSONB),
@@ -178,7 +178,7 @@ waiting_events = sa.Table(
     sa.Column("event_id", sa.Text, primary_key=True),
     sa.Column("object_key", sa.Text, nullable=False, index=True),  # the intent's id, else the session's
     sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("seen_at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("seen_at", MOMENT, nullable=False, server_default=sa.func.now(), index=True),
     sa.Column("state", sa.Text, nullable=False, server_default="waiting"),  # waiting, refused
     sa.Column("topic", sa.Text, nullable=False),
     sa.Column("partition", sa.Integer, nullable=False),
@@ -189,11 +189,13 @@ attention = sa.Table(
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),  # follows from reason, aggregate and cause: a repeat opens nothing
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("aggregate", sa.Text, nullable=False),
+    sa.Column("aggregate", sa.Text, nullable=False, index=True),
     sa.Column("cause", sa.Text, nullable=False),
     sa.Column("opened_at", MOMENT, nullable=False, server_default=sa.func.now()),
     sa.Column("resolved_at", MOMENT),
     sa.Column("resolved_by", sa.Text),
+    sa.Index("attention_by_age", "opened_at", "id"),
+    sa.Index("attention_open", "opened_at", "id", postgresql_where=sa.text("resolved_at is null")),
 )
 
 # --- ours: the dedup tables ---------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from contextlib import suppress
 import uvloop
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import logs, settings
 from shared.db import engine as engines
@@ -135,9 +136,14 @@ async def run_database_consumer(
     source: Topic,
     target: Topic,
     refusals: Topic,
+    beside: Callable[[AsyncEngine], Coroutine[object, object, None]] | None = None,
 ) -> int:
-    """Run the one story of batches from `source` to `target` in the group `name`; return the process's exit status."""
+    """Run the one story of batches from `source` to `target` in the group `name`; return the process's exit status.
+
+    `beside` is what the process does between batches, for as long as it lives; it is cancelled at the end.
+    """
     engine = engines.create(configured, application=name)
+    besides = asyncio.create_task(beside(engine)) if beside else None
 
     def build(publisher: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
         batches = Batches(
@@ -153,6 +159,10 @@ async def run_database_consumer(
     try:
         return await run(configured, name=name, build=build, trouble=database_health.trouble(engine))
     finally:
+        if besides is not None:
+            besides.cancel()
+            with suppress(asyncio.CancelledError):
+                await besides
         await engine.dispose()
 
 

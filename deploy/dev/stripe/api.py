@@ -123,6 +123,14 @@ EVENT_LIST = {
 }
 
 
+ENDPOINT_LIST = {
+    "limit": integer(least=1, most=lists.LIMIT_MAX),
+    "starting_after": text(),
+    "ending_before": text(),
+}
+ENDPOINT_UPDATE = {"enabled_events": each(text()), "disabled": boolean}
+
+
 def create_session(world: World, call: Call) -> Json:
     """Open a Checkout Session in payment mode."""
     wish = read(call.tree, SESSION_CREATE, required=("mode", "line_items", "success_url"))
@@ -159,6 +167,31 @@ def list_events(world: World, call: Call) -> Json:
     return lists.page(found, wish, url="/v1/events", noun="event")
 
 
+def list_endpoints(world: World, call: Call) -> Json:
+    """List the webhook endpoints: the one that there is."""
+    wish = read(call.tree, ENDPOINT_LIST)
+    found = list(world.tables["endpoint"].values())
+    return lists.page(found, wish, url="/v1/webhook_endpoints", noun="webhook endpoint")
+
+
+def update_endpoint(world: World, call: Call) -> Json:
+    """Choose which kinds of events the endpoint is told of, or disable it."""
+    wish = read(call.tree, ENDPOINT_UPDATE)
+    endpoint = dict(world.get("endpoint", call.object_id))
+    if "enabled_events" in wish:
+        endpoint["enabled_events"] = wish["enabled_events"]
+    if "disabled" in wish:
+        endpoint["status"] = "disabled" if wish["disabled"] else "enabled"
+    world.put("endpoint", endpoint)
+    return endpoint
+
+
+def show_account(world: World, call: Call) -> Json:
+    """Show whose key it is."""
+    read(call.tree, {})
+    return {"id": world.mint.account_id, "object": "account", "charges_enabled": True, "type": "standard"}
+
+
 def _wanted(told: Json, wish: Json, now: int) -> bool:
     created: int = told["created"]
     span = wish.get("created", {})
@@ -184,4 +217,8 @@ ROUTES = (
     Route("GET", "/v1/refunds/{id}", retrieve("refund")),
     Route("GET", "/v1/events", list_events),
     Route("GET", "/v1/events/{id}", retrieve("event")),
+    Route("GET", "/v1/webhook_endpoints", list_endpoints),
+    Route("GET", "/v1/webhook_endpoints/{id}", retrieve("endpoint")),
+    Route("POST", "/v1/webhook_endpoints/{id}", update_endpoint),
+    Route("GET", "/v1/account", show_account),
 )

@@ -44,6 +44,17 @@ class Mint(msgspec.Struct):
         return "cs_test_a1" + self.characters(56)
 
     @property
+    def account_id(self) -> str:
+        """The account's own id. It takes nothing from the sequence of the others, nor does the endpoint's."""
+        return f"acct_1{_base62(f'{self.seed}/moment', MOMENT_CHARACTERS)}{self.account}"
+
+    @property
+    def endpoint_id(self) -> str:
+        """The id of the one webhook endpoint."""
+        moment, tail = (_base62(f"{self.seed}/{part}", n) for part, n in (("we", MOMENT_CHARACTERS), ("tail", TAIL_CHARACTERS)))
+        return f"we_1{moment}{self.account}{tail}"
+
+    @property
     def account(self) -> str:
         """The ten characters that every id of one Stripe account carries."""
         return _base62(f"{self.seed}/account", ACCOUNT_CHARACTERS)

@@ -21,7 +21,7 @@ from deploy.dev.stripe.deliveries import Delivery, Switches
 from deploy.dev.stripe.faults import Faults
 from deploy.dev.stripe.idempotency import KEEP_SECONDS, Answer, Answers
 from deploy.dev.stripe.ids import Mint
-from deploy.dev.stripe.objects import event
+from deploy.dev.stripe.objects import endpoint, event
 from deploy.dev.stripe.store import Row, Store
 from deploy.dev.stripe.world import World
 
@@ -67,6 +67,7 @@ class Sandbox:
     def start(self) -> None:
         """Take up what was kept: objects, answers, timers, and webhooks that are still owed."""
         self._load()
+        self._open_endpoint()
         self.courier.start()
         for kind in ("session", "charge"):
             for thing in self.world.tables[kind].values():
@@ -83,7 +84,10 @@ class Sandbox:
     def commit(self, answer: tuple[str, Answer] | None = None) -> None:
         """Keep everything that changed, with the stored answer (key, answer) to the call that changed it, and tell."""
         changes = self.world.take()
-        owed = deliveries.plan(changes.events, self.courier.switches, self._chance, now=self.settings.now())
+        told = [news for news in changes.events if endpoint.is_told(self._endpoint, news)]
+        for news in changes.events:
+            news["pending_webhooks"] = int(news in told)
+        owed = deliveries.plan(told, self.courier.switches, self._chance, now=self.settings.now())
         rows: list[Row] = [(kind, thing["id"], thing) for kind, thing in changes.objects]
         rows += [("delivery", delivery.id, delivery) for delivery in owed]
         rows += [("answer", *answer)] if answer else []
@@ -107,6 +111,17 @@ class Sandbox:
         """Put every switch to rest. The world, and what is on its way, stay."""
         self.faults.armed.clear()
         self.courier.switch(Switches())
+
+    @property
+    def _endpoint(self) -> Json:
+        return self.world.get("endpoint", self.world.mint.endpoint_id)
+
+    def _open_endpoint(self) -> None:
+        """Have the one endpoint, at the address that this process was started with; its switches are what they were."""
+        kept = self.world.tables["endpoint"].get(self.world.mint.endpoint_id)
+        fresh = endpoint.new(self.world.mint.endpoint_id, self.settings.webhook_url, created=self.now)
+        self.world.put("endpoint", (kept or fresh) | {"url": self.settings.webhook_url})
+        self.commit()
 
     def _carry(self, owed: list[Delivery]) -> None:
         self.deliveries |= {delivery.id: delivery for delivery in owed}

@@ -22,6 +22,7 @@ NOUNS = {
     "charge": "charge",
     "refund": "refund",
     "event": "event",
+    "endpoint": "webhook endpoint",
 }
 
 

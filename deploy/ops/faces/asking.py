@@ -1,0 +1,42 @@
+"""What every command does alike: how it is grouped, run, and given a database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, TypeVar
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deploy.ops import show
+from deploy.ops.errors import OpsError, telling_of_database
+from shared import settings
+from shared.db import engine as engines
+
+APPLICATION = "ops"
+
+Answer = TypeVar("Answer")
+Json = Annotated[bool, typer.Option("--json", help="For a script.")]
+
+
+def group(name: str | None, text: str) -> typer.Typer:
+    """Return a group of commands that shows its help when called without one."""
+    return typer.Typer(name=name, help=text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def run(work: Coroutine[object, object, Answer]) -> Answer:
+    """Do the work; whatever an operator has to know ends the command with one line and status 1."""
+    try:
+        return asyncio.run(work)
+    except OpsError as error:
+        show.fail(str(error))
+        raise typer.Exit(1) from None
+
+
+async def in_database(database: settings.Database, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
+    """Do the work in one transaction; raises DatabaseSilent."""
+    engine = engines.create(database, application=APPLICATION, pool_size=1)
+    try:
+        async with telling_of_database(database), engine.begin() as tx:
+            return await work(tx)
+    finally:
+        await engine.dispose()

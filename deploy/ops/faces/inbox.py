@@ -1,0 +1,42 @@
+"""`cb-ops inbox prune`: forget what nobody can send again."""
+
+from deploy.ops import pruning, show
+from deploy.ops.errors import telling_of_database
+from deploy.ops.faces.asking import APPLICATION, Json, group, run
+from deploy.ops.pruning import Pruned
+from shared import clock, settings
+from shared.db import engine as engines
+
+app = group("inbox", "The memory of events that were taken.")
+
+
+@app.callback()
+def about() -> None:
+    """Keep `prune` a command of its own, though it is the only one."""
+
+
+@app.command()
+def prune(*, as_json: Json = False) -> None:
+    """Drop months older than 45 days and make the three to come; run it daily. A second run changes nothing."""
+    database = settings.read(settings.Database)
+
+    async def work() -> Pruned:
+        engine = engines.create(database, application=APPLICATION, pool_size=1)
+        try:
+            async with telling_of_database(database):
+                return await pruning.prune(engine, clock.now(), progress=told)
+        finally:
+            await engine.dispose()
+
+    with show.progress("pruning the inbox") as told:
+        pruned = run(work())
+    if as_json:
+        show.json(pruned)
+        return
+    for name in pruned.made:
+        show.say(f"made     {name}")
+    for name in pruned.dropped:
+        show.say(f"dropped  {name}")
+    if pruned.deleted:
+        show.say(f"deleted  {pruned.deleted} entries of the DEFAULT partition")
+    show.say(f"events are remembered since {pruned.kept_since:%Y-%m-%d}")

@@ -1,0 +1,34 @@
+"""`cb-ops topics`: the cluster and the map of topics."""
+
+from deploy.ops import insights, show
+from deploy.ops.errors import telling_of_kafka
+from deploy.ops.faces.asking import Json, group, run
+from shared import settings
+from shared.kafka import provision
+
+app = group("topics", "The cluster and the map of topics.")
+
+
+@app.command("apply")
+def topics_apply(*, as_json: Json = False) -> None:
+    """Create the topics that are missing and tell what differs from the map; nothing is changed, shrunk or deleted."""
+    kafka = settings.read(settings.Kafka)
+
+    async def work() -> provision.Report:
+        async with telling_of_kafka(kafka):
+            await insights.require_kafka(kafka)
+            return await provision.apply(kafka)
+
+    with show.progress("comparing the cluster with the map"):
+        report = run(work())
+    if as_json:
+        show.json(report)
+        return
+    for name in report.created:
+        show.say(f"created    {name}")
+    for name in report.unchanged:
+        show.say(f"unchanged  {name}")
+    for found in report.differences:
+        show.say(f"DIFFERS    {found.topic}: {found.setting} is {found.is_now or 'not set'}, the map says {found.should_be}")
+    if report.differences:
+        show.say(f"{len(report.differences)} differences were left as they are: changing what exists is an operator's decision")

@@ -1,0 +1,100 @@
+"""`cb-ops waiting`: events that came before their payment was known."""
+
+from typing import Annotated
+
+import typer
+
+from deploy.ops import actions, show, waiting_events
+from deploy.ops.errors import telling_of_kafka
+from deploy.ops.faces.asking import Json, group, in_database, run
+from shared import settings, topics
+from shared.kafka.records import Record
+
+app = group("waiting", "Events that came before their payment was known.")
+
+Which = Annotated[list[str], typer.Argument(metavar="EVENT_ID…", help="As `waiting list` shows them.")]
+
+
+class Replaying(settings.Database, settings.Kafka):
+    """What a replay reads: the database that holds the bytes, and the cluster that takes them."""
+
+
+@app.command("list")
+def list_(*, as_json: Json = False) -> None:
+    """List what waits, oldest first, without bodies; `unmatched` has waited for more than 72 hours."""
+    database = settings.read(settings.Database)
+    found = run(in_database(database, waiting_events.listed))
+    if as_json:
+        show.json(found)
+    elif found:
+        show.table(
+            ("event", "kind", "waits for", "age", "state"),
+            [(one.event_id, one.event_type, one.key, show.age(one.seen_at), one.state) for one in found],
+        )
+    else:
+        show.say("no event waits for its payment")
+
+
+@app.command("show")
+def show_(event_id: Annotated[str, typer.Argument(metavar="EVENT_ID")], *, as_json: Json = False) -> None:
+    """Show one with its body, exactly as Stripe signed it; what a customer typed may be in it."""
+    database = settings.read(settings.Database)
+    found = run(in_database(database, lambda tx: waiting_events.one(tx, event_id)))
+    if as_json:
+        show.json(found)
+        return
+    event = found.event
+    show.say(
+        f"{event.event_id} ({event.event_type}) is {event.state} under {event.key} since {event.seen_at:%Y-%m-%d %H:%M:%S}"
+    )
+    show.say(f"it lay at {event.topic}/{event.partition}/{event.offset}")
+    show.text(found.body)
+
+
+@app.command()
+def replay(
+    events: Annotated[list[str] | None, typer.Argument(metavar="EVENT_ID…", help="As `waiting list` shows them.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Everything that waits.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Offer events again: the same bytes under the same key. What still finds no payment goes on waiting."""
+    if every == bool(events):
+        raise typer.BadParameter("say which: their ids, or --all")
+    configured = settings.read(Replaying)
+
+    async def work() -> list[Record]:
+        which = None if every else events
+        records = await in_database(configured, lambda tx: waiting_events.replays(tx, which, prefix=configured.topic_prefix))
+        async with telling_of_kafka(configured):
+            if records:
+                await actions.put_back(configured, records)
+        return records
+
+    with show.progress("offering events again"):
+        offered = [record.key.decode() for record in run(work())]
+    if as_json:
+        show.json(offered)
+    else:
+        show.say(f"{len(offered)} offered again to {topics.STRIPE_EVENTS.named(configured.topic_prefix)}")
+
+
+@app.command()
+def drop(
+    events: Which,
+    *,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who decided it; the ledger keeps it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give events up for good: their bytes are deleted, the ledger keeps that they were dropped, and by whom."""
+    if not by.strip():
+        raise typer.BadParameter("who decided it?", param_hint="--by")
+    database = settings.read(settings.Database)
+    if not yes:
+        typer.confirm(f"Delete {len(events)} waiting events for good?", abort=True, err=True)
+    dropped = run(in_database(database, lambda tx: waiting_events.drop(tx, events, by=by.strip())))
+    if as_json:
+        show.json(dropped)
+    else:
+        show.say(f"dropped {', '.join(dropped)}")

@@ -1,0 +1,27 @@
+"""`cb-ops why`: the whole story of a booking or a payment, in plain words."""
+
+from typing import Annotated
+
+import typer
+
+from deploy.ops import show, telling, why
+from deploy.ops.faces.asking import Json, in_database, run
+from shared import settings
+
+
+def tell(
+    asked: Annotated[
+        str, typer.Argument(metavar="ID", help="A booking's or payment's id, or Stripe's: pi_, cs_, re_, dp_, du_, evt_.")
+    ],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Tell why a booking or payment is as it is: every event, decision, change, letter and open matter, in time order."""
+    database = settings.read(settings.Database)
+    story = run(in_database(database, lambda tx: why.story(tx, asked.strip())))
+    told = telling.tell(story)
+    if as_json:
+        show.json({"story": story, "told": told})
+        return
+    for line in telling.lines(told):
+        show.say(line)

@@ -1,0 +1,71 @@
+"""Matters for a person: what `attention` holds, and marking one as looked after.
+
+Enters: a connection. Leaves: plain values; resolving twice keeps who did it first.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deploy.ops.errors import NotThere
+from shared import logs
+from shared.db.engine import rows
+
+log = logs.get(__name__)
+
+ONE = """
+select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention where id = $1
+"""
+OPEN = """
+select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention
+where resolved_at is null order by opened_at, id
+"""
+ALL = """
+select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention order by opened_at, id
+"""
+ABOUT = """
+select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention
+where aggregate = any($1::text[]) order by opened_at, id
+"""
+RESOLVE = """
+update attention set resolved_at = now(), resolved_by = $2 where id = $1 and resolved_at is null
+returning id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """Something that was put before an operator; `aggregate` is what it is about, `cause` the event or letter behind it."""
+
+    id: uuid.UUID
+    reason: str
+    aggregate: str
+    cause: str
+    opened_at: datetime
+    resolved_at: datetime | None
+    resolved_by: str | None
+
+
+async def listed(tx: AsyncConnection, *, resolved_too: bool) -> list[Matter]:
+    """Return what waits for a person, oldest first; `resolved_too` adds what no longer does."""
+    return [Matter(*row) for row in await rows(tx, ALL if resolved_too else OPEN)]
+
+
+async def about(tx: AsyncConnection, aggregates: Sequence[str]) -> list[Matter]:
+    """Return every matter about these, open or resolved, oldest first."""
+    return [Matter(*row) for row in await rows(tx, ABOUT, list(aggregates))]
+
+
+async def resolve(tx: AsyncConnection, matter_id: uuid.UUID, *, by: str) -> tuple[Matter, bool]:
+    """Mark a matter as done; return it, and whether it was open until now (who resolved it first stays). Raises NotThere."""
+    was_open = bool(await rows(tx, RESOLVE, matter_id, by))
+    found = await rows(tx, ONE, matter_id)
+    if not found:
+        raise NotThere(f"no matter has the id {matter_id}")
+    matter = Matter(*found[0])
+    if was_open:
+        log.info("attention.resolved", attention_id=str(matter.id), reason=matter.reason, aggregate=matter.aggregate)
+    return matter, was_open

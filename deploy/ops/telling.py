@@ -1,0 +1,254 @@
+"""Tell a story in plain words, in time order; pure.
+
+Enters: a Story. Leaves: how things stand, what happened step by step, and what is still open. Unknown words (a decision, a
+reason or a state that newer code wrote) are told as they are, never left out. Next: faces/why.py shows it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from deploy.ops.matters import Matter
+from deploy.ops.story import Booking, BookingChange, Letter, Line, Payment, State, Story, Waiting
+from shared.domain import money
+from shared.domain.ledger import Decision
+
+REASONS = {
+    "amount_mismatch": "the amount is not what we asked for",
+    "currency_mismatch": "the currency is not what we asked for",
+    "booking_mismatch": "it names another booking",
+    "payment_mismatch": "it names another payment",
+}
+CONFLICTS = {
+    "already_paid": "another payment holds the booking already",
+    "cancelled": "the booking was cancelled before",
+    "completed": "the booking was over already",
+}
+SUPPRESSIONS = {"cancelled_before_sent": "the booking was cancelled before it could be sent"}
+ON_ITS_WAY = frozenset({"queued", "sending", "retrying"})
+TOLD_IN_WORDS = frozenset(
+    {"version", "status", "paid", "cancel_due", "amount_refunded_minor", "failure_reason", "closed_reason"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happened. `about` is checkout, event, booking, letter or attention."""
+
+    at: datetime
+    about: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A story in words: how things stand now, every step, and what still waits for somebody or something."""
+
+    now: tuple[str, ...]
+    steps: tuple[Step, ...]
+    open: tuple[str, ...]
+
+
+def tell(story: Story) -> Told:
+    """Tell a story; where a booking has several payments, each is called by its number."""
+    names = _names(story)
+    return Told(tuple(_now(story, names)), tuple(_steps(story, names)), tuple(_open(story, names)))
+
+
+def lines(told: Told) -> Iterable[str]:
+    """Return what a person reads: how things stand, then the steps, then what is open."""
+    yield from told.now
+    yield ""
+    yield from (f"{moment(step.at)}  {step.text}" for step in told.steps)
+    yield ""
+    yield from (f"open: {line}" for line in told.open)
+    if not told.open:
+        yield "nothing is open"
+
+
+def amount(minor: int, currency: str) -> str:
+    """Return money as people write it: 75.00 USD, 8000 JPY."""
+    return f"{money.to_decimal(minor, currency)} {currency.upper()}"
+
+
+def moment(at: datetime) -> str:
+    """Return a moment to the second, in UTC."""
+    return f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def difference(before: State, after: State, payment: Payment | None) -> str:
+    """Say what an event changed of a payment, between two states as the ledger keeps them."""
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    said = []
+    if "status" in changed:
+        said.append(f"{before.get('status')} → {after.get('status')}")
+    if "paid" in changed and after.get("status") != "succeeded":
+        said.append("paid" if after.get("paid") else "no longer paid")
+    if "failure_reason" in changed:
+        said.append(f"reason {after.get('failure_reason')}")
+    if "amount_refunded_minor" in changed:
+        said.append(_refunded(after, payment))
+    if "cancel_due" in changed:
+        said.append("all of it was given back: the booking goes")
+    if "closed_reason" in changed:
+        said.append(f"closed as {after.get('closed_reason')}: a new checkout is possible")
+    said += [f"{name} {before.get(name)} → {after.get(name)}" for name in sorted(changed - TOLD_IN_WORDS)]
+    return ", ".join(said) or "nothing that is shown changed"
+
+
+def _names(story: Story) -> dict[object, str]:
+    if len(story.payments) == 1:
+        return {story.payments[0].id: "payment"}
+    return {payment.id: f"payment {number}" for number, payment in enumerate(story.payments, start=1)}
+
+
+def _now(story: Story, names: dict[object, str]) -> Iterator[str]:
+    if story.booking is None:
+        yield f"{story.asked} belongs to no payment that we know"
+        return
+    yield _booking(story.booking, names)
+    for payment in story.payments:
+        yield f"{names[payment.id]} {payment.id} is {_payment(payment)}"
+    if not story.payments:
+        yield "nobody has begun to pay for it"
+
+
+def _booking(booking: Booking, names: dict[object, str]) -> str:
+    held = f", held by {names.get(booking.payment_id, booking.payment_id)}" if booking.payment_id else ""
+    return f"booking {booking.id} is {booking.status}{held}; its session is at {moment(booking.session_at)} UTC"
+
+
+def _payment(payment: Payment) -> str:
+    said = [f"{payment.status}: {amount(payment.amount_minor, payment.currency)}"]
+    if payment.amount_refunded_minor:
+        said.append(f"{amount(payment.amount_refunded_minor, payment.currency)} given back")
+    if payment.status == "failed" and payment.failure_reason:
+        said.append(f"reason {payment.failure_reason}")
+    if not payment.open:
+        said.append(f"closed as {payment.closed_reason}" if payment.closed_reason else "closed by checkout")
+    said += [name for name in (payment.intent_id, payment.session_id) if name]
+    return ", ".join(said)
+
+
+def _steps(story: Story, names: dict[object, str]) -> list[Step]:
+    by_id = {payment.id: payment for payment in story.payments}
+    waited = {line.event_id: line.recorded_at for line in story.lines if line.decision == Decision.WAITING}
+    steps = [
+        Step(
+            payment.created_at,
+            "checkout",
+            f"{names[payment.id]}: checkout began, {amount(payment.amount_minor, payment.currency)}",
+        )
+        for payment in story.payments
+    ]
+    for line in story.lines:
+        payment = by_id.get(line.payment_id) if line.payment_id else None
+        prefix = f"{names[payment.id]}: " if payment else ""
+        steps.append(
+            Step(line.recorded_at, "event", f"{prefix}{line.event_type} ({line.event_id}) {_decided(line, payment, waited)}")
+        )
+    steps += [Step(change.at, "booking", _changed(change, names)) for change in story.changes]
+    steps += [step for letter in story.letters for step in _letter(letter)]
+    steps += [step for matter in story.matters for step in _matter(matter)]
+    # Of equal moments the order above: an event, then what the booking made of it, then the letters.
+    return sorted(steps, key=lambda step: step.at)
+
+
+def _decided(line: Line, payment: Payment | None, waited: dict[str, datetime]) -> str:
+    because = REASONS.get(line.reason or "", line.reason)
+    since = waited.get(line.event_id)
+    freed = f"after waiting since {moment(since)} " if since and line.decision != Decision.WAITING else ""
+    change = difference(line.before or {}, line.after or {}, payment)
+    match line.decision:
+        case Decision.APPLIED:
+            return f"{freed}was applied: {change}"
+        case Decision.UNCHANGED:
+            return f"{freed}was taken: nothing that is shown changed"
+        case Decision.DUPLICATE:
+            return f"came again, at {line.topic}/{line.partition}/{line.offset}: known, nothing happened twice"
+        case Decision.WAITING:
+            return "came too early and waits: " + (because or "its payment is not known")
+        case Decision.QUARANTINED:
+            return f"{freed}was quarantined: {because}; it changed nothing"
+        case Decision.REFUSED:
+            return f"was refused: {because}; its bytes lie with the dead letters"
+        case Decision.UNHANDLED:
+            return "decides nothing here" + (f": {because}" if because else "")
+        case Decision.DROPPED:
+            return f"was dropped: {because}"
+        case unknown:
+            return f"{freed}was {unknown}" + (f": {because}" if because else "")
+
+
+def _changed(change: BookingChange, names: dict[object, str]) -> str:
+    payment = names.get(change.payment_id, str(change.payment_id))
+    match change.name:
+        case "booking.confirmed":
+            return f"booking: confirmed by {payment}"
+        case "booking.cancelled":
+            return f"booking: cancelled because of {payment}" + (f": {change.reason}" if change.reason else "")
+        case "booking.payment_conflict":
+            why = CONFLICTS.get(change.reason or "", change.reason)
+            return f"booking: the money of {payment} confirms nothing: {why}; nobody is mailed"
+        case unknown:
+            return f"booking: {unknown} because of {payment}" + (f": {change.reason}" if change.reason else "")
+
+
+def _letter(letter: Letter) -> Iterator[Step]:
+    name = f"{letter.kind} letter to the {letter.role}"
+    why = SUPPRESSIONS.get(letter.reason or "", letter.reason)
+    if letter.state != "suppressed" or letter.updated_at != letter.queued_at:
+        yield Step(letter.queued_at, "letter", f"{name}: due")
+    twice = ", perhaps twice: a sender died before it could record the first" if letter.possible_duplicates else ""
+    match letter.state:
+        case "sent":
+            yield Step(
+                letter.sent_at or letter.updated_at,
+                "letter",
+                f"{name}: the mail server took it ({letter.answer}), attempt {letter.attempts}{twice}",
+            )
+        case "suppressed":
+            yield Step(letter.updated_at, "letter", f"no {name}: {why}")
+        case "dead":
+            yield Step(letter.updated_at, "letter", f"{name}: given up after {_times(letter.attempts)}: {why}{twice}")
+        case state:
+            if state not in ON_ITS_WAY:
+                yield Step(letter.updated_at, "letter", f"{name}: {state}" + (f": {why}" if why else ""))
+
+
+def _matter(matter: Matter) -> Iterator[Step]:
+    yield Step(matter.opened_at, "attention", f"a person was told: {matter.reason} (because of {matter.cause})")
+    if matter.resolved_at:
+        yield Step(matter.resolved_at, "attention", f"{matter.resolved_by} looked after {matter.reason}")
+
+
+def _open(story: Story, names: dict[object, str]) -> Iterator[str]:
+    yield from (_waits(event) for event in story.waiting)
+    for letter in story.letters:
+        if letter.state in ON_ITS_WAY:
+            answer = f", last answer {letter.answer}" if letter.answer else ""
+            yield f"{letter.kind} letter to the {letter.role} is {letter.state} after {_times(letter.attempts)}{answer}"
+    for payment in story.payments:
+        if payment.open and payment.status in {"pending", "failed"} and payment.expires_at:
+            yield f"{names[payment.id]} can be paid until {moment(payment.expires_at)}"
+    for matter in story.matters:
+        if matter.resolved_at is None:
+            yield f"a person must look after {matter.reason}: cb-ops attention resolve {matter.id} --by NAME"
+
+
+def _waits(event: Waiting) -> str:
+    kind = f"{event.event_type} ({event.event_id})" if event.event_type else event.event_id
+    if event.state == "waiting":
+        return f"{kind} has waited under {event.key} since {moment(event.seen_at)}"
+    return f"{kind} waited under {event.key} and was {event.state}: cb-ops waiting show {event.event_id}"
+
+
+def _refunded(after: State, payment: Payment | None) -> str:
+    refunded = after.get("amount_refunded_minor")
+    if payment is None or not isinstance(refunded, int):
+        return f"amount_refunded_minor {refunded}"
+    return f"{amount(refunded, payment.currency)} of {amount(payment.amount_minor, payment.currency)} given back"
+
+
+def _times(attempts: int) -> str:
+    return "1 attempt" if attempts == 1 else f"{attempts} attempts"

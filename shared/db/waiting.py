@@ -1,0 +1,79 @@
+"""Events that came before their payment was known: how long they wait, who is told, and when they are given up.
+
+An event joins its payment in the transaction that links the two (consumers/payments). What is still here after three days is
+unmatched: an operator is told once for each intent or session. After 45 days it is dropped; the ledger and an operator are
+told, and only its bytes are gone. Ages are judged by the database's clock.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared import logs, metrics
+from shared.db import attention
+from shared.db.engine import rows
+
+log = logs.get(__name__)
+
+UNMATCHED_HOURS = 72  # Stripe tries a webhook for three days: what would name the payment has come by then, or never will
+KEEP_DAYS = 45  # Stripe sends again by hand for 30 days, and our topics keep two weeks more
+DROPPED_AT_ONCE_MAX = 1000
+
+COUNT_UNMATCHED = """
+select count(*) from waiting_events where state = 'waiting' and seen_at < now() - make_interval(hours => $1)
+"""
+NOT_TOLD_YET = """
+select w.object_key, (array_agg(w.event_id order by w.seen_at, w.event_id))[1]
+from waiting_events w
+where w.state = 'waiting' and w.seen_at < now() - make_interval(hours => $1)
+  and not exists (select from attention a where a.aggregate = 'stripe:' || w.object_key and a.reason = 'unmatched_events')
+group by w.object_key order by w.object_key
+"""
+TOO_OLD = """
+select event_id, object_key from waiting_events where seen_at < now() - make_interval(days => $1)
+order by seen_at, event_id limit $2 for update skip locked
+"""
+DROP = """
+with gone as (
+    delete from waiting_events where event_id = any($1::text[]) returning event_id, topic, "partition", "offset"
+), told as (
+    insert into payment_ledger (event_id, event_type, event_created, decision, reason, topic, "partition", "offset")
+    select g.event_id, coalesce(l.event_type, 'unknown'), l.event_created, 'dropped', $2, g.topic, g."partition", g."offset"
+    from gone g left join payment_ledger l on l.event_id = g.event_id and l.decision = 'waiting'
+    on conflict do nothing
+)
+select event_id from gone order by event_id
+"""
+
+
+def aggregate_of(key: str) -> str:
+    """Return how matters name the intent or session under which an event waits."""
+    return f"stripe:{key}"
+
+
+async def tell_unmatched(tx: AsyncConnection) -> int:
+    """Tell an operator of each intent or session whose events found no payment in three days; return how many events."""
+    for key, event_id in await rows(tx, NOT_TOLD_YET, UNMATCHED_HOURS):
+        await attention.open_(tx, reason="unmatched_events", aggregate=aggregate_of(key), cause=event_id)
+    count: int = (await rows(tx, COUNT_UNMATCHED, UNMATCHED_HOURS))[0][0]
+    return count
+
+
+async def prune(tx: AsyncConnection) -> list[str]:
+    """Give up what has waited for 45 days, a thousand at most, and tell an operator of each; return the ids."""
+    old = await rows(tx, TOO_OLD, KEEP_DAYS, DROPPED_AT_ONCE_MAX)
+    if not old:
+        return []
+    dropped = await drop(tx, [event_id for event_id, _ in old], reason=f"it waited {KEEP_DAYS} days")
+    for event_id, key in old:
+        await attention.open_(tx, reason="waiting_event_dropped", aggregate=aggregate_of(key), cause=event_id)
+    metrics.events_dropped.inc(len(dropped))
+    return dropped
+
+
+async def drop(tx: AsyncConnection, events: Sequence[str], *, reason: str) -> list[str]:
+    """Delete waiting events and say so in the ledger; return the ids of those that were there."""
+    dropped = [row[0] for row in await rows(tx, DROP, list(events), reason)]
+    for event_id in dropped:
+        log.warning("waiting_event.dropped", event_id=event_id, reason=reason)
+    return dropped
