@@ -259,6 +259,8 @@ def _shown(of: Payment) -> Mapping[str, object]:
     return {name: getattr(shown, name) for name in ("version", "status", "paid", "cancel_due", "amount_refunded_minor")} | {
         "failure_reason": shown.failure_reason,
         "closed_reason": shown.closed_reason,
+        "dispute_open": shown.dispute_open,
+        "slot_free": shown.slot_free,
     }
 
 

@@ -26,9 +26,14 @@ CONFLICTS = {
 }
 SUPPRESSIONS = {"cancelled_before_sent": "the booking was cancelled before it could be sent"}
 ON_ITS_WAY = frozenset({"queued", "sending", "retrying"})
-TOLD_IN_WORDS = frozenset(
-    {"version", "status", "paid", "cancel_due", "amount_refunded_minor", "failure_reason", "closed_reason"}
-)
+# What a flag of a state says when it becomes true, and when it becomes false.
+FLAGS = {
+    "paid": ("paid", "no longer paid"),
+    "cancel_due": ("all of it was given back: the booking goes", "no longer given back in full"),
+    "dispute_open": ("disputed: no refund is possible meanwhile", "the dispute is over"),
+    "slot_free": ("the slot of the booking is free", "the slot of the booking is no longer free"),
+}
+TOLD_IN_WORDS = {"version", "status", "amount_refunded_minor", "failure_reason", "closed_reason", *FLAGS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +87,20 @@ def difference(before: State, after: State, payment: Payment | None) -> str:
     said = []
     if "status" in changed:
         said.append(f"{before.get('status')} → {after.get('status')}")
-    if "paid" in changed and after.get("status") != "succeeded":
-        said.append("paid" if after.get("paid") else "no longer paid")
     if "failure_reason" in changed:
         said.append(f"reason {after.get('failure_reason')}")
     if "amount_refunded_minor" in changed:
         said.append(_refunded(after, payment))
-    if "cancel_due" in changed:
-        said.append("all of it was given back: the booking goes")
+    said += [words[not after.get(flag)] for flag, words in FLAGS.items() if flag in changed and not _is_plain(flag, after)]
     if "closed_reason" in changed:
         said.append(f"closed as {after.get('closed_reason')}: a new checkout is possible")
     said += [f"{name} {before.get(name)} → {after.get(name)}" for name in sorted(changed - TOLD_IN_WORDS)]
     return ", ".join(said) or "nothing that is shown changed"
+
+
+def _is_plain(flag: str, after: State) -> bool:
+    """Tell whether a flag says no more than the status does."""
+    return flag == "paid" and after.get("status") == "succeeded"
 
 
 def _names(story: Story) -> dict[object, str]:
@@ -175,7 +182,7 @@ def _decided(line: Line, payment: Payment | None, waited: dict[str, datetime]) -
         case Decision.UNHANDLED:
             return "decides nothing here" + (f": {because}" if because else "")
         case Decision.DROPPED:
-            return f"was dropped: {because}"
+            return f"was dropped for good: {because}"
         case unknown:
             return f"{freed}was {unknown}" + (f": {because}" if because else "")
 

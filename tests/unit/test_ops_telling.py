@@ -1,0 +1,156 @@
+"""A story in words, from values alone: what newer code wrote, and every money."""
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.ops import telling
+from deploy.ops.matters import Matter
+from deploy.ops.story import Booking, BookingChange, Letter, Line, Payment, Story, Waiting
+from shared.domain.ledger import Decision
+
+AT = datetime(2026, 11, 24, 3, 0, 0, tzinfo=UTC)
+PAYMENT = Payment(
+    id=uuid.UUID(int=1),
+    status="pending",
+    amount_minor=7500,
+    amount_refunded_minor=0,
+    currency="USD",
+    version=0,
+    failure_reason=None,
+    closed_reason=None,
+    open=True,
+    session_id="cs_1",
+    intent_id=None,
+    created_at=AT,
+    expires_at=AT + timedelta(hours=1),
+)
+BOOKING = Booking(uuid.UUID(int=2), "pending", None, AT + timedelta(days=7))
+LINE = Line(
+    recorded_at=AT,
+    event_id="evt_1",
+    event_type="payment_intent.succeeded",
+    event_created=AT,
+    payment_id=PAYMENT.id,
+    decision="applied",
+    reason=None,
+    before={},
+    after={},
+    topic="stripe.events",
+    partition=0,
+    offset=1,
+)
+LETTER = Letter("confirmation", "client", "queued", None, 0, None, 0, AT, AT, None)
+STORY = Story("x", BOOKING, (PAYMENT,))
+STATES = st.dictionaries(
+    st.sampled_from(["version", "status", "paid", "cancel_due", "amount_refunded_minor", "failure_reason", "newer"]),
+    st.none() | st.booleans() | st.integers(0, 10**9) | st.text(max_size=5),
+)
+
+
+def said(**changes):
+    [_checkout, *steps] = telling.tell(replace(STORY, **changes)).steps
+    return [step.text for step in steps]
+
+
+def line(**changes):
+    return (replace(LINE, **changes),)
+
+
+@pytest.mark.parametrize("decision", Decision)
+def test_every_decision_has_words_of_its_own(decision):
+    """Whoever adds a decision is told here that an operator would read a bare code."""
+    [text] = said(lines=line(decision=decision, reason="why"))
+
+    assert not text.endswith(f" {decision}: why")
+
+
+def test_words_that_newer_code_wrote_are_told_as_they_are():
+    """A rolled-back release must not hide what the newer one recorded."""
+    assert said(lines=line(decision="absorbed", reason="newly")) == [
+        "payment: payment_intent.succeeded (evt_1) was absorbed: newly"
+    ]
+    assert said(letters=(replace(LETTER, state="burnt", reason="hot"),))[-1] == "confirmation letter to the client: burnt: hot"
+    assert said(changes=(BookingChange(AT, "booking.moved", PAYMENT.id, "rain"),)) == [
+        "booking: booking.moved because of payment: rain"
+    ]
+    assert telling.difference({"newer": 1}, {"newer": 2}, PAYMENT) == "newer 1 → 2"
+
+
+@given(before=STATES, after=STATES)
+def test_any_two_states_are_told_apart_or_said_to_be_equal(before, after):
+    """Nothing that changed is left out, but for the version, and nothing breaks the page."""
+    text = telling.difference(before, after, PAYMENT)
+
+    changed = {name for name in before | after if before.get(name) != after.get(name)} - {"version"}
+    if changed - {"paid"}:
+        assert text != "nothing that is shown changed"
+    if not changed:
+        assert text == "nothing that is shown changed"
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "text"),
+    [(7500, "usd", "75.00 USD"), (8000, "JPY", "8000 JPY"), (12340, "KWD", "12.340 KWD"), (5, "EUR", "0.05 EUR")],
+)
+def test_money_has_its_currencys_decimals(minor, currency, text):
+    """A thousand yen are no ten."""
+    assert telling.amount(minor, currency) == text
+
+
+def test_a_refund_that_failed_is_told_as_a_step_back():
+    """The only way back from refunded."""
+    before = {"status": "refunded", "amount_refunded_minor": 7500}
+    after = {"status": "succeeded", "amount_refunded_minor": 0}
+
+    assert telling.difference(before, after, PAYMENT) == "refunded → succeeded, 0.00 USD of 75.00 USD given back"
+
+
+def test_what_is_open_is_told_at_the_end():
+    """Whom or what it waits for: the customer, the mail server, a payment, a person."""
+    matter = Matter(uuid.UUID(int=9), "dispute_opened", "payment:1", "evt_1", AT, None, None)
+    story = replace(
+        STORY,
+        letters=(replace(LETTER, state="retrying", attempts=2, answer="451 4.3.0"),),
+        matters=(matter, replace(matter, resolved_at=AT, resolved_by="Ada")),
+        waiting=(Waiting("evt_2", "charge.refunded", "pi_1", AT, "waiting"), Waiting("evt_3", None, "pi_1", AT, "refused")),
+    )
+
+    assert telling.tell(story).open == (
+        "charge.refunded (evt_2) has waited under pi_1 since 2026-11-24 03:00:00",
+        "evt_3 waited under pi_1 and was refused: cb-ops waiting show evt_3",
+        "confirmation letter to the client is retrying after 2 attempts, last answer 451 4.3.0",
+        "payment can be paid until 2026-11-24 04:00:00",
+        f"a person must look after dispute_opened: cb-ops attention resolve {matter.id} --by NAME",
+    )
+
+
+def test_a_letter_that_may_have_gone_twice_says_so():
+    """The window that nobody can close is told, not hidden."""
+    sent = replace(LETTER, state="sent", attempts=1, answer="250", possible_duplicates=1, sent_at=AT)
+
+    assert said(letters=(sent,))[-1].endswith("perhaps twice: a sender died before it could record the first")
+
+
+def test_a_letter_that_was_due_and_then_withheld_has_both_lines():
+    """It stood in the queue when the booking was cancelled."""
+    late = replace(LETTER, state="suppressed", reason="cancelled_before_sent", updated_at=AT + timedelta(seconds=1))
+
+    assert said(letters=(late,)) == [
+        "confirmation letter to the client: due",
+        "no confirmation letter to the client: the booking was cancelled before it could be sent",
+    ]
+
+
+def test_who_looked_after_a_matter_is_part_of_the_story():
+    """And when; nothing is open any more."""
+    matter = Matter(uuid.UUID(int=9), "dispute_opened", "payment:1", "evt_1", AT, AT, "Ada")
+
+    assert said(matters=(matter,)) == [
+        "a person was told: dispute_opened (because of evt_1)",
+        "Ada looked after dispute_opened",
+    ]
