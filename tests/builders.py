@@ -112,6 +112,19 @@ class Sale:
         }
         return stripe_event("refund.created", refund | changes, tag=self.tag)
 
+    def dispute(self, status="needs_response", **changes):
+        dispute = {
+            "id": f"du_3{self.tag}00000000",
+            "object": "dispute",
+            "amount": self.amount_minor,
+            "currency": self.currency.lower(),
+            "status": status,
+            "payment_intent": self.intent_id,
+            "metadata": {},
+        }
+        kind = "created" if status.endswith("needs_response") else "closed"
+        return stripe_event(f"charge.dispute.{kind}", dispute | changes, tag=self.tag)
+
 
 def stripe_event(type_, object_, *, tag=None, created=1_790_000_000, **changes):
     """An event as Stripe sends it, as a dict; `bytes_of` makes its body."""

@@ -54,6 +54,7 @@ class Loaded:
     """What the database knows, read under locks: payments by id, ids by key, inbox entries, events waiting by key.
 
     `held` are the ids of those that waited and were refused when their payment came: only a replay tries them again.
+    `unreadable` are those that wait, by key, and are no events any more by today's rules, with the reason.
     """
 
     payments: Mapping[str, Payment]
@@ -61,6 +62,7 @@ class Loaded:
     known: Mapping[str, Entry]
     waiting: Mapping[str, Sequence[Item]]
     held: frozenset[str] = frozenset()
+    unreadable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class Decided:
     entries: dict[str, Entry] = field(default_factory=dict)
     loose: dict[str, Entry] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+    charges: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, Item] = field(default_factory=dict)
     freed: set[str] = field(default_factory=set)
     refused_waiting: set[str] = field(default_factory=set)
@@ -80,9 +83,12 @@ class Decided:
     announced: list[tuple[Payment, Announcement]] = field(default_factory=list)
 
 
-def decide(loaded: Loaded, items: Iterable[Item], *, at: datetime) -> Decided:
-    """Fold a batch; `at` becomes the time of the events that it emits."""
-    batch = _Batch(loaded, at)
+def decide(loaded: Loaded, items: Iterable[Item], *, at: datetime, unfit: Mapping[str, str] | None = None) -> Decided:
+    """Fold a batch; `at` becomes the time of the events that it emits.
+
+    `unfit` are waiting events that must not be folded when they are freed, with the reason.
+    """
+    batch = _Batch(loaded, at, unfit or {})
     for item in items:
         batch.take(item)
     return batch.decided
@@ -133,9 +139,10 @@ def mismatch(event: Event, known: Payment, links: Mapping[str, str]) -> str | No
 class _Batch:
     """The state that grows while a batch is folded."""
 
-    def __init__(self, loaded: Loaded, at: datetime) -> None:
+    def __init__(self, loaded: Loaded, at: datetime, unfit: Mapping[str, str]) -> None:
         self.decided = Decided()
         self._loaded = loaded
+        self._unfit = unfit
         self._links = dict(loaded.links)
         self._waiting: dict[str, dict[str, Item]] = {
             key: {item.event.id: item for item in items} for key, items in loaded.waiting.items()
@@ -178,8 +185,8 @@ class _Batch:
 
     def _find(self, event: Event) -> Payment | None:
         claimed = str(event.payment_id) if event.payment_id else None
-        keyed = (self._links.get(key) for key in event.keys)
-        ids = (claimed, *keyed)
+        named = (event.session_id, event.intent_id, event.charge_id)
+        ids = (claimed, *(self._links.get(key) for key in named if key is not None))
         return next((found for i in ids if i is not None and (found := self._payment(i))), None)
 
     def _payment(self, payment_id: str) -> Payment | None:
@@ -230,16 +237,21 @@ class _Batch:
         self.decided.attention += [
             Attention(reason, f"payment:{now.id}", event.id) for reason in payment.needs_a_person(before, now)
         ]
+        if event.charge_id is not None and event.charge_id not in self._links:
+            self.decided.charges[event.charge_id] = now.id
         return emitted
 
     def _free(self, key: str, payment_id: str) -> tuple[bytes, ...]:
         """Fold what waited under `key`, in the order of ids; what is refused stays and never blames whoever freed it."""
         emitted: tuple[bytes, ...] = ()
+        for event_id, why in self._loaded.unreadable.get(key, {}).items():
+            self.decided.attention.append(Attention(why, f"payment:{payment_id}", event_id))
+            self.decided.refused_waiting.add(event_id)
         for event_id, item in sorted(self._waiting.pop(key, {}).items()):
             known = self._payment(payment_id)
             assert known is not None
             try:
-                reason = mismatch(item.event, known, self._links)
+                reason = self._unfit.get(event_id) or mismatch(item.event, known, self._links)
                 sent = self._fold(item, known) if reason is None else ()
             except Exception as error:  # noqa: BLE001 - any fault of a waiting event is its own, never its liberator's
                 reason, sent = f"broke_the_fold:{type(error).__name__}", ()

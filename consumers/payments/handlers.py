@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.payments import store, versions
-from consumers.payments.decide import Decided, Item, decide
+from consumers.payments.decide import Decided, Item, Loaded, decide
 from consumers.payments.translate import Refusal, translate
 from shared import clock, logs, metrics
 from shared.domain.ledger import Decision
 from shared.domain.payment import Announcement
-from shared.kafka.batch import Applied, folding
+from shared.kafka.batch import Applied, folding, is_data_error, kind
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
 
@@ -42,8 +42,44 @@ class Payments:
         loaded = await store.load(tx, items)
         with folding():
             decided = decide(loaded, items, at=clock.now())
-        await store.save(tx, decided)
+        if decided.freed and len(items) == 1:
+            decided = await save_with_freed(tx, loaded, items[0], decided)
+        else:
+            await store.save(tx, decided)
         return Applied(decided.emitted, decided.refused, [lambda: tell(decided)])
+
+
+async def save_with_freed(tx: AsyncConnection, loaded: Loaded, item: Item, decided: Decided) -> Decided:
+    """Save an event and those that it frees; return what stands in the end.
+
+    A freed event that PostgreSQL cannot hold stays where it waits, refused: its liberator must not become the culprit.
+    Halving leads here, so that the liberator is alone. Raises what PostgreSQL does when that one is itself at fault.
+    """
+    if await _refusal(tx, decided, keep=True) is None:
+        return decided
+    at = clock.now()
+    unfit = dict.fromkeys(sorted(decided.freed), "not_tried")
+    for event_id in list(unfit):
+        others = {other: reason for other, reason in unfit.items() if other != event_id}
+        reason = await _refusal(tx, decide(loaded, [item], at=at, unfit=others), keep=False)
+        unfit = others if reason is None else others | {event_id: reason}
+    decided = decide(loaded, [item], at=at, unfit=unfit)
+    await store.save(tx, decided)
+    return decided
+
+
+async def _refusal(tx: AsyncConnection, decided: Decided, *, keep: bool) -> str | None:
+    """Save behind a savepoint; return why PostgreSQL refuses the data, or None when it took it (undone unless `keep`)."""
+    savepoint = await tx.begin_nested()
+    try:
+        await store.save(tx, decided)
+    except Exception as error:
+        if not is_data_error(error):
+            raise
+        await savepoint.rollback()
+        return f"broke_its_batch:{kind(error)}"
+    await (savepoint.commit() if keep else savepoint.rollback())
+    return None
 
 
 def tell(decided: Decided) -> None:

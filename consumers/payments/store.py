@@ -1,6 +1,6 @@
 """The SQL of payments: one lock order, set-based reads and writes.
 
-Order inside the transaction: advisory keys of intents and sessions that this batch may link or leave waiting, sorted;
+Order inside the transaction: advisory keys of intents, sessions and charges that this batch may link or leave waiting, sorted;
 then the payments, sorted by id; then, in new statements, what the inbox and the waiting table say. Two processes that hold
 events of one payment meet at its row, two that link and wait for one intent meet at its key; what touches no payment is
 written sorted by event id. Nobody waits crosswise.
@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.payments.decide import Attention, Decided, Item, Line, Loaded
-from consumers.payments.translate import Event, translate
+from consumers.payments.translate import Event, Refusal, translate
 from shared.db import attention, inbox
 from shared.db.engine import rows
 from shared.domain import money
@@ -24,7 +24,10 @@ from shared.kafka.records import Incoming
 
 CONSUMER = "payments"
 
-LINKED_INTENTS = "select intent_id, payment_id::text from payment_intents where intent_id = any($1::text[])"
+LINKED = """
+select intent_id, payment_id::text from payment_intents where intent_id = any($1::text[])
+union all select charge_id, payment_id::text from payment_charges where charge_id = any($1::text[])
+"""
 ADVISORY_LOCKS = "select pg_advisory_xact_lock(key) from unnest($1::bigint[]) as keys (key)"
 BY_OLDER_COLUMNS = """
 select id::text, stripe_session_id, stripe_payment_intent_id from payments
@@ -75,6 +78,9 @@ insert into payment_intents (intent_id, payment_id, paid)
 select * from unnest($1::text[], $2::uuid[], $3::bool[])
 on conflict (intent_id) do update set paid = excluded.paid where payment_intents.paid <> excluded.paid
 """
+INSERT_CHARGES = """
+insert into payment_charges (charge_id, payment_id) select * from unnest($1::text[], $2::uuid[]) on conflict do nothing
+"""
 UPSERT_REFUNDS = """
 insert into refunds (id, payment_id, status, ever_succeeded, amount_minor)
 select * from unnest($1::text[], $2::uuid[], $3::text[], $4::bool[], $5::bigint[])
@@ -110,22 +116,25 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit."""
     events = [item.event for item in items]
     handled = [event for event in events if event.fact is not None]
-    intents = {event.intent_id for event in handled if event.intent_id}
-    links = await _links(tx, intents)
-    await _lock_keys(tx, {key for event in handled for key in event.keys} - links.keys())
-    # Look again: another process may have linked an intent while we waited for its key.
-    links |= await _links(tx, intents - links.keys())
+    keys = {key for event in handled for key in event.keys}
+    linkable = keys - {event.session_id for event in handled}
+    links = await _links(tx, linkable)
+    await _lock_keys(tx, keys - links.keys())
+    # Look again: another process may have linked an intent or a charge while we waited for its key.
+    links |= await _links(tx, linkable - links.keys())
     links |= await _older_links(tx, handled, links)
     named = {str(event.payment_id) for event in handled if event.payment_id}
     payments = await _lock_payments(tx, named | set(links.values()))
     known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])
-    waiting, held = await _waiting(tx, {key for event in handled for key in event.keys})
-    return Loaded(payments, links, known, waiting, held)
+    waiting, held, unreadable = await _waiting(tx, keys)
+    return Loaded(payments, links, known, waiting, held, unreadable)
 
 
 async def save(tx: AsyncConnection, decided: Decided) -> None:
     """Write everything that was decided, in the transaction that loaded it."""
     await _save_payments(tx, list(decided.payments.values()))
+    if decided.charges:
+        await rows(tx, INSERT_CHARGES, *_columns(decided.charges.items()))
     await _save_lines(tx, decided.lines)
     await _save_waiting(tx, decided)
     await _save_attention(tx, decided.attention)
@@ -138,9 +147,9 @@ def key_number(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), signed=True)
 
 
-async def _links(tx: AsyncConnection, intents: Iterable[str]) -> dict[str, str]:
-    asked = list(intents)
-    return {row[0]: row[1] for row in await rows(tx, LINKED_INTENTS, asked)} if asked else {}
+async def _links(tx: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
+    asked = list(ids)
+    return {row[0]: row[1] for row in await rows(tx, LINKED, asked)} if asked else {}
 
 
 async def _lock_keys(tx: AsyncConnection, keys: Iterable[str]) -> None:
@@ -204,19 +213,24 @@ def _payment(row: Any, intents: dict[str, bool], refunds: dict[str, Refund], dis
     )
 
 
-async def _waiting(tx: AsyncConnection, keys: Iterable[str]) -> tuple[dict[str, list[Item]], frozenset[str]]:
-    """Return the events that wait under these keys, by key, and the ids of those that were refused."""
+async def _waiting(
+    tx: AsyncConnection, keys: Iterable[str]
+) -> tuple[dict[str, list[Item]], frozenset[str], dict[str, dict[str, str]]]:
+    """Return what waits under these keys: the events, the ids of those refused, and why others are no events any more."""
     asked = list(keys)
     waiting: dict[str, list[Item]] = defaultdict(list)
     held: set[str] = set()
+    unreadable: dict[str, dict[str, str]] = defaultdict(dict)
     for event_id, state, key, body, topic, partition, offset in await rows(tx, WAITING, asked) if asked else ():
         if state == "refused":
             held.add(event_id)
             continue
-        event = translate(body)
-        assert isinstance(event, Event), "what waits was understood when it came"
-        waiting[key].append(Item(event, Incoming(topic, partition, offset, event_id.encode(), body)))
-    return waiting, frozenset(held)
+        match translate(body):
+            case Refusal(reason=reason):
+                unreadable[key][event_id] = reason
+            case event:
+                waiting[key].append(Item(event, Incoming(topic, partition, offset, event_id.encode(), body)))
+    return waiting, frozenset(held), unreadable
 
 
 async def _save_payments(tx: AsyncConnection, payments: Sequence[Payment]) -> None:

@@ -37,6 +37,8 @@ class Object(msgspec.Struct, frozen=True):
     status: str | None = None
     payment_status: str | None = None
     payment_intent: str | None = None
+    charge: str | None = None
+    latest_charge: str | None = None
     client_reference_id: str | None = None
     metadata: dict[str, str] | None = None
     currency: str | None = None
@@ -93,8 +95,11 @@ class Event:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The ids under which an event that came too early may be waiting for this one, or this one for another."""
-        return tuple(key for key in (self.intent_id, self.session_id) if key is not None)
+        """The ids under which an event that came too early may be waiting for this one, or this one for another.
+
+        It waits under the first of them.
+        """
+        return tuple(key for key in (self.intent_id, self.session_id, self.charge_id) if key is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +204,7 @@ def _named(body: Body, created: datetime, fact: Fact) -> Event:
         booking_id=_uuid(metadata.get("booking_id")),
         session_id=subject.id if subject.object == "checkout.session" else None,
         intent_id=subject.id if subject.object == "payment_intent" else subject.payment_intent,
-        charge_id=subject.id if subject.object == "charge" else None,
+        charge_id=subject.id if subject.object == "charge" else subject.charge or subject.latest_charge,
         api_version=body.api_version,
     )
 

@@ -131,6 +131,12 @@ payment_intents = sa.Table(
     sa.Column("payment_id", sa.Uuid, nullable=False, index=True),
     sa.Column("paid", sa.Boolean, nullable=False, server_default=sa.false()),
 )
+payment_charges = sa.Table(
+    "payment_charges",  # so that a refund or a dispute that names its charge alone is found
+    metadata,
+    sa.Column("charge_id", sa.Text, primary_key=True),
+    sa.Column("payment_id", sa.Uuid, nullable=False),
+)
 refunds = sa.Table(
     "refunds",
     metadata,
@@ -176,7 +182,7 @@ waiting_events = sa.Table(
     "waiting_events",
     metadata,
     sa.Column("event_id", sa.Text, primary_key=True),
-    sa.Column("object_key", sa.Text, nullable=False, index=True),  # the intent's id, else the session's
+    sa.Column("object_key", sa.Text, nullable=False, index=True),  # the intent's id, else the session's, else the charge's
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("seen_at", MOMENT, nullable=False, server_default=sa.func.now(), index=True),
     sa.Column("state", sa.Text, nullable=False, server_default="waiting"),  # waiting, refused
@@ -259,6 +265,7 @@ letters = sa.Table(
 )
 OURS = (
     payment_intents,
+    payment_charges,
     refunds,
     disputes,
     payment_ledger,

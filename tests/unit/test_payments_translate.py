@@ -75,6 +75,17 @@ def test_the_ids_of_a_session_an_intent_and_a_refund_are_told_apart():
     assert (refund.intent_id, refund.payment_id, refund.keys) == (sale.intent_id, None, (sale.intent_id,))
 
 
+def test_a_charge_is_named_by_itself_and_by_its_intent_refund_and_dispute():
+    """Whoever knows the charge can find the payment, also where Stripe names no intent."""
+    sale = Sale()
+    intent = translate(bytes_of(sale.succeeded(latest_charge="ch_one")))
+    refund = translate(bytes_of(sale.refund(charge="ch_one", payment_intent=None)))
+    dispute = translate(bytes_of(sale.dispute(charge="ch_one")))
+
+    assert intent.keys == dispute.keys == (sale.intent_id, "ch_one")
+    assert refund.keys == ("ch_one",)
+
+
 def test_a_kind_that_is_not_ours_is_an_event_without_a_fact_whatever_its_object():
     """Its shape is nobody's business: it is recorded as unhandled."""
     for shape in ({}, {"id": 7}, []):

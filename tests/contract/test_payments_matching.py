@@ -1,0 +1,181 @@
+"""Whose payment an event is about: what it names, what was linked before, and what waits until somebody links it."""
+
+import pytest
+
+from consumers.payments import store
+from consumers.payments.handlers import Payments
+from consumers.payments.translate import Refusal, translate
+from shared.db.engine import rows
+from shared.kafka.batch import Batches
+from shared.messages import payment_states
+from tests.builders import Sale, insert_sales, record
+from tests.fakes import Published
+
+
+@pytest.fixture
+def published():
+    return Published()
+
+
+@pytest.fixture
+def payments(engine, published):
+    return Batches(Payments(), engine=engine, producer=published, group="payments", target="payments.events", refusals="dlt")
+
+
+@pytest.fixture
+async def sale(engine):
+    return (await sales(engine, 1))[0]
+
+
+async def sales(engine, count):
+    made = [Sale() for _ in range(count)]
+    async with engine.begin() as tx:
+        await insert_sales(tx, *made)
+    return made
+
+
+async def query(engine, sql, *parameters):
+    async with engine.begin() as tx:
+        return [tuple(row) for row in await rows(tx, sql, *parameters)]
+
+
+async def refunded(engine):
+    """The payments that gave money back, with how much."""
+    found = await query(engine, "select id::text, amount_refunded_minor from payments where amount_refunded_minor > 0")
+    return dict(found)
+
+
+def charge_of(sale):
+    return f"ch_3{sale.tag}00000000"
+
+
+async def test_the_metadata_outranks_every_other_name(payments, engine):
+    """The session and the intent are another payment's by now: what checkout wrote into the metadata is what counts."""
+    one, other = await sales(engine, 2)
+    await payments.handle([record(other.succeeded())])
+    await payments.handle([record(one.refunded(100, payment_intent=other.intent_id, metadata=one.metadata))])
+
+    assert await refunded(engine) == {one.payment_id: 100}
+
+
+async def test_the_session_outranks_the_intent(payments, engine):
+    """Without metadata, the session that checkout stored says more than an intent that two payments may claim."""
+    one, other = await sales(engine, 2)
+    await payments.handle([record(other.succeeded())])
+    await payments.handle([record(one.completed(payment_intent=other.intent_id, metadata={}, client_reference_id=None))])
+
+    paid = await query(engine, "select id::text from payments where paid order by version, id")
+    assert set(paid) == {(one.payment_id,), (other.payment_id,)}
+
+
+async def test_the_intent_outranks_the_charge(payments, engine):
+    """A refund names both."""
+    one, other = await sales(engine, 2)
+    await payments.handle([record(one.succeeded()), record(other.succeeded(latest_charge=charge_of(other)))])
+    await payments.handle([record(one.refund(100, charge=charge_of(other)))])
+
+    assert await refunded(engine) == {one.payment_id: 100}
+
+
+@pytest.mark.parametrize("made", [Sale.refund, Sale.dispute], ids=["refund", "dispute"])
+@pytest.mark.parametrize("link", ["intent", "charge"])
+async def test_what_names_its_charge_alone_is_found_by_whoever_linked_the_charge(payments, engine, sale, made, link):
+    """Stripe may leave `payment_intent` null on a refund and on a dispute."""
+    links = {
+        "intent": sale.succeeded(latest_charge=charge_of(sale)),
+        "charge": sale.refunded(0, metadata=sale.metadata),
+    }
+    await payments.handle([record(links[link])])
+    await payments.handle([record(made(sale, payment_intent=None, charge=charge_of(sale)))])
+
+    decided = await query(engine, "select decision from payment_ledger where payment_id = $1 order by id", sale.payment_id)
+    assert decided[-1] == ("applied",)
+    assert await query(engine, "select count(*) from waiting_events") == [(0,)]
+
+
+async def test_what_names_its_charge_alone_waits_for_whoever_links_the_charge(payments, published, engine, sale):
+    """It joins in the very transaction that links it, also when that link takes two steps: intent, refund, charge."""
+    early = record(sale.dispute(payment_intent=None, charge=charge_of(sale)))
+    await payments.handle([early])
+    await payments.handle([record(sale.succeeded())])
+    assert await query(engine, "select object_key, state from waiting_events") == [(charge_of(sale), "waiting")]
+
+    await payments.handle([record(sale.refund(100, charge=charge_of(sale)))])
+
+    assert await query(engine, "select count(*) from waiting_events") == [(0,)]
+    assert {e.name for e in published.events("payments.events", payment_states)} == {
+        "payment.succeeded",
+        "payment.partially_refunded",
+        "payment.disputed",
+    }
+
+
+async def test_each_freed_event_is_told_under_an_id_of_its_own(payments, published, engine, sale):
+    """Its own id is the cause, not its liberator's: two refunds that one success frees are two events to every reader."""
+    early = [record(sale.refund(n, refund_id=f"re_{n}")) for n in (100, 200)]
+    await payments.handle(early)
+    await payments.handle([record(sale.succeeded())])
+
+    told = published.events("payments.events", payment_states)
+    assert len({event.id for event in told}) == len(told) == 3
+    assert sorted(event.data.version for event in told) == [1, 2, 3]
+
+
+UNFIT = {
+    "a character that no text column holds": lambda sale: sale.refund(100, refund_id="re_\x00"),
+    "a number that no column holds": lambda sale: sale.refund(2**63, refund_id="re_huge"),
+}
+
+
+@pytest.mark.parametrize("unfit", UNFIT.values(), ids=UNFIT)
+async def test_a_freed_event_that_postgresql_cannot_hold_never_blames_its_liberator(payments, published, engine, sale, unfit):
+    """It stays, refused, with its bytes; who freed it and what waited beside it are folded, and a person is told."""
+    forged, honest = unfit(sale), sale.refund(100, refund_id="re_honest")
+    await payments.handle([record(forged), record(honest)])
+    assert await query(engine, "select count(*) from waiting_events") == [(2,)]
+
+    await payments.handle([record(sale.succeeded()), record(sale.completed())])
+
+    assert published.refusals("dlt") == []
+    assert await query(engine, "select event_id, state from waiting_events") == [(forged["id"], "refused")]
+    assert await query(engine, "select status::text, amount_refunded_minor from payments") == [("succeeded", 100)]
+    [(reason, aggregate)] = await query(engine, "select reason, aggregate from attention")
+    assert (reason.startswith("broke_its_batch:"), aggregate) == (True, f"payment:{sale.payment_id}")
+    quarantined = "select event_id from payment_ledger where decision = 'quarantined'"
+    assert await query(engine, quarantined) == [(forged["id"],)]
+    assert await query(engine, "select count(*) from inbox where event_id = $1", forged["id"]) == [(0,)]
+
+
+async def test_a_liberator_that_is_itself_at_fault_frees_nobody(payments, published, engine, sale):
+    """Its dead letter is its own; what waited goes on waiting."""
+    await payments.handle([record(sale.refund(100))])
+    await payments.handle([record(sale.declined(code="bad\x00code"))])
+
+    assert len(published.refusals("dlt")) == 1
+    assert await query(engine, "select state from waiting_events") == [("waiting",)]
+
+
+async def test_a_freed_event_that_contradicts_its_payment_stays_and_its_liberator_goes_on(payments, published, engine, sale):
+    """The session claims another amount than ours: it is quarantined where it waits, once, however often others come."""
+    early = sale.completed(amount_total=1, metadata={}, client_reference_id=None, id="cs_foreign")
+    await payments.handle([record(early)])
+    for liberator in (sale.succeeded(), sale.refunded(100)):
+        await payments.handle([record(liberator)])
+
+    assert published.refusals("dlt") == []
+    assert await query(engine, "select event_id, state from waiting_events") == [(early["id"], "refused")]
+    assert await query(engine, "select reason from attention") == [("amount_mismatch",)]
+    assert await query(engine, "select status::text, amount_refunded_minor from payments") == [("succeeded", 100)]
+
+
+async def test_what_waited_and_is_no_event_by_newer_rules_stops_nobody(payments, published, engine, sale, monkeypatch):
+    """A deployment may refuse what an older one let wait: it stays, refused, and a person is told."""
+    early = sale.refund(100)
+    await payments.handle([record(early)])
+    stricter = lambda body: Refusal("wrong_shape:new") if b'"refund.created"' in body else translate(body)  # noqa: E731
+    monkeypatch.setattr(store, "translate", stricter)
+    await payments.handle([record(sale.succeeded())])
+
+    assert [event.name for event in published.events("payments.events", payment_states)] == ["payment.succeeded"]
+    assert await query(engine, "select event_id, state from waiting_events") == [(early["id"], "refused")]
+    assert await query(engine, "select reason from attention") == [("wrong_shape:new",)]
