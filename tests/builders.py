@@ -72,6 +72,21 @@ class Sale:
         }
         return stripe_event("payment_intent.succeeded", intent | changes, tag=self.tag)
 
+    def expired(self, **changes):
+        """A session that nobody paid: it names no intent."""
+        session = {
+            "id": self.session_id,
+            "object": "checkout.session",
+            "payment_intent": None,
+            "payment_status": "unpaid",
+            "status": "expired",
+            "amount_total": self.amount_minor,
+            "currency": self.currency.lower(),
+            "client_reference_id": self.payment_id,
+            "metadata": self.metadata,
+        }
+        return stripe_event("checkout.session.expired", session | changes, tag=self.tag)
+
     def declined(self, code="generic_decline", **changes):
         intent = {
             "id": self.intent_id,
@@ -160,39 +175,53 @@ async def insert_sales(tx, *sales, booking_status="pending", session_datetime="2
     from datetime import datetime
 
     at = datetime.fromisoformat(session_datetime)
-    for sale in sales:
-        people = ((sale.client_id, "client", "Ada", "Lovelace"), (sale.coach_id, "coach", "Grace", "Hopper"))
-        for person, role, first, last in people:
-            await tx.exec_driver_sql(
-                "insert into users (id, email, password_hash, role) values ($1, $2, 'x', $3::text::userrole)",
-                (person, f"{role}-{person[:8]}@example.com", role),
-            )
-            await tx.exec_driver_sql(
-                f"insert into {role}_profiles (id, user_id, first_name, last_name) values ($1, $1, $2, $3)",
-                (person, first, last),
-            )
-        await tx.exec_driver_sql(
-            'update coach_profiles set hourly_rate = 75.00, currency = $2, availability = \'{"timezone": "Europe/Paris"}\' '
-            "where user_id = $1",
-            (sale.coach_id, sale.currency),
+    people = [
+        (person, role, first, last)
+        for sale in sales
+        for person, role, first, last in (
+            (sale.client_id, "client", "Ada", "Lovelace"),
+            (sale.coach_id, "coach", "Grace", "Hopper"),
         )
-        await tx.exec_driver_sql(
-            "update client_profiles set timezone = 'America/New_York' where user_id = $1", (sale.client_id,)
+    ]
+    await _insert(
+        tx,
+        "insert into users (id, email, password_hash, role) values ($1, $2, 'x', $3::text::userrole)",
+        [(person, f"{role}-{person[:8]}@example.com", role) for person, role, _, _ in people],
+    )
+    for role in ("client", "coach"):
+        await _insert(
+            tx,
+            f"insert into {role}_profiles (id, user_id, first_name, last_name) values ($1, $1, $2, $3)",
+            [(person, first, last) for person, its, first, last in people if its == role],
         )
-        await tx.exec_driver_sql(
-            "insert into bookings (id, client_id, coach_id, session_datetime, status) "
-            "values ($1, $2, $3, $4, $5::text::bookingstatus)",
-            (sale.booking_id, sale.client_id, sale.coach_id, at, booking_status),
-        )
-        await tx.exec_driver_sql(
-            "insert into payments (id, booking_id, amount, currency, amount_minor, stripe_session_id) "
-            "values ($1, $2, $3, $4, $5, $6)",
-            (
-                sale.payment_id,
-                sale.booking_id,
-                sale.amount_minor / 100,
-                sale.currency,
-                sale.amount_minor,
-                sale.session_id,
-            ),
-        )
+    await _insert(
+        tx,
+        'update coach_profiles set hourly_rate = 75.00, currency = $2, availability = \'{"timezone": "Europe/Paris"}\' '
+        "where user_id = $1",
+        [(sale.coach_id, sale.currency) for sale in sales],
+    )
+    await _insert(
+        tx,
+        "update client_profiles set timezone = 'America/New_York' where user_id = $1",
+        [(sale.client_id,) for sale in sales],
+    )
+    await _insert(
+        tx,
+        "insert into bookings (id, client_id, coach_id, session_datetime, status) "
+        "values ($1, $2, $3, $4, $5::text::bookingstatus)",
+        [(sale.booking_id, sale.client_id, sale.coach_id, at, booking_status) for sale in sales],
+    )
+    await _insert(
+        tx,
+        "insert into payments (id, booking_id, amount, currency, amount_minor, stripe_session_id) "
+        "values ($1, $2, $3, $4, $5, $6)",
+        [
+            (sale.payment_id, sale.booking_id, sale.amount_minor / 100, sale.currency, sale.amount_minor, sale.session_id)
+            for sale in sales
+        ],
+    )
+
+
+async def _insert(tx, sql, found):
+    if found:
+        await tx.exec_driver_sql(sql, found)
