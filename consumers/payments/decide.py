@@ -220,6 +220,8 @@ class _Batch:
         event = item.event
         assert event.fact is not None
         emitted: tuple[bytes, ...] = ()
+        if event.charge_id is not None and event.charge_id not in self._links:
+            self.decided.charges[event.charge_id] = found.id
         for key in event.keys:
             self._links[key] = found.id
             emitted += self._free(key, found.id)
@@ -237,8 +239,6 @@ class _Batch:
         self.decided.attention += [
             Attention(reason, f"payment:{now.id}", event.id) for reason in payment.needs_a_person(before, now)
         ]
-        if event.charge_id is not None and event.charge_id not in self._links:
-            self.decided.charges[event.charge_id] = now.id
         return emitted
 
     def _free(self, key: str, payment_id: str) -> tuple[bytes, ...]:

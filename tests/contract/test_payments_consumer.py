@@ -281,13 +281,13 @@ async def test_a_waiting_event_that_is_replayed_is_folded_once_and_waits_no_more
 async def test_a_waiting_event_that_was_refused_and_is_replayed_after_the_repair_waits_no_more(payments, engine, sale):
     """Refused when its payment came, put back once the row was mended: applied, and off the list."""
     nameless = {"id": "cs_test_another", "metadata": {}, "client_reference_id": None}
-    early = record(sale.completed(amount_total=7400, **nameless))
+    early = record(sale.completed(**nameless))
     await payments.handle([early])
     await payments.handle([record(sale.succeeded())])
     assert await query(engine, "select state from waiting_events") == [("refused",)]
 
     async with engine.begin() as tx:
-        await rows(tx, "update payments set amount_minor = 7400")
+        await rows(tx, "update payments set stripe_session_id = $1", nameless["id"])
     await payments.handle([record(early.value)])
 
     assert await query(engine, "select count(*) from waiting_events") == [(0,)]

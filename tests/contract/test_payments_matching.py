@@ -49,32 +49,39 @@ def charge_of(sale):
     return f"ch_3{sale.tag}00000000"
 
 
+async def judged(engine):
+    """The payment under which the last event was judged, and the judgement."""
+    return (await query(engine, "select payment_id::text, decision, reason from payment_ledger order by id desc limit 1"))[0]
+
+
 async def test_the_metadata_outranks_every_other_name(payments, engine):
-    """The session and the intent are another payment's by now: what checkout wrote into the metadata is what counts."""
+    """The intent is another payment's: it is told of the payment that checkout's metadata names, and changes neither."""
     one, other = await sales(engine, 2)
     await payments.handle([record(other.succeeded())])
     await payments.handle([record(one.refunded(100, payment_intent=other.intent_id, metadata=one.metadata))])
 
-    assert await refunded(engine) == {one.payment_id: 100}
+    assert await judged(engine) == (one.payment_id, "quarantined", "payment_mismatch")
+    assert await refunded(engine) == {}
 
 
 async def test_the_session_outranks_the_intent(payments, engine):
-    """Without metadata, the session that checkout stored says more than an intent that two payments may claim."""
+    """Without metadata, the session that checkout stored says more than an intent that another payment claimed."""
     one, other = await sales(engine, 2)
     await payments.handle([record(other.succeeded())])
     await payments.handle([record(one.completed(payment_intent=other.intent_id, metadata={}, client_reference_id=None))])
 
-    paid = await query(engine, "select id::text from payments where paid order by version, id")
-    assert set(paid) == {(one.payment_id,), (other.payment_id,)}
+    assert await judged(engine) == (one.payment_id, "quarantined", "payment_mismatch")
+    assert await query(engine, "select id::text from payments where paid") == [(other.payment_id,)]
 
 
 async def test_the_intent_outranks_the_charge(payments, engine):
-    """A refund names both."""
+    """A refund names both, of two payments: it is told of the intent's and changes neither."""
     one, other = await sales(engine, 2)
     await payments.handle([record(one.succeeded()), record(other.succeeded(latest_charge=charge_of(other)))])
     await payments.handle([record(one.refund(100, charge=charge_of(other)))])
 
-    assert await refunded(engine) == {one.payment_id: 100}
+    assert await judged(engine) == (one.payment_id, "quarantined", "payment_mismatch")
+    assert await refunded(engine) == {}
 
 
 @pytest.mark.parametrize("made", [Sale.refund, Sale.dispute], ids=["refund", "dispute"])
@@ -156,15 +163,15 @@ async def test_a_liberator_that_is_itself_at_fault_frees_nobody(payments, publis
 
 
 async def test_a_freed_event_that_contradicts_its_payment_stays_and_its_liberator_goes_on(payments, published, engine, sale):
-    """The session claims another amount than ours: it is quarantined where it waits, once, however often others come."""
-    early = sale.completed(amount_total=1, metadata={}, client_reference_id=None, id="cs_foreign")
+    """It is another session than ours: quarantined where it waits, once, however often others come."""
+    early = sale.completed(metadata={}, client_reference_id=None, id="cs_foreign")
     await payments.handle([record(early)])
     for liberator in (sale.succeeded(), sale.refunded(100)):
         await payments.handle([record(liberator)])
 
     assert published.refusals("dlt") == []
     assert await query(engine, "select event_id, state from waiting_events") == [(early["id"], "refused")]
-    assert await query(engine, "select reason from attention") == [("amount_mismatch",)]
+    assert await query(engine, "select reason from attention") == [("session_mismatch",)]
     assert await query(engine, "select status::text, amount_refunded_minor from payments") == [("succeeded", 100)]
 
 
