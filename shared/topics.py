@@ -7,9 +7,11 @@ examples, stands in docs/topics/. Next in the walk: consumers/payments/app.py.
 from dataclasses import dataclass
 
 DAY_MS = 24 * 60 * 60 * 1000
+# A broker counts a batch with its own overhead, and a dead letter tells its reason beside the bytes: whatever a topic took
+# must fit into the dead-letter topic behind it, or its batch would be repeated for ever.
+OVERHEAD_BYTES_MAX = 65_536
 MESSAGE_BYTES_MAX = 1_048_576
-# A broker counts a batch with its own overhead: a record that the producer accepts must never be refused by the topic.
-TOPIC_MESSAGE_BYTES_MAX = MESSAGE_BYTES_MAX + 65_536
+DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX + OVERHEAD_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Topic:
     consumers: tuple[str, ...]
     retention_days: int
     partitions: int = 12
+    message_bytes_max: int = MESSAGE_BYTES_MAX
 
     def named(self, prefix: str) -> str:
         """Return the topic's name in a cluster where `TOPIC_PREFIX` is `prefix`."""
@@ -73,6 +76,7 @@ def dead_letters(source: Topic, *, producer: str) -> Topic:
         consumers=(),
         retention_days=30,
         partitions=3,
+        message_bytes_max=DEAD_LETTER_BYTES_MAX + OVERHEAD_BYTES_MAX,
     )
 
 

@@ -15,7 +15,7 @@ from shared import clock, errors, logs, settings
 from shared.kafka import connection
 from shared.kafka.backoff import Backoff
 from shared.kafka.records import Record
-from shared.topics import MESSAGE_BYTES_MAX
+from shared.topics import DEAD_LETTER_BYTES_MAX
 
 log = logs.get(__name__)
 
@@ -48,7 +48,7 @@ class Producer:
                 # Shielded: a delivery that is late may still arrive, and cancelling it would not unsend it.
                 await asyncio.wait_for(asyncio.shield(delivery), max(deadline - clock.monotonic(), 0))
         except MessageSizeTooLargeError as error:
-            raise errors.Permanent(f"a record for {records[0].topic} is larger than {MESSAGE_BYTES_MAX} bytes") from error
+            raise errors.Permanent(f"a record for {records[0].topic} is larger than it takes") from error
         except (TimeoutError, KafkaError) as error:
             raise errors.KafkaAway(f"{type(error).__name__} while publishing to {records[0].topic}") from error
 
@@ -90,7 +90,7 @@ async def opened(
         enable_idempotence=False,
         linger_ms=0,
         max_batch_size=BATCH_BYTES_MAX,
-        max_request_size=MESSAGE_BYTES_MAX,
+        max_request_size=DEAD_LETTER_BYTES_MAX,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         compression_type="lz4",
     )

@@ -1,6 +1,7 @@
 """The one story of batches on real PostgreSQL and a real broker: what is refused, what rewinds, what is told in which order."""
 
 import asyncio
+import random
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from shared import messages
 from shared.db import engine as engines
 from shared.db.engine import rows
-from shared.kafka import batch, producer
+from shared.kafka import batch, producer, provision
 from shared.kafka.batch import Applied, Batches, Emitted, TooManyCulprits, folding
 from shared.kafka.dead_letters import Refused
 from shared.topics import STRIPE_EVENTS, STRIPE_EVENTS_DLT
@@ -267,6 +268,32 @@ async def test_events_and_dead_letters_are_acknowledged_before_the_offsets(kafka
     }
     event = (await everything(kafka, STRIPE_EVENTS))[0]
     assert (event.key, dict(event.headers)["content-type"]) == (b"a", messages.CONTENT_TYPE)
+
+
+async def test_the_largest_record_that_a_topic_takes_becomes_a_dead_letter_too(kafka, engine, table, effects):
+    """A stranger may write more than we ever do: refused it must still fit, beside the reason, or its batch never ends."""
+    await provision.apply(kafka)
+    largest = STRIPE_EVENTS.message_bytes_max - 100
+    await put(kafka, STRIPE_EVENTS, random.Random(1).randbytes(largest), max_request_size=2 * largest)
+    effects.judge = lambda found: Refused(found, "not_json:" + "x" * 300)
+    group = f"{kafka.topic_prefix}group"
+    async with producer.opened(kafka, client_id="tests") as publisher:
+        story = Batches(
+            effects,
+            engine=engine,
+            producer=publisher,
+            group=group,
+            target="",
+            refusals=STRIPE_EVENTS_DLT.named(kafka.topic_prefix),
+        )
+        async with member(kafka, story.handle, topic=STRIPE_EVENTS):
+
+            async def done():
+                return (await committed(kafka, STRIPE_EVENTS)).get(0) == 1
+
+            await until(done, "offsets are committed")
+
+    assert [len(r.value) for r in await everything(kafka, STRIPE_EVENTS_DLT)] == [largest]
 
 
 async def test_what_cannot_be_published_is_repeated_with_the_same_batch(kafka, engine, table, effects):

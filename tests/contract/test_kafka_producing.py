@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaTimeoutError
 from shared import clock, errors
 from shared.kafka import producer
 from shared.kafka.records import Record
-from shared.topics import MESSAGE_BYTES_MAX
+from shared.topics import DEAD_LETTER_BYTES_MAX
 from tests.members import THINGS, everything, make_topics, until
 
 
@@ -80,7 +80,7 @@ async def test_a_record_that_is_too_large_is_the_data_s_fault(kafka, name):
     """Repeating would not help: Permanent, at once, and the producer goes on."""
     async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
         with pytest.raises(errors.Permanent):
-            await publisher.publish([Record(name, b"k", b"small"), Record(name, b"k", b"x" * (MESSAGE_BYTES_MAX + 1))])
+            await publisher.publish([Record(name, b"k", b"small"), Record(name, b"k", b"x" * (DEAD_LETTER_BYTES_MAX + 1))])
         await publisher.publish([Record(name, b"k", b"after")])
 
     assert b"after" in [r.value for r in await everything(kafka, THINGS)]

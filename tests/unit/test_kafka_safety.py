@@ -11,7 +11,7 @@ from shared import settings
 from shared.kafka import broker, producer
 from shared.kafka.backoff import DELAY_SECONDS_MAX, Backoff
 from shared.kafka.broker import Subscription, UnsafeSubscription
-from shared.topics import MESSAGE_BYTES_MAX, STRIPE_EVENTS, TOPIC_MESSAGE_BYTES_MAX
+from shared.topics import DEAD_LETTER_BYTES_MAX, DEAD_LETTER_TOPICS, EMAIL_DLT, STRIPE_EVENTS
 
 SAFE = {"group_id": "g", "batch": True, "ack_policy": AckPolicy.NACK_ON_ERROR, "auto_offset_reset": "earliest"}
 
@@ -91,9 +91,10 @@ def test_a_member_waits_for_its_batch_less_long_than_the_group_waits_for_it():
     assert broker.GRACEFUL_STOP_SECONDS < 10
 
 
-def test_a_topic_takes_whatever_the_producer_lets_through():
-    """A record refused by the broker after the producer took it would be repeated for ever."""
-    assert TOPIC_MESSAGE_BYTES_MAX > MESSAGE_BYTES_MAX
+@pytest.mark.parametrize("topic", [topic for topic in DEAD_LETTER_TOPICS if topic is not EMAIL_DLT])
+def test_whatever_a_topic_took_fits_behind_it_with_its_reason(topic):
+    """A dead letter that is refused would repeat its batch for ever."""
+    assert STRIPE_EVENTS.message_bytes_max < DEAD_LETTER_BYTES_MAX < topic.message_bytes_max
 
 
 def test_a_pause_grows_to_its_maximum_and_starts_anew():
