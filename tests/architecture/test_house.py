@@ -23,10 +23,19 @@ FENCES = {
     "asyncpg": r".*/store\.py|shared/db/.*|deploy/.*",
 }
 SPEAKS_SQL = r".*/store\.py|shared/db/.*|deploy/ops/.*|deploy/dev/database\.py"
+MONEY = {"amount_minor", "to_minor", "price_minor", "hourly_rate"}
 
 
 def outside(path, allowed):
     return not re.fullmatch(allowed, path)
+
+
+def makes_a_float(one):
+    """Whether a file divides, rounds or converts; that it names the type of seconds is no matter."""
+    notes = {id(getattr(node, part, None)) for node in ast.walk(one.tree) for part in ("annotation", "returns")}
+    named = (node for node in ast.walk(one.tree) if isinstance(node, ast.Name) and id(node) not in notes)
+    divides = any(isinstance(getattr(node, "op", None), ast.Div) for node in ast.walk(one.tree))
+    return divides or any(name.id in {"float", "round"} for name in named)
 
 
 def speaks_sql(one):
@@ -62,6 +71,20 @@ def test_nothing_is_called_by_what_it_lacks():
 def test_a_library_stands_only_where_it_may(library, allowed):
     """One room knows each library, so that replacing it is that room's work alone."""
     assert [one.path for one in product() if library in one.imports and outside(one.path, allowed)] == []
+
+
+def test_no_file_that_counts_money_makes_a_float():
+    """Amounts are integers of minor units and decimals at the edge; only the table of currencies divides, and decimals."""
+    counting = [one for one in product() if MONEY & one.names and not one.path.startswith("deploy/dev/")]
+
+    assert len(counting) > 10
+    assert [one.path for one in counting if makes_a_float(one)] == ["shared/domain/money.py"]
+
+
+@pytest.mark.parametrize("text", ["float(amount)", "a = round(1, 2)", "map(float, amounts)", "amount_minor / 100", "a /= 100"])
+def test_a_float_is_seen_where_it_is_planted(text):
+    """Each way in which an amount becomes one."""
+    assert makes_a_float(module("ingress/answers.py", text))
 
 
 def test_sql_stands_in_stores():

@@ -94,7 +94,7 @@ async def put_into(engine, sale, status, payment_id=None):
         )
 
 
-async def test_a_paid_payment_confirms_its_booking_and_holds_it(bookings, published, engine, sale):
+async def test_a_confirmed_booking_never_lacks_the_payment_that_holds_it(bookings, published, engine, sale):
     """Pending becomes confirmed, by this payment; one message tells it, keyed by the booking."""
     await bookings.handle([message(sale, 1, paid=True)])
 

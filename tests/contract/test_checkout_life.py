@@ -207,6 +207,16 @@ async def test_a_decline_never_closes_and_a_success_never_closes(shop):
     assert await shop.shown(sale) == ("succeeded", False, None, False)
 
 
+async def test_no_letter_and_no_message_tells_the_price_of_another_day(shop):
+    """What was fixed at checkout stays, whatever the coach asks for later."""
+    sale = await shop.opened()
+    await shop.chain.sql("update coach_profiles set hourly_rate = 999, currency = 'EUR'")
+    await shop.chain.tell(sale.succeeded())
+
+    assert await shop.chain.sql("select distinct amount_minor, currency from letters") == [(7500, "USD")]
+    assert [(event.data.amount_minor, event.data.currency) for event in shop.chain.payments()] == [(7500, "USD")]
+
+
 CHECKOUT_CLOSES = None  # no event: the door gives the row up
 SLOTS = {
     "expired": ((Sold.expired,), True),

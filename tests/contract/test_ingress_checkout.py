@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from shared.domain import money
 from tests.door import ORIGIN, URLS, bearer, gathered, meeting, opened, person, sandbox
 
 
@@ -45,13 +46,15 @@ async def test_a_checkout_answers_the_address_of_the_hosted_page(door):
         ("75.00", 60, "USD", "75.00", 7500),
         ("80.00", 90, "EUR", "120.00", 12000),
         ("50.00", 50, "USD", "41.67", 4167),
+        ("83.32", 30, "USD", "41.66", 4166),
+        ("83.31", 30, "USD", "41.66", 4166),
         ("8000", 60, "JPY", "8000", 8000),
         ("5.12", 60, "KWD", "5.120", 5120),
         ("1234.00", 60, "ISK", "1234.00", 123400),
     ],
 )
-async def test_amounts_are_exact_json_numbers(door, rate, minutes, currency, shown, minor):
-    """The price is the hourly rate by the minute in the currency's own decimals, on the wire digit by digit."""
+async def test_no_amount_is_shown_stored_or_charged_another_than_the_price(door, rate, minutes, currency, shown, minor):
+    """The hourly rate by the minute, in the currency's own decimals: on the wire digit by digit, in the row, and at Stripe."""
     booked = await meeting(door.engine, rate=rate, minutes=minutes, currency=currency)
 
     async with door.http.post(
@@ -62,8 +65,46 @@ async def test_amounts_are_exact_json_numbers(door, rate, minutes, currency, sho
     assert answer.status == 201, text
     assert f'"amount":{shown},' in text
     assert [row[1] for row in await door.sql(PAYMENTS)] == [minor]
+    assert [session["amount_total"] for session in door.sessions()] == [minor]
     async with door.http.get(f"/payment/{json.loads(text)['payment_id']}", headers=bearer(booked.client)) as again:
-        assert f'"amount":{shown},' in await again.text()
+        text = await again.text()
+        nothing = money.to_decimal(0, currency)
+        assert f'"amount":{shown},' in text
+        assert f'"amount_refunded":{nothing},' in text
+
+
+async def test_yen_are_never_charged_a_hundredfold(door):
+    """8000 yen are 8000 of what Stripe counts, and no decimals for the customer."""
+    booked = await meeting(door.engine, rate="8000.00", currency="JPY")
+
+    _, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert [(s["amount_total"], s["currency"]) for s in door.sessions()] == [(8000, "jpy")]
+    assert isinstance(body["amount"], int)
+
+
+async def test_nothing_is_ever_sold_whose_events_could_not_be_matched(door):
+    """Session and intent carry our ids, and the session refers to the payment: a decline alone finds its row."""
+    booked = await meeting(door.engine)
+    _, body = await door.checkout(booked.booking_id, booked.client)
+
+    [session] = door.sessions()
+    ours = {"payment_id": body["payment_id"], "booking_id": str(booked.booking_id)}
+    assert session["metadata"] == ours
+    assert session["client_reference_id"] == body["payment_id"]
+    assert door.stripe.world.get("cart", session["id"])["payment_intent_data"]["metadata"] == ours
+
+
+async def test_a_session_is_never_without_an_end_nor_for_cards_alone(door):
+    """It ends after an hour, as the row says; which methods are offered is the Stripe account's to say, not ours."""
+    booked = await meeting(door.engine)
+    await door.checkout(booked.booking_id, booked.client)
+
+    [session] = door.sessions()
+    [[expires_at]] = await door.sql("select expires_at from payments")
+    assert session["expires_at"] == int(expires_at.timestamp())
+    assert 3590 <= session["expires_at"] - session["created"] <= 3600
+    assert door.stripe.world.get("cart", session["id"]).get("payment_method_types") is None
 
 
 async def test_the_customer_reads_what_they_pay_for(door):
@@ -177,7 +218,7 @@ async def test_only_a_pending_booking_is_paid(door, status):
     assert await door.sql(PAYMENTS) == []
 
 
-async def test_a_session_of_the_past_is_not_sold(door):
+async def test_a_session_of_the_past_is_never_sold(door):
     """400 booking_past."""
     booked = await meeting(door.engine, in_days=-1)
 

@@ -82,7 +82,7 @@ async def test_every_order_of_a_purchase_ends_the_same(payments, engine):
     assert seen == {("succeeded", 2500, 2500, True, True, False, "generic_decline", None)}
 
 
-async def test_a_redelivered_event_changes_nothing_and_is_published_again_with_the_same_bytes(
+async def test_an_event_is_never_processed_a_second_time_and_is_published_again_with_the_same_bytes(
     payments, published, engine, sale
 ):
     """Whoever took it first may have died between its commit and its publishing."""

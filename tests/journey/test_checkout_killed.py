@@ -44,7 +44,7 @@ async def killed_at_each_crossing(door, database, admin, meetings):
     return [line.removeprefix("killed ") for line in lines[:-1]]
 
 
-async def test_dying_anywhere_is_resumed_and_never_doubled(door, database):
+async def test_dying_anywhere_never_leaves_a_payable_orphan_or_a_second_session(door, database):
     """Killed at the k-th crossing for every k: the next call pays the same row with the same session, or is shown it."""
     admin = await person(door.engine, "admin")
     meetings = [await meeting(door.engine) for _ in range(CROSSINGS_MAX)]

@@ -2,10 +2,14 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
+from babel.numbers import list_currencies
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.dev.stripe import money as stripes
+from ingress import answers
 from shared.domain import money
 
 CURRENCIES = ["USD", "EUR", "JPY", "KRW", "KWD", "ISK", "UGX", "usd"]
@@ -70,6 +74,34 @@ def test_an_amount_finer_than_the_currency_is_no_amount(amount, currency):
     """A caller who asks for half a yen is told, not rounded."""
     with pytest.raises(ValueError, match="finer"):
         money.to_minor(Decimal(amount), currency)
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "wire"),
+    [
+        (7500, "USD", b"75.00"),
+        (7, "EUR", b"0.07"),
+        (0, "USD", b"0.00"),
+        (8000, "JPY", b"8000"),
+        (5120, "KWD", b"5.120"),
+        (123_400, "ISK", b"1234.00"),
+        (9_007_199_254_740_993, "JPY", b"9007199254740993"),
+        (9_007_199_254_740_993, "USD", b"90071992547409.93"),
+        (1_000_000_000_000_000_000_000, "JPY", b"1000000000000000000000"),
+    ],
+)
+def test_an_amount_on_the_wire_never_passed_through_a_float(minor, currency, wire):
+    """Digit by digit with the currency's decimals, also where a float has no such number, and never with an exponent."""
+    assert msgspec.json.encode({"amount": answers.amount(minor, currency)}) == b'{"amount":' + wire + b"}"
+
+
+@pytest.mark.parametrize("currency", sorted(list_currencies()))
+def test_no_currency_is_counted_otherwise_than_the_sandbox_counts_it(currency):
+    """Two tables from one page of Stripe's, typed by two hands: decimals and step of every currency there is."""
+    counted = money.scale(currency)
+    decimals = -stripes.decimal(1, currency.lower()).as_tuple().exponent
+
+    assert (counted.decimals, counted.step_minor) == (decimals, stripes.step(currency.lower()))
 
 
 def test_the_table_is_stripes():

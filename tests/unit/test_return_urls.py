@@ -98,6 +98,6 @@ def test_an_allowed_origin_takes_any_path(url):
 
 
 @pytest.mark.parametrize("url", REFUSED)
-def test_nothing_leads_anywhere_else(url):
+def test_no_customer_is_ever_led_to_a_foreign_address(url):
     """No spelling of a foreign address passes, nor one that a browser may read differently."""
     assert not is_allowed(url, ORIGINS)
