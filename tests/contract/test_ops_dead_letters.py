@@ -5,14 +5,15 @@ import json
 import uuid
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from typer.testing import CliRunner
 
 from deploy.ops.cli import app
 from shared import topics
 from shared.kafka import connection, producer, provision
-from shared.kafka.records import Record, incoming
+from shared.kafka.records import Record
+from tests.topics import records_of
 
 SECRET = b'{"email": "ada@example.com"}'
 
@@ -51,24 +52,6 @@ async def bury(kafka, topic, *bodies, reason="wrong_shape", attempt=None, key=b"
                 *attempts,
             )
             await publisher.publish([Record(topic.named(kafka.topic_prefix), key, body, headers)])
-
-
-async def records_of(kafka, topic):
-    """Every record of a topic, by partition and offset."""
-    consumer = AIOKafkaConsumer(**connection.for_aiokafka(kafka), auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(topic.named(kafka.topic_prefix), number) for number in range(topic.partitions)]
-        wanted = sum((await consumer.end_offsets(partitions)).values())
-        consumer.assign(partitions)
-        found = []
-        async with asyncio.timeout(30):
-            while len(found) < wanted:
-                batches = await consumer.getmany(timeout_ms=200)
-                found += [incoming(raw) for batch in batches.values() for raw in batch]
-    finally:
-        await consumer.stop()
-    return sorted(found, key=lambda record: (record.partition, record.offset))
 
 
 async def test_a_list_shows_where_why_and_how_often_and_never_the_body(ops, cluster):

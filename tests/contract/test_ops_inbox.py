@@ -1,0 +1,184 @@
+"""`cb-ops inbox prune`: whole months go, the coming ones are made, and what is redelivered afterwards changes nothing."""
+
+import asyncio
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from consumers.bookings.handlers import Bookings
+from consumers.payments import housekeeping
+from consumers.payments.handlers import Payments
+from deploy.ops import pruning
+from deploy.ops.cli import app
+from shared import clock
+from shared.db import inbox
+from shared.db.engine import rows
+from shared.db.inbox import Entry
+from shared.kafka.batch import Batches
+from tests.builders import Sale, insert_sales, record
+from tests.fakes import Published
+
+NOW = datetime(2027, 6, 20, 12, 0, tzinfo=UTC)  # the day 45 days ago lies in May
+MONTHS = "select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'inbox'::regclass"
+
+
+async def query(engine, sql, *parameters):
+    async with engine.begin() as tx:
+        return [tuple(row) for row in await rows(tx, sql, *parameters)]
+
+
+async def months(engine):
+    return sorted(name for (name,) in await query(engine, MONTHS))
+
+
+async def prune(engine, now=NOW):
+    return await pruning.prune(engine, now, progress=lambda _done, _total: None)
+
+
+async def remember(engine, *moments, consumer="payments"):
+    """Write an entry of an event that was created at each of these moments; return the events' ids."""
+    entries = [Entry(f"evt_{uuid.uuid4().hex}", moment, "stripe.events", 0, 1, (b"told",)) for moment in moments]
+    async with engine.begin() as tx:
+        await inbox.write_unlocked(tx, consumer, entries)
+    return [entry.event_id for entry in entries]
+
+
+@pytest.fixture
+async def born_in_april(engine):
+    """An inbox whose first partition is April's: it was migrated then."""
+    for (name,) in await query(engine, MONTHS):
+        if name != "inbox_default":
+            await query(engine, f"drop table {name}")
+    async with engine.begin() as tx:
+        await inbox.make_partitions(tx, datetime(2027, 4, 10, tzinfo=UTC))
+
+
+async def test_months_that_nobody_can_send_again_are_dropped_and_three_are_made(engine, born_in_april):
+    """April ended more than 45 days ago, May did not; September is three months ahead."""
+    old, kept = datetime(2027, 4, 30, 23, 59, 59, tzinfo=UTC), datetime(2027, 5, 1, tzinfo=UTC)
+    _, remembered = await remember(engine, old, kept)
+
+    pruned = await prune(engine)
+
+    assert (pruned.dropped, pruned.made) == (("inbox_2027_04",), ("inbox_2027_08", "inbox_2027_09"))
+    assert pruned.kept_since == datetime(2027, 5, 1, tzinfo=UTC)
+    assert await months(engine) == [
+        "inbox_2027_05",
+        "inbox_2027_06",
+        "inbox_2027_07",
+        "inbox_2027_08",
+        "inbox_2027_09",
+        "inbox_default",
+    ]
+    assert await query(engine, "select event_id from inbox") == [(remembered,)]
+
+
+async def test_a_second_run_changes_nothing(engine, born_in_april):
+    """By a timer, by hand, or both."""
+    await prune(engine)
+    again = await prune(engine)
+
+    assert (again.dropped, again.made, again.deleted) == ((), (), 0)
+
+
+async def test_the_default_partition_is_emptied_of_what_is_outdated_alone(engine, born_in_april, monkeypatch):
+    """Of every consumer, however many portions it takes; what is younger stays."""
+    monkeypatch.setattr(pruning, "DELETED_AT_ONCE_MAX", 2)
+    old, young = datetime(2027, 2, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
+    await remember(engine, *[old] * 5, young)
+    await remember(engine, *[old] * 3, young, consumer="bookings")
+
+    pruned = await prune(engine)
+
+    assert pruned.deleted == 8
+    assert await query(engine, "select consumer, count(*) from inbox_default group by 1 order by 1") == [
+        ("bookings", 1),
+        ("payments", 1),
+    ]
+
+
+async def test_a_month_that_the_default_partition_already_serves_stays_there(engine, born_in_april):
+    """Nobody pruned for months: events of August came first, and making August's partition would fail."""
+    await remember(engine, datetime(2027, 8, 5, tzinfo=UTC))
+
+    pruned = await prune(engine)
+
+    assert pruned.made == ("inbox_2027_09",)
+    assert await query(engine, "select count(*) from inbox") == [(1,)]
+
+
+async def test_an_event_that_is_redelivered_after_its_entry_was_pruned_changes_nothing(engine):
+    """The fold knows the facts without the inbox: no new version, no new message, at both consumers."""
+    sale, published = Sale(), Published()
+    async with engine.begin() as tx:
+        await insert_sales(tx, sale)
+    common = {"engine": engine, "producer": published}
+    payments = Batches(Payments(), group="payments", target="payments.events", refusals="stripe.events.dlt", **common)
+    bookings = Batches(Bookings(), group="bookings", target="bookings.events", refusals="payments.events.dlt", **common)
+    said = [
+        record(event) for event in (sale.refund(100), sale.declined(), sale.succeeded(), sale.completed(), sale.refunded(7500))
+    ]
+    for one in said:
+        await payments.handle([one])
+    told = [record(sent.value, topic="payments.events", key=sent.key) for sent in published.records]
+    for one in told:
+        await bookings.handle([one])
+    before = await standing(engine)
+    counted = len(published.records)
+
+    # Long after: every entry's month is over, and so are their 45 days.
+    await prune(engine, clock.now() + timedelta(days=365))
+    assert await query(engine, "select count(*) from inbox") == [(0,)]
+    for one in said:
+        await payments.handle([one])
+    for one in told:
+        await bookings.handle([one])
+
+    assert await standing(engine) == before
+    assert len(published.records) == counted
+
+
+async def standing(engine):
+    """Every row that an event may change, but for what tells when it was looked at."""
+    return [
+        await query(engine, sql)
+        for sql in (
+            "select to_jsonb(p) - 'updated_at' from payments p",
+            "select to_jsonb(b) - 'updated_at' from bookings b",
+            "select * from refunds order by id",
+            "select * from payment_intents order by 1",
+            "select * from booking_payments",
+            "select * from booking_versions",
+            "select reason, aggregate, cause from attention order by 1, 2, 3",
+        )
+    ]
+
+
+async def test_the_command_says_what_it_did(database, engine):
+    """And a script gets the same as values."""
+    old = clock.now() - timedelta(days=100)
+    await remember(engine, old, old)
+    environment = {"DATABASE_URL": database.database_url.get_secret_value()}
+
+    shown = await asyncio.to_thread(CliRunner().invoke, app, ("inbox", "prune"), env=environment)
+    machine = await asyncio.to_thread(CliRunner().invoke, app, ("inbox", "prune", "--json"), env=environment)
+
+    assert "deleted  2 entries of the DEFAULT partition" in shown.stdout
+    assert f"events are remembered since {inbox.kept_since(clock.now()):%Y-%m-%d}" in shown.stdout
+    assert json.loads(machine.stdout)["deleted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("day", "told"),
+    [(20, []), (23, [("inbox_not_pruned", "inbox", "inbox_2027_04")])],
+    ids=["due for five days", "due for a week"],
+)
+async def test_who_forgets_to_prune_is_told_once(engine, born_in_april, day, told):
+    """April could have gone on 15 June: a week later it is put before an operator."""
+    for _ in range(2):
+        await housekeeping.look(engine, now=datetime(2027, 6, day, tzinfo=UTC))
+
+    assert await query(engine, "select reason, aggregate, cause from attention") == told
