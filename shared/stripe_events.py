@@ -1,4 +1,4 @@
-"""The kinds of Stripe's events that decide something here, and the API version whose shapes our decoders are made for.
+"""The kinds of Stripe's events that decide something here, and the API versions whose shapes our decoders are made for.
 
 The webhook endpoint must send every kind (`cb-ops stripe check` compares); whatever else it sends is recorded as unhandled.
 Source: https://docs.stripe.com/api/events/types. Next: consumers/payments/translate.py gives each kind its meaning.
@@ -7,7 +7,16 @@ Source: https://docs.stripe.com/api/events/types. Next: consumers/payments/trans
 from enum import StrEnum
 
 API_VERSION = "2026-10-28.endive"  # the version that stripe 16.1 is made for
-API_VERSION_OLDEST = "2025-04-30.basil"  # understood from here on; a version's name begins with its date
+# Versions whose shapes we have tried, each by its examples in tests/examples/stripe/versions; another one is handled as long
+# as it decodes. Source: https://docs.stripe.com/changelog
+API_VERSIONS_KNOWN = frozenset(
+    """
+    2025-04-30.basil 2025-05-28.basil 2025-06-30.basil 2025-07-30.basil 2025-08-27.basil
+    2025-09-30.clover 2025-10-29.clover 2025-11-17.clover 2025-12-15.clover 2026-01-28.clover 2026-02-25.clover
+    2026-03-25.dahlia 2026-04-22.dahlia 2026-05-27.dahlia 2026-06-24.dahlia 2026-07-29.dahlia 2026-08-26.dahlia
+    2026-09-30.endive 2026-10-28.endive
+    """.split()
+)
 
 
 class Kind(StrEnum):

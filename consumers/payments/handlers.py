@@ -16,6 +16,7 @@ from shared.domain.payment import Announcement
 from shared.kafka.batch import Applied, folding, is_data_error, kind
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
+from shared.stripe_events import API_VERSIONS_KNOWN
 
 log = logs.get(__name__)
 
@@ -87,7 +88,7 @@ def tell(decided: Decided) -> None:
     for line in decided.lines:
         metrics.stripe_events.labels(line.decision).inc()
         version = line.item.event.api_version
-        metrics.stripe_event_versions.labels(versions.label(version), "yes" if version in versions.KNOWN else "no").inc()
+        metrics.stripe_event_versions.labels(versions.label(version), "yes" if version in API_VERSIONS_KNOWN else "no").inc()
         if line.decision is Decision.QUARANTINED:
             metrics.stripe_events_quarantined.labels((line.reason or "").partition(":")[0]).inc()
         log.info(

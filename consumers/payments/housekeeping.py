@@ -5,6 +5,7 @@ dropping partitions itself is left to the database's owner. Enters: the engine. 
 """
 
 import asyncio
+from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,7 +24,7 @@ async def keep_house(engine: AsyncEngine) -> None:
     """Look, wait, and look again, for ever; a look that fails is logged and tried again a minute later."""
     while True:
         try:
-            await look(engine)
+            await look(engine, now=clock.now())
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             log.warning("housekeeping.failed", error=type(error).__name__, code=sqlstate(error))
             await asyncio.sleep(AGAIN_SECONDS)
@@ -31,8 +32,8 @@ async def keep_house(engine: AsyncEngine) -> None:
             await asyncio.sleep(EVERY_SECONDS)
 
 
-async def look(engine: AsyncEngine) -> None:
-    """Do all of it once. Raises whatever PostgreSQL does; each part stands by itself."""
+async def look(engine: AsyncEngine, *, now: datetime) -> None:
+    """Do all of it once, at `now`. Raises whatever PostgreSQL does; each part stands by itself."""
     async with engine.begin() as tx:
         unmatched = await waiting.tell_unmatched(tx)
     metrics.events_unmatched.set(unmatched)
@@ -41,5 +42,5 @@ async def look(engine: AsyncEngine) -> None:
         async with engine.begin() as tx:
             dropping = bool(await waiting.prune(tx))
     async with engine.begin() as tx:
-        for partition in await inbox.outdated_partitions(tx, clock.now() - inbox.PRUNING_GRACE):
+        for partition in await inbox.outdated_partitions(tx, now - inbox.PRUNING_GRACE):
             await attention.open_(tx, reason="inbox_not_pruned", aggregate="inbox", cause=partition)

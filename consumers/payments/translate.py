@@ -1,8 +1,8 @@
 """From Stripe's JSON to a fact of ours, or to a refusal; pure, and a table rather than branches.
 
 Enters: the bytes that Stripe signed. Leaves: an Event with its ids and its fact, or the reason why it cannot be taken.
-Shapes: Stripe API 2025-04-30.basil to 2026-10-28.endive (versions.py), https://docs.stripe.com/api/events/object; unknown
-fields are ignored and missing ones accepted. Next in the walk: shared/domain/payment.py.
+Shapes: https://docs.stripe.com/api/events/object, in the API versions of shared/stripe_events.py; unknown fields are ignored
+and missing ones accepted. Next in the walk: shared/domain/payment.py.
 """
 
 import re

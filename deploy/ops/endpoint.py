@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from shared.stripe_api import Endpoint
-from shared.stripe_events import API_VERSION, API_VERSION_OLDEST, Kind
+from shared.stripe_events import API_VERSION, API_VERSIONS_KNOWN, Kind
 
 PATH = "/payment/webhook"
 EVERY_KIND = "*"
@@ -85,12 +85,12 @@ def _version(endpoint: Endpoint) -> Iterator[Finding]:
     if version is None:
         text = f"{endpoint.id} has the account's default API version: {API_VERSION} should be set on the endpoint itself"
         yield Finding(wrong=False, what="version_unset", text=text)
-    elif not API_VERSION_OLDEST <= version <= API_VERSION:  # a version's name begins with its date
-        known = f"known are {API_VERSION_OLDEST} to {API_VERSION}, others are tried and counted"
+    elif version not in API_VERSIONS_KNOWN:
+        known = f"known are {min(API_VERSIONS_KNOWN)} to {max(API_VERSIONS_KNOWN)}, others are tried and counted"
         text = f"{endpoint.id} has API version {version}; {known}"
         yield Finding(wrong=False, what="version_unknown", text=text)
     elif version != API_VERSION:
-        text = f"{endpoint.id} has API version {version}, which is understood; ours is {API_VERSION}"
+        text = f"{endpoint.id} has API version {version}, which we know; ours is {API_VERSION}"
         yield Finding(wrong=False, what="version_older", text=text)
 
 

@@ -18,6 +18,7 @@ REASONS = {
     "currency_mismatch": "the currency is not what we asked for",
     "booking_mismatch": "it names another booking",
     "payment_mismatch": "it names another payment",
+    "session_mismatch": "it names another session",
 }
 CONFLICTS = {
     "already_paid": "another payment holds the booking already",

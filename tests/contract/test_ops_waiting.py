@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from consumers.payments import housekeeping
 from consumers.payments.handlers import Payments
 from deploy.ops.cli import app
-from shared import topics
+from shared import clock, topics
 from shared.db import waiting
 from shared.db.engine import rows
 from shared.kafka import provision
@@ -179,8 +179,8 @@ async def test_after_three_days_an_operator_is_told_once_of_each_intent(engine, 
     await aged(engine, second, hours=73)
     await aged(engine, charge, hours=71)
 
-    await housekeeping.look(engine)
-    await housekeeping.look(engine)
+    await housekeeping.look(engine, now=clock.now())
+    await housekeeping.look(engine, now=clock.now())
 
     assert await open_matters(engine) == [("unmatched_events", f"stripe:{one.intent_id}", refund["id"])]
     assert REGISTRY.get_sample_value("events_unmatched") == 2
@@ -191,11 +191,11 @@ async def test_what_found_its_payment_is_no_longer_unmatched(engine, payments, e
     """The gauge goes down by itself."""
     (sale, _), (refund, _) = early
     await aged(engine, refund, hours=80)
-    await housekeeping.look(engine)
+    await housekeeping.look(engine, now=clock.now())
     async with engine.begin() as tx:
         await insert_sales(tx, sale)
     await payments.handle([record(sale.succeeded())])
-    await housekeeping.look(engine)
+    await housekeeping.look(engine, now=clock.now())
 
     assert REGISTRY.get_sample_value("events_unmatched") == 0
 
@@ -208,7 +208,7 @@ async def test_after_45_days_an_event_is_given_up_and_told(engine, early, monkey
     await aged(engine, charge, hours=45 * 24 + 2)
     before = REGISTRY.get_sample_value("events_dropped_total")
 
-    await housekeeping.look(engine)
+    await housekeeping.look(engine, now=clock.now())
 
     assert await query(engine, "select count(*) from waiting_events") == [(0,)]
     told = await query(engine, "select event_id, reason from payment_ledger where decision = 'dropped' order by id")
@@ -225,7 +225,7 @@ async def test_a_look_that_fails_is_tried_again(engine, monkeypatch):
     """A database that is away for a moment must not end the hourly look for good."""
     looks, done = [], asyncio.Event()
 
-    async def look(_engine):
+    async def look(_engine, *, now):
         looks.append(1)
         if len(looks) == 1:
             raise ConnectionRefusedError

@@ -326,3 +326,37 @@ def shape(thing):
 
 async def nothing_armed(world):
     return (await world.switch("GET", "faults"))[1] == []
+
+
+# Endpoints
+
+
+async def test_the_endpoint_is_told_of_what_it_asked_for_and_of_nothing_while_disabled(world):
+    """What the API says of the endpoint is what its webhook feels."""
+    endpoints = world.client.v1.webhook_endpoints
+    [endpoint] = (await endpoints.list_async()).data
+    assert (endpoint.url, endpoint.status, endpoint.enabled_events) == (world.webhook.url, "enabled", ["*"])
+
+    await endpoints.update_async(endpoint.id, {"enabled_events": ["checkout.session.expired"]})
+    await world.paid()
+    await endpoints.update_async(endpoint.id, {"disabled": True})
+    await world.client.v1.checkout.sessions.expire_async((await world.session()).id)
+    await endpoints.update_async(endpoint.id, {"disabled": False})
+    await world.client.v1.checkout.sessions.expire_async((await world.session()).id)
+    await world.told("checkout.session.expired")
+
+    assert world.webhook.types == ["checkout.session.expired"]
+    assert await all_delivered(world.client.v1.events)
+    assert (await endpoints.retrieve_async(endpoint.id)).status == "enabled"
+
+
+async def test_the_endpoint_keeps_its_id_and_switches_over_a_restart(tmp_path, webhook):
+    """And follows the address that the sandbox is started with."""
+    async with opened(tmp_path, webhook) as world:
+        [endpoint] = (await world.client.v1.webhook_endpoints.list_async()).data
+        await world.client.v1.webhook_endpoints.update_async(endpoint.id, {"disabled": True})
+    webhook.url += "?moved"
+    async with opened(tmp_path, webhook) as world:
+        [again] = (await world.client.v1.webhook_endpoints.list_async()).data
+
+    assert (again.id, again.status, again.url) == (endpoint.id, "disabled", webhook.url)

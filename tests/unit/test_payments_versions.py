@@ -8,8 +8,8 @@ from stripe.params import WebhookEndpointCreateParams
 
 from consumers.payments import versions
 from consumers.payments.translate import Event, Refusal, translate
-from shared import stripe_api
 from shared.domain.payment import ChargeRefunded, DisputeSeen, Failed, Paid, RefundSeen
+from shared.stripe_events import API_VERSION, API_VERSIONS_KNOWN
 from tests.builders import Sale, bytes_of
 
 FOLDER = Path(__file__).parent.parent / "examples" / "stripe" / "versions"
@@ -26,16 +26,16 @@ def test_no_version_of_the_library_is_missing_from_the_list():
     [literal] = get_args(WebhookEndpointCreateParams.__annotations__["api_version"])
     offered = {version for version in get_args(literal) if version[0].isdigit()}
 
-    assert {version for version in offered if version >= OLDEST} == versions.KNOWN
-    assert max(versions.KNOWN) == stripe_api.API_VERSION
+    assert {version for version in offered if version >= OLDEST} == API_VERSIONS_KNOWN
+    assert max(API_VERSIONS_KNOWN) == API_VERSION
 
 
 def test_no_version_is_known_without_its_examples():
     """A file a version, and no other."""
-    assert {path.stem for path in FOLDER.glob("*.jsonl")} == versions.KNOWN
+    assert {path.stem for path in FOLDER.glob("*.jsonl")} == API_VERSIONS_KNOWN
 
 
-@pytest.mark.parametrize("version", sorted(versions.KNOWN))
+@pytest.mark.parametrize("version", sorted(API_VERSIONS_KNOWN))
 def test_a_payment_means_the_same_in_every_version(version):
     """Completed, paid, declined, partly refunded, disputed: the same facts and ids, whatever else came or went."""
     told = story(version)
