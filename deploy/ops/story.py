@@ -88,7 +88,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An event that waits under `key` (an intent's or a session's id) for its payment; `state` is waiting or refused."""
+    """An event that waits under `key` (an id of Stripe's) for its payment; `state` is waiting or refused."""
 
     event_id: str
     event_type: str | None

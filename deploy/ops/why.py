@@ -26,6 +26,7 @@ PAYMENT_OF = {
         "select id from payments where stripe_payment_intent_id = $1",
     ),
     "cs": ("select id from payments where stripe_session_id = $1",),
+    "ch": ("select payment_id from payment_charges where charge_id = $1",),
     "re": ("select payment_id from refunds where id = $1",),
     "dp": ("select payment_id from disputes where id = $1",),
     "du": ("select payment_id from disputes where id = $1",),
@@ -53,7 +54,7 @@ order by l.recorded_at, l.id
 WAITING = """
 select w.event_id, l.event_type, w.object_key, w.seen_at, w.state
 from waiting_events w left join payment_ledger l on l.event_id = w.event_id and l.decision = 'waiting'
-where w.object_key = any($1::text[]) or w.event_id = $2
+where w.object_key = any($1::text[]) or w.event_id = any($2::text[])
 order by w.seen_at, w.event_id
 """
 LETTERS = """
@@ -65,12 +66,12 @@ from letters where booking_id = $1 order by queued_at, role
 async def story(tx: AsyncConnection, asked: str) -> Story:
     """Return the story of a booking or payment (its uuid), or of what a Stripe id belongs to.
 
-    `pi_`, `cs_`, `re_`, `dp_`, `du_` and `evt_` are known. Raises NotThere.
+    `pi_`, `cs_`, `ch_`, `re_`, `dp_`, `du_` and `evt_` are known. Raises NotThere.
     """
     booking_id = await _booking_of(tx, asked)
     if booking_id is not None:
         return await _of_booking(tx, asked, booking_id)
-    waiting = await _waiting(tx, [asked], event_id=asked)
+    waiting = await _waiting(tx, [asked], [asked])
     lines = await _lines(tx, [], [asked, *(event.event_id for event in waiting)])
     if not lines and not waiting:
         raise NotThere(f"nothing is known about {asked}")
@@ -98,7 +99,8 @@ async def _of_booking(tx: AsyncConnection, asked: str, booking_id: uuid.UUID) ->
     ids = [payment.id for payment in payments]
     keys = {row[0] for row in await rows(tx, INTENTS, ids)}
     keys |= {key for payment in payments for key in (payment.session_id, payment.intent_id) if key is not None}
-    waiting = await _waiting(tx, keys)
+    lines = await _lines(tx, ids, [])
+    waiting = await _waiting(tx, keys, [line.event_id for line in lines])
     lines = await _lines(tx, ids, [event.event_id for event in waiting])
     aggregates = [f"booking:{booking_id}", *(f"payment:{i}" for i in ids), *(f"stripe:{key}" for key in keys)]
     return Story(
@@ -126,8 +128,8 @@ async def _lines(tx: AsyncConnection, payments: Sequence[uuid.UUID], events: Seq
     return tuple(Line(*row) for row in found)
 
 
-async def _waiting(tx: AsyncConnection, keys: Iterable[str], *, event_id: str = "") -> tuple[Waiting, ...]:
-    return tuple(Waiting(*row) for row in await rows(tx, WAITING, list(keys), event_id))
+async def _waiting(tx: AsyncConnection, keys: Iterable[str], events: Sequence[str]) -> tuple[Waiting, ...]:
+    return tuple(Waiting(*row) for row in await rows(tx, WAITING, list(keys), list(events)))
 
 
 async def _changes(tx: AsyncConnection, booking_id: uuid.UUID, lines: Iterable[Line]) -> tuple[BookingChange, ...]:

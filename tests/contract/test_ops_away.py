@@ -41,7 +41,9 @@ def test_a_kafka_that_takes_connections_and_says_nothing_is_one_line(monkeypatch
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [("migrate",), ("attention", "list")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [("migrate",), ("attention", "list"), ("why", "pi_1"), ("waiting", "list"), ("inbox", "prune")], ids=" ".join
+)
 def test_a_database_that_is_away_is_one_line_without_its_password(command, nobody):
     """Where, why, and no secret."""
     url = f"postgresql://cb:geheim@127.0.0.1:{nobody}/culturebridge"

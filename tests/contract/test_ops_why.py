@@ -262,3 +262,15 @@ async def test_what_the_inbox_has_forgotten_is_still_told_by_rows_and_ledger(wal
 
     assert told[0] == "booking B is confirmed, held by payment; its session is at MOMENT UTC"
     assert "payment: payment_intent.succeeded was applied: pending → succeeded" in told
+
+
+async def test_what_was_refused_when_its_payment_came_is_told_and_still_open(walk, database, sale):
+    """An event that waited and then contradicted the payment stays where an operator finds it."""
+    nameless = {"id": "cs_test_another", "metadata": {}, "client_reference_id": None}
+    wrong = sale.completed(amount_total=7400, **nameless)
+    await walk.stripe_says(wrong, sale.succeeded())
+
+    told = await story(database, sale.payment_id, sale)
+
+    assert any("checkout.session.completed after waiting since MOMENT was quarantined" in line for line in told)
+    assert f"open: checkout.session.completed waited under PI1 and was refused: cb-ops waiting show {wrong['id']}" in told

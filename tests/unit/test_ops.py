@@ -1,5 +1,7 @@
 """The operator's command without a world: what it refuses, and how a dead letter is described and repeated."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,12 +38,31 @@ def test_a_replay_must_say_which(arguments):
     assert run("dlt", "replay", "stripe.events.dlt", *arguments, KAFKA_BOOTSTRAP_SERVERS="localhost:9").exit_code == 2
 
 
+def commands(face, *before):
+    """Every command of `cb-ops` as one types it."""
+    for command in face.registered_commands:
+        yield " ".join((*before, command.name or command.callback.__name__))
+    for group in face.registered_groups:
+        yield from commands(group.typer_instance, *before, group.typer_instance.info.name)
+
+
+def test_every_command_stands_on_the_operators_page():
+    """What nobody can look up at three in the morning does not exist."""
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+
+    assert [command for command in commands(app, "cb-ops") if f"`{command}" not in page] == []
+
+
 @pytest.mark.parametrize(
     ("command", "variable"),
     [
         (("migrate",), "DATABASE_URL"),
         (("attention", "list"), "DATABASE_URL"),
         (("attention", "resolve", "7f3c7a3e-0000-4000-8000-000000000000", "--by", "Ada"), "DATABASE_URL"),
+        (("why", "7f3c7a3e-0000-4000-8000-000000000000"), "DATABASE_URL"),
+        (("waiting", "list"), "DATABASE_URL"),
+        (("waiting", "drop", "evt_1", "--by", "Ada", "--yes"), "DATABASE_URL"),
+        (("inbox", "prune"), "DATABASE_URL"),
         (("topics", "apply"), "KAFKA_BOOTSTRAP_SERVERS"),
         (("dlt", "list"), "KAFKA_BOOTSTRAP_SERVERS"),
         (("dlt", "replay", "email.dlt", "--all"), "KAFKA_BOOTSTRAP_SERVERS"),
