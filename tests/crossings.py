@@ -11,13 +11,13 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from consumers.payments import store
-from shared.db import inbox
+from shared.db import inbox, waiting
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
 
 CROSSINGS = {
     store.LINKED: "look for links",
-    store.ADVISORY_LOCKS: "lock keys",
+    waiting.ADVISORY_LOCKS: "lock keys",
     store.LOCK_PAYMENTS: "lock payments",
     inbox.KNOWN: "read the inbox",
     store.WAITING: "read what waits",

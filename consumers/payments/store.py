@@ -6,7 +6,6 @@ events of one payment meet at its row, two that link and wait for one intent mee
 written sorted by event id. Nobody waits crosswise.
 """
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.payments.decide import Attention, Decided, Item, Line, Loaded
 from consumers.payments.translate import Event, Refusal, translate
-from shared.db import attention, inbox
+from shared.db import attention, inbox, waiting
 from shared.db.engine import rows
 from shared.domain import money
 from shared.domain.payment import ClosedReason, Payment, Refund
@@ -28,7 +27,6 @@ LINKED = """
 select intent_id, payment_id::text from payment_intents where intent_id = any($1::text[])
 union all select charge_id, payment_id::text from payment_charges where charge_id = any($1::text[])
 """
-ADVISORY_LOCKS = "select pg_advisory_xact_lock(key) from unnest($1::bigint[]) as keys (key)"
 BY_OLDER_COLUMNS = """
 select id::text, stripe_session_id, stripe_payment_intent_id from payments
 where stripe_session_id = any($1::text[]) or stripe_payment_intent_id = any($1::text[])
@@ -119,15 +117,15 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     keys = {key for event in handled for key in event.keys}
     linkable = keys - {event.session_id for event in handled}
     links = await _links(tx, linkable)
-    await _lock_keys(tx, keys - links.keys())
+    await waiting.lock_keys(tx, keys - links.keys())
     # Look again: another process may have linked an intent or a charge while we waited for its key.
     links |= await _links(tx, linkable - links.keys())
     links |= await _older_links(tx, handled, links)
     named = {str(event.payment_id) for event in handled if event.payment_id}
     payments = await _lock_payments(tx, named | set(links.values()))
     known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])
-    waiting, held, unreadable = await _waiting(tx, keys)
-    return Loaded(payments, links, known, waiting, held, unreadable)
+    early, held, unreadable = await _waiting(tx, keys)
+    return Loaded(payments, links, known, early, held, unreadable)
 
 
 async def save(tx: AsyncConnection, decided: Decided) -> None:
@@ -142,20 +140,9 @@ async def save(tx: AsyncConnection, decided: Decided) -> None:
     await inbox.write_unlocked(tx, CONSUMER, sorted(decided.loose.values(), key=lambda entry: entry.event_id))
 
 
-def key_number(key: str) -> int:
-    """Return the number under which PostgreSQL locks an intent's or a session's id."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), signed=True)
-
-
 async def _links(tx: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
     asked = list(ids)
     return {row[0]: row[1] for row in await rows(tx, LINKED, asked)} if asked else {}
-
-
-async def _lock_keys(tx: AsyncConnection, keys: Iterable[str]) -> None:
-    numbers = sorted({key_number(key) for key in keys})
-    if numbers:
-        await rows(tx, ADVISORY_LOCKS, numbers)
 
 
 async def _older_links(tx: AsyncConnection, events: Iterable[Event], links: Mapping[str, str]) -> dict[str, str]:
@@ -218,7 +205,7 @@ async def _waiting(
 ) -> tuple[dict[str, list[Item]], frozenset[str], dict[str, dict[str, str]]]:
     """Return what waits under these keys: the events, the ids of those refused, and why others are no events any more."""
     asked = list(keys)
-    waiting: dict[str, list[Item]] = defaultdict(list)
+    early: dict[str, list[Item]] = defaultdict(list)
     held: set[str] = set()
     unreadable: dict[str, dict[str, str]] = defaultdict(dict)
     for event_id, state, key, body, topic, partition, offset in await rows(tx, WAITING, asked) if asked else ():
@@ -229,8 +216,8 @@ async def _waiting(
             case Refusal(reason=reason):
                 unreadable[key][event_id] = reason
             case event:
-                waiting[key].append(Item(event, Incoming(topic, partition, offset, event_id.encode(), body)))
-    return waiting, frozenset(held), unreadable
+                early[key].append(Item(event, Incoming(topic, partition, offset, event_id.encode(), body)))
+    return early, frozenset(held), unreadable
 
 
 async def _save_payments(tx: AsyncConnection, payments: Sequence[Payment]) -> None:

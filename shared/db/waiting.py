@@ -5,7 +5,8 @@ unmatched: an operator is told once for each intent or session. After 45 days it
 told, and only its bytes are gone. Ages are judged by the database's clock.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,6 +20,8 @@ UNMATCHED_HOURS = 72  # Stripe tries a webhook for three days: what would name t
 KEEP_DAYS = 45  # Stripe sends again by hand for 30 days, and our topics keep two weeks more
 DROPPED_AT_ONCE_MAX = 1000
 
+ADVISORY_LOCKS = "select pg_advisory_xact_lock(key) from unnest($1::bigint[]) as keys (key)"
+KEYS = "select distinct object_key from waiting_events where event_id = any($1::text[])"
 COUNT_UNMATCHED = """
 select count(*) from waiting_events where state = 'waiting' and seen_at < now() - make_interval(hours => $1)
 """
@@ -31,7 +34,7 @@ group by w.object_key order by w.object_key
 """
 TOO_OLD = """
 select event_id, object_key from waiting_events where seen_at < now() - make_interval(days => $1)
-order by seen_at, event_id limit $2 for update skip locked
+order by seen_at, event_id limit $2
 """
 DROP = """
 with gone as (
@@ -44,6 +47,18 @@ with gone as (
 )
 select event_id from gone order by event_id
 """
+
+
+def key_number(key: str) -> int:
+    """Return the number under which PostgreSQL locks an id of Stripe's."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), signed=True)
+
+
+async def lock_keys(tx: AsyncConnection, keys: Iterable[str]) -> None:
+    """Keep everybody else from linking these ids, from waiting under them and from dropping what does, until commit."""
+    numbers = sorted({key_number(key) for key in keys})
+    if numbers:
+        await rows(tx, ADVISORY_LOCKS, numbers)
 
 
 def aggregate_of(key: str) -> str:
@@ -61,18 +76,20 @@ async def tell_unmatched(tx: AsyncConnection) -> int:
 
 async def prune(tx: AsyncConnection) -> list[str]:
     """Give up what has waited for 45 days, a thousand at most, and tell an operator of each; return the ids."""
-    old = await rows(tx, TOO_OLD, KEEP_DAYS, DROPPED_AT_ONCE_MAX)
-    if not old:
-        return []
-    dropped = await drop(tx, [event_id for event_id, _ in old], reason=f"it waited {KEEP_DAYS} days")
-    for event_id, key in old:
-        await attention.open_(tx, reason="waiting_event_dropped", aggregate=aggregate_of(key), cause=event_id)
+    old = dict(await rows(tx, TOO_OLD, KEEP_DAYS, DROPPED_AT_ONCE_MAX))
+    dropped = await drop(tx, list(old), reason=f"it waited {KEEP_DAYS} days")
+    for event_id in dropped:
+        await attention.open_(tx, reason="waiting_event_dropped", aggregate=aggregate_of(old[event_id]), cause=event_id)
     metrics.events_dropped.inc(len(dropped))
     return dropped
 
 
 async def drop(tx: AsyncConnection, events: Sequence[str], *, reason: str) -> list[str]:
-    """Delete waiting events and say so in the ledger; return the ids of those that were there."""
+    """Delete waiting events and say so in the ledger; return the ids of those that were there.
+
+    Their keys are locked first: an event that a consumer is joining to its payment right now is gone, not dropped.
+    """
+    await lock_keys(tx, [row[0] for row in await rows(tx, KEYS, list(events))])
     dropped = [row[0] for row in await rows(tx, DROP, list(events), reason)]
     for event_id in dropped:
         log.warning("waiting_event.dropped", event_id=event_id, reason=reason)

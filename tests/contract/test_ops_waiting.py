@@ -17,6 +17,7 @@ from shared.kafka import provision
 from shared.kafka.batch import Batches
 from tests.builders import Sale, bytes_of, insert_sales, record
 from tests.fakes import Published
+from tests.members import process
 from tests.topics import records_of
 
 
@@ -157,6 +158,43 @@ async def test_a_drop_asks_deletes_and_is_kept_in_the_ledger(ops, engine, early)
     assert await query(engine, "select event_id from waiting_events") == [(charge["id"],)]
     told = await query(engine, 'select event_type, reason, "offset" from payment_ledger where decision = $1', "dropped")
     assert told == [("refund.created", "by Ada", 7)]
+
+
+async def test_an_event_that_is_being_joined_right_now_is_not_dropped(ops, engine, early):
+    """The consumer has read it and will delete it with its commit: the drop waits, finds nothing, and claims nothing."""
+    (sale, _), (refund, _) = early
+    async with engine.begin() as joining:
+        await waiting.lock_keys(joining, [sale.intent_id])
+        dropping = asyncio.create_task(ops("drop", refund["id"], "--by", "Ada", "--yes"))
+        async with asyncio.timeout(20):
+            while await query(engine, "select count(*) from pg_locks where locktype = 'advisory' and not granted") == [(0,)]:
+                assert not dropping.done()
+        await rows(joining, "delete from waiting_events where event_id = $1", refund["id"])
+    result = await dropping
+
+    assert (result.exit_code, result.stderr) == (1, f"no event {refund['id']} waits\n")
+    assert await query(engine, "select count(*) from payment_ledger where decision = 'dropped'") == [(0,)]
+
+
+async def test_a_process_looks_when_it_starts(engine, database, kafka, tmp_path, early):
+    """Nobody has to wait for an hour, or to know of it."""
+    await provision.apply(kafka)
+    (sale, _), (refund, _) = early
+    await aged(engine, refund, hours=73)
+    async with process("payments", tmp_path, database=database, kafka=kafka) as payments:
+        await payments.start()
+        await payments.until_said("attention.opened")
+
+        async def gauge():
+            return "events_unmatched 1.0" in ((await payments.ask("/metrics"))[1] or "")
+
+        async with asyncio.timeout(20):
+            while not await gauge():  # noqa: ASYNC110 - what is waited for happens in another process
+                await asyncio.sleep(0.05)
+        status, _ = await payments.terminate()
+
+    assert status == 0
+    assert await open_matters(engine) == [("unmatched_events", f"stripe:{sale.intent_id}", refund["id"])]
 
 
 async def test_a_dropped_event_that_comes_again_is_taken_like_any_other(ops, engine, payments, early):

@@ -10,6 +10,7 @@ import pytest
 from consumers.payments import store
 from consumers.payments.handlers import Payments
 from shared.db import engine as engines
+from shared.db import waiting
 from shared.db.engine import rows
 from shared.messages import payment_states
 from tests.builders import Sale, insert_sales, record
@@ -189,7 +190,7 @@ async def test_two_that_wait_for_the_same_lock_take_the_others_in_one_order(stag
             names = (sale.intent_id, sale.session_id) if number < 2 else (charge_of(sale),)
             async with stage.engine.begin() as outsider:
                 if held == "keys":
-                    await rows(outsider, store.ADVISORY_LOCKS, sorted(map(store.key_number, names)))
+                    await rows(outsider, waiting.ADVISORY_LOCKS, sorted(map(waiting.key_number, names)))
                 else:
                     await rows(outsider, store.LOCK_PAYMENTS, [sale.payment_id])
                 for rival in (first, second):
