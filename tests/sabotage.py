@@ -150,6 +150,26 @@ FAULTS = (
         ("tests/contract/test_payments_consumer.py",),
     ),
     Fault(
+        "what waited is told after the success that freed it",
+        (
+            (
+                "consumers/payments/decide.py",
+                "            emitted += self._free(key, found.id)\n        before",
+                "        before",
+            ),
+            (
+                "consumers/payments/decide.py",
+                "        self.decided.payments[now.id] = now\n",
+                (
+                    "        self.decided.payments[now.id] = now\n"
+                    "        for key in event.keys:\n"
+                    "            emitted += self._free(key, found.id)\n"
+                ),
+            ),
+        ),
+        ("tests/contract/test_refund_first.py",),
+    ),
+    Fault(
         "the amount is not compared",
         (("consumers/payments/decide.py", "if amount != known.amount_minor", "if amount == -1"),),
         ("tests/contract/test_payments_consumer.py",),

@@ -11,7 +11,7 @@ WALKS = {matters.ALL, matters.OPEN, waiting_events.LIST, waiting_events.EVERY_BO
 # What pays for tables of a few rows alone.
 SMALL_TABLES_ONLY = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material")
 CATALOGUE = {inbox.PARTITIONS}
-NOT_ASKED = {inbox.INSERT}
+NOT_ASKED = {inbox.INSERT, waiting.ADVISORY_LOCKS}
 
 
 def statements():

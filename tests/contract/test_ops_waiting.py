@@ -160,6 +160,15 @@ async def test_a_drop_asks_deletes_and_is_kept_in_the_ledger(ops, engine, early)
     assert told == [("refund.created", "by Ada", 7)]
 
 
+async def test_a_drop_is_told_even_when_the_ledger_was_emptied(ops, engine, early):
+    """Somebody archived the ledger: the drop is still written down."""
+    _, (refund, _) = early
+    await query(engine, "delete from payment_ledger")
+    await ops("drop", refund["id"], "--by", "Ada", "--yes")
+
+    assert await query(engine, "select event_type, decision, reason from payment_ledger") == [("unknown", "dropped", "by Ada")]
+
+
 async def test_an_event_that_is_being_joined_right_now_is_not_dropped(ops, engine, early):
     """The consumer has read it and will delete it with its commit: the drop waits, finds nothing, and claims nothing."""
     (sale, _), (refund, _) = early
