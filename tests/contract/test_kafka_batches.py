@@ -193,6 +193,52 @@ async def test_code_that_came_before_its_migration_is_the_world_s_fault(batches,
     assert published.calls == 0
 
 
+# One of each class that PostgreSQL itself raises when nothing is wrong with the data:
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+WORLD = {
+    "53100": "disk full",
+    "53200": "out of memory",
+    "40001": "serialization failure",
+    "40P01": "deadlock",
+    "55P03": "lock not available",
+    "57014": "statement timeout",
+    "25006": "a standby, read only",
+    "42501": "a right is missing",
+    "42P01": "a table is missing",
+    "58030": "disk broken",
+    "XX001": "data corrupted",
+    "P0001": "a trigger of somebody else",
+}
+
+
+@pytest.mark.parametrize("state", WORLD, ids=WORLD.values())
+async def test_what_postgresql_refuses_for_no_fault_of_the_data_rewinds_the_whole_batch(
+    batches, effects, published, engine, state
+):
+    """Nobody is halved, refused or published; when the world is well again, the same batch goes through."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "create function complain() returns trigger language plpgsql as "
+            f"$$ begin raise exception 'not now' using errcode = '{state}'; end $$"
+        )
+        await tx.exec_driver_sql("create trigger complaint before insert on effects execute function complain()")
+    tries = []
+
+    async def count(tx, items):
+        tries.append(len(items))
+
+    effects.on_apply = count
+    with pytest.raises(DBAPIError) as refused:
+        await batches.handle([record(b"a"), record(b"b"), record(b"no event")])
+
+    assert (engines.sqlstate(refused.value), tries, published.calls) == (state, [2], 0)
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql("drop trigger complaint on effects")
+    await batches.handle([record(b"a"), record(b"b"), record(b"no event")])
+    assert await stored(engine) == {"a", "b"}
+    assert refusals(published) == {b"no event": "not_json"}
+
+
 async def test_a_database_that_is_away_is_the_world_s_fault(effects, published, database):
     """Nobody listens there."""
     from shared import settings
