@@ -60,6 +60,7 @@ with gone as (
 )
 select count(*) from gone
 """
+TABLE_OF = "select to_regclass($1)::text"
 PARTITIONS = """
 select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
 where i.inhparent = 'inbox'::regclass and c.relname ~ '^inbox_[0-9]{4}_[0-9]{2}$' order by 1
@@ -102,7 +103,7 @@ async def make_partitions(tx: AsyncConnection, now: datetime) -> list[str]:
     for ahead in range(MONTHS_AHEAD + 1):
         first, end = _month(now, ahead), _month(now, ahead + 1)
         name = f"inbox_{first:%Y_%m}"
-        exists = await rows(tx, "select to_regclass($1)::text", name)
+        exists = await rows(tx, TABLE_OF, name)
         served = await rows(tx, SERVED_BY_DEFAULT, consumers, first, end)
         if exists[0][0] is None and not served:
             await tx.exec_driver_sql(
