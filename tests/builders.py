@@ -60,6 +60,19 @@ class Sale:
         }
         return stripe_event("checkout.session.completed", session | changes, tag=self.tag)
 
+    def expired(self, **changes):
+        unpaid = {"payment_intent": None, "payment_status": "unpaid", "status": "expired"}
+        return self.completed(**(unpaid | changes)) | {"type": "checkout.session.expired"}
+
+    def delayed(self, outcome, **changes):
+        """A delayed payment method came to its end: `succeeded` or `failed`."""
+        status = {"payment_status": "paid" if outcome == "succeeded" else "unpaid"}
+        return self.completed(**(status | changes)) | {"type": f"checkout.session.async_payment_{outcome}"}
+
+    def canceled(self, **changes):
+        status = {"status": "canceled", "amount_received": 0}
+        return self.succeeded(**(status | changes)) | {"type": "payment_intent.canceled"}
+
     def succeeded(self, **changes):
         intent = {
             "id": self.intent_id,
