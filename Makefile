@@ -7,7 +7,7 @@ VENV := .venv/bin
 SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check sabotage bench lock
+.PHONY: help setup demo test check sabotage proof bench lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ check: ## Run lint, format check, types and import rules
 sabotage: ## Plant known faults into a copy, one by one, and expect a red test for each
 	@$(SETUP) tests
 	@$(VENV)/python -m tests.sabotage $(ARGS)
+
+proof: ## Prove what a payment ends as, in full (half an hour at most), and write docs/proofs.md
+	@$(SETUP) tests
+	@$(VENV)/python -m tests.proof $(ARGS)
 
 bench: ## Measure ingress and consumers
 	@$(SETUP) tests

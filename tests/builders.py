@@ -60,10 +60,6 @@ class Sale:
         }
         return stripe_event("checkout.session.completed", session | changes, tag=self.tag)
 
-    def expired(self, **changes):
-        unpaid = {"payment_intent": None, "payment_status": "unpaid", "status": "expired"}
-        return self.completed(**(unpaid | changes)) | {"type": "checkout.session.expired"}
-
     def delayed(self, outcome, **changes):
         """A delayed payment method came to its end: `succeeded` or `failed`."""
         status = {"payment_status": "paid" if outcome == "succeeded" else "unpaid"}

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -39,15 +40,15 @@ _ports = _free_ports()
 
 
 class Pipeline:
-    """Processes by name. Whatever is awaited here has a deadline; nothing waits for time to pass."""
+    """Processes by name, `payments-2` a second one of `payments`. Whatever is awaited has a deadline; no time is waited for."""
 
     def __init__(self, *, database, kafka, mailbox, logs):
         self.mailbox = mailbox
         self.http = aiohttp.ClientSession()
-        self.kills = dict.fromkeys(PROCESSES, 0)
+        self.kills = defaultdict(int)
         self._database, self._kafka, self._logs = database, kafka, logs
         self._running = {}
-        self._health = {name: next(_ports) for name in PROCESSES}
+        self._health = defaultdict(lambda: next(_ports))
         self.port = next(_ports)
 
     @property
@@ -60,7 +61,7 @@ class Pipeline:
             "DATABASE_URL": self._database.database_url.get_secret_value(),
             "KAFKA_BOOTSTRAP_SERVERS": ",".join(self._kafka.kafka_bootstrap_servers),
             "TOPIC_PREFIX": self._kafka.topic_prefix,
-            "KAFKA_INSTANCE_ID": "one",
+            "KAFKA_INSTANCE_ID": name,
             "STRIPE_SECRET_KEY": "sk_test_journey",
             "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "STRIPE_API_BASE": "http://127.0.0.1:9",
@@ -77,7 +78,7 @@ class Pipeline:
 
     async def start(self, *names):
         for name in names:
-            module = name if name == "ingress" else f"consumers.{name}"
+            module = name if name == "ingress" else f"consumers.{_kind(name)}"
             with (self._logs / f"{name}.log").open("ab") as log:
                 self._running[name] = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", module, cwd=ROOT, env=self.environment(name), stdout=log, stderr=log
@@ -109,7 +110,7 @@ class Pipeline:
         with suppress(aiohttp.ClientError, TimeoutError):
             async with self.http.get(f"http://127.0.0.1:{self._health[name]}/metrics", timeout=_SHORT) as answer:
                 text = await answer.text()
-            lines = [line for line in text.splitlines() if line.startswith(PROGRESS[name])]
+            lines = [line for line in text.splitlines() if line.startswith(PROGRESS[_kind(name)])]
             return sum(float(line.rpartition(" ")[2]) for line in lines)
         return None
 
@@ -139,6 +140,10 @@ class Pipeline:
             async with self.http.get(f"http://127.0.0.1:{self._health[name]}/health/ready", timeout=_SHORT) as answer:
                 return answer.status == 200
         return False
+
+
+def _kind(name):
+    return name.partition("-")[0]
 
 
 _SHORT = aiohttp.ClientTimeout(total=6)

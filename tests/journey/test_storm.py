@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from shared.db.engine import rows
 from tests.builders import Sale, bytes_of, insert_sales
 from tests.journey.pipeline import PROCESSES, until
+from tests.proof.processes import kill_again_and_again, send
 
 PAYMENTS = 200
 KILLS_EACH = 5
 LETTERS_IN_FLIGHT_MAX = 8
-SENDERS = 8
 EVENTS_PER_SECOND_WHILE_KILLING = 25
 
 
@@ -52,42 +52,15 @@ async def test_no_kill_and_no_disorder_changes_what_a_payment_ends_as(pipeline, 
     await pipeline.start(*PROCESSES)
     await pipeline.until_ready(*PROCESSES)
 
-    killing = asyncio.gather(*(kill_again_and_again(pipeline, name, random.Random(name)) for name in PROCESSES))
-    await send(pipeline, bodies, until_then=killing)
+    killing = asyncio.gather(*(kill_again_and_again(pipeline, name, KILLS_EACH, random.Random(name)) for name in PROCESSES))
+    await send(pipeline, bodies, until_then=killing, per_second=EVENTS_PER_SECOND_WHILE_KILLING)
     await asyncio.wait_for(killing, 120)
     await until(lambda: settled(engine, fates), "every payment and booking has ended", 90)
 
-    assert min(pipeline.kills.values()) >= KILLS_EACH
+    assert min(pipeline.kills[name] for name in PROCESSES) >= KILLS_EACH
     await ends_as_its_events_say(engine, fates)
     await every_event_was_applied_once(engine, fates)
     await letters_are_exact(engine, pipeline, fates)
-
-
-async def kill_again_and_again(pipeline, name, rng):
-    """Kill -9, each time 0.3 to 2 s after the process made progress, then start it again."""
-    for _ in range(KILLS_EACH):
-
-        async def moved():
-            return (await pipeline.progress(name) or 0) > 0
-
-        await until(moved, f"{name} makes progress", 60)
-        # The moment of the kill is what is drawn here; nothing is waited for.
-        await asyncio.sleep(rng.uniform(0.3, 2.0))
-        await pipeline.kill(name)
-        await pipeline.start(name)
-
-
-async def send(pipeline, bodies, *, until_then):
-    """Deliver everything; slowly while processes are being killed, so that every one of them has work when it dies."""
-    waiting = iter(bodies)
-
-    async def sender():
-        for body in waiting:
-            await pipeline.deliver(body)
-            if not until_then.done():
-                await asyncio.sleep(SENDERS / EVENTS_PER_SECOND_WHILE_KILLING)
-
-    await asyncio.gather(*(sender() for _ in range(SENDERS)))
 
 
 async def states(engine):

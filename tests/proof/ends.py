@@ -109,17 +109,27 @@ def _events(setting, world, ledger, waiting, told):
             yield f"event {event_id}: {story.decisions}, unhandled {event_id in world.unhandled}"
 
 
-def _bookings(setting, world, bookings, messages):
+def stories_of_bookings(setting, bookings_events):
+    """What was told of each booking in the order of its versions, and where that leads."""
+    world, messages = oracle.judge(setting.payments, setting.events), _messages(bookings_events)
+    return {booking_id: (story, end) for booking_id, story, end, _ in _stories(setting, world, messages)}
+
+
+def _stories(setting, world, messages):
     of_booking = defaultdict(dict)
     for row in setting.payments:
         of_booking[row.booking_id][row.payment_id] = world.payments[row.payment_id]
     for booking in setting.bookings:
         versions = messages.get(booking.booking_id, {})
         story = [_told(versions[version]) for version in sorted(versions)]
-        end = oracle.follow(booking, of_booking[booking.booking_id], story)
-        found = tuple(bookings[booking.booking_id])
-        if end.complaints or found != (end.status, end.payment_id) or sorted(versions) != list(range(1, len(versions) + 1)):
-            yield f"booking {booking.booking_id}: {found}, told {story}, expected {end}"
+        yield booking.booking_id, story, oracle.follow(booking, of_booking[booking.booking_id], story), sorted(versions)
+
+
+def _bookings(setting, world, bookings, messages):
+    for booking_id, story, end, versions in _stories(setting, world, messages):
+        found = tuple(bookings[booking_id])
+        if end.complaints or found != (end.status, end.payment_id) or versions != list(range(1, len(versions) + 1)):
+            yield f"booking {booking_id}: {found}, told {story}, expected {end}"
 
 
 def _never_confirmed(setting, ledger, messages):

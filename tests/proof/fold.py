@@ -163,7 +163,7 @@ WIDER = st.one_of(
     st.sampled_from(ALPHABET),
     st.tuples(st.builds(Failed, st.integers(1, 9), st.sampled_from("abc"), st.none() | CLOSED_REASONS), st.none(), INTENTS),
     st.tuples(
-        st.builds(lambda amount, status: RefundSeen(f"re_{amount}", status, amount), AMOUNTS, REFUND_STATUSES),
+        st.builds(lambda amount, status: RefundSeen(f"re_of_{amount}", status, amount), AMOUNTS, REFUND_STATUSES),
         st.none(),
         INTENTS,
     ),

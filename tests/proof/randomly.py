@@ -13,8 +13,8 @@ from tests.proof.consumers import BOOKINGS_EVENTS, PAYMENTS_EVENTS, REFUSED, RIV
 from tests.proof.ends import Setting, differences
 from tests.proof.result import Proved, silent
 
-FORGED, DISORDER, COPIES, LOST, LATE, DIES = 0.05, 0.5, 0.15, 0.02, 0.1, 0.03
-BATCH_MAX = 400
+FORGED, DISORDER, COPIES, LOST, LATE, DIES = 0.05, 0.5, 0.15, 0.02, 0.1, 0.05
+BATCH_MAX = 150
 
 
 async def against_the_oracle(database, engine, *, seed, payments, progress=silent):
