@@ -101,7 +101,7 @@ async def prove(console, folder, *, quick):
     ground, proved = Ground(folder), []
     columns = (TextColumn("{task.description:<16}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     for proof in PROOFS:
-        with Progress(*columns, console=console, transient=True) as shown:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
             task = shown.add_task(proof.__name__.replace("_", " "), total=None)
             began = time.monotonic()
             one = await proof(ground, quick, lambda done, total, t=task, s=shown: s.update(t, completed=done, total=total))
