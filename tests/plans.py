@@ -38,8 +38,8 @@ FILL = {
     ),
     "attention": "md5('matter' || n)::uuid, 'refund_failed', 'payment:' || md5('payment' || n)::uuid, 'evt_' || n",
     "inbox": (
-        "(array['payments', 'bookings', 'email'])[n % 3 + 1], now() + make_interval(days => n % 160 - 45, secs => n), 'evt_' || n, "
-        "array['{}'::bytea], 'stripe.events', 0, n"
+        "(array['payments', 'bookings', 'email'])[n % 3 + 1], now() + make_interval(days => n % 160 - 45, secs => n), "
+        "'evt_' || n, array['{}'::bytea], 'stripe.events', 0, n"
     ),
     "booking_payments": "md5('payment' || n)::uuid, md5('booking' || n)::uuid, 1, true, false",
     "booking_versions": "md5('booking' || n)::uuid, 1",
