@@ -47,13 +47,12 @@ async def differences(engine, setting, *, payments_events, bookings_events):
         ledger = await rows(tx, LEDGER)
         waiting = {row[0]: row[1] for row in await rows(tx, "select event_id, state from waiting_events")}
         told = {row[0] for row in await rows(tx, "select cause from attention where reason like '%_mismatch'")}
-    yielded = [
+    return [
         *_payments(setting, world, payments, _messages(payments_events)),
         *_events(setting, world, ledger, waiting, told),
         *_bookings(setting, world, bookings, _messages(bookings_events)),
         *_never_confirmed(setting, ledger, _messages(bookings_events)),
     ]
-    return [line for line in yielded if line]
 
 
 def _messages(values):
