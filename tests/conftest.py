@@ -26,7 +26,8 @@ hypothesis.settings.load_profile("house")
 ROOT = Path(__file__).parent.parent
 BOXLESS = ("tests/unit", "tests/architecture")
 BOXES_MAX = 8
-TEMPLATE = "cb_template"
+TEMPLATE_GIVEN = "CB_TESTS_TEMPLATE"  # who begins many runs brings one box for all of them, and gives each a template's name
+TEMPLATE = os.environ.get(TEMPLATE_GIVEN, "cb_template")
 SERVICES = pytest.StashKey()
 
 
@@ -34,9 +35,10 @@ def pytest_configure(config):
     """Start the box in the controlling process, unless the run needs none."""
     if hasattr(config, "workerinput") or config.option.collectonly or not _needs_a_box(config.args):
         return
-    services = _first_free_box()
-    config.stash[SERVICES] = services
-    os.environ |= services.environment
+    if TEMPLATE_GIVEN not in os.environ:
+        services = first_free_box()
+        config.stash[SERVICES] = services
+        os.environ |= services.environment
     asyncio.run(_make_template())
 
 
@@ -109,7 +111,8 @@ def _needs_a_box(arguments):
     return not all(any(path.is_relative_to(ROOT / room) for room in BOXLESS) for path in paths)
 
 
-def _first_free_box():
+def first_free_box():
+    """Start the first box that no other run of tests has, empty; return its services, which know their `environment`."""
     from deploy.dev import control
     from deploy.dev.errors import AlreadyUp
     from deploy.dev.stack import Services

@@ -291,3 +291,14 @@ async def test_a_waiting_event_that_was_refused_and_is_replayed_after_the_repair
     await payments.handle([record(early.value)])
 
     assert await query(engine, "select count(*) from waiting_events") == [(0,)]
+
+
+async def test_a_payment_is_closed_once_and_for_all(payments, engine, sale):
+    """Whatever comes after its session expired: the moment from which on it blocked no other checkout stays what it was."""
+    await payments.handle([record(sale.expired())])
+    closed = await query(engine, "select closed_at from payments where closed_at is not null")
+    for event in (sale.expired(), sale.succeeded(), sale.refunded(100), sale.refunded()):
+        await payments.handle([record(event)])
+
+        assert await query(engine, "select closed_at from payments") == closed
+    assert len(closed) == 1

@@ -61,6 +61,11 @@ def _the_same_events_after_a_rebalance(a, b):
     return Scene(events, events[::-1])
 
 
+def _one_event_that_both_hold_alone(a, _):
+    event = a.succeeded()
+    return Scene([event], [event])
+
+
 def _a_dispute_by_its_charge_and_the_refund_that_links_it(a, b):
     linking = [a.refund(100, charge=charge_of(a)), a.succeeded()]
     return Scene([a.dispute(payment_intent=None, charge=charge_of(a))], linking)
@@ -77,6 +82,7 @@ SCENES = (
     _each_frees_what_the_other_brings,
     _one_links_what_another_needs_and_a_third_what_both_touch,
     _the_same_events_after_a_rebalance,
+    _one_event_that_both_hold_alone,
     _a_dispute_by_its_charge_and_the_refund_that_links_it,
     _payments_that_are_linked_already,
 )

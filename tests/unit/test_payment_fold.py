@@ -183,6 +183,13 @@ def test_a_slot_is_free_only_while_the_payment_is_closed_and_unpaid(events):
             0,
             True,
         ),
+        # The same where the charge's own event never came: the refund itself was full once.
+        (
+            (Paid(100, "usd"), RefundSeen("re_1", "succeeded", 100), RefundSeen("re_1", "failed", 100)),
+            Status.SUCCEEDED,
+            0,
+            True,
+        ),
         # 60, failed, and 60 again is no full refund.
         (
             (

@@ -1,0 +1,421 @@
+"""The faults that `make sabotage` plants, each with the tests that must notice: as few as it takes, so that it stays quick.
+
+Each is one that systems of this kind have shipped with, or a rule of ours left out.
+"""
+
+from dataclasses import dataclass
+
+DECIDE = "consumers/payments/decide.py"
+PAYMENTS = "consumers/payments/store.py"
+FOLD = "shared/domain/payment.py"
+BOOKING = "shared/domain/booking.py"
+BATCH = "shared/kafka/batch.py"
+BROKER = "shared/kafka/broker.py"
+WAITING = "shared/db/waiting.py"
+
+CONSUMER_TESTS = "tests/contract/test_payments_consumer.py"
+MATCHING_TESTS = "tests/contract/test_payments_matching.py"
+CROSSING_TESTS = "tests/contract/test_payments_crossings.py"
+STORM_TESTS = "tests/contract/test_payments_storm.py"
+BATCH_TESTS = "tests/contract/test_kafka_batches.py"
+CONSUMING_TESTS = "tests/contract/test_kafka_consuming.py"
+RACE_TESTS = "tests/contract/test_ingress_races.py"
+LETTER_TESTS = "tests/contract/test_email_handlers.py"
+BOOKINGS_TESTS = "tests/contract/test_bookings_consumer.py"
+FOLD_TESTS = "tests/unit/test_payment_fold.py"
+BOOKING_TESTS = "tests/unit/test_booking_rules.py"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, pytest's arguments for the tests that must notice, and what plants it: (file, old text, new text)."""
+
+    name: str
+    tests: tuple[str, ...]
+    replacements: tuple[tuple[str, str, str], ...]
+
+
+def fault(name, tests, *replacements):
+    return Fault(name, tests if isinstance(tests, tuple) else (tests,), replacements)
+
+
+TRANSACTION = (
+    fault(
+        "no inbox check",
+        (CONSUMER_TESTS, "-k", "second_time"),
+        (DECIDE, "entry = earlier or self._loaded.known.get(item.event.id)", "entry = earlier"),
+    ),
+    fault(
+        "only what is new is published",
+        (CONSUMER_TESTS, "-k", "second_time"),
+        (DECIDE, "        if earlier is None:\n            # Whoever", "        if False:\n            # Whoever"),
+    ),
+    fault(
+        "the inbox in a transaction of its own",
+        ("tests/journey/test_failpoints.py", "-k", "bookings"),
+        (BATCH, "async with self._engine.begin() as tx:", "async with self._engine.connect() as tx:"),
+        (
+            BATCH,
+            "applied = await self._consumer.apply(tx, items)\n",
+            "applied = await self._consumer.apply(tx, items)\n                await tx.commit()\n",
+        ),
+        (
+            "consumers/bookings/store.py",
+            '    """Write what deciding changed, in the transaction that loaded it."""\n',
+            (
+                '    """Write what deciding changed, in the transaction that loaded it."""\n'
+                "    await inbox.write(tx, CONSUMER, list(remembered.entries.values()))\n"
+                "    await tx.commit()\n"
+                "    remembered.entries = {}\n"
+            ),
+        ),
+    ),
+    fault(
+        "payments are read without a lock",
+        (CROSSING_TESTS, "-k", "held_at and linked_already"),
+        (PAYMENTS, "order by id for no key update\n", "order by id\n"),
+    ),
+    fault(
+        "known ids are read before the lock",
+        (CROSSING_TESTS, "-k", "held_at and hold_alone"),
+        (
+            PAYMENTS,
+            "    known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])\n",
+            "",
+        ),
+        (
+            PAYMENTS,
+            "    links = await _links(tx, linkable)\n",
+            (
+                "    known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])\n"
+                "    links = await _links(tx, linkable)\n"
+            ),
+        ),
+    ),
+    fault(
+        "bookings are read without a lock",
+        (STORM_TESTS, "-k", "storm"),
+        ("consumers/bookings/store.py", "order by id for no key update", "order by id"),
+    ),
+    fault(
+        "keys are locked in no order",
+        (CROSSING_TESTS, "-k", "same_lock and keys"),
+        (
+            WAITING,
+            "numbers = sorted({key_number(key) for key in keys})",
+            "numbers = sorted({key_number(key) for key in keys}, key=lambda _: __import__('random').random())",
+        ),
+    ),
+    fault(
+        "payments are locked before the keys",
+        (CROSSING_TESTS, "-k", "held_at and one_links"),
+        (
+            PAYMENTS,
+            "    links = await _links(tx, linkable)\n",
+            (
+                "    links = await _links(tx, linkable)\n"
+                "    named = {str(event.payment_id) for event in handled if event.payment_id}\n"
+                "    await _lock_payments(tx, named | set(links.values()))\n"
+            ),
+        ),
+    ),
+    fault(
+        "one bad event takes its whole batch along",
+        (BATCH_TESTS, "-k", "costs_only"),
+        (
+            BATCH,
+            "            if len(items) == 1:\n                return Applied(refused=[self._culprit(items[0], error)])",
+            "            return Applied(refused=[self._culprit(item, error) for item in items])",
+        ),
+    ),
+    fault(
+        "a full disk is blamed on the data",
+        (BATCH_TESTS, "-k", "no_fault"),
+        (BATCH, "return state is not None and state.startswith(DATA_ERROR_CLASSES)", "return state is not None"),
+    ),
+    fault(
+        "culprits without end are refused",
+        (BATCH_TESTS, "-k", "twenty"),
+        (BATCH, "if len(self._seen) > CULPRITS_PER_MINUTE_MAX and", "if False and"),
+    ),
+    fault(
+        "an index is missing",
+        "tests/contract/test_query_plans.py",
+        (
+            "shared/db/migrations/versions/0002_what_payments_needs.py",
+            "create index ix_refunds_payment_id on refunds (payment_id);\n",
+            "",
+        ),
+    ),
+)
+KAFKA = (
+    fault(
+        "offsets committed before the database",
+        ("tests/journey/test_failpoints.py", "-k", "bookings"),
+        (
+            BROKER,
+            "                    await self._handle(records)\n                    await self._commit(message)\n",
+            "                    await self._commit(message)\n                    await self._handle(records)\n",
+        ),
+    ),
+    fault(
+        "offsets committed before the events are published",
+        (BATCH_TESTS, "-k", "acknowledged_before or cannot_be_published"),
+        (
+            BATCH,
+            "        await self._publish(applied.emitted, refused)\n",
+            "        import asyncio\n        self._later = asyncio.create_task(self._publish(applied.emitted, refused))\n",
+        ),
+    ),
+    fault(
+        "answer before Kafka's acknowledgement",
+        ("tests/contract/test_ingress_webhook.py",),
+        (
+            "shared/kafka/producer.py",
+            "await asyncio.wait_for(asyncio.shield(delivery), max(deadline - clock.monotonic(), 0))",
+            "pass",
+        ),
+    ),
+    fault(
+        "offsets committed by a timer (FastStream's default policy)",
+        (BATCH_TESTS, "-k", "cannot_be_published"),
+        (BROKER, "            ack_policy=AckPolicy.NACK_ON_ERROR,\n            auto_", "            auto_"),
+        (BROKER, "        ack_policy=AckPolicy.NACK_ON_ERROR,\n        logger", "        logger"),
+        (BROKER, "    require_safe(broker)\n    return broker", "    return broker"),
+    ),
+    fault(
+        "a new group starts at the end of the topic",
+        (CONSUMING_TESTS, "-k", "new_group"),
+        (BROKER, 'auto_offset_reset="earliest"', 'auto_offset_reset="latest"'),
+        (BROKER, "    require_safe(broker)\n    return broker", "    return broker"),
+    ),
+)
+MATCHING = (
+    fault(
+        "what waits counts as known",
+        (CONSUMER_TESTS, "-k", "waits"),
+        (
+            DECIDE,
+            "        self.decided.waiting[item.event.id] = item\n",
+            (
+                "        self.decided.waiting[item.event.id] = item\n"
+                "        self.decided.loose[item.event.id] = _entry(item, ())\n"
+            ),
+        ),
+    ),
+    fault(
+        "what waited is told after the success that freed it",
+        "tests/contract/test_refund_first.py",
+        (DECIDE, "            emitted += self._free(key, found.id)\n        before", "        before"),
+        (
+            DECIDE,
+            "        self.decided.payments[now.id] = now\n",
+            (
+                "        self.decided.payments[now.id] = now\n"
+                "        for key in event.keys:\n"
+                "            emitted += self._free(key, found.id)\n"
+            ),
+        ),
+    ),
+    fault(
+        "who waits and who links hold no common lock",
+        (CROSSING_TESTS, "-k", "held_at and refund_and_success"),
+        (WAITING, "        await rows(tx, ADVISORY_LOCKS, numbers)", "        pass"),
+    ),
+    fault(
+        "nobody looks again once the keys are locked",
+        (CROSSING_TESTS, "-k", "held_at and by_its_charge"),
+        (PAYMENTS, "links |= await _links(tx, linkable - links.keys())", "pass"),
+    ),
+    fault(
+        "a payment has one intent",
+        FOLD_TESTS,
+        (
+            FOLD,
+            "    if intent_id is not None:\n",
+            "    if intent_id is not None and (not known.intents or intent_id in known.intents):\n",
+        ),
+    ),
+    fault(
+        "a freed event is told under its liberator's cause",
+        (MATCHING_TESTS, "-k", "id_of_its_own"),
+        (
+            DECIDE,
+            '        """Decide about one event of the batch."""\n',
+            '        """Decide about one event of the batch."""\n        self._cause = item.event.id\n',
+        ),
+        (DECIDE, "cause=event.id, at=self._at", "cause=self._cause, at=self._at"),
+    ),
+    fault(
+        "a freed event that is refused is gone",
+        (MATCHING_TESTS, "-k", "contradicts_its_payment"),
+        (PAYMENTS, "DELETE_WAITING, list(decided.freed)", "DELETE_WAITING, [*decided.freed, *decided.refused_waiting]"),
+        (PAYMENTS, "    if decided.freed:\n", "    if decided.freed or decided.refused_waiting:\n"),
+    ),
+    fault(
+        "a freed event that the database cannot hold blames its liberator",
+        (MATCHING_TESTS, "-k", "never_blames"),
+        ("consumers/payments/handlers.py", "if decided.freed and len(items) == 1:", "if False:"),
+    ),
+)
+MONEY = (
+    fault(
+        "the amount is not compared",
+        (CONSUMER_TESTS, "-k", "not_what_was_asked"),
+        (DECIDE, "if amount != known.amount_minor", "if amount == -1"),
+    ),
+    fault(
+        "the currency is not compared",
+        (CONSUMER_TESTS, "-k", "not_what_was_asked"),
+        (DECIDE, "case Paid(currency=currency) if currency.upper() != known.currency:", 'case Paid(currency="none"):'),
+    ),
+    fault(
+        "a partial refund cancels the booking",
+        FOLD_TESTS,
+        (FOLD, "largest) >= self.amount_minor > 0", "largest) > 0"),
+    ),
+    fault(
+        "a late decline demotes a paid payment",
+        FOLD_TESTS,
+        (
+            FOLD,
+            "        if self.paid:\n            return Status.SUCCEEDED\n",
+            "        if self.paid and not self.failed:\n            return Status.SUCCEEDED\n",
+        ),
+    ),
+    fault(
+        "the last status of a refund wins",
+        FOLD_TESTS,
+        (FOLD, "_furthest(known, fact)}", "Refund(fact.status, fact.status == 'succeeded', fact.amount_minor)}"),
+    ),
+    fault(
+        "the last decline gives the reason",
+        FOLD_TESTS,
+        (FOLD, "newest = max(known.failure or (created, reason), (created, reason))", "newest = (created, reason)"),
+    ),
+    fault(
+        "the charge's own total is ignored",
+        FOLD_TESTS,
+        (FOLD, "return replace(known, charge_refunded_minor=max(known.charge_refunded_minor, total))", "return known"),
+    ),
+    fault(
+        "all refunds ever seen are added up",
+        FOLD_TESTS,
+        (
+            FOLD,
+            "largest = max((r.amount_minor for r in self.refunds.values() if r.ever_succeeded), default=0)",
+            "largest = sum(r.amount_minor for r in self.refunds.values() if r.ever_succeeded)",
+        ),
+    ),
+    fault(
+        "a failed refund brings the booking back",
+        FOLD_TESTS,
+        (
+            FOLD,
+            "for r in self.refunds.values() if r.ever_succeeded), default=0)",
+            "for r in self.refunds.values() if r.status == 'succeeded'), default=0)",
+        ),
+    ),
+    fault(
+        "a closed payment is closed anew by later events",
+        (CONSUMER_TESTS, "-k", "closed"),
+        (PAYMENTS, "then coalesce(p.closed_at, now()) else p.closed_at end", "then now() else null end"),
+    ),
+    fault(
+        "a late success opens a closed payment again",
+        FOLD_TESTS,
+        (FOLD, "return known if known.paid else replace(known, paid=True)", "return replace(known, paid=True, closed=False)"),
+    ),
+    fault(
+        "a row that checkout closed frees the slot",
+        FOLD_TESTS,
+        (FOLD, "and not known.paid and (known.slot_free or not known.closed)", "and not known.paid"),
+    ),
+)
+BOOKINGS = (
+    fault(
+        "an older version overrides a newer one",
+        (BOOKINGS_TESTS, "-k", "every_order or older_message"),
+        ("consumers/bookings/handlers.py", "data.version <= before.version:", "data.version == before.version:"),
+    ),
+    fault(
+        "bookings follow the type of a message",
+        (STORM_TESTS, "-k", "death"),
+        (
+            "consumers/bookings/handlers.py",
+            "Known(payment_id, data.version, data.paid, data.cancel_due, conflict)",
+            'Known(payment_id, data.version, event.name == "payment.succeeded", data.cancel_due, conflict)',
+        ),
+    ),
+    fault(
+        "paid is judged by every message",
+        BOOKING_TESTS,
+        (BOOKING, "if not now.paid or (before is not None and before.paid):", "if not now.paid:"),
+    ),
+    fault(
+        "any payment's refund cancels the booking",
+        BOOKING_TESTS,
+        (BOOKING, "    if holds and booking.status in", "    if booking.status in"),
+    ),
+    fault(
+        "a refund cancels what took place",
+        BOOKING_TESTS,
+        (BOOKING, "    if holds and booking.status in {Status.PENDING, Status.CONFIRMED}:", "    if holds:"),
+    ),
+)
+CHECKOUT = (
+    fault(
+        "a session is bound to a row that was closed",
+        (RACE_TESTS, "-k", "never_shown or takes_no_session"),
+        (
+            "ingress/store.py",
+            "where id = $1 and stripe_session_id is null and closed_at is null",
+            "where id = $1 and stripe_session_id is null",
+        ),
+    ),
+    fault(
+        "a row whose session was shown is closed",
+        (RACE_TESTS, "-k", "shown_meanwhile"),
+        ("ingress/store.py", "stripe_session_id is not distinct from $3", "$3::text is not distinct from $3::text"),
+    ),
+)
+LETTERS = (
+    fault(
+        "the mark that a letter was sent is missing",
+        (LETTER_TESTS, "-k", "tells_both"),
+        ("consumers/email/store.py", "set state = 'sent', sent_at", "set state = state, sent_at"),
+    ),
+    fault(
+        "a lease that still runs is ignored",
+        (LETTER_TESTS, "-k", "lease"),
+        (
+            "consumers/email/ledger.py",
+            "case State.SENDING if not letter.lease_over:",
+            "case State.SENDING if letter.lease_over is None:",
+        ),
+    ),
+    fault(
+        "a letter is marked after its lease was lost",
+        (LETTER_TESTS, "-k", "lost_its_claim"),
+        (
+            "consumers/email/store.py",
+            "where id = $1 and claim_token = $2\nreturning id",
+            "where id = $1 and $2::uuid is not null\nreturning id",
+        ),
+    ),
+    fault(
+        "a letter is marked before its record is published",
+        (LETTER_TESTS, "-k", "kafkas_word"),
+        (
+            "consumers/email/sending.py",
+            "        await self._bury(mine.due, attempts=attempts, reason=reason)\n        ticket",
+            "        ticket",
+        ),
+        (
+            "consumers/email/sending.py",
+            '        _count(mine.due, "dead")\n',
+            '        await self._bury(mine.due, attempts=attempts, reason=reason)\n        _count(mine.due, "dead")\n',
+        ),
+    ),
+)
+FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS)
