@@ -4,14 +4,14 @@ import contextlib
 import io
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from deploy.dev import control, environment, overview, token
+from deploy.dev import control, environment, overview, stripe_command, token
 from deploy.dev.errors import BoxError
+from deploy.dev.folder import Folder
 from deploy.dev.state import Box
 from deploy.dev.voice import Voice
 
@@ -22,9 +22,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(stripe_command.app)
 # A hop takes a second on a machine that is busy with other things; longer is no longer slowness.
 PATIENCE_SECONDS = 30.0
-Folder = Annotated[Path | None, typer.Option("--dir", help="The box's folder; default: .dev of the project.")]
 Patience = Annotated[float, typer.Option("--patience", help="Seconds that each hop may take.", min=0.1)]
 
 

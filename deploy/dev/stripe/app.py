@@ -8,11 +8,12 @@ from typing import NotRequired, TypedDict, Unpack
 
 from aiohttp import web
 
-from deploy.dev.stripe import clock, gate
+from deploy.dev.stripe import clock, control, gate
 from deploy.dev.stripe.api import ROUTES
-from deploy.dev.stripe.control import Control
+from deploy.dev.stripe.control import LEVERS
 from deploy.dev.stripe.page import FOLDER, Pages, pages_instead
 from deploy.dev.stripe.sandbox import Sandbox, Settings
+from deploy.dev.stripe.switchboard import Switchboard
 
 HOST = "127.0.0.1"  # loopback only: anybody who reaches a sandbox may pay with it
 BODY_BYTES_MAX = 1024 * 1024
@@ -51,7 +52,8 @@ async def open_sandbox(port: int = 0, **wishes: Unpack[Wishes]) -> AsyncIterator
 
 
 def _app(sandbox: Sandbox) -> web.Application:
-    pages, control = Pages(sandbox), Control(sandbox)
+    pages = Pages(sandbox)
+    switchboard = Switchboard(sandbox, pages.render)
     app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[pages_instead])
 
     for route in ROUTES:
@@ -64,16 +66,10 @@ def _app(sandbox: Sandbox) -> web.Application:
     app.router.add_get("/3ds/{id}", pages.show_challenge)
     app.router.add_post("/3ds/{id}", pages.submit_challenge)
     app.router.add_get("/receipts/{id}", pages.show_receipt)
+    app.router.add_get("/switches", switchboard.show)
+    app.router.add_post("/switches", switchboard.press)
     app.router.add_static("/_assets", FOLDER / "assets")
 
-    app.router.add_get("/_sandbox/health", control.health)
-    app.router.add_get("/_sandbox/faults", control.show_faults)
-    app.router.add_post("/_sandbox/faults", control.arm_fault)
-    app.router.add_delete("/_sandbox/faults", control.disarm_faults)
-    app.router.add_get("/_sandbox/deliveries", control.show_deliveries)
-    app.router.add_put("/_sandbox/deliveries", control.switch_deliveries)
-    app.router.add_post("/_sandbox/deliveries/pause", control.pause)
-    app.router.add_post("/_sandbox/deliveries/resume", control.resume)
-    app.router.add_post("/_sandbox/events/{id}/redeliver", control.redeliver)
-    app.router.add_post("/_sandbox/clear", control.clear)
+    for lever in LEVERS:
+        app.router.add_route(lever.method, f"/_sandbox/{lever.path}", control.handler(sandbox, lever))
     return app

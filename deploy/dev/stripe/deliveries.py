@@ -4,36 +4,69 @@ Stripe promises at least once and no order (docs.stripe.com/webhooks); the switc
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
 
+from deploy.dev.stripe.forgeries import Forgery
+
 Json = dict[str, Any]
 
 RETRY_SCHEDULE_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+MINUTE, HOUR = 60.0, 3600.0
+# Stripe publishes no table for live mode, only exponential back-off over three days: sixteen steps of that kind.
+LIVE_SCHEDULE_SECONDS = (
+    *(MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR, 5 * HOUR),
+    *(6 * HOUR, 6 * HOUR, 6 * HOUR, 8 * HOUR, 8 * HOUR, 10 * HOUR, 12 * HOUR),
+)
 KEEP_TRYING_SECONDS = 3 * 24 * 60 * 60  # Stripe's promise in live mode
+
+Reason = Literal["event", "duplicate", "redelivery", "forgery"]
+Order = Literal["as_born", "oldest_last", "newest_first"] | tuple[int, ...]
 
 
 class Switches(msgspec.Struct, forbid_unknown_fields=True):
     """How deliveries are disturbed; the defaults disturb nothing.
 
-    ``duplicates`` further copies of each event; all wait ``delay_ms`` and then a random part of ``reorder_ms``;
-    ``paused`` sends nothing until it is false again. After the last step of ``retry_schedule_seconds`` its length
-    repeats for three days.
+    ``twins`` further Event objects for each change, each with an id of its own. ``duplicates`` further copies of an
+    event, for a ``duplicate_share`` of events (0 to 1). All wait ``delay_ms`` and then a random part of ``reorder_ms``.
+    ``order`` leads the events of one change through the door one after the other: by position ([3, 0, 1, 2]; who is not
+    named comes last), the oldest last, or the newest first. ``forgeries`` go out beside each event, once each. The
+    ``drop_first`` attempts of each delivery get lost on the way. ``paused`` holds everything, ``paused_endpoints`` what
+    goes to these. After the last step of ``retry_schedule_seconds`` its length repeats for three days; ``live`` is a
+    schedule as long as Stripe's. ``seed`` begins the dice anew.
     """
 
+    twins: int = 0
     duplicates: int = 0
+    duplicate_share: float = 1.0
     delay_ms: int = 0
     reorder_ms: int = 0
+    order: Order = "as_born"
+    forgeries: tuple[Forgery, ...] = ()
+    drop_first: int = 0
     paused: bool = False
-    retry_schedule_seconds: tuple[float, ...] = RETRY_SCHEDULE_SECONDS
+    paused_endpoints: tuple[str, ...] = ()
+    retry_schedule_seconds: tuple[float, ...] | Literal["live"] = RETRY_SCHEDULE_SECONDS
+    seed: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.duplicates, self.delay_ms, self.reorder_ms) < 0:
-            raise ValueError("duplicates, delay_ms and reorder_ms must not be negative")
-        if not self.retry_schedule_seconds or min(self.retry_schedule_seconds) <= 0:
+        if min(self.twins, self.duplicates, self.delay_ms, self.reorder_ms, self.drop_first) < 0:
+            raise ValueError("twins, duplicates, delay_ms, reorder_ms and drop_first must not be negative")
+        if not 0 <= self.duplicate_share <= 1:
+            raise ValueError("duplicate_share is a probability")
+        if not self.steps_seconds or min(self.steps_seconds) <= 0:
             raise ValueError("retry_schedule_seconds needs at least one positive step")
+
+    @property
+    def steps_seconds(self) -> tuple[float, ...]:
+        """How long to wait after each failed attempt."""
+        return LIVE_SCHEDULE_SECONDS if self.retry_schedule_seconds == "live" else self.retry_schedule_seconds
+
+    def holds(self, endpoint_id: str) -> bool:
+        """Tell whether nothing may go to this endpoint now."""
+        return self.paused or endpoint_id in self.paused_endpoints
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -51,13 +84,21 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct):
-    """One copy of an event on its way, with everything that happened to it; times are seconds since the epoch."""
+    """One copy of an event on its way to one endpoint, with everything that happened to it.
+
+    Times are seconds since the epoch by the sandbox's clock; an attempt's is real. ``pending_webhooks`` is what this
+    copy says of it. It leaves only once ``after`` was attempted.
+    """
 
     id: str
     event_id: str
-    reason: Literal["event", "duplicate", "redelivery"]
+    endpoint_id: str
+    reason: Reason
     born_at: float
     due_at: float
+    pending_webhooks: int = 1
+    forgery: Forgery | None = None
+    after: str | None = None
     state: Literal["pending", "delivered", "given_up"] = "pending"
     attempts: list[Attempt] = []  # msgspec gives each struct its own
 
@@ -69,20 +110,60 @@ class Delivery(msgspec.Struct):
             self.state = "delivered"
             return
         self.due_at = now + schedule_seconds[min(failures, len(schedule_seconds)) - 1]
-        if self.due_at > self.born_at + KEEP_TRYING_SECONDS:
+        if self.reason == "forgery" or self.due_at > self.born_at + KEEP_TRYING_SECONDS:
             self.state = "given_up"
 
 
-def plan(events: Iterable[Json], switches: Switches, chance: random.Random, *, now: float) -> list[Delivery]:
-    """Return the deliveries that these new events ask for."""
-    return [
-        Delivery(
-            id=f"{event['id']}.{copy}",
-            event_id=event["id"],
-            reason="duplicate" if copy else "event",
-            born_at=now,
-            due_at=now + (switches.delay_ms + chance.uniform(0, switches.reorder_ms)) / 1000,
-        )
-        for event in events
-        for copy in range(1 + switches.duplicates)
-    ]
+def plan(events: Iterable[Json], endpoint_id: str, switches: Switches, chance: random.Random, *, now: float) -> list[Delivery]:
+    """Return the deliveries that the new events of one change ask for at one endpoint."""
+    owed: list[Delivery] = []
+    previous: str | None = None
+    for event in _ordered(list(events), switches.order):
+        first = _delivery(event, endpoint_id, now=now)
+        first.after = previous
+        copies = switches.duplicates if chance.random() < switches.duplicate_share else 0
+        several = [first, *(_copy(first, f"copy{number}", "duplicate") for number in range(1, copies + 1))]
+        for delivery in several:
+            delivery.due_at = now + (switches.delay_ms + chance.uniform(0, switches.reorder_ms)) / 1000
+        owed += several
+        owed += [_copy(first, forgery, "forgery", forgery) for forgery in switches.forgeries]
+        previous = first.id if switches.order != "as_born" else None
+    return owed
+
+
+def once_more(event: Json, endpoint_id: str, nth: int, *, now: float, forgery: Forgery | None = None) -> Delivery:
+    """Return a further delivery of an event, whatever became of it before; ``nth`` tells it from the others."""
+    reason: Reason = "forgery" if forgery else "redelivery"
+    return _copy(_delivery(event, endpoint_id, now=now), f"again{nth}", reason, forgery)
+
+
+def _delivery(event: Json, endpoint_id: str, *, now: float) -> Delivery:
+    return Delivery(
+        id=f"{event['id']}.{endpoint_id}",
+        event_id=event["id"],
+        endpoint_id=endpoint_id,
+        reason="event",
+        born_at=now,
+        due_at=now,
+        pending_webhooks=max(1, event["pending_webhooks"]),
+    )
+
+
+def _copy(delivery: Delivery, name: str, reason: Reason, forgery: Forgery | None = None) -> Delivery:
+    return msgspec.structs.replace(
+        delivery, id=f"{delivery.id}.{name}", reason=reason, forgery=forgery, due_at=delivery.born_at, after=None, attempts=[]
+    )
+
+
+def _ordered(events: Sequence[Json], order: Order) -> list[Json]:
+    match order:
+        case "as_born":
+            places: Sequence[int] = range(len(events))
+        case "oldest_last":
+            places = range(1, len(events))
+        case "newest_first":
+            places = range(len(events) - 1, -1, -1)
+        case _:
+            places = [place for place in dict.fromkeys(order) if 0 <= place < len(events)]
+    named = [events[place] for place in places]
+    return named + [event for place, event in enumerate(events) if place not in set(places)]

@@ -1,6 +1,9 @@
-"""Bad days of the API, armed one by one: the next calls of a route fail in a chosen way. No I/O. Next: ``gate``."""
+"""Bad days, armed one by one: calls that fail in a chosen way, events that are never born. No I/O.
 
-from typing import Literal
+Next: ``gate`` takes faults, ``world`` takes losses.
+"""
+
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
@@ -25,19 +28,46 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
         if self.times < 1 or self.seconds <= 0:
             raise ValueError("times must be at least 1 and seconds positive")
 
+    @property
+    def target(self) -> str:
+        """What it waits for."""
+        return self.route
 
-class Faults:
-    """The faults that are armed, first come first served."""
+
+class Loss(msgspec.Struct, forbid_unknown_fields=True):
+    """The next ``times`` events of ``type`` never come to be: no webhook tells of them and no list shows them.
+
+    Stripe admits that this happens (docs.stripe.com/webhooks/handle-irrecoverable-events).
+    """
+
+    type: str
+    times: int = 1
+
+    def __post_init__(self) -> None:
+        if self.times < 1:
+            raise ValueError("times must be at least 1")
+
+    @property
+    def target(self) -> str:
+        """What it waits for."""
+        return self.type
+
+
+T = TypeVar("T", Fault, Loss)
+
+
+class Armed(Generic[T]):
+    """What is armed, first come first served."""
 
     def __init__(self) -> None:
-        self.armed: list[Fault] = []
+        self.waiting: list[T] = []
 
-    def take(self, route: str) -> Fault | None:
-        """Return the fault that hits this call of ``route``, and count it."""
-        for fault in self.armed:
-            if fault.route == route:
-                fault.times -= 1
-                if not fault.times:
-                    self.armed.remove(fault)
-                return fault
+    def take(self, target: str) -> T | None:
+        """Return what hits this call or event, and count it."""
+        for one in self.waiting:
+            if one.target == target:
+                one.times -= 1
+                if not one.times:
+                    self.waiting.remove(one)
+                return one
         return None

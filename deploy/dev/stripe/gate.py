@@ -107,7 +107,7 @@ async def _reply(sandbox: Sandbox, route: Route, request: web.Request, request_i
     if key is None:
         return await _execute(sandbox, route, call, fault)
     fingerprint = idempotency.fingerprint(request.method, request.path, pairs)
-    begun = sandbox.answers.begin(key, fingerprint, now=sandbox.settings.now())
+    begun = sandbox.answers.begin(key, fingerprint, now=sandbox.clock.now())
     if isinstance(begun, Answer):
         return Reply(begun.status, begun.body, replayed=True)
     try:
@@ -152,9 +152,9 @@ def _perform(sandbox: Sandbox, route: Route, call: Call, *, instead: ApiError | 
         if not refusal.executed:
             raise
         reply = Reply(refusal.status, _text(refusal.body(call.request_id)))
-    if route.method == "POST":
+    if route.method != "GET":
         key = call.idempotency_key
-        now = sandbox.settings.now()
+        now = sandbox.clock.now()
         sandbox.commit((key, sandbox.answers.settle(key, reply.status, reply.body, now=now)) if key else None)
     return reply
 

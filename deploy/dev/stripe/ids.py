@@ -43,6 +43,10 @@ class Mint(msgspec.Struct):
         """Return a Checkout Session's id: 66 characters in all."""
         return "cs_test_a1" + self.characters(56)
 
+    def secret(self) -> str:
+        """Return a webhook endpoint's signing secret."""
+        return "whsec_" + self.characters(32)
+
     @property
     def account_id(self) -> str:
         """The account's own id. It takes nothing from the sequence of the others, nor does the endpoint's."""
@@ -50,7 +54,7 @@ class Mint(msgspec.Struct):
 
     @property
     def endpoint_id(self) -> str:
-        """The id of the one webhook endpoint."""
+        """The id of the webhook endpoint that the command line names."""
         moment, tail = (_base62(f"{self.seed}/{part}", n) for part, n in (("we", MOMENT_CHARACTERS), ("tail", TAIL_CHARACTERS)))
         return f"we_1{moment}{self.account}{tail}"
 
@@ -63,6 +67,11 @@ class Mint(msgspec.Struct):
 def stem_of(object_id: str) -> str:
     """Return the sixteen characters after the prefix of a payment's id."""
     return object_id.partition("_")[2][:STEM_CHARACTERS]
+
+
+def is_of_payment(object_id: str) -> bool:
+    """Return whether an id belongs to a payment, and shares its stem with the payment's other ids."""
+    return object_id.partition("_")[2].startswith("3")
 
 
 def request() -> str:

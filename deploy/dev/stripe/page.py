@@ -56,7 +56,7 @@ class Pages:
         """GET /: the latest checkouts and webhooks, for a person who wonders what happened."""
         sandbox = self._sandbox
         types = {event["id"]: event["type"] for event in sandbox.world.tables["event"].values()}
-        return self._render(
+        return self.render(
             "home.html",
             webhook_url=sandbox.settings.webhook_url,
             sessions=[
@@ -65,7 +65,7 @@ class Pages:
             ],
             deliveries=[
                 {"type": types[delivery.event_id], "state": delivery.state, "attempts": delivery.attempts}
-                for delivery in _latest(sandbox.deliveries)
+                for delivery in _latest(sandbox.outbox.deliveries)
             ],
         )
 
@@ -109,7 +109,7 @@ class Pages:
         if intent["status"] != "requires_action":
             raise web.HTTPSeeOther(f"/c/pay/{session['id']}")
         method = self._sandbox.world.get("method", intent["payment_method"])
-        return self._render("challenge.html", intent_id=intent["id"], amount=_amount(session), last4=method["card"]["last4"])
+        return self.render("challenge.html", intent_id=intent["id"], amount=_amount(session), last4=method["card"]["last4"])
 
     async def submit_challenge(self, request: web.Request) -> web.Response:
         """POST /3ds/{id}: ``answer`` = ``complete`` or ``fail``."""
@@ -170,7 +170,7 @@ class Pages:
     async def _hold(self, paid: Paid) -> None:
         """Keep the customer here until the shop's webhook answered, as Stripe does, so that the shop knows first."""
         seconds = self._sandbox.settings.redirect_wait_seconds_max
-        await self._sandbox.courier.answered(paid.event_id, seconds=seconds)
+        await self._sandbox.outbox.courier.answered(paid.event_id, seconds=seconds)
 
     def _session(self, request: web.Request) -> Json:
         session = self._sandbox.world.tables["session"].get(request.match_info["id"])
@@ -206,7 +206,7 @@ class Pages:
             }
             for item in self._sandbox.world.get("cart", session["id"])["line_items"]
         ]
-        return self._render(
+        return self.render(
             "pay.html",
             status=status,
             session=session,
@@ -242,9 +242,10 @@ class Pages:
     def _notice(
         self, title: str, text: str, *, mark: str, link: tuple[str, str] | None = None, status: int = 200
     ) -> web.Response:
-        return self._render("notice.html", status=status, title=title, text=text, mark=mark, link=link)
+        return self.render("notice.html", status=status, title=title, text=text, mark=mark, link=link)
 
-    def _render(self, template: str, *, status: int = 200, **values: object) -> web.Response:
+    def render(self, template: str, *, status: int = 200, **values: object) -> web.Response:
+        """Return a page made from this template."""
         html = self._templates.get_template(template).render(values)
         return web.Response(status=status, text=html, content_type="text/html", headers=HEADERS)
 

@@ -1,33 +1,30 @@
 """The one place where a changed world is kept, told and timed.
 
 ``gate`` and ``page`` change the world and then ``commit``: one transaction keeps objects, events, owed webhooks and the
-stored answer together; only then do webhooks leave. Expiry and settlement are timers over what is kept, so a restart
-finds them again.
+stored answer together; only then do webhooks leave. What is due by itself is read off the objects (``timetable``), so a
+restart finds it again.
 """
 
 import asyncio
-import random
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from deploy.dev.stripe import checkout, clock, deliveries
-from deploy.dev.stripe.courier import Courier
+from deploy.dev.stripe import clock
 from deploy.dev.stripe.deliveries import Delivery, Switches
-from deploy.dev.stripe.faults import Faults
+from deploy.dev.stripe.faults import Armed, Fault
 from deploy.dev.stripe.idempotency import KEEP_SECONDS, Answer, Answers
 from deploy.dev.stripe.ids import Mint
-from deploy.dev.stripe.objects import endpoint, event
+from deploy.dev.stripe.objects import endpoint
+from deploy.dev.stripe.outbox import Outbox
 from deploy.dev.stripe.store import Row, Store
+from deploy.dev.stripe.timetable import Timetable
 from deploy.dev.stripe.world import World
 
 Json = dict[str, Any]
-
-SETTLE_SECONDS = 1.5  # real balance transactions follow their charge by one to two seconds
 
 
 @dataclass(frozen=True)
@@ -48,118 +45,109 @@ class Sandbox:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.faults = Faults()
+        self.clock = clock.Moving(settings.now)
+        self.faults = Armed[Fault]()
         self.answers = Answers()
-        self.deliveries: dict[str, Delivery] = {}
         self.world = World(secrets.randbits(32) if settings.seed is None else settings.seed)
-        self.courier = Courier(
-            url=settings.webhook_url, secret=settings.webhook_secret, now=settings.now, attempted=self._keep_attempt
-        )
         self._store = Store(settings.state_folder)
-        self._chance = random.Random(self.world.mint.seed)  # noqa: S311 - disorder on purpose, repeatable by seed
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.outbox = Outbox(self.world, self._store, self.clock.now)
+        self._timetable = Timetable(self.world)
+        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def now(self) -> int:
         """This second, by the sandbox's clock."""
-        return int(self.settings.now())
+        return int(self.clock.now())
 
     def start(self) -> None:
-        """Take up what was kept: objects, answers, timers, and webhooks that are still owed."""
+        """Take up what was kept: objects, answers, what is due, and webhooks that are still owed."""
         self._load()
         self._open_endpoint()
-        self.courier.start()
-        for kind in ("session", "charge"):
-            for thing in self.world.tables[kind].values():
-                self._arm(kind, thing)
-        self._carry([delivery for delivery in self.deliveries.values() if delivery.state == "pending"])
+        for kind, things in self.world.tables.items():
+            for thing in things.values():
+                self._timetable.note(kind, thing)
+        self._set_alarm()
+        self.outbox.resume()
 
     async def stop(self) -> None:
-        """Stop timers and deliveries and close the file."""
-        for timer in self._timers.values():
-            timer.cancel()
-        await self.courier.stop()
+        """Stop waiting and delivering, and close the file."""
+        if self._alarm:
+            self._alarm.cancel()
+        await self.outbox.courier.stop()
         self._store.close()
 
     def commit(self, answer: tuple[str, Answer] | None = None) -> None:
         """Keep everything that changed, with the stored answer (key, answer) to the call that changed it, and tell."""
         changes = self.world.take()
-        told = [news for news in changes.events if endpoint.is_told(self._endpoint, news)]
-        for news in changes.events:
-            news["pending_webhooks"] = int(news in told)
-        owed = deliveries.plan(told, self.courier.switches, self._chance, now=self.settings.now())
+        owed = self.outbox.owe(changes.events)
         rows: list[Row] = [(kind, thing["id"], thing) for kind, thing in changes.objects]
         rows += [("delivery", delivery.id, delivery) for delivery in owed]
         rows += [("answer", *answer)] if answer else []
         rows += [("mint", "mint", self.world.mint)]
         self._store.save(rows)
+        for kind, object_id in changes.removed:
+            self._store.forget(kind, [object_id])
         for kind, thing in changes.objects:
-            self._arm(kind, thing)
-        self._carry(owed)
+            self._timetable.note(kind, thing)
+        self._set_alarm()
+        self.outbox.carry(owed)
 
-    def redeliver(self, event_id: str) -> Delivery:
-        """Send an event once more, whatever became of it before."""
-        self.world.get("event", event_id)
-        copy = sum(delivery.event_id == event_id for delivery in self.deliveries.values())
-        now = self.settings.now()
-        delivery = Delivery(f"{event_id}.{copy}", event_id, "redelivery", born_at=now, due_at=now)
-        self._store.save([("delivery", delivery.id, delivery)])
-        self._carry([delivery])
-        return delivery
+    def advance(self, seconds: float) -> None:
+        """Set the sandbox's clock forward; whatever falls due on the way happens in its order, at its moment."""
+        target = self.clock.now() + seconds
+        while (moment := self._timetable.next_moment) is not None and moment <= target:
+            self.clock.forward_to(moment)
+            self._act()
+        self.clock.forward_to(target)
+        self._set_alarm()
+        self.outbox.courier.look_again()
+
+    def roll_secret(self, endpoint_id: str, overlap_seconds: float) -> str:
+        """Give an endpoint a new secret and return it; the old ones go on signing for so long (Stripe: up to 24 hours)."""
+        self.world.get("endpoint", endpoint_id)
+        until = self.clock.now() + overlap_seconds
+        old = self.world.tables["secret"][endpoint_id]["values"]
+        kept = [one | {"until": min(until, one["until"] or until)} for one in old]
+        fresh = self.world.mint.secret()
+        values = [{"secret": fresh, "until": None}, *(one for one in kept if one["until"] > self.clock.now())]
+        self.world.put("secret", {"id": endpoint_id, "values": values})
+        self.commit()
+        return fresh
 
     def clear(self) -> None:
-        """Put every switch to rest. The world, and what is on its way, stay."""
-        self.faults.armed.clear()
-        self.courier.switch(Switches())
+        """Put every switch to rest, the clock included. The world, and what is on its way, stay."""
+        self.faults.waiting.clear()
+        self.world.losses.waiting.clear()
+        self.clock.reset()
+        self._set_alarm()
+        self.outbox.switch(Switches())
 
-    @property
-    def _endpoint(self) -> Json:
-        return self.world.get("endpoint", self.world.mint.endpoint_id)
+    def _act(self) -> None:
+        """Do everything that is due by now, one after the other, each with events of its own."""
+        while self._timetable.act(self.clock.now()):
+            self.commit()
+
+    def _set_alarm(self) -> None:
+        moment = self._timetable.next_moment
+        if self._alarm:
+            self._alarm.cancel()
+        if moment is not None:
+            self._alarm = asyncio.get_running_loop().call_later(max(0.0, moment - self.clock.now()), self._ring)
+
+    def _ring(self) -> None:
+        self._act()
+        self._set_alarm()
 
     def _open_endpoint(self) -> None:
-        """Have the one endpoint, at the address that this process was started with; its switches are what they were."""
-        kept = self.world.tables["endpoint"].get(self.world.mint.endpoint_id)
-        fresh = endpoint.new(self.world.mint.endpoint_id, self.settings.webhook_url, created=self.now)
+        """Have the endpoint of the command line, at the address of this start; its choices are what they were."""
+        endpoint_id = self.world.mint.endpoint_id
+        kept = self.world.tables["endpoint"].get(endpoint_id)
+        fresh = endpoint.new(endpoint_id, {"url": self.settings.webhook_url}, created=self.now)
         self.world.put("endpoint", (kept or fresh) | {"url": self.settings.webhook_url})
-        self.commit()
-
-    def _carry(self, owed: list[Delivery]) -> None:
-        self.deliveries |= {delivery.id: delivery for delivery in owed}
-        self.courier.send((delivery, self.world.tables["event"][delivery.event_id]) for delivery in owed)
-
-    def _keep_attempt(self, delivery: Delivery) -> None:
-        rows: list[Row] = [("delivery", delivery.id, delivery)]
-        if delivery.state == "delivered":
-            told = self.world.tables["event"][delivery.event_id]
-            told["pending_webhooks"] = 0
-            rows.append(("event", told["id"], told))
-        self._store.save(rows)
-
-    def _arm(self, kind: str, thing: Json) -> None:
-        if kind == "session" and thing["status"] == "open":
-            self._at(thing["id"], thing["expires_at"], lambda: self._expire(thing))
-        if kind == "charge" and thing["paid"] and not thing["balance_transaction"]:
-            self._at(thing["id"], thing["created"] + SETTLE_SECONDS, lambda: self._settle(thing))
-
-    def _at(self, name: str, moment: float, act: Callable[[], None]) -> None:
-        if name in self._timers:
-            return
-        delay = max(0.0, moment - self.settings.now())
-        self._timers[name] = asyncio.get_running_loop().call_later(delay, act)
-
-    def _expire(self, session: Json) -> None:
-        del self._timers[session["id"]]
-        if session["status"] != "open":
-            return
-        if self.settings.now() < session["expires_at"]:  # the wall clock was set back meanwhile
-            self._arm("session", session)
-            return
-        checkout.expire(self.world, session, now=self.now, cause=event.cause())
-        self.commit()
-
-    def _settle(self, charge: Json) -> None:
-        del self._timers[charge["id"]]
-        checkout.settle(self.world, charge, now=self.now)
+        given = self.settings.webhook_secret
+        known = self.world.tables["secret"].get(endpoint_id, {"values": []})["values"]
+        if given not in [one["secret"] for one in known]:  # else it was rolled here, and the new one stays valid
+            self.world.put("secret", {"id": endpoint_id, "values": [{"secret": given, "until": None}]})
         self.commit()
 
     def _load(self) -> None:
@@ -167,7 +155,7 @@ class Sandbox:
             if kind == "mint":
                 self.world.mint = msgspec.json.decode(body, type=Mint)
             elif kind == "delivery":
-                self.deliveries[key] = msgspec.json.decode(body, type=Delivery)
+                self.outbox.restore(msgspec.json.decode(body, type=Delivery))
             elif kind == "answer":
                 self.answers.stored[key] = msgspec.json.decode(body, type=Answer)
             else:

@@ -12,13 +12,15 @@ import msgspec
 
 Row = tuple[str, str, object]
 
+FILE = "sandbox.2.sqlite3"  # the number grows with the shape of what is kept; files of other shapes are left alone
+
 
 class Store:
     """The file; use from one thread."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(folder / "sandbox.sqlite3", isolation_level=None)
+        self._database = sqlite3.connect(folder / FILE, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
         # A killed process loses nothing; only a machine that loses its power might, and a sandbox may.
         self._database.execute("PRAGMA synchronous = OFF")

@@ -7,13 +7,16 @@ which keeps it and sends its webhooks.
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.dev.stripe import ids
 from deploy.dev.stripe.errors import missing_object
+from deploy.dev.stripe.faults import Armed, Loss
 from deploy.dev.stripe.ids import Mint, stem_of
 from deploy.dev.stripe.objects import event
 
 Json = dict[str, Any]
 
-# kind -> how Stripe's refusals call it. A cart is what a session remembers beside its public shape.
+# kind -> how Stripe's refusals call it. A cart is what a session remembers beside its public
+# shape, a secret what an endpoint does.
 NOUNS = {
     "session": "checkout.session",
     "cart": "cart",
@@ -23,15 +26,17 @@ NOUNS = {
     "refund": "refund",
     "event": "event",
     "endpoint": "webhook endpoint",
+    "secret": "secret",
 }
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What one operation did: objects as (kind, object), and the events born, in Stripe's order."""
+    """What one operation did: objects as (kind, object), the events born, in Stripe's order, and what is gone (kind, id)."""
 
     objects: list[tuple[str, Json]]
     events: list[Json]
+    removed: list[tuple[str, str]]
 
 
 class World:
@@ -40,9 +45,12 @@ class World:
     def __init__(self, seed: int) -> None:
         self.mint = Mint(seed)
         self.tables: dict[str, dict[str, Json]] = {kind: {} for kind in NOUNS}
+        self.losses = Armed[Loss]()
+        self.twins = 0  # further Event objects for each change; Stripe says that there may be two (docs.stripe.com/webhooks)
         self._session_of_intent: dict[str, str] = {}
         self._changed: dict[tuple[str, str], Json] = {}
         self._news: list[Json] = []
+        self._removed: list[tuple[str, str]] = []
 
     def restore(self, kind: str, thing: Json) -> None:
         """Put back an object that was kept; nobody is told."""
@@ -54,6 +62,12 @@ class World:
         """Keep an object, new or changed."""
         self.restore(kind, thing)
         self._changed[kind, thing["id"]] = thing
+
+    def remove(self, kind: str, object_id: str) -> None:
+        """Forget an object for good."""
+        del self.tables[kind][object_id]
+        self._changed.pop((kind, object_id), None)
+        self._removed.append((kind, object_id))
 
     def get(self, kind: str, object_id: str, *, param: str = "id", status: int = 404) -> Json:
         """Return the object with this id, or refuse as Stripe does."""
@@ -68,16 +82,22 @@ class World:
         return self.tables["session"][session_id] if session_id else None
 
     def tell(self, kind: str, subject: Json, *, now: int, cause: Json, previous: Json | None = None) -> str:
-        """Record an event of this kind about ``subject`` as it is now; return its id."""
-        of_session = subject["object"] == "checkout.session"
-        event_id = self.mint.alone("evt") if of_session else self.mint.of_payment("evt", stem_of(subject["id"]))
-        told = event.new(event_id, kind, subject, created=now, request=cause, previous=previous)
-        self.put("event", told)
-        self._news.append(told)
-        return event_id
+        """Record an event of this kind about ``subject`` as it is now, unless it is to get lost; return its id."""
+        event_ids = [self._event_id(subject["id"]) for _ in range(1 + self.twins)]
+        if self.losses.take(kind):
+            return event_ids[0]
+        for event_id in event_ids:
+            told = event.new(event_id, kind, subject, created=now, request=cause, previous=previous)
+            self.put("event", told)
+            self._news.append(told)
+        return event_ids[0]
 
     def take(self) -> Changes:
         """Return everything that changed since the last call, and forget that it did."""
-        changes = Changes([(kind, thing) for (kind, _), thing in self._changed.items()], self._news)
-        self._changed, self._news = {}, []
+        changes = Changes([(kind, thing) for (kind, _), thing in self._changed.items()], self._news, self._removed)
+        self._changed, self._news, self._removed = {}, [], []
         return changes
+
+    def _event_id(self, subject_id: str) -> str:
+        belongs = ids.is_of_payment(subject_id)
+        return self.mint.of_payment("evt", stem_of(subject_id)) if belongs else self.mint.alone("evt")

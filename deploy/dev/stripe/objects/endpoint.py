@@ -1,4 +1,4 @@
-"""The Webhook Endpoint: who is told of which kinds of events. This Stripe has exactly one."""
+"""The Webhook Endpoint: who is told of which kinds of events. Its secret is shown by no call but the one that makes it."""
 
 from typing import Any
 
@@ -9,20 +9,20 @@ Json = dict[str, Any]
 EVERY_KIND = "*"
 
 
-def new(endpoint_id: str, url: str, *, created: int) -> Json:
-    """Return an endpoint that is told of everything; its secret is shown by no call but the one that makes it."""
+def new(endpoint_id: str, wish: Json, *, created: int) -> Json:
+    """Return an enabled endpoint; ``wish`` holds its ``url`` and may hold the other parameters of the create call."""
     return {
         "id": endpoint_id,
         "object": "webhook_endpoint",
-        "api_version": API_VERSION,
+        "api_version": wish.get("api_version", API_VERSION),
         "application": None,
         "created": created,
-        "description": None,
-        "enabled_events": [EVERY_KIND],
+        "description": wish.get("description"),
+        "enabled_events": wish.get("enabled_events", [EVERY_KIND]),
         "livemode": False,
-        "metadata": {},
+        "metadata": wish.get("metadata", {}),
         "status": "enabled",
-        "url": url,
+        "url": wish["url"],
     }
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from deploy.dev.stripe.deliveries import KEEP_TRYING_SECONDS, Attempt, Switches, plan
 
-EVENTS = [{"id": f"evt_{number}"} for number in range(20)]
+EVENTS = [{"id": f"evt_{number}", "pending_webhooks": 1} for number in range(20)]
 
 
 def answered(status):
@@ -16,7 +16,7 @@ def answered(status):
 @pytest.mark.parametrize("status", [200, 204, 299])
 def test_any_2xx_delivers(status):
     """The body of an answer does not matter, nor which 2xx it is."""
-    [delivery] = plan(EVENTS[:1], Switches(), random.Random(0), now=0)
+    [delivery] = plan(EVENTS[:1], "we_1", Switches(), random.Random(0), now=0)
     delivery.record(answered(status), (1,), now=0)
 
     assert delivery.state == "delivered"
@@ -24,7 +24,7 @@ def test_any_2xx_delivers(status):
 
 def test_failures_climb_the_schedule_and_then_repeat_its_last_step():
     """A door that is closed for a minute, or a day, loses nothing."""
-    [delivery] = plan(EVENTS[:1], Switches(), random.Random(0), now=0)
+    [delivery] = plan(EVENTS[:1], "we_1", Switches(), random.Random(0), now=0)
     now, waits = 0.0, []
     while delivery.state == "pending":
         delivery.record(answered(302), (1, 2, 4), now=now)
@@ -38,7 +38,7 @@ def test_failures_climb_the_schedule_and_then_repeat_its_last_step():
 
 def test_switches_add_copies_and_shuffle_within_their_window():
     """Each event comes three times, none before the delay, none after the window."""
-    owed = plan(EVENTS, Switches(duplicates=2, delay_ms=100, reorder_ms=400), random.Random(1), now=5)
+    owed = plan(EVENTS, "we_1", Switches(duplicates=2, delay_ms=100, reorder_ms=400), random.Random(1), now=5)
     by_arrival = [delivery.event_id for delivery in sorted(owed, key=lambda each: each.due_at)]
 
     assert sorted(by_arrival) == sorted([event["id"] for event in EVENTS] * 3)
