@@ -21,7 +21,7 @@ demo: ## Bring the box up, buy one session, show each hop until the letters; sta
 
 test: ## Run every test, in parallel
 	@$(SETUP) tests
-	@$(VENV)/pytest -n auto --dist loadgroup $(ARGS)
+	@$(VENV)/pytest -n auto $(ARGS)
 
 check: ## Run lint, format check, types and import rules
 	@$(SETUP) tests

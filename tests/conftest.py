@@ -13,6 +13,7 @@ import asyncpg
 import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from xdist.scheduler import LoadScopeScheduling
 
 from shared import settings
 from shared.db import engine as engines
@@ -25,6 +26,7 @@ hypothesis.settings.load_profile("house")
 
 ROOT = Path(__file__).parent.parent
 BOXLESS = ("tests/unit", "tests/architecture")
+STORY = "tests/journey/test_story.py"
 BOXES_MAX = 8
 TEMPLATE_GIVEN = "CB_TESTS_TEMPLATE"  # who begins many runs brings one box for all of them, and gives each a template's name
 TEMPLATE = os.environ.get(TEMPLATE_GIVEN, "cb_template")
@@ -52,6 +54,19 @@ def pytest_unconfigure(config):
 def pytest_xdist_auto_num_workers():
     """One worker more than there are cores: many tests wait for other processes, and for deadlines to pass."""
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
+class OneStory(LoadScopeScheduling):
+    """Gives each free worker the next test; those that share one demo go to the same worker, together and first."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return file if file == STORY else nodeid
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Hand tests out one by one."""
+    return OneStory(config, log)
 
 
 def pytest_collection_modifyitems(items):

@@ -116,7 +116,7 @@ class Door:
         self.stripe.commit()
 
     def arm(self, kind, *, times=1, route="POST /v1/checkout/sessions"):
-        self.stripe.faults.armed.append(Fault(route, kind, times))
+        self.stripe.faults.waiting.append(Fault(route, kind, times))
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from shared.db.engine import rows
 WALKS = {matters.ALL, matters.OPEN, waiting_events.LIST, waiting_events.EVERY_BODY, inbox.CONSUMERS_IN_DEFAULT}
 # What pays for tables of a few rows alone.
 SMALL_TABLES_ONLY = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material")
-CATALOGUE = {inbox.PARTITIONS}
+CATALOGUE = {inbox.PARTITIONS, inbox.TABLE_OF}
 NOT_ASKED = {inbox.INSERT, waiting.ADVISORY_LOCKS}
 
 

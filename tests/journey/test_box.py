@@ -181,7 +181,7 @@ def test_the_first_broker_makes_the_next_ones_start_faster(make, tmp_path_factor
     java = psutil.Process(services.broker.pid)
     [child] = eventually(java.children, "Java writes its classes down")
     services.stop()
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "that is ended, too")
     assert not archive.exists()
 
     services.start()

@@ -15,8 +15,6 @@ from deploy.dev.purchase import Hop
 from deploy.dev.state import Box
 from tests.journey import demos
 
-# One worker, and so one demo, for all of them.
-pytestmark = pytest.mark.xdist_group("story")
 TITLES = [hop.title for hop in Hop]
 # A hop that will never come is waited for that long, where another takes a tenth of it.
 IMPATIENCE = ("--patience", "4")
