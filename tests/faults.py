@@ -169,7 +169,7 @@ KAFKA = (
     ),
     fault(
         "answer before Kafka's acknowledgement",
-        ("tests/contract/test_ingress_webhook.py",),
+        ("tests/contract/test_kafka_producing.py", "-k", "acknowledgement"),
         (
             "shared/kafka/producer.py",
             "await asyncio.wait_for(asyncio.shield(delivery), max(deadline - clock.monotonic(), 0))",
