@@ -146,8 +146,12 @@ async def _links(tx: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
 
 
 async def _older_links(tx: AsyncConnection, events: Iterable[Event], links: Mapping[str, str]) -> dict[str, str]:
-    """Find payments by the ids in their own columns, for events whose metadata names none: rows of the older application."""
-    asked = {key for event in events if event.payment_id is None for key in event.keys} - links.keys()
+    """Find payments by the ids in their own columns: rows of the older application, for events whose metadata names none.
+
+    A session is asked for in any case: metadata that names nobody must not hide whose session it is.
+    """
+    named = [(event.session_id,) if event.payment_id else event.keys for event in events]
+    asked = {key for keys in named for key in keys if key is not None} - links.keys()
     if not asked:
         return {}
     found = await rows(tx, BY_OLDER_COLUMNS, list(asked))

@@ -1,5 +1,7 @@
 """Whose payment an event is about: what it names, what was linked before, and what waits until somebody links it."""
 
+import uuid
+
 import pytest
 
 from consumers.payments import store
@@ -72,6 +74,14 @@ async def test_the_session_outranks_the_intent(payments, engine):
 
     assert await judged(engine) == (one.payment_id, "quarantined", "payment_mismatch")
     assert await query(engine, "select id::text from payments where paid") == [(other.payment_id,)]
+
+
+async def test_metadata_that_names_nobody_hides_no_session(payments, engine, sale):
+    """The session is ours, the payment in its metadata unknown: a contradiction, not something to wait for."""
+    await payments.handle([record(sale.completed(metadata={"payment_id": str(uuid.uuid4())}))])
+
+    assert await judged(engine) == (sale.payment_id, "quarantined", "payment_mismatch")
+    assert await query(engine, "select count(*) from waiting_events") == [(0,)]
 
 
 async def test_the_intent_outranks_the_charge(payments, engine):
