@@ -45,7 +45,7 @@ PAYMENTS_EVENTS = Topic(
     key="payment id",
     value="CloudEvents 1.0, structured JSON: the payment's whole state after a change",
     producers=("payments",),
-    consumers=("bookings",),
+    consumers=("bookings", "email"),
     retention_days=14,
 )
 BOOKINGS_EVENTS = Topic(
@@ -66,13 +66,13 @@ EMAIL_RETRY_1S = Topic(
 )
 
 
-def dead_letters(source: Topic, *, producer: str) -> Topic:
+def dead_letters(source: Topic, *, producers: tuple[str, ...]) -> Topic:
     """Return the topic for what could not be taken from `source`: the same key and bytes, the reason in headers."""
     return Topic(
         name=f"{source.name}.dlt",
         key=f"as in {source.name}",
         value=f"the same bytes as in {source.name}; reason, consumer group and origin in headers",
-        producers=(producer,),
+        producers=producers,
         consumers=(),
         retention_days=30,
         partitions=3,
@@ -80,9 +80,9 @@ def dead_letters(source: Topic, *, producer: str) -> Topic:
     )
 
 
-STRIPE_EVENTS_DLT = dead_letters(STRIPE_EVENTS, producer="payments")
-PAYMENTS_EVENTS_DLT = dead_letters(PAYMENTS_EVENTS, producer="bookings")
-BOOKINGS_EVENTS_DLT = dead_letters(BOOKINGS_EVENTS, producer="email")
+STRIPE_EVENTS_DLT = dead_letters(STRIPE_EVENTS, producers=("payments",))
+PAYMENTS_EVENTS_DLT = dead_letters(PAYMENTS_EVENTS, producers=("bookings", "email"))
+BOOKINGS_EVENTS_DLT = dead_letters(BOOKINGS_EVENTS, producers=("email",))
 EMAIL_DLT = Topic(
     name="email.dlt",
     key="booking id",

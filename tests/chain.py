@@ -4,7 +4,10 @@ What crosses Kafka is handed on by hand, in the order in which it was published;
 """
 
 from consumers.bookings.handlers import Bookings
+from consumers.email import ledger, store
 from consumers.email.handlers import Entering
+from consumers.email.kinds import of_booking, of_payment
+from consumers.email.ledger import Suppress
 from consumers.payments.handlers import Payments
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
@@ -15,7 +18,8 @@ from tests.fakes import Published
 LINKS = (
     (Payments, "payments", "stripe.events", "payments.events"),
     (Bookings, "bookings", "payments.events", "bookings.events"),
-    (lambda: Entering(sender_domain="culturebridge.example"), "email", "bookings.events", "none"),
+    (lambda: Entering(of_payment, sender_domain="culturebridge.example"), "email-payments", "payments.events", "none"),
+    (lambda: Entering(of_booking, sender_domain="culturebridge.example"), "email", "bookings.events", "none"),
 )
 
 
@@ -25,18 +29,18 @@ class Chain:
     def __init__(self, engine):
         self.engine, self.published = engine, Published()
         self._links = [
-            (Batches(made(), engine=engine, producer=self.published, group=group, target=to, refusals=f"{of}.dlt"), of)
+            (Batches(made(), engine=engine, producer=self.published, group=group, target=to, refusals=f"{of}.dlt"), group, of)
             for made, group, of, to in LINKS
         ]
-        self._read = dict.fromkeys((of for _, _, of, _ in LINKS), 0)
+        self._read = dict.fromkeys((group for _, group, _, _ in LINKS), 0)
 
     async def tell(self, *events):
         """Hand in Stripe's events as one batch, and on what they cause."""
         await self._links[0][0].handle([record(event) for event in events])
-        for batches, topic in self._links[1:]:
+        for batches, group, topic in self._links[1:]:
             there = [r for r in self.published.records if r.topic == topic]
-            news = [record(r.value, topic=topic, key=r.key, headers=r.headers) for r in there[self._read[topic] :]]
-            self._read[topic] = len(there)
+            news = [record(r.value, topic=topic, key=r.key, headers=r.headers) for r in there[self._read[group] :]]
+            self._read[group] = len(there)
             await batches.handle(news)
 
     def payments(self):
@@ -59,8 +63,14 @@ class Chain:
         return (await self.sql("select status::text, payment_id::text from bookings where id = $1", booking_id))[0]
 
     async def letters(self):
-        """Kind, role and state of every letter that is due or was suppressed."""
-        return await self.sql("select kind, role, state from letters order by 1, 2")
+        """Kind, role and state of every letter, but for those that the next look would suppress."""
+        found = []
+        for letter_id, kind, role, state in await self.sql("select id, kind, role, state from letters order by 2, 3"):
+            async with self.engine.begin() as tx:
+                judgement = ledger.judge(await store.load(tx, letter_id), attempt=0, replayed=False)
+            if not isinstance(judgement, Suppress):
+                found.append((kind, role, state))
+        return found
 
 
 async def insert_twin(engine, sale, twin):

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from consumers.bookings.handlers import Bookings
+from consumers.email import kinds
 from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
 from consumers.email.handlers import Changes, Entering, Retries
@@ -59,16 +60,14 @@ class Email:
             dead_topic="email.dlt",
             stopping=self.stopping,
         )
-        entering = Entering(sender_domain="culturebridge.example")
-        batches = Batches(
-            entering,
-            engine=engine,
-            producer=self.published,
-            group="email",
-            target="none",
-            refusals="bookings.events.dlt",
-        )
-        self.changes = Changes(batches, entering, self.sender)
+
+        def changes(read, group, refusals):
+            entering = Entering(read, sender_domain="culturebridge.example")
+            batches = Batches(entering, engine=engine, producer=self.published, group=group, target="none", refusals=refusals)
+            return Changes(batches, entering, self.sender)
+
+        self.changes = changes(kinds.of_booking, "email", "bookings.events.dlt")
+        self.payments = changes(kinds.of_payment, "email-payments", "payments.events.dlt")
         self.retries = Retries(
             self.sender, self.published, group="email-retry-1s", refusals="email.dlt", stopping=self.stopping
         )
@@ -106,6 +105,7 @@ class Walk:
             sent = self.published.records[place]
             message = Incoming(sent.topic, 0, place, sent.key, sent.value, sent.headers)
             if sent.topic == "payments.events":
+                await self.email.payments.handle([message])
                 await self._follow(self.bookings.handle([message]))
             elif sent.topic == "bookings.events":
                 await self.email.changes.handle([message])

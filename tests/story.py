@@ -11,7 +11,7 @@ import msgspec
 
 from consumers.bookings import handlers as bookings
 from consumers.bookings.store import Remembered
-from consumers.email import ledger
+from consumers.email import kinds
 from consumers.payments.decide import Item, Loaded, decide
 from consumers.payments.translate import translate
 from shared import messages
@@ -65,8 +65,8 @@ def bookings_say(*payment_events, status=Status.PENDING):
 
 def tickets_say(booking_event):
     """The two letters' tickets that a confirmed booking makes due."""
-    change = messages.booking_changes.decode(booking_event).data
-    return [messages.ticket(letter.ticket) for letter in ledger.confirmations(change, sender_domain="culturebridge.example")]
+    means = kinds.of_booking(booking_event, sender_domain="culturebridge.example")
+    return [messages.ticket(letter.ticket) for letter in means.due]
 
 
 def told():

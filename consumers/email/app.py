@@ -1,4 +1,4 @@
-"""Wiring of the email consumer: `bookings.events` and the 1 s step in, letters out, bound to handlers.py.
+"""Wiring of the email consumer: `bookings.events`, `payments.events` and the 1 s step in, letters out, bound to handlers.py.
 
 Next in the walk: handlers.py.
 """
@@ -6,9 +6,10 @@ Next in the walk: handlers.py.
 import asyncio
 from collections.abc import Sequence
 
+from consumers.email import kinds
 from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
-from consumers.email.handlers import Changes, Entering, Retries
+from consumers.email.handlers import Changes, Entering, Reading, Retries
 from consumers.email.sending import LETTERS_AT_ONCE_MAX, Sender
 from shared import logs, settings, topics
 from shared.db import engine as engines
@@ -19,6 +20,7 @@ from shared.kafka.broker import Subscription
 from shared.kafka.producer import Producer
 
 GROUP = "email"
+PAYMENTS_GROUP = "email-payments"
 RETRY_GROUP = "email-retry-1s"
 # Two letters a booking, eight at once, 20 s each at worst: below the two minutes after which a batch counts as stuck.
 RECORDS_MAX = 16
@@ -50,16 +52,21 @@ async def run(configured: Settings) -> int:
             dead_topic=topics.EMAIL_DLT.named(prefix),
             stopping=stopping,
         )
-        entering = Entering(sender_domain=configured.smtp_from_email.rpartition("@")[2])
-        batches = Batches(
-            entering,
-            engine=engine,
-            producer=producer,
-            group=prefix + GROUP,
-            target=topics.EMAIL_RETRY_1S.named(prefix),  # entering letters emits nothing
-            refusals=topics.BOOKINGS_EVENTS_DLT.named(prefix),
-        )
-        changes = Changes(batches, entering, sender)
+
+        def changes(read: Reading, group: str, refusals: topics.Topic) -> Changes:
+            entering = Entering(read, sender_domain=configured.smtp_from_email.rpartition("@")[2])
+            batches = Batches(
+                entering,
+                engine=engine,
+                producer=producer,
+                group=prefix + group,
+                target=topics.EMAIL_RETRY_1S.named(prefix),  # entering letters emits nothing
+                refusals=refusals.named(prefix),
+            )
+            return Changes(batches, entering, sender)
+
+        of_bookings = changes(kinds.of_booking, GROUP, topics.BOOKINGS_EVENTS_DLT)
+        of_payments = changes(kinds.of_payment, PAYMENTS_GROUP, topics.PAYMENTS_EVENTS_DLT)
         retries = Retries(
             sender,
             producer,
@@ -68,7 +75,10 @@ async def run(configured: Settings) -> int:
             stopping=stopping,
         )
         return [
-            Subscription(topics.BOOKINGS_EVENTS, GROUP, changes.handle, configured, stopping, records_max=RECORDS_MAX),
+            Subscription(topics.BOOKINGS_EVENTS, GROUP, of_bookings.handle, configured, stopping, records_max=RECORDS_MAX),
+            Subscription(
+                topics.PAYMENTS_EVENTS, PAYMENTS_GROUP, of_payments.handle, configured, stopping, records_max=RECORDS_MAX
+            ),
             Subscription(
                 topics.EMAIL_RETRY_1S,
                 RETRY_GROUP,

@@ -1,82 +1,78 @@
-"""A booking changed -> its letters are entered, and each that is due is handed to the mail server once.
+"""A booking or a payment changed -> its letters are entered, and each that is due is handed to the mail server once.
 
-Enters: records of `bookings.events`, and tickets of the 1 s step. Leaves: rows of `letters`; letters accepted, dead letters
-that Kafka acknowledged, or tickets for another second. Only then may the offsets be committed. Next: compose.py, delivery.py.
+Enters: records of `bookings.events` and `payments.events`, and tickets of the 1 s step. Leaves: rows of `letters`; letters
+accepted, dead letters that Kafka acknowledged, or tickets for another second. Only then may the offsets be committed.
+Next: compose.py, delivery.py.
 """
 
 import asyncio
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.email import ledger, store, tickets
-from consumers.email.ledger import NewLetter
+from consumers.email import store, tickets
+from consumers.email.kinds import Means, Unusable
 from consumers.email.sending import Sender, Stopping
 from consumers.email.tickets import Due
-from shared import clock, messages
+from shared import clock
 from shared.kafka import dead_letters
 from shared.kafka.batch import Applied, Batches
 from shared.kafka.dead_letters import Refused
 from shared.kafka.producer import Producer
 from shared.kafka.records import Incoming
 
-CURRENCY = re.compile(r"[A-Za-z]{3}")
 MS_PER_SECOND = 1000
+
+
+class Reading(Protocol):
+    """One topic's events, as letters."""
+
+    def __call__(self, value: bytes, *, sender_domain: str) -> Means | Unusable:
+        """Return what an event means; raises msgspec.DecodeError, RecursionError or UnicodeError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a booking's event means for letters: those that it makes due, or those that it takes back, or neither."""
+    """One event's record, and what it means for letters."""
 
     record: Incoming
-    confirmed: tuple[NewLetter, ...] = ()
-    cancelled: tuple[NewLetter, ...] = ()
+    means: Means
 
 
 @dataclass(slots=True)
 class Entering:
     """What the email consumer brings to the one story of batches: it enters letters, and remembers which are due."""
 
+    read: Reading
     sender_domain: str
     due: dict[uuid.UUID, Due] = field(default_factory=dict)
 
     def judge(self, record: Incoming) -> Change | Refused:
         """Return what one event means for letters, or why it cannot be taken."""
         try:
-            event = messages.booking_changes.decode(record.value)
+            means = self.read(record.value, sender_domain=self.sender_domain)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             return Refused(record, tickets.UNDECODABLE)
-        if not CURRENCY.fullmatch(event.data.currency):
-            return Refused(record, "bad_currency")
-        both = ledger.confirmations(event.data, sender_domain=self.sender_domain)
-        match event.name:
-            case "booking.confirmed":
-                return Change(record, confirmed=both)
-            case "booking.cancelled":
-                return Change(record, cancelled=both)
-            case _:
-                return Change(record)
+        return Refused(record, means.reason) if isinstance(means, Unusable) else Change(record, means)
 
     def record_of(self, item: Change) -> Incoming:
         """Return the record that brought a change."""
         return item.record
 
     async def apply(self, tx: AsyncConnection, items: Sequence[Change]) -> Applied:
-        """Enter what is due, then suppress what is cancelled: in either order of events a cancelled booking gets nothing."""
-        await store.enter(tx, [letter for item in items for letter in item.confirmed])
-        await store.suppress_due(
-            tx, [letter for item in items for letter in item.cancelled], ledger.Suppression.CANCELLED_FIRST
-        )
-        due = [Due(letter.ticket, attempt=0, replayed=False, record=item.record) for item in items for letter in item.confirmed]
+        """Enter what is due, then withhold what is not: in either order a cancelled booking is confirmed to nobody."""
+        await store.enter(tx, [letter for item in items for letter in item.means.due])
+        await store.withhold(tx, [one for item in items for one in item.means.withheld])
+        due = [Due(letter.ticket, attempt=0, replayed=False, record=item.record) for item in items for letter in item.means.due]
         return Applied(after_commit=[lambda: self.due.update((one.ticket.letter_id, one) for one in due)])
 
 
 class Changes:
-    """Handles `bookings.events`."""
+    """Handles `bookings.events`, or `payments.events`."""
 
     def __init__(self, batches: Batches[Change], entering: Entering, sender: Sender) -> None:
         self._batches = batches

@@ -3,14 +3,14 @@
 Enters: a letter's row as it stands under its lock, and what the record at hand claims. Leaves: one of five outcomes.
 """
 
-import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared import messages
+from consumers.email.kinds import Kind, Suppression
 from shared.domain import booking
 
-CONFIRMATION = "confirmation"
+LOST_AFTER_DOT = "connection_lost_after_dot"  # the last answer of a letter that may have been accepted
+PAID_BOOKINGS = frozenset({booking.Status.CONFIRMED, booking.Status.COMPLETED})
 
 
 class State(StrEnum):
@@ -24,40 +24,51 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-class Suppression(StrEnum):
-    """Why a letter that was due is not sent."""
-
-    CANCELLED_FIRST = "cancelled_before_sent"
-
-
 @dataclass(frozen=True, slots=True)
-class NewLetter:
-    """One letter that a booking's change makes due."""
+class Confirmation:
+    """How the same person's confirmation stands, which a cancellation follows."""
 
-    id: uuid.UUID
-    booking_id: uuid.UUID
-    kind: str
-    role: str
-    payment_id: uuid.UUID
-    amount_minor: int
-    currency: str
-    message_id: str
+    state: State
+    lease_over: bool
+    reason: str | None
+    last_answer: str | None
+    possible_duplicates: int
 
     @property
-    def ticket(self) -> messages.LetterTicket:
-        """What stands for this letter in Kafka."""
-        return messages.LetterTicket(self.id, self.booking_id, self.kind, self.role)
+    def in_flight(self) -> bool:
+        """Whether somebody is handing it over right now."""
+        return self.state is State.SENDING and not self.lease_over
+
+    @property
+    def went_out(self) -> bool:
+        """Whether it was accepted, or may have been: then a cancellation is better than silence."""
+        return (
+            self.state in {State.SENT, State.SENDING}
+            or self.reason == Suppression.CANCELLED_PERHAPS_SENT
+            or self.last_answer == LOST_AFTER_DOT
+            or self.possible_duplicates > 0
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A letter's row, as far as sending it matters. `lease_over`: nobody holds it, by the database's clock."""
+    """A letter's row, as far as sending it matters. `lease_over`: nobody holds it, by the database's clock.
+
+    `holds_booking`: the booking names the letter's payment. `refunded_minor` is what the letter says went back,
+    `payment_refunded_minor` what is true of its payment by now; both are None where nothing is known.
+    """
 
     state: State
     attempts: int
     lease_over: bool
     last_answer: str | None
+    kind: str
     booking_status: str | None
+    holds_booking: bool = False
+    refunded_minor: int | None = None
+    payment_paid: bool | None = None
+    payment_refunded_minor: int | None = None
+    confirmation: Confirmation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +100,7 @@ class Over:
 Judgement = Claim | Suppress | Busy | Over
 
 
-def confirmations(change: messages.BookingChange, *, sender_domain: str) -> tuple[NewLetter, NewLetter]:
-    """Return the two letters of a confirmed booking; their ids follow from the booking, so a repeat is the same letter."""
-    client, coach = (_new(change, CONFIRMATION, role, cause="", sender_domain=sender_domain) for role in ("client", "coach"))
-    return client, coach
-
-
-def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
+def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:  # noqa: C901 - one line a case
     """Say what to do with a record about `letter` that knows of `attempt` attempts so far."""
     match letter.state:
         case State.SENT:
@@ -108,25 +113,38 @@ def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
             return Busy()
         case _ if attempt < letter.attempts and not replayed:
             return Over("stale")
-        case _ if letter.booking_status == booking.Status.CANCELLED:
-            return Suppress(Suppression.CANCELLED_FIRST)
+        case _ if undecided(letter):
+            return Busy()
+        case _ if (reason := withheld(letter)) is not None:
+            return Suppress(reason)
         case State.SENDING:
             return Claim(maybe_sent=True)
         case State.DEAD:
-            return Claim(maybe_sent=letter.last_answer == "connection_lost_after_dot")
+            return Claim(maybe_sent=letter.last_answer == LOST_AFTER_DOT)
         case State.QUEUED | State.RETRYING:
             return Claim(maybe_sent=False)
 
 
-def _new(change: messages.BookingChange, kind: str, role: str, *, cause: str, sender_domain: str) -> NewLetter:
-    letter_id = uuid.uuid5(messages.NAMESPACE, f"letter/{change.booking_id}/{kind}/{role}/{cause}")
-    return NewLetter(
-        id=letter_id,
-        booking_id=change.booking_id,
-        kind=kind,
-        role=role,
-        payment_id=change.payment_id,
-        amount_minor=change.amount_minor,
-        currency=change.currency.upper(),
-        message_id=f"<{letter_id}@{sender_domain}>",
-    )
+def undecided(letter: Standing) -> bool:
+    """Tell whether what it follows is still being decided: a confirmation in flight, a booking about to be confirmed."""
+    if letter.kind == Kind.CANCELLATION:
+        return letter.confirmation is not None and letter.confirmation.in_flight
+    return letter.kind == Kind.REFUND and letter.booking_status == booking.Status.PENDING
+
+
+def withheld(letter: Standing) -> Suppression | None:
+    """Say why a letter must not be sent any more: what it tells is not true by now, or it follows one that never went out."""
+    match letter.kind:
+        case Kind.CONFIRMATION if letter.booking_status == booking.Status.CANCELLED:
+            perhaps_sent = letter.state is State.SENDING or letter.last_answer == LOST_AFTER_DOT
+            return Suppression.CANCELLED_PERHAPS_SENT if perhaps_sent else Suppression.CANCELLED_FIRST
+        case Kind.CANCELLATION if letter.confirmation is None or not letter.confirmation.went_out:
+            return Suppression.NEVER_CONFIRMED
+        case Kind.REFUND if not letter.holds_booking:
+            return Suppression.HOLDS_NO_BOOKING
+        case Kind.REFUND if letter.payment_refunded_minor not in {None, letter.refunded_minor}:
+            return Suppression.SUPERSEDED
+        case Kind.PAYMENT_FAILED if letter.payment_paid or letter.booking_status in PAID_BOOKINGS:
+            return Suppression.PAID
+        case _:
+            return None

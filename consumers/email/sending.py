@@ -19,11 +19,13 @@ from consumers.email.breaker import Breaker
 from consumers.email.compose import Facts, Letter, Unaddressable, compose
 from consumers.email.delivery import Accepted, Delivery, LetterRefused, ServerTrouble
 from consumers.email.ledger import Busy, Claim, Over, State, Suppress
+from consumers.email.template_cache import TemplateCache
 from consumers.email.tickets import Due
 from shared import clock, errors, logs, metrics
 from shared.db import attention
 from shared.kafka.batch import Culprits
 from shared.kafka.producer import Producer
+from shared.letters.templates import Templates
 
 log = logs.get(__name__)
 
@@ -73,6 +75,7 @@ class Sender:
         self._stopping = stopping
         self._slots = asyncio.Semaphore(LETTERS_AT_ONCE_MAX)
         self._culprits = Culprits()
+        self._templates = TemplateCache()
         self._unrecorded: dict[uuid.UUID, tuple[Mine, Accepted]] = {}
 
     async def send_all(self, letters: Sequence[Due]) -> None:
@@ -98,7 +101,7 @@ class Sender:
 
     async def _send(self, due: Due) -> None:
         letter_id, token = due.ticket.letter_id, uuid.uuid4()
-        facts = None
+        facts = templates = None
         async with self._engine.begin() as tx:
             standing = await store.load(tx, letter_id)
             judgement = ledger.judge(standing, attempt=due.attempt, replayed=due.replayed) if standing else Over(UNKNOWN)
@@ -106,6 +109,7 @@ class Sender:
                 case Claim(maybe_sent=maybe_sent):
                     await store.claim(tx, letter_id, token, maybe_sent=maybe_sent)
                     facts = await store.facts(tx, letter_id)
+                    templates = await self._templates.of(tx, facts.template_version) if facts else None
                 case Suppress(reason=reason):
                     await store.suppress(tx, letter_id, reason)
                 case Busy() | Over():
@@ -118,7 +122,8 @@ class Sender:
                 if maybe_sent:
                     metrics.letter_duplicates_possible.inc()
                     _tell(due, "letter.maybe_sent_before", reason="its sender left no record")
-                await self._write_and_hand_over(Mine(due, token, standing.attempts), facts)
+                written = self._write(facts, templates)
+                await self._hand_over(Mine(due, token, standing.attempts), written)
             case Suppress(reason=reason):
                 _count(due, "suppressed")
                 _tell(due, "letter.suppressed", reason=reason)
@@ -131,8 +136,7 @@ class Sender:
             case _ as never:
                 assert_never(never)
 
-    async def _write_and_hand_over(self, mine: Mine, facts: Facts | None) -> None:
-        written = self._write(facts)
+    async def _hand_over(self, mine: Mine, written: Letter | Unaddressable) -> None:
         if isinstance(written, Unaddressable):
             await self._give_up(mine, reason=written.reason, answer=None)
             return
@@ -152,11 +156,11 @@ class Sender:
             case _ as never:
                 assert_never(never)
 
-    def _write(self, facts: Facts | None) -> Letter | Unaddressable:
-        if facts is None:
+    def _write(self, facts: Facts | None, templates: Templates | None) -> Letter | Unaddressable:
+        if facts is None or templates is None:
             return Unaddressable("booking_missing")
         try:
-            return compose(facts, sender=self._sender_address, at=clock.now())
+            return compose(facts, templates, sender=self._sender_address, at=clock.now())
         except Exception as error:  # noqa: BLE001 - one letter that cannot be written must not hold up the others for ever
             self._culprits.add(error)
             return Unaddressable(f"cannot_compose:{type(error).__name__}")

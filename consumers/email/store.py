@@ -8,43 +8,58 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.email import compose
-from consumers.email.ledger import NewLetter, Standing, State, Suppression
+from consumers.email.kinds import NewLetter, Suppression
+from consumers.email.ledger import Confirmation, Standing, State
 from shared.db.engine import rows
 
 LEASE_SECONDS = 25.0  # above the longest conversation with a mail server (20 s), so that an honest sender never loses it
 
 ENTER = """
-insert into letters (id, booking_id, kind, role, payment_id, amount_minor, currency, message_id, state)
+insert into letters (id, booking_id, kind, role, cause, payment_id, amount_minor, refunded_minor, currency, message_id, state)
 select u.*, 'queued'
-from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::bigint[], $7::text[], $8::text[]) u
+from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::bigint[], $8::bigint[],
+            $9::text[], $10::text[]) u
 on conflict on constraint letters_once do nothing
 """
-SUPPRESS_DUE = """
-insert into letters (id, booking_id, kind, role, payment_id, amount_minor, currency, message_id, state, reason)
-select u.*, 'suppressed', $9::text
-from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::bigint[], $7::text[], $8::text[]) u
+WITHHOLD = """
+insert into letters (id, booking_id, kind, role, cause, payment_id, amount_minor, refunded_minor, currency, message_id,
+                     reason, state)
+select u.*, 'suppressed'
+from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::bigint[], $8::bigint[],
+            $9::text[], $10::text[], $11::text[]) u
 on conflict on constraint letters_once do update
 set state = 'suppressed', reason = excluded.reason, updated_at = now()
 where letters.state in ('queued', 'retrying')
 returning id
 """
+# A cancellation follows the confirmation of the same person. The payment is asked for what is true of it by now: its row is
+# committed before any message tells of it.
 LOAD = """
-select l.state, l.attempts, l.lease_until is null or l.lease_until < now(), l.last_answer, b.status::text
-from letters l left join bookings b on b.id = l.booking_id
+select l.state, l.attempts, l.lease_until is null or l.lease_until < now(), l.last_answer, l.kind, b.status::text,
+       b.payment_id is not distinct from l.payment_id, l.refunded_minor, p.paid, p.amount_refunded_minor,
+       c.state, c.lease_until is null or c.lease_until < now(), c.reason, c.last_answer, c.possible_duplicates
+from letters l
+left join bookings b on b.id = l.booking_id
+left join payments p on p.id = l.payment_id
+left join letters c on l.kind = 'cancellation' and c.kind = 'confirmation' and c.cause = ''
+                   and c.booking_id = l.booking_id and c.role = l.role
 where l.id = $1 for update of l
 """
 CLAIM = """
 update letters
 set state = 'sending', claim_token = $2, lease_until = now() + make_interval(secs => $3), reason = null,
-    possible_duplicates = possible_duplicates + $4::int, updated_at = now()
+    possible_duplicates = possible_duplicates + $4::int, updated_at = now(),
+    template_version = (select max(version) from letter_templates)
 where id = $1
 """
 FACTS = """
-select l.kind, l.role, l.message_id, l.booking_id, l.amount_minor, l.currency, b.session_datetime, b.duration_minutes,
+select l.kind, l.role, l.message_id, l.booking_id, l.amount_minor, l.refunded_minor, l.currency, l.template_version,
+       b.session_datetime, b.duration_minutes, b.status = 'cancelled',
        cu.email, cp.first_name, cp.last_name, cp.timezone,
        ou.email, op.first_name, op.last_name, op.availability ->> 'timezone'
 from letters l
@@ -96,15 +111,34 @@ async def enter(tx: AsyncConnection, letters: Sequence[NewLetter]) -> None:
         await rows(tx, ENTER, *_columns(letters))
 
 
-async def suppress_due(tx: AsyncConnection, letters: Sequence[NewLetter], reason: Suppression) -> int:
-    """Enter the letters as suppressed, or suppress those that nobody is sending yet; return how many that were."""
-    return len(await rows(tx, SUPPRESS_DUE, *_columns(letters), str(reason))) if letters else 0
+async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppression]]) -> int:
+    """Enter letters as suppressed, or suppress those that nobody is sending yet; return how many that were."""
+    if not letters:
+        return 0
+    reasons = {letter.id: reason for letter, reason in letters}
+    columns = _columns([letter for letter, _ in letters])
+    return len(await rows(tx, WITHHOLD, *columns, [str(reasons[letter_id]) for letter_id in columns[0]]))
 
 
 async def load(tx: AsyncConnection, letter_id: uuid.UUID) -> Standing | None:
     """Lock one letter and return how it stands, or None when the ledger does not know it."""
     found = await rows(tx, LOAD, letter_id)
-    return Standing(State(found[0][0]), *found[0][1:]) if found else None
+    if not found:
+        return None
+    state, attempts, lease_over, last_answer, kind, booking_status, holds, refunded_minor, paid, now_refunded, *its = found[0]
+    return Standing(
+        state=State(state),
+        attempts=attempts,
+        lease_over=lease_over,
+        last_answer=last_answer,
+        kind=kind,
+        booking_status=booking_status,
+        holds_booking=holds,
+        refunded_minor=refunded_minor,
+        payment_paid=paid,
+        payment_refunded_minor=now_refunded,
+        confirmation=Confirmation(State(its[0]), *its[1:]) if its[0] else None,
+    )
 
 
 async def claim(tx: AsyncConnection, letter_id: uuid.UUID, token: uuid.UUID, *, maybe_sent: bool) -> None:
@@ -117,7 +151,9 @@ async def facts(tx: AsyncConnection, letter_id: uuid.UUID) -> compose.Facts | No
     found = await rows(tx, FACTS, letter_id)
     if not found:
         return None
-    kind, role, message_id, booking_id, amount_minor, currency, session_at, minutes, *people = found[0]
+    kind, role, message_id, booking_id, amount_minor, refunded_minor, currency, version, session_at, minutes, gone, *people = (
+        found[0]
+    )
     return compose.Facts(
         kind=kind,
         role=role,
@@ -128,7 +164,10 @@ async def facts(tx: AsyncConnection, letter_id: uuid.UUID) -> compose.Facts | No
         session_at=_aware(session_at),
         duration_minutes=minutes,
         amount_minor=amount_minor,
+        refunded_minor=refunded_minor,
         currency=currency,
+        cancelled=gone,
+        template_version=version,
     )
 
 
@@ -155,7 +194,7 @@ async def release(tx: AsyncConnection, letter_id: uuid.UUID, token: uuid.UUID) -
     await rows(tx, RELEASE, letter_id, token)
 
 
-def _columns(letters: Sequence[NewLetter]) -> tuple[list[object], ...]:
+def _columns(letters: Sequence[NewLetter]) -> tuple[list[Any], ...]:
     """Return the letters by column, in the order of their ids: two processes then lock rows in one order."""
     ordered = sorted({letter.id: letter for letter in letters}.values(), key=lambda letter: letter.id)
     return (
@@ -163,8 +202,10 @@ def _columns(letters: Sequence[NewLetter]) -> tuple[list[object], ...]:
         [letter.booking_id for letter in ordered],
         [letter.kind for letter in ordered],
         [letter.role for letter in ordered],
+        [letter.cause for letter in ordered],
         [letter.payment_id for letter in ordered],
         [letter.amount_minor for letter in ordered],
+        [letter.refunded_minor for letter in ordered],
         [letter.currency for letter in ordered],
         [letter.message_id for letter in ordered],
     )

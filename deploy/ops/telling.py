@@ -25,7 +25,14 @@ CONFLICTS = {
     "cancelled": "the booking was cancelled before",
     "completed": "the booking was over already",
 }
-SUPPRESSIONS = {"cancelled_before_sent": "the booking was cancelled before it could be sent"}
+SUPPRESSIONS = {
+    "cancelled_before_sent": "the booking was cancelled before it could be sent",
+    "cancelled_perhaps_sent": "the booking was cancelled; an earlier sender may have handed it over without a record",
+    "confirmation_not_sent": "there was no confirmation to take back",
+    "payment_holds_no_booking": "the payment holds no booking",
+    "superseded": "the refunded amount has changed since",
+    "paid_after_all": "the booking was paid after all",
+}
 ON_ITS_WAY = frozenset({"queued", "sending", "retrying"})
 # What a flag of a state says when it becomes true, and when it becomes false.
 FLAGS = {

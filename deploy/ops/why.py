@@ -59,7 +59,7 @@ order by w.seen_at, w.event_id
 """
 LETTERS = """
 select kind, role, state, reason, attempts, last_answer, possible_duplicates, queued_at, updated_at, sent_at
-from letters where booking_id = $1 order by queued_at, role
+from letters where booking_id = $1 order by queued_at, kind desc, role
 """
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared import clock, logs, settings
-from shared.db import inbox
+from shared.db import inbox, letter_templates
 
 log = logs.get(__name__)
 
@@ -23,7 +23,7 @@ MIGRATION_LOCK = 0x0CB_0A17
 
 
 async def upgrade(database: settings.Database) -> list[str]:
-    """Run what is pending and make the inbox's coming partitions; return the revisions that ran now."""
+    """Run what is pending, make the inbox's coming partitions, put the release's templates; return the revisions that ran."""
     engine = create_async_engine(database.database_url.get_secret_value(), poolclass=NullPool)
     try:
         async with engine.connect() as lock:
@@ -33,6 +33,7 @@ async def upgrade(database: settings.Database) -> list[str]:
                 await connection.commit()
             async with engine.begin() as tx:
                 await inbox.make_partitions(tx, clock.now())
+                await letter_templates.seed(tx)
             await lock.rollback()
     finally:
         await engine.dispose()

@@ -243,11 +243,12 @@ letters = sa.Table(
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("booking_id", sa.Uuid, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),  # confirmation
+    sa.Column("kind", sa.Text, nullable=False),  # confirmation, cancellation, refund, payment_failed
     sa.Column("role", sa.Text, nullable=False),  # client, coach
-    sa.Column("cause", sa.Text, nullable=False, server_default=""),
+    sa.Column("cause", sa.Text, nullable=False, server_default=""),  # payment/refunded amount of a refund, payment of a failure
     sa.Column("payment_id", sa.Uuid),
     sa.Column("amount_minor", sa.BigInteger),
+    sa.Column("refunded_minor", sa.BigInteger),  # what the letter says went back
     sa.Column("currency", sa.String(3)),
     sa.Column("state", sa.Text, nullable=False),  # queued, sending, retrying, sent, suppressed, dead
     sa.Column("reason", sa.Text),
@@ -255,13 +256,23 @@ letters = sa.Table(
     sa.Column("claim_token", sa.Uuid),
     sa.Column("lease_until", MOMENT),
     sa.Column("message_id", sa.Text, nullable=False),  # stable over every attempt: a duplicate is recognised by it
-    sa.Column("template_version", sa.Integer),
+    sa.Column("template_version", sa.Integer),  # of letter_templates, by which it was last written
     sa.Column("last_answer", sa.Text),
     sa.Column("possible_duplicates", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("queued_at", MOMENT, nullable=False, server_default=sa.func.now()),
     sa.Column("updated_at", MOMENT, nullable=False, server_default=sa.func.now()),
     sa.Column("sent_at", MOMENT),
     sa.UniqueConstraint("booking_id", "kind", "role", "cause", name="letters_once"),
+)
+letter_templates = sa.Table(
+    "letter_templates",
+    metadata,
+    # A version is all files: of each the one with the greatest version up to it. Rows are added and never changed.
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, primary_key=True),  # as in shared/letters/seed: client_confirmation/body.html
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("put_by", sa.Text, nullable=False),  # a person; or "release": whoever migrates puts what the release brings
+    sa.Column("put_at", MOMENT, nullable=False, server_default=sa.func.now()),
 )
 OURS = (
     payment_intents,
@@ -275,4 +286,5 @@ OURS = (
     booking_payments,
     booking_versions,
     letters,
+    letter_templates,
 )

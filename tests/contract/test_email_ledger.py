@@ -5,9 +5,10 @@ import uuid
 
 import pytest
 
-from consumers.email import ledger, store
-from consumers.email.ledger import Busy, Claim, Over, State, Suppress, Suppression
-from shared import messages
+from consumers.email import kinds, ledger, store
+from consumers.email.kinds import Suppression
+from consumers.email.ledger import Busy, Claim, Over, State, Suppress
+from shared import clock, messages
 from shared.db.engine import rows
 from tests.builders import Sale, insert_sales
 
@@ -31,7 +32,8 @@ def letters(sale):
         amount_minor=7500,
         currency="usd",
     )
-    return ledger.confirmations(change, sender_domain="example.org")
+    confirmed = messages.booking_event("booking.confirmed", change, cause="evt_1", at=clock.now())
+    return kinds.of_booking(confirmed, sender_domain="example.org").due
 
 
 async def judged(engine, letter, *, attempt=0, replayed=False):
@@ -181,7 +183,7 @@ async def test_a_cancelled_booking_suppresses_in_either_order(engine, letters, c
             if confirm:
                 await store.enter(tx, letters)
             else:
-                await store.suppress_due(tx, letters, Suppression.CANCELLED_FIRST)
+                await store.withhold(tx, [(letter, Suppression.CANCELLED_FIRST) for letter in letters])
 
     for letter in letters:
         assert tuple(await row(engine, letter, "state, reason")) == ("suppressed", "cancelled_before_sent")
@@ -193,7 +195,7 @@ async def test_a_letter_being_sent_stays_with_its_sender(engine, letters):
     await entered(engine, *letters)
     await claimed(engine, letters[0])
     async with engine.begin() as tx:
-        assert await store.suppress_due(tx, letters, Suppression.CANCELLED_FIRST) == 1
+        assert await store.withhold(tx, [(letter, Suppression.CANCELLED_FIRST) for letter in letters]) == 1
 
     assert (await row(engine, letters[0]))[0] == "sending"
     assert (await row(engine, letters[1]))[0] == "suppressed"
@@ -237,6 +239,6 @@ async def test_an_unknown_letter_is_none(engine):
 @pytest.mark.parametrize("state", [s for s in State if s is not State.SENDING])
 def test_judging_never_sends_what_has_ended(state):
     """Of the states without a holder, exactly queued and retrying are claimed by an ordinary record."""
-    standing = ledger.Standing(state, 0, lease_over=True, last_answer=None, booking_status="confirmed")
+    standing = ledger.Standing(state, 0, lease_over=True, last_answer=None, kind="confirmation", booking_status="confirmed")
     claims = isinstance(ledger.judge(standing, attempt=0, replayed=False), Claim)
     assert claims == (state in {State.QUEUED, State.RETRYING})

@@ -111,6 +111,10 @@ async def test_a_refund_seen_first_and_no_letter_sent_and_why(walk, database, sa
         "booking: cancelled because of payment: refunded",
         "no confirmation letter to the client: the booking was cancelled before it could be sent",
         "no confirmation letter to the coach: the booking was cancelled before it could be sent",
+        "cancellation letter to the client: due",
+        "cancellation letter to the coach: due",
+        "no cancellation letter to the client: there was no confirmation to take back",
+        "no cancellation letter to the coach: there was no confirmation to take back",
         "",
         "nothing is open",
     ]

@@ -9,7 +9,7 @@ from shared.db.engine import rows
 from tests.builders import Sale, insert_sales
 from tests.consumers import walking
 
-LETTERS = "select role, state, reason from letters order by role"
+LETTERS = "select kind, role, state, reason from letters order by kind, role"
 
 
 @pytest.fixture
@@ -34,19 +34,24 @@ async def test_a_refund_seen_before_its_success_sends_no_confirmation_letter_and
         await walk.stripe_says(sale.succeeded(), sale.completed())
 
         assert await query(engine, LETTERS.replace("order", "where booking_id = $1 order"), sale.booking_id) == [
-            ("client", "suppressed", "cancelled_before_sent"),
-            ("coach", "suppressed", "cancelled_before_sent"),
+            ("cancellation", "client", "suppressed", "confirmation_not_sent"),
+            ("cancellation", "coach", "suppressed", "confirmation_not_sent"),
+            ("confirmation", "client", "suppressed", "cancelled_before_sent"),
+            ("confirmation", "coach", "suppressed", "cancelled_before_sent"),
         ]
         assert await query(engine, "select status::text from bookings where id = $1", sale.booking_id) == [("cancelled",)]
     assert walk.mailbox.letters == []
 
 
 async def test_a_part_that_is_refunded_before_the_success_takes_no_letter_away(walk, engine):
-    """A goodwill cent seen early is no cancellation."""
+    """A goodwill cent seen early is no cancellation; the letter about it waits until the booking is confirmed."""
     sale = Sale()
     async with engine.begin() as tx:
         await insert_sales(tx, sale)
     await walk.stripe_says(sale.refunded(100), sale.succeeded())
 
-    assert await query(engine, LETTERS) == [("client", "sent", None), ("coach", "sent", None)]
+    confirmations = [("confirmation", "client", "sent", None), ("confirmation", "coach", "sent", None)]
+    assert await query(engine, LETTERS) == [*confirmations, ("refund", "client", "queued", None)]
     assert len(walk.mailbox.letters) == 2
+    await walk.email.retries.handle(walk.email.published.incoming("email.retry.1s"))
+    assert await query(engine, LETTERS) == [*confirmations, ("refund", "client", "sent", None)]

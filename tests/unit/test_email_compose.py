@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from consumers.email import names
 from consumers.email.compose import Facts, Letter, Person, Unaddressable, amount, compose
+from shared.letters.templates import Templates, released
 
 ADA = Person("ada@example.org", "Ada", "Lovelace", "Europe/Berlin")
 CHARLES = Person("charles@example.org", "Charles", "Babbage", "America/New_York")
@@ -25,8 +26,12 @@ FACTS = Facts(
     session_at=datetime(2026, 11, 24, 17, 30, tzinfo=UTC),
     duration_minutes=90,
     amount_minor=7500,
+    refunded_minor=None,
     currency="USD",
+    cancelled=False,
+    template_version=1,
 )
+TEMPLATES = Templates(released())
 AT = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 SENDER = "noreply@culturebridge.com"
 
@@ -54,7 +59,7 @@ HOSTILE = [
 
 
 def write(facts=FACTS):
-    letter = compose(facts, sender=SENDER, at=AT)
+    letter = compose(facts, TEMPLATES, sender=SENDER, at=AT)
     assert isinstance(letter, Letter)
     return letter
 
@@ -139,7 +144,15 @@ def test_headers_are_those_of_an_automatic_letter():
         "Subject": "Booking Confirmed: Session with Charles Babbage",
         "MIME-Version": "1.0",
     } == {name: str(value) for name, value in message.items() if name != "Content-Type"}
-    assert message.get_content_type() == "multipart/alternative"
+    assert message.get_content_type() == "multipart/mixed"
+    assert [part.get_content_type() for part in message.walk()] == [
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+        "text/calendar",
+    ]
+    assert message.defects == []
 
 
 @pytest.mark.parametrize("role", ["client", "coach"])
@@ -255,7 +268,7 @@ def test_money_has_its_currencys_decimals(minor, currency, shown):
 def test_without_an_address_nobody_is_written_to(address):
     """A missing address is told apart from a bad one."""
     facts = replace(FACTS, client=replace(ADA, address=address))
-    assert compose(facts, sender=SENDER, at=AT) == Unaddressable("missing_address")
+    assert compose(facts, TEMPLATES, sender=SENDER, at=AT) == Unaddressable("missing_address")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +297,7 @@ def test_without_an_address_nobody_is_written_to(address):
 def test_a_bad_address_is_refused(address):
     """What no mail server should be told is never told to one."""
     facts = replace(FACTS, client=replace(ADA, address=address))
-    assert compose(facts, sender=SENDER, at=AT) == Unaddressable("bad_address")
+    assert compose(facts, TEMPLATES, sender=SENDER, at=AT) == Unaddressable("bad_address")
 
 
 def test_a_domain_in_any_script_is_written_in_ascii():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.bookings.handlers import Bookings
-from consumers.email import tickets
+from consumers.email import kinds, tickets
 from consumers.email.handlers import Entering
 from consumers.payments.handlers import Payments
 from shared.kafka.dead_letters import Refused
@@ -15,7 +15,8 @@ from tests.story import EXAMPLES
 READERS = {
     "payments": Payments().judge,
     "bookings": Bookings().judge,
-    "email": Entering(sender_domain="culturebridge.example").judge,
+    "email": Entering(kinds.of_booking, sender_domain="culturebridge.example").judge,
+    "email-payments": Entering(kinds.of_payment, sender_domain="culturebridge.example").judge,
     "email-retry-1s": tickets.read,
 }
 DEEP = 200_000  # deeper than any recursion limit

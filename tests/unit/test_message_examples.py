@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from consumers.bookings.handlers import Bookings
-from consumers.email import tickets
+from consumers.email import kinds, tickets
 from consumers.email.handlers import Entering
 from consumers.payments.handlers import Payments
 from consumers.payments.translate import Event, translate
@@ -34,7 +34,7 @@ REFUSED = {
         Bookings().judge,
         "wrong_shape:Object missing required field `version` - at `$.data`",
     ),
-    "bookings.events.dlt.v1": (Entering(sender_domain="culturebridge.example").judge, "bad_currency"),
+    "bookings.events.dlt.v1": (Entering(kinds.of_booking, sender_domain="culturebridge.example").judge, "bad_currency"),
 }
 
 

@@ -1,0 +1,319 @@
+"""Who is told of a cancellation, of a refund in part and of a payment that failed late; in any order, once, or not at all."""
+
+import uuid
+
+import pytest
+
+from consumers.email import store
+from deploy.dev.mailbox import open_mailbox
+from shared import clock, messages
+from shared.db.engine import rows
+from tests.builders import Sale, insert_sales, record
+from tests.consumers import Email
+
+CONFIRMED, CANCELLED = "booking.confirmed", "booking.cancelled"
+
+
+@pytest.fixture
+async def mailbox(tmp_path):
+    async with open_mailbox(tmp_path) as box:
+        yield box
+
+
+@pytest.fixture
+async def email(engine, mailbox):
+    made = Email(engine, mailbox)
+    yield made
+    await made.delivery.close()
+
+
+@pytest.fixture
+async def sale(engine):
+    one = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, one, booking_status="confirmed")
+        await rows(tx, "update bookings set payment_id = $1", one.payment_id)
+        await rows(tx, "update payments set paid = true, status = 'succeeded'")
+    return one
+
+
+async def sql(engine, statement, *parameters):
+    async with engine.begin() as tx:
+        return [tuple(row) for row in await rows(tx, statement, *parameters)]
+
+
+async def letters(engine, kind):
+    return await sql(engine, "select role, state, reason from letters where kind = $1 order by role, cause", kind)
+
+
+def booking(sale, name, *, version=1, **changes):
+    data = {
+        "booking_id": uuid.UUID(sale.booking_id),
+        "version": version,
+        "payment_id": uuid.UUID(sale.payment_id),
+        "status": name.partition(".")[2],
+        "reason": "refunded" if name == CANCELLED else None,
+        "amount_minor": sale.amount_minor,
+        "currency": sale.currency,
+    }
+    value = messages.booking_event(name, messages.BookingChange(**data | changes), cause=sale.tag + name, at=clock.now())
+    return record(value, topic="bookings.events", key=sale.booking_id.encode())
+
+
+def payment(sale, **changes):
+    data = {
+        "payment_id": uuid.UUID(sale.payment_id),
+        "booking_id": uuid.UUID(sale.booking_id),
+        "version": 1,
+        "status": "succeeded",
+        "paid": True,
+        "cancel_due": False,
+        "amount_minor": sale.amount_minor,
+        "currency": sale.currency,
+        "amount_refunded_minor": 0,
+        "failure_reason": None,
+        "dispute_open": False,
+        "closed_reason": None,
+        "slot_free": False,
+    }
+    state = messages.PaymentState(**data | changes)
+    # The type is for people: whoever decides by it would be caught here.
+    value = messages.payment_event("payment.updated", state, cause=str(state), at=clock.now())
+    return record(value, topic="payments.events", key=sale.payment_id.encode())
+
+
+async def refunded(engine, minor):
+    await sql(engine, "update payments set amount_refunded_minor = $1", minor)
+
+
+def failed(sale, **changes):
+    return payment(sale, **{"status": "failed", "paid": False, "closed_reason": "async_failed", **changes})
+
+
+async def unpaid(engine):
+    await sql(engine, "update payments set paid = false, status = 'failed'")
+    await sql(engine, "update bookings set status = 'pending', payment_id = null")
+
+
+def told(mailbox):
+    return sorted((letter.to[0].partition("-")[0], letter.subject) for letter in mailbox.letters)
+
+
+CONFIRMATIONS = [
+    ("client", "Booking Confirmed: Session with Grace Hopper"),
+    ("coach", "New Booking: Session with Ada Lovelace"),
+]
+CANCELLATIONS = [
+    ("client", "Booking Cancelled: Session with Grace Hopper"),
+    ("coach", "Booking Cancelled: Session with Ada Lovelace"),
+]
+
+
+async def test_a_cancelled_booking_tells_both_who_were_confirmed_once(email, mailbox, engine, sale):
+    """The letter names the refund, and a repetition, later or under another version, says nothing again."""
+    await email.changes.handle([booking(sale, CONFIRMED)])
+    await sql(engine, "update bookings set status = 'cancelled'")
+    for _ in range(2):
+        await email.changes.handle([booking(sale, CANCELLED), booking(sale, CANCELLED, version=7)])
+    await email.changes.handle([booking(sale, CONFIRMED)])
+
+    assert told(mailbox) == sorted(CONFIRMATIONS + CANCELLATIONS)
+    client = next(one for one in mailbox.letters if one.subject == CANCELLATIONS[0][1])
+    assert "We have refunded $75.00 to you." in client.text
+    assert [a.content_type for a in client.attachments] == ["text/calendar"]
+
+
+async def test_a_cancellation_without_a_refund_names_none(email, mailbox, engine, sale):
+    """Whatever cancelled it, nobody is promised money that nobody gave."""
+    await email.changes.handle([booking(sale, CONFIRMED)])
+    await sql(engine, "update bookings set status = 'cancelled'")
+    await email.changes.handle([booking(sale, CANCELLED, reason=None)])
+
+    assert len(mailbox.letters) == 4
+    assert all("refund" not in letter.text.lower() for letter in mailbox.letters)
+
+
+@pytest.mark.parametrize("one_batch", [True, False])
+@pytest.mark.parametrize("order", [(CONFIRMED, CANCELLED), (CANCELLED, CONFIRMED)])
+async def test_a_booking_cancelled_before_it_was_confirmed_tells_nobody(email, mailbox, engine, sale, order, one_batch):
+    """In either order, in one batch or two: no confirmation, so no cancellation either; the ledger says why."""
+    await sql(engine, "update bookings set status = 'cancelled'")
+    batches = [[booking(sale, name) for name in order]] if one_batch else [[booking(sale, name)] for name in order]
+    for batch in batches:
+        await email.changes.handle(batch)
+
+    assert mailbox.letters == []
+    assert await letters(engine, "cancellation") == [
+        ("client", "suppressed", "confirmation_not_sent"),
+        ("coach", "suppressed", "confirmation_not_sent"),
+    ]
+
+
+async def test_who_was_not_confirmed_is_not_told_of_the_cancellation(email, mailbox, engine, sale):
+    """The client's confirmation died; the coach's went out."""
+    await sql(engine, "update users set email = '' where id = $1", sale.client_id)
+    await email.changes.handle([booking(sale, CONFIRMED)])
+    await sql(engine, "update users set email = 'ada@example.com' where id = $1", sale.client_id)
+    await sql(engine, "update bookings set status = 'cancelled'")
+    await email.changes.handle([booking(sale, CANCELLED)])
+
+    assert told(mailbox) == sorted([CONFIRMATIONS[1], CANCELLATIONS[1]])
+    assert await letters(engine, "cancellation") == [
+        ("client", "suppressed", "confirmation_not_sent"),
+        ("coach", "sent", None),
+    ]
+
+
+async def confirmation_under_lease(engine, sale, *, lease):
+    """The client's confirmation in somebody's hands."""
+    async with engine.begin() as tx:
+        found = await rows(tx, "select id from letters where kind = 'confirmation' and role = 'client'")
+        await store.claim(tx, found[0][0], uuid.uuid4(), maybe_sent=False)
+        await rows(tx, "update letters set lease_until = now() + $1::text::interval where id = $2", lease, found[0][0])
+    return found[0][0]
+
+
+async def test_a_cancellation_waits_for_a_confirmation_in_flight(email, mailbox, engine, sale):
+    """It is looked at again in the 1 s step, and sent once the confirmation is."""
+    await email.changes._batches.handle([booking(sale, CONFIRMED)])
+    letter_id = await confirmation_under_lease(engine, sale, lease="20 s")
+    await sql(engine, "update bookings set status = 'cancelled'")
+    await email.changes.handle([booking(sale, CANCELLED)])
+    assert mailbox.letters == []
+    [later] = email.published.incoming("email.retry.1s")
+
+    await sql(engine, "update letters set state = 'sent', lease_until = null where id = $1", letter_id)
+    await email.retries.handle([later])
+
+    assert told(mailbox) == [CANCELLATIONS[0]]
+
+
+async def test_a_confirmation_that_may_have_gone_out_is_cancelled_and_never_sent_again(email, mailbox, engine, sale):
+    """Its sender died after it claimed: a cancellation of what never came is better than silence about what did."""
+    await email.changes._batches.handle([booking(sale, CONFIRMED)])
+    await confirmation_under_lease(engine, sale, lease="-1 s")
+    await sql(engine, "update bookings set status = 'cancelled'")
+    await email.changes.handle([booking(sale, CONFIRMED)])
+    await email.changes.handle([booking(sale, CANCELLED)])
+
+    assert told(mailbox) == [CANCELLATIONS[0]]
+    assert await letters(engine, "confirmation") == [
+        ("client", "suppressed", "cancelled_perhaps_sent"),
+        ("coach", "suppressed", "cancelled_before_sent"),
+    ]
+
+
+async def test_a_part_that_went_back_tells_the_client_once(email, mailbox, engine, sale):
+    """With both amounts; every later change of the payment, and each repetition, is no news."""
+    await refunded(engine, 2000)
+    partial = payment(sale, version=2, amount_refunded_minor=2000)
+    disputed = payment(sale, version=3, amount_refunded_minor=2000, dispute_open=True)
+    await email.payments.handle([partial, disputed])
+    await email.payments.handle([partial])
+
+    assert told(mailbox) == [("client", "Refund: $20.00 for your session with Grace Hopper")]
+    [letter] = mailbox.letters
+    assert "Refunded in all: $20.00" in letter.text
+    assert "You had paid:    $75.00" in letter.text
+    assert "Your session stays booked as it is." in letter.text
+    assert letter.attachments == []
+
+
+async def test_each_further_part_is_told_in_all(email, mailbox, engine, sale):
+    """A second part makes a second letter, with the sum."""
+    for minor in (2000, 5000):
+        await refunded(engine, minor)
+        await email.payments.handle([payment(sale, amount_refunded_minor=minor)])
+
+    assert [letter.subject.partition(" for")[0] for letter in mailbox.letters] == ["Refund: $20.00", "Refund: $50.00"]
+
+
+@pytest.mark.parametrize("order", [(2000, 5000), (5000, 2000)])
+async def test_late_and_swapped_parts_tell_only_what_is_true(email, mailbox, engine, sale, order):
+    """Both messages come after the payment moved on: one letter, with what went back by now."""
+    await refunded(engine, 5000)
+    for minor in order:
+        await email.payments.handle([payment(sale, amount_refunded_minor=minor)])
+
+    assert [letter.subject.partition(" for")[0] for letter in mailbox.letters] == ["Refund: $50.00"]
+    assert ("client", "suppressed", "superseded") in await letters(engine, "refund")
+
+
+@pytest.mark.parametrize(("minor", "paid"), [(7500, True), (9000, True), (0, True), (2000, False)])
+async def test_all_of_it_nothing_or_nothing_paid_makes_no_refund_letter(email, mailbox, engine, sale, minor, paid):
+    """A full refund is told by the cancellation, and a part that is seen before the success after that."""
+    await refunded(engine, minor)
+    await email.payments.handle([payment(sale, amount_refunded_minor=minor, paid=paid)])
+
+    assert (mailbox.letters, await letters(engine, "refund")) == ([], [])
+
+
+async def test_a_part_of_late_money_mails_nobody(email, mailbox, engine, sale):
+    """A payment that holds no booking is a matter for a person."""
+    await sql(engine, "update bookings set payment_id = gen_random_uuid()")
+    await refunded(engine, 2000)
+    await email.payments.handle([payment(sale, amount_refunded_minor=2000)])
+
+    assert mailbox.letters == []
+    assert await letters(engine, "refund") == [("client", "suppressed", "payment_holds_no_booking")]
+
+
+async def test_a_part_refunded_after_the_session_was_called_off_does_not_say_that_it_stays(email, mailbox, engine, sale):
+    """CultureBridge cancelled the booking, and gave half of it back."""
+    await sql(engine, "update bookings set status = 'cancelled'")
+    await refunded(engine, 3750)
+    await email.payments.handle([payment(sale, amount_refunded_minor=3750)])
+
+    [letter] = mailbox.letters
+    assert "stays" not in letter.text
+
+
+async def test_a_delayed_payment_that_failed_tells_the_client_once(email, mailbox, engine, sale):
+    """Only the client, and no calendar file; a repetition and a later change say nothing again."""
+    await unpaid(engine)
+    await email.payments.handle([failed(sale), failed(sale, version=2, failure_reason="canceled")])
+    await email.payments.handle([failed(sale)])
+
+    assert told(mailbox) == [("client", "Payment Failed: Session with Grace Hopper")]
+    assert mailbox.letters[0].attachments == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"closed_reason": None, "failure_reason": "generic_decline"},
+        {"closed_reason": "expired", "failure_reason": "expired"},
+        {"closed_reason": "canceled", "failure_reason": "canceled"},
+        {"paid": True, "status": "succeeded"},
+    ],
+)
+async def test_who_saw_it_on_the_page_or_paid_after_all_gets_no_letter(email, mailbox, engine, sale, changes):
+    """A decline, an expiry and a cancellation are no news to who was there."""
+    await unpaid(engine)
+    await email.payments.handle([failed(sale, **changes)])
+
+    assert (mailbox.letters, await letters(engine, "payment_failed")) == ([], [])
+
+
+@pytest.mark.parametrize("paid_by", ["this payment", "another"])
+async def test_a_failure_that_is_told_too_late_tells_nobody(email, mailbox, engine, sale, paid_by):
+    """The client has paid by now: the same payment in the end, or another for the same booking."""
+    if paid_by == "this payment":
+        await sql(engine, "update bookings set status = 'pending', payment_id = null")
+    else:
+        await sql(engine, "update payments set paid = false")
+    await email.payments.handle([failed(sale)])
+
+    assert mailbox.letters == []
+    assert await letters(engine, "payment_failed") == [("client", "suppressed", "paid_after_all")]
+
+
+async def test_what_is_no_state_of_a_payment_is_refused_and_the_others_go_on(email, mailbox, engine, sale):
+    """To the dead letters of its topic, with the reason."""
+    await refunded(engine, 2000)
+    garbage = [record(value, topic="payments.events") for value in (b"", b"\xff", b"[]", b'{"data": 1}')]
+    bad = payment(sale, amount_refunded_minor=2000, currency="€")
+    await email.payments.handle([*garbage, bad, payment(sale, amount_refunded_minor=2000)])
+
+    assert email.published.refusals("payments.events.dlt") == ["undecodable"] * 4 + ["bad_currency"]
+    assert len(mailbox.letters) == 1
