@@ -4,6 +4,7 @@ OpsError
 ├── KafkaSilent      no answer in time, or the cluster refused
 ├── DatabaseSilent   no answer, or PostgreSQL refused
 ├── StripeSilent     no answer, or Stripe refused
+├── NotWellFormed    templates that letters could not be written by
 └── NotThere         the topic, letter or matter that was named does not exist
 """
 
@@ -48,6 +49,10 @@ class StripeSilent(OpsError):
             case _ as never:
                 assert_never(never)
         super().__init__(f"Stripe at {where}: {why}")
+
+
+class NotWellFormed(OpsError):
+    """Templates that letters could not be written by."""
 
 
 class NotThere(OpsError):

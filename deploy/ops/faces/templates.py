@@ -1,0 +1,87 @@
+"""`cb-ops templates`: what the letters say, by whom it was changed, and changing it."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deploy.ops import show, wording
+from deploy.ops.faces.asking import Json, group, in_database, run
+from shared import settings
+from shared.letters.words import LETTERS
+
+app = group("templates", "What the letters say: every version of it, and changing it.")
+
+Answer = TypeVar("Answer")
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decided it; every version keeps it.")]
+Version = Annotated[int | None, typer.Option(min=1, help="An earlier version; default: the one that letters are written by.")]
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The file with its new text.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `templates list` shows it: client_confirmation/body.html.")]
+
+
+@app.command("list")
+def templates_list(*, as_json: Json = False) -> None:
+    """List the files that letters are written by now, and every version there was."""
+    files, versions = _ask(wording.listed)
+    if as_json:
+        show.json({"files": files, "versions": versions})
+        return
+    show.table(("file", "since version", "put by", "age"), [(f.name, f.version, f.put_by, show.age(f.put_at)) for f in files])
+    show.say("")
+    show.table(
+        ("version", "put by", "age", "files"), [(v.version, v.put_by, show.age(v.put_at), ", ".join(v.names)) for v in versions]
+    )
+
+
+@app.command("show")
+def templates_show(name: Name, *, version: Version = None) -> None:
+    """Print the text of one file."""
+    show.text(_ask(lambda tx: wording.source(tx, name, version)))
+
+
+@app.command("put")
+def templates_put(name: Name, file: File, *, by: By) -> None:
+    """Put a new text of one file as the next version; refused when any letter would not render its examples with it."""
+    put_by = _person(by)
+    number = _ask(lambda tx: wording.put(tx, name, file.read_text(encoding="utf-8"), by=put_by))
+    show.say(f"version {number}: letters are written by it from now on" if number else "nothing to do: it says that already")
+
+
+@app.command("preview")
+def templates_preview(
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help=f"One of {', '.join(LETTERS)}.")],
+    *,
+    version: Version = None,
+    name: Annotated[str | None, typer.Option("--file", metavar="NAME", help="Look at it with this file …")] = None,
+    candidate: Annotated[Path | None, typer.Option("--as", exists=True, dir_okay=False, help="… as it is here.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the HTML there, for a browser.")] = None,
+) -> None:
+    """Show the example of a letter: subject and text, and with --html its HTML; nothing is put and nothing is sent."""
+    if (name is None) != (candidate is None):
+        raise typer.BadParameter("--file and --as belong together")
+    changed = {name: candidate.read_text(encoding="utf-8")} if name and candidate else {}
+    content = _ask(lambda tx: wording.preview(tx, letter, version, changed))
+    show.text(f"Subject: {content.subject}\n\n{content.text}")
+    if html is not None:
+        html.write_text(content.html, encoding="utf-8")
+        show.say(f"its HTML is in {html}")
+
+
+@app.command("rollback")
+def templates_rollback(version: Annotated[int, typer.Argument(min=1, help="As `templates list` shows it.")], *, by: By) -> None:
+    """Put the texts of an earlier version again, as the next version; nothing is forgotten."""
+    put_by = _person(by)
+    number = _ask(lambda tx: wording.rollback(tx, version, by=put_by))
+    show.say(f"version {number} says what version {version} said" if number else f"nothing differs from version {version}")
+
+
+def _ask(work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
+    return run(in_database(settings.read(settings.Database), work))
+
+
+def _person(by: str) -> str:
+    if not by.strip() or by.strip() == wording.RELEASE:
+        raise typer.BadParameter("who decided it?", param_hint="--by")
+    return by.strip()

@@ -1,0 +1,73 @@
+"""What the letters say: looking at it, changing it, and taking a change back.
+
+Enters: a connection. Leaves: plain values. What would not render its examples is refused here, so that it can never fail when
+a letter is written. Next: shared/letters/examination.py judges, shared/db/letter_templates.py keeps.
+"""
+
+from collections.abc import Mapping
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deploy.ops.errors import NotThere, NotWellFormed
+from shared.db import letter_templates
+from shared.db.letter_templates import RELEASE, Stored, Version
+from shared.letters import examination
+from shared.letters.templates import FILES, Content, Templates
+from shared.letters.words import LETTERS, example
+
+__all__ = ["RELEASE", "listed", "preview", "put", "rollback", "source"]
+
+
+async def listed(tx: AsyncConnection) -> tuple[list[Stored], list[Version]]:
+    """Return the files of the newest version in their order, and every version, oldest first."""
+    files = await _files(tx, None)
+    return [files[name] for name in FILES if name in files], await letter_templates.history(tx)
+
+
+async def source(tx: AsyncConnection, name: str, version: int | None) -> str:
+    """Return one file's text; raises NotThere."""
+    files = await _files(tx, version)
+    return files[_known(name)].source
+
+
+async def put(tx: AsyncConnection, name: str, text: str, *, by: str) -> int | None:
+    """Put one file's text and return the version that it made, None when nothing differs; raises NotThere, NotWellFormed."""
+    return await _put(tx, {_known(name): text}, by=by)
+
+
+async def rollback(tx: AsyncConnection, version: int, *, by: str) -> int | None:
+    """Put every file as it was in `version`; returns and raises as `put` does."""
+    return await _put(tx, {name: one.source for name, one in (await _files(tx, version)).items()}, by=by)
+
+
+async def preview(tx: AsyncConnection, letter: str, version: int | None, changed: Mapping[str, str]) -> Content:
+    """Return the example of a letter, with some files changed; raises NotThere, NotWellFormed."""
+    if letter not in LETTERS:
+        raise NotThere(f"no letter is called {letter}; there are {', '.join(LETTERS)}")
+    files = await _files(tx, version)
+    sources = {name: one.source for name, one in files.items()} | {_known(name): text for name, text in changed.items()}
+    if faults := examination.faults(sources):
+        raise NotWellFormed("; ".join(faults))
+    return Templates(sources).render(letter, example(letter))
+
+
+async def _files(tx: AsyncConnection, version: int | None) -> dict[str, Stored]:
+    newest = await letter_templates.newest(tx)
+    if newest == 0:
+        raise NotThere("there are no templates yet: run `cb-ops migrate`")
+    if version is not None and version > newest:
+        raise NotThere(f"there is no version {version}; the newest is {newest}")
+    return await letter_templates.stored(tx, version or newest)
+
+
+async def _put(tx: AsyncConnection, sources: Mapping[str, str], *, by: str) -> int | None:
+    try:
+        return await letter_templates.put(tx, sources, by=by)
+    except letter_templates.Refused as refused:
+        raise NotWellFormed(str(refused)) from None
+
+
+def _known(name: str) -> str:
+    if name not in FILES:
+        raise NotThere(f"no file is called {name}; there are {', '.join(FILES)}")
+    return name
