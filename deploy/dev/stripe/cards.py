@@ -1,61 +1,124 @@
-"""Cards: which numbers are cards at all, and what each test card does. Pure.
+"""What a customer may pay with: which numbers are cards at all, and what each test card or account does. Pure.
 
-Numbers and outcomes are those of docs.stripe.com/testing. Next: ``checkout`` plays them.
+Numbers and outcomes are those of docs.stripe.com/testing. Next: ``payments`` plays them.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
+from typing import Literal
+
+# What happens to a paid charge later, all by itself.
+Aftermath = Literal["chargeback", "inquiry", "refunds_wait", "refunds_fail"]
 
 
 @dataclass(frozen=True)
 class Pays:
-    """The bank says yes."""
+    """The bank says yes; something may follow."""
+
+    aftermath: Aftermath | None = None
 
 
 @dataclass(frozen=True)
 class Declines:
-    """The bank says no, with Stripe's words for it."""
+    """The bank says no, with Stripe's words for it. Some codes come without a decline code."""
 
     code: str
-    decline_code: str
-    advice_code: str
+    decline_code: str | None
+    advice_code: str | None
     message: str
 
 
 @dataclass(frozen=True)
 class Challenges:
-    """The bank asks for 3-D Secure first, and says yes after it."""
+    """The bank asks for 3-D Secure first; ``then`` is what it says to a customer who passed."""
+
+    then: Pays | Declines
 
 
-Behaviour = Pays | Declines | Challenges
+@dataclass(frozen=True)
+class Debits:
+    """The bank says nothing yet: the money comes, or does not, days later."""
+
+    then: Pays | Declines
+
+
+Behaviour = Pays | Declines | Challenges | Debits
 
 
 @dataclass(frozen=True)
 class TestCard:
-    """A number with its behaviour, and what a person reads beside it."""
+    """A number with its behaviour, and what a person reads beside it.
+
+    ``token`` names it in ``tok_…`` and ``pm_card_…``, as in Stripe's own test helpers.
+    """
 
     number: str
+    token: str
     title: str
     outcome: str
     behaviour: Behaviour
 
     @property
     def spaced(self) -> str:
-        """The number in groups of four, as on a card."""
+        """The number in groups of four, as on a card or in a bank's letter."""
         return " ".join(self.number[at : at + 4] for at in range(0, len(self.number), 4))
 
+    @property
+    def look(self) -> Literal["pays", "declines", "asks"]:
+        """How it ends, at a glance."""
+        if isinstance(self.behaviour, Challenges):
+            return "asks"
+        end = self.behaviour.then if isinstance(self.behaviour, Debits) else self.behaviour
+        return "pays" if isinstance(end, Pays) else "declines"
+
+
+GENERIC = Declines("card_declined", "generic_decline", "try_again_later", "Your card was declined.")
+NO_FUNDS = Declines("card_declined", "insufficient_funds", "try_again_later", "Your card has insufficient funds.")
+LOST = Declines("card_declined", "lost_card", "do_not_try_again", "Your card was declined.")
+STOLEN = Declines("card_declined", "stolen_card", "do_not_try_again", "Your card was declined.")
+EXPIRED = Declines("expired_card", None, "do_not_try_again", "Your card has expired.")
+WRONG_CVC = Declines("incorrect_cvc", None, "confirm_card_data", "Your card's security code is incorrect.")
+BROKEN = Declines(
+    *("processing_error", None, "try_again_later"),
+    "An error occurred while processing your card. Try again in a little bit.",
+)
+RETURNED = Declines("generic_decline", None, None, "The customer's bank could not process the payment.")
 
 TEST_CARDS = (
-    TestCard("4242424242424242", "Pays", "The payment succeeds", Pays()),
-    TestCard(
-        "4000000000000002",
-        "Declines",
-        "Refused; another card may pay",
-        Declines("card_declined", "generic_decline", "try_again_later", "Your card was declined."),
-    ),
-    TestCard("4000002500003155", "Asks for 3-D Secure", "Confirmed at the bank first", Challenges()),
+    TestCard("4242424242424242", "visa", "Pays", "The payment succeeds", Pays()),
+    TestCard("4000000000000002", "chargeDeclined", "Declines", "Refused; another card may pay", GENERIC),
+    TestCard("4000002500003155", "authenticationRequiredOnSetup", "Asks for 3-D Secure", "Confirmed first", Challenges(Pays())),
+    TestCard("4000000000009995", "chargeDeclinedInsufficientFunds", "Insufficient funds", "Refused", NO_FUNDS),
+    TestCard("4000000000009987", "chargeDeclinedLostCard", "Lost card", "Refused", LOST),
+    TestCard("4000000000009979", "chargeDeclinedStolenCard", "Stolen card", "Refused", STOLEN),
+    TestCard("4000000000000069", "chargeDeclinedExpiredCard", "Expired card", "Refused", EXPIRED),
+    TestCard("4000000000000127", "chargeDeclinedIncorrectCvc", "Incorrect CVC", "Refused", WRONG_CVC),
+    TestCard("4000000000000119", "chargeDeclinedProcessingError", "Processing error", "Refused", BROKEN),
+    TestCard("4000002760003184", "authenticationRequired", "3-D Secure, always", "Confirmed first", Challenges(Pays())),
+    TestCard("4000000000003220", "threeDSecure2Required", "3-D Secure 2", "Confirmed first", Challenges(Pays())),
+    TestCard("4000008400001629", "threeDSecureRequiredChargeDeclined", "3-D Secure, declines", "Refused", Challenges(GENERIC)),
+    TestCard("4000000000000259", "createDispute", "Charged back", "Pays, then disputed", Pays("chargeback")),
+    TestCard("4000000000001976", "createDisputeInquiry", "Inquiry", "Pays, then asked about", Pays("inquiry")),
+    TestCard("4000000000007726", "pendingRefund", "Slow refunds", "Pays; refunds are pending", Pays("refunds_wait")),
+    TestCard("4000000000005126", "refundFail", "Failing refunds", "Pays; refunds fail later", Pays("refunds_fail")),
+)
+SEPA_ACCOUNTS = (
+    TestCard("AT611904300234573201", "sepa", "Pays later", "SEPA Direct Debit, succeeds", Debits(Pays())),
+    TestCard("AT861904300235473202", "sepaFails", "Fails later", "SEPA Direct Debit, returned", Debits(RETURNED)),
+    TestCard("IT60X0542811101000000123456", "sepaReturned", "Fails later", "An Italian account", Debits(RETURNED)),
 )
 BY_NUMBER = {card.number: card for card in TEST_CARDS}
+BY_TOKEN = {card.token: card for card in TEST_CARDS}
+BY_IBAN = {account.number: account for account in SEPA_ACCOUNTS}
+
+
+def fingerprint(number: str) -> str:
+    """Return the sixteen characters that are the same for the same card or account."""
+    return hashlib.sha256(number.encode()).hexdigest()[:16]
+
+
+BY_FINGERPRINT = {fingerprint(one.number): one.behaviour for one in (*TEST_CARDS, *SEPA_ACCOUNTS)}
 
 
 @dataclass(frozen=True)
@@ -73,8 +136,15 @@ class Card:
 
 
 @dataclass(frozen=True)
+class BankAccount:
+    """An account that may be debited."""
+
+    iban: str
+
+
+@dataclass(frozen=True)
 class Faults:
-    """What is wrong with a card as typed: field name -> sentence for the person."""
+    """What is wrong with what was typed: field name -> sentence for the person."""
 
     by_field: dict[str, str]
 
@@ -101,12 +171,29 @@ def inspect(number: str, expiry: str, cvc: str, *, year: int, month: int) -> Car
     return Card(digits, when[1], when[0])
 
 
+def inspect_iban(typed: str) -> BankAccount | Faults:
+    """Return the account that was typed, or what to correct."""
+    iban = typed.replace(" ", "").upper()
+    if not is_iban(iban):
+        return Faults({"iban": "Your IBAN is invalid."})
+    if iban not in BY_IBAN:
+        return Faults({"iban": "This is a sandbox: please use one of the test accounts."})
+    return BankAccount(iban)
+
+
 def luhn(digits: str) -> bool:
     """Return whether these digits pass the check that every card number passes (ISO/IEC 7812-1)."""
     if not re.fullmatch(r"[0-9]{12,19}", digits):
         return False
     doubled = [int(digit) * (1 + at % 2) for at, digit in enumerate(reversed(digits))]
     return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0  # noqa: PLR2004 - digit sum
+
+
+def is_iban(text: str) -> bool:
+    """Return whether these characters pass the check that every IBAN passes (ISO 13616)."""
+    if not re.fullmatch(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", text):
+        return False
+    return int("".join(str(int(character, 36)) for character in text[4:] + text[:4])) % 97 == 1
 
 
 def _expiry(typed: str) -> tuple[int, int] | None:

@@ -1,19 +1,16 @@
-"""Hosted Checkout: a session is created, paid over as many cards as it takes, or expires. No I/O.
+"""Hosted Checkout: a session is created, paid over as many attempts as it takes, or expires. No I/O.
 
-A wish or a card enters, the changed world and an outcome leave. Event order per card: stripe.com's own, as recorded.
-Next: ``world.take``.
+A wish or a payment method enters, the changed world and an outcome leave. Next: ``payments``.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-from deploy.dev.stripe import money
-from deploy.dev.stripe.cards import BY_NUMBER, Card, Challenges, Declines, Pays
+from deploy.dev.stripe import money, payments
+from deploy.dev.stripe.cards import BankAccount, Card
 from deploy.dev.stripe.errors import ApiError, bad_parameter
-from deploy.dev.stripe.ids import stem_of
-from deploy.dev.stripe.objects import charge as charges
-from deploy.dev.stripe.objects import event, payment_intent, payment_method
+from deploy.dev.stripe.objects import line_item, payment_intent, payment_method
 from deploy.dev.stripe.objects import session as sessions
+from deploy.dev.stripe.payments import At, Outcome
 from deploy.dev.stripe.world import World
 
 Json = dict[str, Any]
@@ -21,37 +18,9 @@ Json = dict[str, Any]
 LIFETIME_SECONDS_MIN = 30 * 60  # of a session, from its creation; docs.stripe.com/api/checkout/sessions/create
 LIFETIME_SECONDS_MAX = 24 * 60 * 60
 
-AUTHENTICATION_FAILED = (
-    "We are unable to authenticate your payment method. Please choose a different payment method and try again."
-)
-
-
-@dataclass(frozen=True)
-class Paid:
-    """The money is ours; the customer may go on once ``event_id`` was answered."""
-
-    event_id: str
-
-
-@dataclass(frozen=True)
-class Declined:
-    """Not with this card; the session stays open. ``message`` is for the customer."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Challenged:
-    """The bank wants to see the customer at its own page first."""
-
-    intent_id: str
-
-
-Outcome = Paid | Declined | Challenged
-
 
 def create(world: World, wish: Json, *, now: int, public_url: str) -> Json:
-    """Return a new open session for checked parameters (``api.SESSION_CREATE``), or refuse."""
+    """Return a new open session for checked parameters (``api.sessions``), or refuse."""
     expires_at = wish.get("expires_at") or now + LIFETIME_SECONDS_MAX
     if expires_at < now + LIFETIME_SECONDS_MIN:
         message = "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation."
@@ -59,17 +28,22 @@ def create(world: World, wish: Json, *, now: int, public_url: str) -> Json:
     if expires_at > now + LIFETIME_SECONDS_MAX:
         message = "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation."
         raise bad_parameter(message, "expires_at")
-    currency, amount = _total(wish["line_items"])
+    currency, amount = _total([_priced(world, item, at) for at, item in enumerate(wish["line_items"])])
+    kinds = wish.get("payment_method_types") or _kinds(currency)
+    if "sepa_debit" in kinds and currency != "eur":
+        raise bad_parameter("SEPA Direct Debit takes euros only.", "payment_method_types")
     session_id = world.mint.session()
-    wish = wish | {"expires_at": expires_at, "url": f"{public_url}/c/pay/{session_id}"}
+    url = f"{public_url}/c/pay/{session_id}"
+    wish = wish | {"expires_at": expires_at, "url": url, "payment_method_types": kinds}
     session = sessions.new(session_id, created=now, currency=currency, amount=amount, wish=wish)
     world.put("session", session)
-    data = wish.get("payment_intent_data", {})
-    world.put("cart", {"id": session_id, "line_items": wish["line_items"], "payment_intent_data": data})
+    items = [line_item.new(world.mint, _priced(world, item, at), created=now) for at, item in enumerate(wish["line_items"])]
+    data = wish.get("payment_intent_data", {}) | {"payment_method_types": kinds}
+    world.put("cart", {"id": session_id, "line_items": items, "payment_intent_data": data})
     return session
 
 
-def expire(world: World, session: Json, *, now: int, cause: Json) -> Json:
+def expire(world: World, session: Json, at: At) -> Json:
     """Close an open session unpaid; an intent that an attempt left behind is canceled with it."""
     if session["status"] != "open":
         message = (
@@ -80,67 +54,38 @@ def expire(world: World, session: Json, *, now: int, cause: Json) -> Json:
     session["status"] = "expired"
     session["url"] = None
     world.put("session", session)
-    world.tell("checkout.session.expired", session, now=now, cause=cause)
+    world.tell("checkout.session.expired", session, now=at.now, cause=at.cause)
     if session["payment_intent"]:
-        intent = world.get("intent", session["payment_intent"])
-        intent |= {
-            "status": "canceled",
-            "canceled_at": now,
-            "cancellation_reason": "expired",
-            "next_action": None,
-            "payment_method": None,
-        }
-        world.put("intent", intent)
-        world.tell("payment_intent.canceled", intent, now=now, cause=cause)
+        payments.cancel(world, world.get("intent", session["payment_intent"]), at, reason="expired")
     return session
 
 
-def pay(world: World, session: Json, card: Card, email: str, *, now: int, public_url: str) -> Outcome:
-    """Play one attempt with this card on an open session."""
-    intent = _intent_of(world, session, now)
-    method = payment_method.new(world.mint.alone("pm"), card, created=now, email=email)
+def pay(world: World, session: Json, paid_with: Card | BankAccount, billing: Json, at: At) -> Outcome:
+    """Play one attempt with what a customer typed, on an open session."""
+    wish = {"billing_details": billing}
+    method = payment_method.new(world.mint.alone("pm"), paid_with, created=at.now, wish=wish)
     world.put("method", method)
-    match BY_NUMBER[card.number].behaviour:
-        case Pays():
-            return _succeed(world, session, intent, method, now=now, public_url=public_url, challenged=False)
-        case Declines() as decline:
-            return _decline(world, intent, method, decline, now=now)
-        case Challenges():
-            intent["status"] = "requires_action"
-            intent["payment_method"] = method["id"]
-            intent["last_payment_error"] = None
-            hop = {"return_url": session["url"], "url": f"{public_url}/3ds/{intent['id']}"}
-            intent["next_action"] = {"redirect_to_url": hop, "type": "redirect_to_url"}
-            world.put("intent", intent)
-            world.tell("payment_intent.requires_action", intent, now=now, cause=event.cause())
-            return Challenged(intent["id"])
+    return pay_with(world, session, method, at)
 
 
-def answer_challenge(world: World, intent: Json, *, passed: bool, now: int, public_url: str) -> Paid | Declined:
-    """Go on after the bank's page; the intent must be waiting for it (``requires_action``)."""
-    session = world.session_of(intent["id"])
-    assert session is not None
-    method = world.get("method", intent["payment_method"])
-    intent["next_action"] = None
-    if passed:
-        return _succeed(world, session, intent, method, now=now, public_url=public_url, challenged=True)
-    error = {
-        "code": "payment_intent_authentication_failure",
-        "doc_url": "https://stripe.com/docs/error-codes/payment-intent-authentication-failure",
-        "message": AUTHENTICATION_FAILED,
-        "payment_method": method,
-        "type": "invalid_request_error",
-    }
-    _fail(world, intent, error, now=now)
-    return Declined(AUTHENTICATION_FAILED)
+def pay_with(world: World, session: Json, method: Json, at: At) -> Outcome:
+    """Play one attempt with a payment method that exists, on an open session; the first attempt makes the intent."""
+    return payments.attempt(world, _intent_of(world, session, at), method, at, return_url=session["url"])
 
 
-def settle(world: World, charge: Json, *, now: int) -> None:
-    """Give a paid charge its balance transaction: capture is asynchronous, fees arrive a little later."""
-    charge["balance_transaction"] = world.mint.of_payment("txn", stem_of(charge["id"]))
-    world.put("charge", charge)
-    previous = {"balance_transaction": None}
-    world.tell("charge.updated", charge, now=now, cause=event.cause(), previous=previous)
+def _kinds(currency: str) -> list[str]:
+    """Return what an account with default settings offers."""
+    return ["card", "sepa_debit"] if currency == "eur" else ["card"]
+
+
+def _priced(world: World, item: Json, at: int) -> Json:
+    """Return the item with what it costs, whether the price is told or named."""
+    if "price_data" in item:
+        return item
+    price = world.get("price", item["price"], param=f"line_items[{at}][price]", status=400)
+    product = world.get("product", price["product"])
+    told = {"currency": price["currency"], "unit_amount": price["unit_amount"], "product_data": product, "price": price}
+    return item | {"price_data": told}
 
 
 def _total(line_items: list[Json]) -> tuple[str, int]:
@@ -167,13 +112,13 @@ def _total(line_items: list[Json]) -> tuple[str, int]:
     return currency, amount
 
 
-def _intent_of(world: World, session: Json, now: int) -> Json:
+def _intent_of(world: World, session: Json, at: At) -> Json:
     """Return the session's intent; the first attempt makes it."""
     if session["payment_intent"]:
         return world.get("intent", session["payment_intent"])
     intent = payment_intent.new(
         world.mint.of_payment("pi", world.mint.stem()),
-        created=now,
+        created=at.now,
         amount=session["amount_total"],
         currency=session["currency"],
         secret=world.mint.characters(25),
@@ -182,62 +127,5 @@ def _intent_of(world: World, session: Json, now: int) -> Json:
     session["payment_intent"] = intent["id"]
     world.put("intent", intent)
     world.put("session", session)
-    world.tell("payment_intent.created", intent, now=now, cause=event.cause())
+    world.tell("payment_intent.created", intent, now=at.now, cause=at.cause)
     return intent
-
-
-def _succeed(world: World, session: Json, intent: Json, method: Json, *, now: int, public_url: str, challenged: bool) -> Paid:
-    charge_id = world.mint.of_payment("ch", stem_of(intent["id"]))
-    receipt_url = f"{public_url}/receipts/{charge_id}"
-    charge = charges.succeeded(charge_id, intent, method, created=now, challenged=challenged, receipt_url=receipt_url)
-    intent |= {
-        "amount_received": intent["amount"],
-        "last_payment_error": None,
-        "latest_charge": charge_id,
-        "payment_method": method["id"],
-        "status": "succeeded",
-    }
-    session |= {
-        "collected_information": {"shipping_details": None},
-        "customer_details": sessions.customer_details(method["billing_details"]["email"]),
-        "payment_status": "paid",
-        "status": "complete",
-        "url": None,
-    }
-    for kind, thing in (("charge", charge), ("intent", intent), ("session", session)):
-        world.put(kind, thing)
-    world.tell("charge.succeeded", charge, now=now, cause=event.cause())
-    world.tell("payment_intent.succeeded", intent, now=now, cause=event.cause())
-    completed = world.tell("checkout.session.completed", session, now=now, cause=event.cause())
-    return Paid(completed)
-
-
-def _decline(world: World, intent: Json, method: Json, decline: Declines, *, now: int) -> Declined:
-    charge_id = world.mint.of_payment("ch", stem_of(intent["id"]))
-    charge = charges.failed(charge_id, intent, method, created=now, decline=decline)
-    world.put("charge", charge)
-    world.tell("charge.failed", charge, now=now, cause=event.cause())
-    intent["latest_charge"] = charge_id
-    error = {
-        "advice_code": decline.advice_code,
-        "charge": charge_id,
-        "code": decline.code,
-        "decline_code": decline.decline_code,
-        "doc_url": "https://stripe.com/docs/error-codes/" + decline.code.replace("_", "-"),
-        "message": decline.message,
-        "payment_method": method,
-        "type": "card_error",
-    }
-    _fail(world, intent, error, now=now)
-    return Declined(decline.message)
-
-
-def _fail(world: World, intent: Json, error: Json, *, now: int) -> None:
-    intent |= {
-        "last_payment_error": error,
-        "next_action": None,
-        "payment_method": None,
-        "status": "requires_payment_method",
-    }
-    world.put("intent", intent)
-    world.tell("payment_intent.payment_failed", intent, now=now, cause=event.cause())

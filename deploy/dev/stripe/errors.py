@@ -9,6 +9,7 @@ class ApiError(Exception):
     """A request that Stripe refuses.
 
     ``executed`` says whether Stripe had begun the work: only then is the answer kept under the idempotency key.
+    ``details`` are further fields of the error, such as what a bank said about a card.
     """
 
     def __init__(
@@ -20,6 +21,7 @@ class ApiError(Exception):
         code: str | None = None,
         param: str | None = None,
         executed: bool = True,
+        details: Json | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -28,10 +30,11 @@ class ApiError(Exception):
         self.code = code
         self.param = param
         self.executed = executed
+        self.details = details or {}
 
     def body(self, request_id: str) -> Json:
         """Return the answer's body; absent fields are absent, not null."""
-        error: Json = {"message": self.message, "type": self.kind}
+        error: Json = self.details | {"message": self.message, "type": self.kind}
         if self.code:
             error["code"] = self.code
             error["doc_url"] = "https://stripe.com/docs/error-codes/" + self.code.replace("_", "-")

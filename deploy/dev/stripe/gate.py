@@ -145,7 +145,7 @@ async def _execute(sandbox: Sandbox, route: Route, call: Call, fault: Fault | No
 def _perform(sandbox: Sandbox, route: Route, call: Call, *, instead: ApiError | None = None) -> Reply:
     """Change the world, keep the answer under the key and return it; no await, so nothing comes between."""
     try:
-        reply = Reply(200, _text(route.operation(sandbox.world, call)))
+        reply = Reply(200, _text(route.perform(sandbox.world, call)))
         if instead:
             reply = Reply(instead.status, _text(instead.body(call.request_id)))
     except ApiError as refusal:

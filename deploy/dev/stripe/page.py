@@ -13,8 +13,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from deploy.dev.stripe import cards, checkout, money, params
-from deploy.dev.stripe.checkout import Challenged, Declined, Paid
+from deploy.dev.stripe import cards, checkout, money, params, payments
+from deploy.dev.stripe.objects import event
+from deploy.dev.stripe.payments import Accepted, At, Challenged, Declined, Outcome
 from deploy.dev.stripe.sandbox import Sandbox
 
 Json = dict[str, Any]
@@ -32,6 +33,7 @@ HEADERS = {
 HOME_ROWS = 20
 SAMPLE_EXPIRY = "12 / 34"
 SAMPLE_CVC = "123"
+FIELDS = ("email", "number", "expiry", "cvc", "iban")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Typed:
     number: str = ""
     expiry: str = ""
     cvc: str = ""
+    iban: str = ""
     faults: dict[str, str] = field(default_factory=dict)
 
 
@@ -77,7 +80,7 @@ class Pages:
         return self._form(session, self._remembered(session))
 
     async def submit_checkout(self, request: web.Request) -> web.Response:
-        """POST /c/pay/{id}: ``email``, ``number``, ``expiry``, ``cvc``; or ``fill`` = a test card to fill in.
+        """POST /c/pay/{id}: ``email``; ``number``, ``expiry``, ``cvc``, or ``iban``; or ``fill`` = what to fill in.
 
         Answers 303 to the shop or to 3-D Secure, 422 with errors beside the fields, 402 where the bank declined, and
         409 where the session is over.
@@ -86,49 +89,43 @@ class Pages:
         if session["status"] != "open":
             return self._over(session, status=409)
         form = await request.post()
-        fields = {name: str(form.get(name, "")) for name in ("email", "number", "expiry", "cvc")}
+        fields = {name: str(form.get(name, "")) for name in FIELDS}
         if session["customer_email"]:
             fields["email"] = session["customer_email"]
-        wanted = cards.BY_NUMBER.get(str(form.get("fill", "")))
-        if wanted:
-            filled = Typed(fields["email"].strip(), wanted.spaced, SAMPLE_EXPIRY, SAMPLE_CVC)
+        filled = _filled(str(form.get("fill", "")), fields["email"].strip())
+        if filled:
             return self._form(session, filled)
-        today = datetime.fromtimestamp(self._sandbox.now, UTC)
-        card = cards.inspect(fields["number"], fields["expiry"], fields["cvc"], year=today.year, month=today.month)
-        faults = dict(card.by_field) if isinstance(card, cards.Faults) else {}
+        paid_with = self._inspect(session, fields)
+        faults = dict(paid_with.by_field) if isinstance(paid_with, cards.Faults) else {}
         email = fields["email"].strip()
         if not params.looks_like_email(email):
             faults["email"] = "Enter your email address, such as name@example.com."
-        if faults or isinstance(card, cards.Faults):
+        if faults or isinstance(paid_with, cards.Faults):
             return self._form(session, _echo(fields, faults), status=422)
-        return await self._pay(session, card, fields | {"email": email})
+        outcome = checkout.pay(self._sandbox.world, session, paid_with, {"email": email}, self._at)
+        return await self._after(session, outcome, fields | {"email": email})
 
     async def show_challenge(self, request: web.Request) -> web.Response:
         """GET /3ds/{id}: the bank asks; a question that was answered leads back to the checkout."""
-        intent, session = self._challenge(request)
+        intent, back = self._challenge(request)
         if intent["status"] != "requires_action":
-            raise web.HTTPSeeOther(f"/c/pay/{session['id']}")
+            raise web.HTTPSeeOther(back)
         method = self._sandbox.world.get("method", intent["payment_method"])
-        return self.render("challenge.html", intent_id=intent["id"], amount=_amount(session), last4=method["card"]["last4"])
+        amount = money.spell(intent["amount"], intent["currency"])
+        return self.render("challenge.html", intent_id=intent["id"], amount=amount, last4=method["card"]["last4"])
 
     async def submit_challenge(self, request: web.Request) -> web.Response:
         """POST /3ds/{id}: ``answer`` = ``complete`` or ``fail``."""
-        intent, session = self._challenge(request)
-        back = f"/c/pay/{session['id']}"
+        intent, back = self._challenge(request)
         answer = str((await request.post()).get("answer", ""))
         if intent["status"] != "requires_action":
             raise web.HTTPSeeOther(back)
         if answer not in {"complete", "fail"}:
             raise web.HTTPSeeOther(request.path)
-        outcome = checkout.answer_challenge(
-            self._sandbox.world,
-            intent,
-            passed=answer == "complete",
-            now=self._sandbox.now,
-            public_url=self._sandbox.settings.public_url,
-        )
+        outcome = payments.answer_challenge(self._sandbox.world, intent, self._at, passed=answer == "complete")
         self._sandbox.commit()
-        if isinstance(outcome, Declined):
+        session = self._sandbox.world.session_of(intent["id"])
+        if session is None or not isinstance(outcome, Accepted):
             raise web.HTTPSeeOther(back)
         await self._hold(outcome)
         raise web.HTTPSeeOther(_success_url(session))
@@ -140,37 +137,44 @@ class Pages:
             return self._unknown("receipt")
         paid = money.spell(charge["amount"], charge["currency"])
         back = money.spell(charge["amount_refunded"], charge["currency"])
-        card = charge["payment_method_details"]["card"]
-        text = f"Paid with the card ending in {card['last4']}." + (
+        details = charge["payment_method_details"]
+        means = "card" if details["type"] == "card" else "account"
+        text = f"Paid with the {means} ending in {details[details['type']]['last4']}." + (
             f" {back} of it was refunded." if charge["amount_refunded"] else ""
         )
         return self._notice(f"Receipt: {paid}", text, mark="paid")
 
-    async def _pay(self, session: Json, card: cards.Card, fields: dict[str, str]) -> web.Response:
-        outcome = checkout.pay(
-            self._sandbox.world,
-            session,
-            card,
-            fields["email"],
-            now=self._sandbox.now,
-            public_url=self._sandbox.settings.public_url,
-        )
+    @property
+    def _at(self) -> At:
+        """Now; no call of the API causes what a customer does."""
+        return At(self._sandbox.now, self._sandbox.settings.public_url, event.cause())
+
+    def _inspect(self, session: Json, fields: dict[str, str]) -> cards.Card | cards.BankAccount | cards.Faults:
+        kinds = session["payment_method_types"]
+        if "sepa_debit" in kinds and (fields["iban"] or "card" not in kinds):
+            return cards.inspect_iban(fields["iban"])
+        today = datetime.fromtimestamp(self._sandbox.now, UTC)
+        return cards.inspect(fields["number"], fields["expiry"], fields["cvc"], year=today.year, month=today.month)
+
+    async def _after(self, session: Json, outcome: Outcome, fields: dict[str, str]) -> web.Response:
+        """Keep what an attempt did, and send the customer where it leads."""
         self._sandbox.commit()
         match outcome:
-            case Paid():
+            case Accepted():
                 await self._hold(outcome)
                 raise web.HTTPSeeOther(_success_url(session))
             case Challenged(intent_id):
                 raise web.HTTPSeeOther(f"/3ds/{intent_id}")
-            case Declined(message):
-                return self._form(session, _echo(fields, {"number": message}), status=402)
+            case Declined():
+                return self._form(session, _echo(fields, {"number": outcome.message}), status=402)
             case _:
                 assert_never(outcome)
 
-    async def _hold(self, paid: Paid) -> None:
+    async def _hold(self, accepted: Accepted) -> None:
         """Keep the customer here until the shop's webhook answered, as Stripe does, so that the shop knows first."""
-        seconds = self._sandbox.settings.redirect_wait_seconds_max
-        await self._sandbox.outbox.courier.answered(paid.event_id, seconds=seconds)
+        if accepted.event_id:
+            seconds = self._sandbox.settings.redirect_wait_seconds_max
+            await self._sandbox.outbox.courier.answered(accepted.event_id, seconds=seconds)
 
     def _session(self, request: web.Request) -> Json:
         session = self._sandbox.world.tables["session"].get(request.match_info["id"])
@@ -178,12 +182,15 @@ class Pages:
             raise _Page(self._unknown("checkout"))
         return session
 
-    def _challenge(self, request: web.Request) -> tuple[Json, Json]:
+    def _challenge(self, request: web.Request) -> tuple[Json, str]:
+        """Return the intent that the bank asks about, and where its page leads back to."""
         intent = self._sandbox.world.tables["intent"].get(request.match_info["id"])
-        session = self._sandbox.world.session_of(request.match_info["id"])
-        if intent is None or session is None:
+        if intent is None:
             raise _Page(self._unknown("payment"))
-        return intent, session
+        session = self._sandbox.world.session_of(intent["id"])
+        if session:
+            return intent, f"/c/pay/{session['id']}"
+        return intent, (intent["next_action"] or {}).get("redirect_to_url", {}).get("return_url") or "/"
 
     def _remembered(self, session: Json) -> Typed:
         """Return the form after the last attempt, if there was one: its mail address, and why it failed."""
@@ -198,11 +205,11 @@ class Pages:
     def _form(self, session: Json, typed: Typed, *, status: int = 200) -> web.Response:
         items = [
             {
-                "name": item["price_data"]["product_data"]["name"],
-                "description": item["price_data"]["product_data"].get("description"),
+                "name": item["name"],
+                "description": item["description"],
                 "quantity": item["quantity"],
-                "each": _spell(session, item["price_data"]["unit_amount"]),
-                "amount": _spell(session, item["price_data"]["unit_amount"] * item["quantity"]),
+                "each": _spell(session, item["unit_amount"]),
+                "amount": _spell(session, item["unit_amount"] * item["quantity"]),
             }
             for item in self._sandbox.world.get("cart", session["id"])["line_items"]
         ]
@@ -213,7 +220,8 @@ class Pages:
             items=items,
             amount=_amount(session),
             typed=typed,
-            cards=cards.TEST_CARDS,
+            cards=cards.TEST_CARDS if "card" in session["payment_method_types"] else (),
+            accounts=cards.SEPA_ACCOUNTS if "sepa_debit" in session["payment_method_types"] else (),
             sample_expiry=SAMPLE_EXPIRY,
             sample_cvc=SAMPLE_CVC,
         )
@@ -271,7 +279,15 @@ def _echo(fields: dict[str, str], faults: dict[str, str]) -> Typed:
     """Return the form as typed, but never a number that could be somebody's real card, and no CVC."""
     digits = fields["number"].replace(" ", "").replace("-", "")
     number = cards.BY_NUMBER[digits].spaced if digits in cards.BY_NUMBER else ""
-    return Typed(fields["email"], number, fields["expiry"], "", faults)
+    iban = fields["iban"] if fields["iban"].replace(" ", "").upper() in cards.BY_IBAN else ""
+    return Typed(fields["email"], number, fields["expiry"], "", iban, faults)
+
+
+def _filled(wanted: str, email: str) -> Typed | None:
+    """Return the form with a test card or account filled in."""
+    if wanted in cards.BY_NUMBER:
+        return Typed(email, cards.BY_NUMBER[wanted].spaced, SAMPLE_EXPIRY, SAMPLE_CVC)
+    return Typed(email, iban=cards.BY_IBAN[wanted].spaced) if wanted in cards.BY_IBAN else None
 
 
 def _latest(things: dict[str, T]) -> list[T]:

@@ -138,9 +138,14 @@ def looks_like_email(value: str) -> bool:
 
 
 def metadata(node: Node, path: str) -> dict[str, str]:
-    """Accept pairs of strings within Stripe's limits; an empty string is no metadata."""
+    """Accept pairs of strings within Stripe's limits; an empty string is no metadata, an empty value no pair."""
+    return merged({}, metadata_change(node, path))
+
+
+def metadata_change(node: Node, path: str) -> dict[str, str] | None:
+    """Accept what to change in metadata; an empty value removes its key, an empty string all of them (None)."""
     if node == "":
-        return {}
+        return None
     if isinstance(node, str):
         raise bad_parameter("Invalid object", path)
     if len(node) > METADATA_KEYS_MAX:
@@ -154,9 +159,13 @@ def metadata(node: Node, path: str) -> dict[str, str]:
         if len(value) > METADATA_VALUE_CHARACTERS_MAX:
             message = f"Metadata values can have up to {METADATA_VALUE_CHARACTERS_MAX} characters."
             raise bad_parameter(message, where)
-        if value:
-            pairs[key] = value
+        pairs[key] = value
     return pairs
+
+
+def merged(old: dict[str, str], change: dict[str, str] | None) -> dict[str, str]:
+    """Return metadata after a change (``metadata_change``)."""
+    return {} if change is None else {key: value for key, value in (old | change).items() if value}
 
 
 def _string(node: Node, path: str) -> str:

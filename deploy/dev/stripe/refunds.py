@@ -1,24 +1,30 @@
-"""Refunds, full and in parts. No I/O. Next: ``world.take``."""
+"""Refunds: in full and in parts, at once or later, some of which fail. No I/O. Next: ``world.take``."""
 
 from typing import Any
 
 from deploy.dev.stripe import money
+from deploy.dev.stripe.cards import BY_FINGERPRINT, Pays
 from deploy.dev.stripe.errors import ApiError, bad_parameter
 from deploy.dev.stripe.ids import stem_of
 from deploy.dev.stripe.objects import refund as shape
+from deploy.dev.stripe.payments import At
 from deploy.dev.stripe.world import World
 
 Json = dict[str, Any]
 
+# Two events of one change, in this order (a published trace of a receiver shows both).
+UPDATED = ("refund.updated", "charge.refund.updated")
+FAILED = ("refund.failed", "charge.refund.updated")
 
-def create(world: World, wish: Json, *, now: int, cause: Json) -> Json:
-    """Return the refund for checked parameters (``api.REFUND_CREATE``), or refuse. Emits two events, in Stripe's order.
 
-    Without ``amount`` everything that is left is refunded.
-    """
+def create(world: World, wish: Json, at: At) -> Json:
+    """Return the refund for checked parameters (``api.refunds``), or refuse. Without ``amount`` all that is left goes back."""
     charge = _charge_to_refund(world, wish)
-    left = charge["amount"] - charge["amount_refunded"]
-    if not left:
+    if charge["dispute"] and not _is_refundable(world.get("dispute", charge["dispute"])):
+        message = f"Charge {charge['id']} has been charged back; cannot issue a refund."
+        raise ApiError(400, message, code="charge_disputed")
+    left = charge["amount"] - charge["amount_refunded"] - waiting_minor(world, charge)
+    if left <= 0:
         raise ApiError(400, f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
     amount = wish.get("amount", left)
     currency = charge["currency"]
@@ -29,25 +35,83 @@ def create(world: World, wish: Json, *, now: int, cause: Json) -> Json:
         )
         raise ApiError(400, message, param="amount")
     stem = stem_of(charge["id"])
+    waits = aftermath(charge) == "refunds_wait"
     refund = shape.new(
         world.mint.of_payment("re", stem),
         charge,
-        created=now,
+        created=at.now,
         amount=amount,
+        status="pending" if waits else "succeeded",
         balance_transaction=world.mint.of_payment("txn", stem),
         wish=wish,
     )
     world.put("refund", refund)
-    world.tell("refund.created", refund, now=now, cause=cause)
+    world.tell("refund.created", refund, now=at.now, cause=at.cause)
+    if not waits:
+        _give_back(world, charge, refund, at)
+    return refund
+
+
+def succeed(world: World, refund: Json, at: At) -> None:
+    """Let a pending refund arrive."""
+    _change(world, refund, {"status": "succeeded"}, UPDATED, at)
+    _give_back(world, world.get("charge", refund["charge"]), refund, at)
+
+
+def fail(world: World, refund: Json, at: At) -> None:
+    """Let a refund that had succeeded come back: the money is ours again, and so says the charge."""
+    failure = world.mint.of_payment("txn", stem_of(refund["id"]))
+    ends = {"status": "failed", "failure_reason": "expired_or_canceled_card", "failure_balance_transaction": failure}
+    _change(world, refund, ends, FAILED, at)
+    charge = world.get("charge", refund["charge"])
+    previous = {"amount_refunded": charge["amount_refunded"]} | ({"refunded": True} if charge["refunded"] else {})
+    charge |= {"amount_refunded": charge["amount_refunded"] - refund["amount"], "refunded": False}
+    world.put("charge", charge)
+    world.tell("charge.updated", charge, now=at.now, cause=at.cause, previous=previous)
+
+
+def cancel(world: World, refund: Json, at: At) -> Json:
+    """Take a pending refund back."""
+    if refund["status"] != "pending":
+        message = f"Refund {refund['id']} has a status of {refund['status']}; only pending refunds can be canceled."
+        raise ApiError(400, message)
+    _change(world, refund, {"status": "canceled"}, UPDATED, at)
+    return refund
+
+
+def waiting_minor(world: World, charge: Json) -> int:
+    """Return how much of a charge is on its way back already."""
+    return sum(refund["amount"] for refund in world.refunds_of(charge["id"]) if refund["status"] == "pending")
+
+
+def aftermath(charge: Json) -> str | None:
+    """Return what follows a charge with this card by itself."""
+    details = charge["payment_method_details"]
+    behaviour = BY_FINGERPRINT[details[details["type"]]["fingerprint"]]
+    return behaviour.aftermath if isinstance(behaviour, Pays) else None
+
+
+def _change(world: World, refund: Json, new: Json, kinds: tuple[str, ...], at: At) -> None:
+    previous = {name: refund.get(name) for name in new}
+    refund |= new
+    world.put("refund", refund)
+    for kind in kinds:
+        world.tell(kind, refund, now=at.now, cause=at.cause, previous=previous)
+
+
+def _give_back(world: World, charge: Json, refund: Json, at: At) -> None:
     previous = {"amount_refunded": charge["amount_refunded"], "receipt_url": charge["receipt_url"]}
-    charge["amount_refunded"] += amount
+    charge["amount_refunded"] += refund["amount"]
     charge["receipt_url"] = charge["receipt_url"].partition("?")[0] + f"?refund={refund['id']}"
     if charge["amount_refunded"] == charge["amount"]:
         previous["refunded"] = False
         charge["refunded"] = True
     world.put("charge", charge)
-    world.tell("charge.refunded", charge, now=now, cause=cause, previous=previous)
-    return refund
+    world.tell("charge.refunded", charge, now=at.now, cause=at.cause, previous=previous)
+
+
+def _is_refundable(dispute: Json) -> bool:
+    return bool(dispute["is_charge_refundable"]) or dispute["status"] == "won"
 
 
 def _charge_to_refund(world: World, wish: Json) -> Json:

@@ -51,7 +51,7 @@ class Sandbox:
         self.world = World(secrets.randbits(32) if settings.seed is None else settings.seed)
         self._store = Store(settings.state_folder)
         self.outbox = Outbox(self.world, self._store, self.clock.now)
-        self._timetable = Timetable(self.world)
+        self._timetable = Timetable(self.world, settings.public_url)
         self._alarm: asyncio.TimerHandle | None = None
 
     @property

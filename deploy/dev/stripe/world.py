@@ -24,6 +24,9 @@ NOUNS = {
     "method": "payment_method",
     "charge": "charge",
     "refund": "refund",
+    "dispute": "dispute",
+    "product": "product",
+    "price": "price",
     "event": "event",
     "endpoint": "webhook endpoint",
     "secret": "secret",
@@ -48,6 +51,7 @@ class World:
         self.losses = Armed[Loss]()
         self.twins = 0  # further Event objects for each change; Stripe says that there may be two (docs.stripe.com/webhooks)
         self._session_of_intent: dict[str, str] = {}
+        self._refunds_of_charge: dict[str, list[str]] = {}
         self._changed: dict[tuple[str, str], Json] = {}
         self._news: list[Json] = []
         self._removed: list[tuple[str, str]] = []
@@ -57,6 +61,8 @@ class World:
         self.tables[kind][thing["id"]] = thing
         if kind == "session" and thing["payment_intent"]:
             self._session_of_intent[thing["payment_intent"]] = thing["id"]
+        if kind == "refund" and thing["id"] not in (known := self._refunds_of_charge.setdefault(thing["charge"], [])):
+            known.append(thing["id"])
 
     def put(self, kind: str, thing: Json) -> None:
         """Keep an object, new or changed."""
@@ -80,6 +86,10 @@ class World:
         """Return the session that made this intent."""
         session_id = self._session_of_intent.get(intent_id)
         return self.tables["session"][session_id] if session_id else None
+
+    def refunds_of(self, charge_id: str) -> list[Json]:
+        """Return a charge's refunds, oldest first."""
+        return [self.tables["refund"][refund_id] for refund_id in self._refunds_of_charge.get(charge_id, [])]
 
     def tell(self, kind: str, subject: Json, *, now: int, cause: Json, previous: Json | None = None) -> str:
         """Record an event of this kind about ``subject`` as it is now, unless it is to get lost; return its id."""

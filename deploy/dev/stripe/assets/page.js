@@ -44,14 +44,16 @@ if (form) {
   });
   document.querySelectorAll("button.card").forEach((card) => card.addEventListener("click", (event) => {
     event.preventDefault();
-    for (const name of ["number", "expiry", "cvc"]) {
+    for (const name of ["number", "expiry", "cvc", "iban"]) {
       const field = document.getElementById(name);
-      field.value = card.dataset[name];
+      if (!field) continue;
+      field.value = card.dataset[name] || "";
       field.removeAttribute("aria-invalid");
       const error = document.getElementById(name + "-error");
       if (error) error.remove();
     }
-    formatNumber(document.getElementById("number"));
+    const number = document.getElementById("number");
+    if (number) formatNumber(number);
     const email = document.getElementById("email");
     (email.value ? document.getElementById("submit") : email).focus();
   }));

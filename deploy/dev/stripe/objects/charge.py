@@ -9,63 +9,10 @@ Json = dict[str, Any]
 RISK_SCORE = 28  # a normal customer; the sandbox judges nobody
 
 
-def succeeded(charge_id: str, intent: Json, method: Json, *, created: int, challenged: bool, receipt_url: str) -> Json:
-    """Return the charge of a bank that said yes; its fees come later (capture is asynchronous)."""
-    charge = _new(charge_id, intent, method, created=created)
-    charge["amount_captured"] = intent["amount"]
-    charge["captured"] = True
-    charge["outcome"] = {
-        "advice_code": None,
-        "network_advice_code": None,
-        "network_decline_code": None,
-        "network_status": "approved_by_network",
-        "reason": None,
-        "risk_level": "normal",
-        "risk_score": RISK_SCORE,
-        "seller_message": "Payment complete.",
-        "type": "authorized",
-    }
-    charge["paid"] = True
-    charge["receipt_url"] = receipt_url
-    charge["status"] = "succeeded"
-    card = charge["payment_method_details"]["card"]
-    card["authorization_code"] = "224755"
-    card["network_transaction_id"] = "791057772779751"
-    if challenged:
-        card["three_d_secure"] = {
-            "authentication_flow": "challenge",
-            "electronic_commerce_indicator": "05",
-            "exemption_indicator": None,
-            "result": "authenticated",
-            "result_reason": None,
-            "transaction_id": "9a6b8f3d-0000-4000-8000-5a5db0c0ffee",
-            "version": "2.2.0",
-        }
-    return charge
-
-
-def failed(charge_id: str, intent: Json, method: Json, *, created: int, decline: Declines) -> Json:
-    """Return the charge of a bank that said no."""
-    charge = _new(charge_id, intent, method, created=created)
-    charge["failure_code"] = decline.code
-    charge["failure_message"] = decline.message
-    charge["outcome"] = {
-        "advice_code": decline.advice_code,
-        "network_advice_code": None,
-        "network_decline_code": None,
-        "network_status": "declined_by_network",
-        "reason": decline.decline_code,
-        "risk_level": "normal",
-        "risk_score": RISK_SCORE,
-        "seller_message": "The bank did not return any further details with this decline.",
-        "type": "issuer_declined",
-    }
-    charge["status"] = "failed"
-    return charge
-
-
-def _new(charge_id: str, intent: Json, method: Json, *, created: int) -> Json:
-    card = method["card"]
+def new(charge_id: str, intent: Json, method: Json, *, created: int) -> Json:
+    """Return the charge of a bank that has not answered yet."""
+    kind = method["type"]
+    details = _card(method["card"], intent["amount"]) if kind == "card" else _account(method["sepa_debit"])
     return {
         "id": charge_id,
         "object": "charge",
@@ -98,35 +45,7 @@ def _new(charge_id: str, intent: Json, method: Json, *, created: int) -> Json:
         "paid": False,
         "payment_intent": intent["id"],
         "payment_method": method["id"],
-        "payment_method_details": {
-            "card": {
-                "amount_authorized": intent["amount"],
-                "authorization_code": None,
-                "brand": card["brand"],
-                "checks": card["checks"],
-                "country": card["country"],
-                "electronic_commerce_indicator": "07",
-                "exp_month": card["exp_month"],
-                "exp_year": card["exp_year"],
-                "extended_authorization": {"status": "disabled"},
-                "fingerprint": card["fingerprint"],
-                "funding": card["funding"],
-                "incremental_authorization": {"status": "unavailable"},
-                "installments": None,
-                "last4": card["last4"],
-                "mandate": None,
-                "multicapture": {"status": "unavailable"},
-                "network": card["brand"],
-                "network_token": {"used": False},
-                "network_transaction_id": None,
-                "overcapture": {"maximum_amount_capturable": intent["amount"], "status": "unavailable"},
-                "regulated_status": card["regulated_status"],
-                "three_d_secure": None,
-                "transaction_link_id": None,
-                "wallet": None,
-            },
-            "type": "card",
-        },
+        "payment_method_details": {kind: details, "type": kind},
         "radar_options": {},
         "receipt_email": intent["receipt_email"],
         "receipt_number": None,
@@ -142,3 +61,88 @@ def _new(charge_id: str, intent: Json, method: Json, *, created: int) -> Json:
         "transfer_data": None,
         "transfer_group": None,
     }
+
+
+def succeed(charge: Json, *, receipt_url: str, challenged: bool) -> None:
+    """Write into a new charge that the bank said yes; its fees come later (capture is asynchronous)."""
+    charge["amount_captured"] = charge["amount"]
+    charge["captured"] = True
+    charge["outcome"] = {
+        "advice_code": None,
+        "network_advice_code": None,
+        "network_decline_code": None,
+        "network_status": "approved_by_network",
+        "reason": None,
+        "risk_level": "normal",
+        "risk_score": RISK_SCORE,
+        "seller_message": "Payment complete.",
+        "type": "authorized",
+    }
+    charge["paid"] = True
+    charge["receipt_url"] = receipt_url
+    charge["status"] = "succeeded"
+    card = charge["payment_method_details"].get("card")
+    if card:
+        card["authorization_code"] = "224755"
+        card["network_transaction_id"] = "791057772779751"
+    if card and challenged:
+        card["three_d_secure"] = {
+            "authentication_flow": "challenge",
+            "electronic_commerce_indicator": "05",
+            "exemption_indicator": None,
+            "result": "authenticated",
+            "result_reason": None,
+            "transaction_id": "9a6b8f3d-0000-4000-8000-5a5db0c0ffee",
+            "version": "2.2.0",
+        }
+
+
+def fail(charge: Json, decline: Declines) -> None:
+    """Write into a new charge that the bank said no."""
+    charge["failure_code"] = decline.code
+    charge["failure_message"] = decline.message
+    charge["outcome"] = {
+        "advice_code": decline.advice_code,
+        "network_advice_code": None,
+        "network_decline_code": None,
+        "network_status": "declined_by_network",
+        "reason": decline.decline_code or decline.code,
+        "risk_level": "normal",
+        "risk_score": RISK_SCORE,
+        "seller_message": "The bank did not return any further details with this decline.",
+        "type": "issuer_declined",
+    }
+    charge["status"] = "failed"
+
+
+def _card(card: Json, amount: int) -> Json:
+    return {
+        "amount_authorized": amount,
+        "authorization_code": None,
+        "brand": card["brand"],
+        "checks": card["checks"],
+        "country": card["country"],
+        "electronic_commerce_indicator": "07",
+        "exp_month": card["exp_month"],
+        "exp_year": card["exp_year"],
+        "extended_authorization": {"status": "disabled"},
+        "fingerprint": card["fingerprint"],
+        "funding": card["funding"],
+        "incremental_authorization": {"status": "unavailable"},
+        "installments": None,
+        "last4": card["last4"],
+        "mandate": None,
+        "multicapture": {"status": "unavailable"},
+        "network": card["brand"],
+        "network_token": {"used": False},
+        "network_transaction_id": None,
+        "overcapture": {"maximum_amount_capturable": amount, "status": "unavailable"},
+        "regulated_status": card["regulated_status"],
+        "three_d_secure": None,
+        "transaction_link_id": None,
+        "wallet": None,
+    }
+
+
+def _account(account: Json) -> Json:
+    return {name: account[name] for name in ("bank_code", "branch_code", "country", "fingerprint", "last4")} | {"mandate": None}

@@ -4,9 +4,18 @@ from typing import Any
 
 Json = dict[str, Any]
 
+OPTIONS: Json = {
+    "card": {"installments": None, "mandate_options": None, "network": None, "request_three_d_secure": "automatic"},
+    "sepa_debit": {},
+}
+
 
 def new(intent_id: str, *, created: int, amount: int, currency: str, secret: str, wish: Json) -> Json:
-    """Return an intent that waits for a payment method; ``wish`` is the session's payment_intent_data."""
+    """Return an intent that waits for a payment method.
+
+    ``wish`` holds the create call's checked parameters, or the session's ``payment_intent_data`` and payment method types.
+    """
+    kinds = wish["payment_method_types"]
     return {
         "id": intent_id,
         "object": "payment_intent",
@@ -17,10 +26,10 @@ def new(intent_id: str, *, created: int, amount: int, currency: str, secret: str
         "amount_received": 0,
         "application": None,
         "application_fee_amount": None,
-        "automatic_payment_methods": None,
+        "automatic_payment_methods": wish.get("automatic_payment_methods"),
         "canceled_at": None,
         "cancellation_reason": None,
-        "capture_method": "automatic_async",
+        "capture_method": wish.get("capture_method", "automatic_async"),
         "client_secret": f"{intent_id}_secret_{secret}",
         "confirmation_method": "automatic",
         "created": created,
@@ -38,25 +47,18 @@ def new(intent_id: str, *, created: int, amount: int, currency: str, secret: str
         "on_behalf_of": None,
         "payment_method": None,
         "payment_method_configuration_details": None,
-        "payment_method_options": {
-            "card": {
-                "installments": None,
-                "mandate_options": None,
-                "network": None,
-                "request_three_d_secure": "automatic",
-            }
-        },
-        "payment_method_types": ["card"],
+        "payment_method_options": {kind: OPTIONS[kind] for kind in kinds},
+        "payment_method_types": kinds,
         "payment_record": None,
         "processing": None,
         "receipt_email": wish.get("receipt_email"),
         "review": None,
-        "setup_future_usage": None,
+        "setup_future_usage": wish.get("setup_future_usage"),
         "shared_payment_granted_token": None,
-        "shipping": None,
+        "shipping": wish.get("shipping"),
         "source": None,
-        "statement_descriptor": None,
-        "statement_descriptor_suffix": None,
+        "statement_descriptor": wish.get("statement_descriptor"),
+        "statement_descriptor_suffix": wish.get("statement_descriptor_suffix"),
         "status": "requires_payment_method",
         "transfer_data": None,
         "transfer_group": None,

@@ -1,62 +1,68 @@
-"""The PaymentMethod: a card, as Stripe remembers it."""
+"""The PaymentMethod: a card or a bank account, as Stripe remembers it."""
 
-import hashlib
 from typing import Any
 
-from deploy.dev.stripe.cards import Card
+from deploy.dev.stripe.cards import BankAccount, Card, fingerprint
 
 Json = dict[str, Any]
 
+ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 
-def new(method_id: str, card: Card, *, created: int, email: str) -> Json:
-    """Return the method for a card that a customer typed."""
+
+def new(method_id: str, paid_with: Card | BankAccount, *, created: int, wish: Json) -> Json:
+    """Return the method; ``wish`` may hold ``billing_details`` and ``metadata``."""
+    kind, details = ("card", _card(paid_with)) if isinstance(paid_with, Card) else ("sepa_debit", _account(paid_with))
     return {
         "id": method_id,
         "object": "payment_method",
         "allow_redisplay": "limited",
-        "billing_details": billing_details(email),
-        "card": {
-            "brand": "visa",
-            "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
-            "country": "US",
-            "display_brand": "visa",
-            "exp_month": card.exp_month,
-            "exp_year": card.exp_year,
-            "fingerprint": fingerprint(card.number),
-            "funding": "credit",
-            "generated_from": None,
-            "last4": card.last4,
-            "networks": {"available": ["visa"], "preferred": None},
-            "regulated_status": "unregulated",
-            "three_d_secure_usage": {"supported": True},
-            "wallet": None,
-        },
+        "billing_details": billing_details(wish.get("billing_details", {})),
+        kind: details,
         "created": created,
         "customer": None,
         "livemode": False,
-        "metadata": {},
-        "type": "card",
+        "metadata": wish.get("metadata", {}),
+        "type": kind,
     }
 
 
-def billing_details(email: str) -> Json:
-    """Return the payer's details; the page asks for the mail address alone."""
+def billing_details(known: Json) -> Json:
+    """Return the payer's details; what was not said is null."""
+    address = known.get("address") or {}
     return {
-        "address": {
-            "city": None,
-            "country": None,
-            "line1": None,
-            "line2": None,
-            "postal_code": None,
-            "state": None,
-        },
-        "email": email,
-        "name": None,
-        "phone": None,
-        "tax_id": None,
+        "address": {name: address.get(name) for name in ADDRESS},
+        "email": known.get("email"),
+        "name": known.get("name"),
+        "phone": known.get("phone"),
+        "tax_id": known.get("tax_id"),
     }
 
 
-def fingerprint(number: str) -> str:
-    """Return the sixteen characters that are the same for the same card."""
-    return hashlib.sha256(number.encode()).hexdigest()[:16]
+def _card(card: Card) -> Json:
+    return {
+        "brand": "visa",
+        "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+        "country": "US",
+        "display_brand": "visa",
+        "exp_month": card.exp_month,
+        "exp_year": card.exp_year,
+        "fingerprint": fingerprint(card.number),
+        "funding": "credit",
+        "generated_from": None,
+        "last4": card.last4,
+        "networks": {"available": ["visa"], "preferred": None},
+        "regulated_status": "unregulated",
+        "three_d_secure_usage": {"supported": True},
+        "wallet": None,
+    }
+
+
+def _account(account: BankAccount) -> Json:
+    return {
+        "bank_code": account.iban[4:9],
+        "branch_code": "",
+        "country": account.iban[:2],
+        "fingerprint": fingerprint(account.iban),
+        "generated_from": {"charge": None, "setup_attempt": None},
+        "last4": account.iban[-4:],
+    }

@@ -4,6 +4,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
+OPTIONS: Json = {"card": {"request_three_d_secure": "automatic"}, "sepa_debit": {}}
+
 
 def new(session_id: str, *, created: int, currency: str, amount: int, wish: Json) -> Json:
     """Return an open, unpaid session; ``wish`` holds the create call's checked parameters and its ``url``."""
@@ -12,11 +14,11 @@ def new(session_id: str, *, created: int, currency: str, amount: int, wish: Json
         "object": "checkout.session",
         "adaptive_pricing": {"enabled": False},
         "after_expiration": None,
-        "allow_promotion_codes": None,
+        "allow_promotion_codes": wish.get("allow_promotion_codes"),
         "amount_subtotal": amount,
         "amount_total": amount,
         "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
-        "billing_address_collection": None,
+        "billing_address_collection": wish.get("billing_address_collection"),
         "cancel_url": wish.get("cancel_url"),
         "client_reference_id": wish.get("client_reference_id"),
         "client_secret": None,
@@ -61,11 +63,11 @@ def new(session_id: str, *, created: int, currency: str, amount: int, wish: Json
         "payment_link": None,
         "payment_method_collection": "if_required",
         "payment_method_configuration_details": None,
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": ["card"],
+        "payment_method_options": {kind: OPTIONS[kind] for kind in wish["payment_method_types"]},
+        "payment_method_types": wish["payment_method_types"],
         "payment_status": "unpaid",
         "permissions": None,
-        "phone_number_collection": {"enabled": False},
+        "phone_number_collection": {"enabled": wish.get("phone_number_collection", {}).get("enabled", False)},
         "recovered_from": None,
         "saved_payment_method_options": None,
         "setup_intent": None,
@@ -83,20 +85,13 @@ def new(session_id: str, *, created: int, currency: str, amount: int, wish: Json
     }
 
 
-def customer_details(email: str) -> Json:
-    """Return who paid, as far as the page asked."""
+def customer_details(billing: Json) -> Json:
+    """Return who paid, from the billing details of the payment method."""
     return {
-        "address": {
-            "city": None,
-            "country": "US",
-            "line1": None,
-            "line2": None,
-            "postal_code": None,
-            "state": None,
-        },
-        "email": email,
-        "name": None,
-        "phone": None,
+        "address": billing["address"] | {"country": billing["address"]["country"] or "US"},
+        "email": billing["email"],
+        "name": billing["name"],
+        "phone": billing["phone"],
         "tax_exempt": "none",
         "tax_ids": [],
     }

@@ -3,6 +3,7 @@
 from deploy.dev.stripe import checkout
 from deploy.dev.stripe.cards import Card
 from deploy.dev.stripe.objects import event
+from deploy.dev.stripe.payments import At
 from deploy.dev.stripe.timetable import SETTLE_SECONDS, Timetable
 from deploy.dev.stripe.world import World
 
@@ -15,7 +16,7 @@ def shop(now):
     price = {"currency": "usd", "unit_amount": 5000, "product_data": {"name": "Coaching"}}
     wish = {"success_url": URL, "line_items": [{"price_data": price, "quantity": 1}]}
     session = checkout.create(world, wish, now=now, public_url=URL)
-    return world, session, Timetable(world)
+    return world, session, Timetable(world, URL)
 
 
 def noted(world, timetable):
@@ -42,7 +43,7 @@ def test_what_was_dealt_with_is_not_due_any_more():
     """A paid session does not expire; its charge gets its balance transaction and is done."""
     world, session, timetable = shop(now=1000)
     noted(world, timetable)
-    checkout.pay(world, session, Card("4242424242424242", 12, 2034), "a@b.org", now=1001, public_url=URL)
+    checkout.pay(world, session, Card("4242424242424242", 12, 2034), {"email": "a@b.org"}, At(1001, URL, event.cause()))
     noted(world, timetable)
 
     assert timetable.act(1001 + SETTLE_SECONDS)
@@ -55,7 +56,7 @@ def test_a_session_expired_by_hand_is_not_expired_again():
     """Its entry in the timetable is void."""
     world, session, timetable = shop(now=1000)
     noted(world, timetable)
-    checkout.expire(world, session, now=1001, cause=event.cause())
+    checkout.expire(world, session, At(1001, URL, event.cause()))
     noted(world, timetable)
 
     assert not timetable.act(1000 + 2 * DAY)

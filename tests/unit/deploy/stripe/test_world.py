@@ -2,14 +2,19 @@
 
 import pytest
 
-from deploy.dev.stripe import checkout, refunds
+from deploy.dev.stripe import checkout, payments, refunds
 from deploy.dev.stripe.cards import Card
 from deploy.dev.stripe.errors import ApiError
 from deploy.dev.stripe.objects import event
+from deploy.dev.stripe.payments import At
 from deploy.dev.stripe.world import World
 
 URL = "http://127.0.0.1:1"
 NOBODY = event.cause()
+
+
+def at(now):
+    return At(now, URL, NOBODY)
 
 
 class Shop:
@@ -27,15 +32,15 @@ class Shop:
 
     def pay(self, number):
         card = Card(number, 12, 2034)
-        self.outcome = checkout.pay(self.world, self.session, card, "a@b.org", now=1001, public_url=URL)
+        self.outcome = checkout.pay(self.world, self.session, card, {"email": "a@b.org"}, at(1001))
         return self.told()
 
     def answer(self, *, passed):
-        checkout.answer_challenge(self.world, self.intent, passed=passed, now=1002, public_url=URL)
+        payments.answer_challenge(self.world, self.intent, at(1002), passed=passed)
         return self.told()
 
     def refund(self, **wish):
-        return refunds.create(self.world, {"payment_intent": self.session["payment_intent"]} | wish, now=1003, cause=NOBODY)
+        return refunds.create(self.world, {"payment_intent": self.session["payment_intent"]} | wish, at(1003))
 
     def told(self):
         self.events = self.world.take().events
@@ -97,12 +102,12 @@ def test_expiry_cancels_what_an_attempt_left():
     tried, untouched = Shop(), Shop()
     tried.pay("4000000000000002")
     for shop in (tried, untouched):
-        checkout.expire(shop.world, shop.session, now=1005, cause=NOBODY)
+        checkout.expire(shop.world, shop.session, at(1005))
 
     assert tried.told() == ["checkout.session.expired", "payment_intent.canceled"]
     assert untouched.told() == ["checkout.session.expired"]
     with pytest.raises(ApiError):
-        checkout.expire(tried.world, tried.session, now=1006, cause=NOBODY)
+        checkout.expire(tried.world, tried.session, at(1006))
 
 
 def test_events_never_change():

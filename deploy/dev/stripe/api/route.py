@@ -1,0 +1,142 @@
+"""What all endpoints share: a call, a route, and the operations that need no code of their own: show, list, update.
+
+Next: ``params`` for what may be asked, ``expansions`` for what is shown inside.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.dev.stripe import expansions, lists, money
+from deploy.dev.stripe.errors import bad_parameter
+from deploy.dev.stripe.forms import Tree
+from deploy.dev.stripe.objects import event
+from deploy.dev.stripe.params import Node, Rule, each, group, integer, merged, metadata_change, one_or, read, text
+from deploy.dev.stripe.payments import At
+from deploy.dev.stripe.world import NOUNS, World
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: its parameters, the id in its path (empty where there is none), and what events say of it."""
+
+    tree: Tree
+    object_id: str
+    now: int
+    public_url: str
+    request_id: str
+    idempotency_key: str | None
+
+    @property
+    def at(self) -> At:
+        """When it happens, and what its events say about their cause."""
+        return At(self.now, self.public_url, event.cause(self.request_id, self.idempotency_key))
+
+
+Operation = Callable[[World, Call], Json]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and a path, with ``{id}`` where an id stands; ``shows`` is the kind of what it answers with."""
+
+    method: str
+    path: str
+    shows: str
+    operation: Operation
+
+    @property
+    def name(self) -> str:
+        """How faults and people call it."""
+        return f"{self.method} {self.path}"
+
+    def perform(self, world: World, call: Call) -> Json:
+        """Do what is asked, and show inside the answer what ``expand[]`` asks for; what cannot be shown is refused first."""
+        wanted = each(text())(call.tree.pop("expand"), "expand") if "expand" in call.tree else []
+        paths = [expansions.path(self.shows, each_one) for each_one in wanted]
+        return expansions.expanded(world, self.shows, self.operation(world, call), paths)
+
+
+SPAN = group({"gt": integer(), "gte": integer(), "lt": integer(), "lte": integer()})
+CREATED = one_or(integer(), SPAN)
+PAGING: dict[str, Rule] = {
+    "limit": integer(least=1, most=lists.LIMIT_MAX),
+    "starting_after": text(),
+    "ending_before": text(),
+    "created": CREATED,
+}
+
+
+def currency(node: Node, path: str) -> str:
+    """Accept a three-letter currency in any case."""
+    code = str(text()(node, path) or "").lower()
+    if not money.is_currency(code):
+        raise bad_parameter(f"Invalid currency: {code}.", path)
+    return code
+
+
+def retrieve(kind: str) -> Operation:
+    """Return the operation that shows one object of this kind."""
+
+    def show(world: World, call: Call) -> Json:
+        read(call.tree, {})
+        return world.get(kind, call.object_id)
+
+    return show
+
+
+def listing(
+    kind: str, url: str, by: Mapping[str, Rule] | None = None, wanted: Callable[[Json, Json, int], bool] | None = None
+) -> Operation:
+    """Return the operation that lists objects of this kind, newest first.
+
+    ``by`` are the fields that may be asked for by value; ``wanted`` judges what else was asked (object, wish, now), whose
+    rules are in ``by``, too.
+    """
+    fields = by or {}
+
+    def show(world: World, call: Call) -> Json:
+        wish = read(call.tree, PAGING | dict(fields))
+        found = [
+            thing
+            for thing in reversed(world.tables[kind].values())
+            if all(name not in thing or wish[name] in {None, thing[name]} for name in fields if name in wish)
+            and _within(thing["created"], wish.get("created"))
+            and (wanted is None or wanted(thing, wish, call.now))
+        ]
+        return lists.page(found, wish, url=url, noun=NOUNS[kind])
+
+    return show
+
+
+def update(kind: str, rules: Mapping[str, Rule] | None = None, tells: tuple[str, ...] = ()) -> Operation:
+    """Return the operation that changes fields and metadata of an object, and tells these events of it."""
+    known = {"metadata": metadata_change} | dict(rules or {})
+
+    def change(world: World, call: Call) -> Json:
+        wish = read(call.tree, known)
+        thing = world.get(kind, call.object_id)
+        if "metadata" in wish:
+            wish["metadata"] = merged(thing["metadata"], wish["metadata"])
+        previous = {name: thing[name] for name, value in wish.items() if thing[name] != value}
+        thing |= wish
+        world.put(kind, thing)
+        if previous:
+            for told in tells:
+                world.tell(told, thing, now=call.now, cause=call.at.cause, previous=previous)
+        return thing
+
+    return change
+
+
+def _within(created: int, span: Json | int | None) -> bool:
+    match span:
+        case None:
+            return True
+        case int():
+            return created == span
+        case _:
+            inside: bool = span.get("gt", created - 1) < created < span.get("lt", created + 1)
+            return inside and bool(span.get("gte", created) <= created <= span.get("lte", created))

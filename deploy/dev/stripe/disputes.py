@@ -1,0 +1,85 @@
+"""Disputes: opened by some cards, answered with evidence, decided. No I/O. Next: ``world.take``.
+
+Evidence that reads ``winning_evidence`` or ``losing_evidence`` decides, as in Stripe's own sandboxes
+(docs.stripe.com/testing#evidence).
+"""
+
+from typing import Any, Literal
+
+from deploy.dev.stripe.errors import ApiError
+from deploy.dev.stripe.objects import dispute as shape
+from deploy.dev.stripe.objects import event
+from deploy.dev.stripe.payments import At
+from deploy.dev.stripe.world import World
+
+Json = dict[str, Any]
+
+OPEN = frozenset({"needs_response", "warning_needs_response"})
+REVIEWED = {"under_review": "needs_response", "warning_under_review": "warning_needs_response"}
+WINNING, LOSING = "winning_evidence", "losing_evidence"
+
+
+def open_one(world: World, charge: Json, *, inquiry: bool, now: int) -> None:
+    """Dispute a paid charge: its money is withdrawn at once, or, in an inquiry, not at all."""
+    dispute = shape.new(world.mint.alone("du"), charge, created=now, inquiry=inquiry)
+    charge |= {"disputed": True, "dispute": dispute["id"]}
+    world.put("charge", charge)
+    if not inquiry:
+        _move(world, dispute, now=now, back=False)
+    world.put("dispute", dispute)
+    world.tell("charge.dispute.created", dispute, now=now, cause=event.cause())
+    if not inquiry:
+        world.tell("charge.dispute.funds_withdrawn", dispute, now=now, cause=event.cause())
+
+
+def update(world: World, dispute: Json, wish: Json, at: At) -> Json:
+    """Add evidence, and submit it unless told otherwise; the bank reviews it at once."""
+    evidence, metadata = wish.get("evidence"), wish.get("metadata")
+    if evidence is not None and dispute["status"] not in OPEN:
+        raise ApiError(400, "This dispute is already closed", param="evidence")
+    if evidence is not None:
+        dispute["evidence"] = dispute["evidence"] | evidence
+        details = dispute["evidence_details"]
+        details["has_evidence"] = any(said for said in dispute["evidence"].values())
+        if wish.get("submit", True):
+            details |= {"submission_count": details["submission_count"] + 1, "submission_method": "manual"}
+            warns = dispute["status"].startswith("warning")
+            dispute["status"] = "warning_under_review" if warns else "under_review"
+    if metadata is not None:
+        dispute["metadata"] = metadata
+    world.put("dispute", dispute)
+    world.tell("charge.dispute.updated", dispute, now=at.now, cause=at.cause)
+    return dispute
+
+
+def verdict(dispute: Json) -> Literal["won", "lost", "warning_closed"] | None:
+    """Return how a reviewed dispute ends; None while the bank thinks (evidence that says neither)."""
+    said = dispute["evidence"]["uncategorized_text"]
+    if dispute["status"] == "under_review":
+        return {WINNING: "won", LOSING: "lost"}.get(said)  # type: ignore[return-value] # the table's own words
+    return "warning_closed" if dispute["status"] == "warning_under_review" and said in {WINNING, LOSING} else None
+
+
+def close(world: World, dispute: Json, at: At) -> Json:
+    """Give up: the shop accepts the dispute, and cannot take that back."""
+    if dispute["status"] not in OPEN | set(REVIEWED):
+        raise ApiError(400, "This dispute is already closed")
+    end(world, dispute, "warning_closed" if dispute["status"].startswith("warning") else "lost", at)
+    return dispute
+
+
+def end(world: World, dispute: Json, status: str, at: At) -> None:
+    """Close a dispute with this status; money that was withdrawn comes back when it was won."""
+    dispute["status"] = status
+    if status == "won":
+        _move(world, dispute, now=at.now, back=True)
+    world.put("dispute", dispute)
+    world.tell("charge.dispute.closed", dispute, now=at.now, cause=at.cause)
+    if status == "won":
+        world.tell("charge.dispute.funds_reinstated", dispute, now=at.now, cause=at.cause)
+
+
+def _move(world: World, dispute: Json, *, now: int, back: bool) -> None:
+    moved = shape.movement(world.mint.alone("txn"), dispute, created=now, back=back)
+    dispute["balance_transactions"] = [*dispute["balance_transactions"], moved]
+    dispute["balance_transaction"] = dispute["balance_transactions"][0]["id"]
