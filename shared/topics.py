@@ -16,7 +16,10 @@ DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX + OVERHEAD_BYTES_MAX
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic of the map; `key` and `value` say what a record holds, `retention_days` how long it stays."""
+    """One topic of the map; `key` and `value` say what a record holds, `retention_days` how long it stays.
+
+    A record of a step of a ladder is due `delay_seconds` after it was written.
+    """
 
     name: str
     key: str
@@ -26,6 +29,7 @@ class Topic:
     retention_days: int
     partitions: int = 12
     message_bytes_max: int = MESSAGE_BYTES_MAX
+    delay_seconds: int = 0
 
     def named(self, prefix: str) -> str:
         """Return the topic's name in a cluster where `TOPIC_PREFIX` is `prefix`."""
@@ -56,14 +60,21 @@ BOOKINGS_EVENTS = Topic(
     consumers=("email",),
     retention_days=14,
 )
-EMAIL_RETRY_1S = Topic(
-    name="email.retry.1s",
-    key="booking id",
-    value="one letter's ticket, to be tried again a second later",
-    producers=("email",),
-    consumers=("email",),
-    retention_days=14,
-)
+
+
+def _email_retry(delay_seconds: int) -> Topic:
+    return Topic(
+        name=f"email.retry.{delay_seconds}s",
+        key="booking id",
+        value=f"one letter's ticket, to be tried again after {delay_seconds} s",
+        producers=("email",),
+        consumers=("email",),
+        retention_days=14,
+        delay_seconds=delay_seconds,
+    )
+
+
+EMAIL_LADDER = tuple(_email_retry(seconds) for seconds in (1, 2, 4, 8, 16))
 
 
 def dead_letters(source: Topic, *, producers: tuple[str, ...]) -> Topic:
@@ -97,7 +108,7 @@ ALL = (
     STRIPE_EVENTS,
     PAYMENTS_EVENTS,
     BOOKINGS_EVENTS,
-    EMAIL_RETRY_1S,
+    *EMAIL_LADDER,
     STRIPE_EVENTS_DLT,
     PAYMENTS_EVENTS_DLT,
     BOOKINGS_EVENTS_DLT,

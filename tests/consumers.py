@@ -10,8 +10,9 @@ from consumers.email.delivery import Delivery
 from consumers.email.handlers import Changes, Entering, Retries
 from consumers.email.sending import Sender
 from consumers.payments.handlers import Payments
-from shared import settings
+from shared import settings, topics
 from shared.errors import KafkaAway
+from shared.kafka import retry
 from shared.kafka.batch import Batches
 from shared.kafka.records import Incoming
 from tests.builders import record
@@ -56,7 +57,7 @@ class Email:
             breaker=self.breaker,
             sender_address=smtp.smtp_from_email,
             group="email",
-            later_topic="email.retry.1s",
+            ladder=retry.steps(topics.EMAIL_LADDER, prefix=""),
             dead_topic="email.dlt",
             stopping=self.stopping,
         )
@@ -68,9 +69,7 @@ class Email:
 
         self.changes = changes(kinds.of_booking, "email", "bookings.events.dlt")
         self.payments = changes(kinds.of_payment, "email-payments", "payments.events.dlt")
-        self.retries = Retries(
-            self.sender, self.published, group="email-retry-1s", refusals="email.dlt", stopping=self.stopping
-        )
+        self.retries = Retries(self.sender, self.published, group="email-retry-1s", refusals="email.dlt")
 
 
 class Walk:

@@ -14,7 +14,7 @@ from consumers.bookings.store import Remembered
 from consumers.email import kinds
 from consumers.payments.decide import Item, Loaded, decide
 from consumers.payments.translate import translate
-from shared import messages
+from shared import messages, topics
 from shared.domain.booking import Booking, Status
 from shared.domain.payment import Payment
 from shared.kafka.batch import Applied
@@ -82,7 +82,7 @@ def told():
         "bookings.events.v1": confirmed,
         "bookings.events.v1.cancelled": bookings_say(succeeded, refunded),
         "bookings.events.v1.payment_conflict": bookings_say(succeeded, status=Status.CANCELLED),
-        "email.retry.1s.v1": client,
+        **{f"{topic.name}.v1": client for topic in topics.EMAIL_LADDER},
         "email.dlt.v1": coach,
     }
 

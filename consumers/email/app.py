@@ -1,4 +1,4 @@
-"""Wiring of the email consumer: `bookings.events`, `payments.events` and the 1 s step in, letters out, bound to handlers.py.
+"""Wiring of the email consumer: `bookings.events`, `payments.events` and the ladder's steps in, letters out, bound to handlers.py.
 
 Next in the walk: handlers.py.
 """
@@ -10,20 +10,19 @@ from consumers.email import kinds
 from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
 from consumers.email.handlers import Changes, Entering, Reading, Retries
-from consumers.email.sending import LETTERS_AT_ONCE_MAX, Sender
+from consumers.email.sending import Sender
 from shared import logs, settings, topics
 from shared.db import engine as engines
 from shared.db import health
-from shared.kafka import service
+from shared.kafka import retry, service
 from shared.kafka.batch import Batches
 from shared.kafka.broker import Subscription
 from shared.kafka.producer import Producer
 
 GROUP = "email"
 PAYMENTS_GROUP = "email-payments"
-RETRY_GROUP = "email-retry-1s"
-# Two letters a booking, eight at once, 20 s each at worst: below the two minutes after which a batch counts as stuck.
-RECORDS_MAX = 16
+RECORDS_MAX = 100
+CONNECTIONS_MAX = 12  # three marks are shared by all letters in hand; the rest is for refusals, entering and health
 
 
 class Settings(service.ServiceSettings, settings.Database, settings.Smtp):
@@ -35,10 +34,11 @@ class Settings(service.ServiceSettings, settings.Database, settings.Smtp):
 async def run(configured: Settings) -> int:
     """Consume until told to stop; return the process's exit status."""
     prefix = configured.topic_prefix
-    engine = engines.create(configured, application=GROUP, pool_size=LETTERS_AT_ONCE_MAX + 2)
+    engine = engines.create(configured, application=GROUP, pool_size=CONNECTIONS_MAX)
     delivery = Delivery(configured)
     breaker = Breaker()
     database = health.trouble(engine)
+    sending: list[Sender] = []
 
     def build(producer: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
         sender = Sender(
@@ -48,10 +48,11 @@ async def run(configured: Settings) -> int:
             breaker=breaker,
             sender_address=configured.smtp_from_email,
             group=prefix + GROUP,
-            later_topic=topics.EMAIL_RETRY_1S.named(prefix),
+            ladder=retry.steps(topics.EMAIL_LADDER, prefix=prefix),
             dead_topic=topics.EMAIL_DLT.named(prefix),
             stopping=stopping,
         )
+        sending.append(sender)
 
         def changes(read: Reading, group: str, refusals: topics.Topic) -> Changes:
             entering = Entering(read, sender_domain=configured.smtp_from_email.rpartition("@")[2])
@@ -60,34 +61,25 @@ async def run(configured: Settings) -> int:
                 engine=engine,
                 producer=producer,
                 group=prefix + group,
-                target=topics.EMAIL_RETRY_1S.named(prefix),  # entering letters emits nothing
+                target=topics.EMAIL_LADDER[0].named(prefix),  # entering letters emits nothing
                 refusals=refusals.named(prefix),
             )
             return Changes(batches, entering, sender)
 
         of_bookings = changes(kinds.of_booking, GROUP, topics.BOOKINGS_EVENTS_DLT)
         of_payments = changes(kinds.of_payment, PAYMENTS_GROUP, topics.PAYMENTS_EVENTS_DLT)
-        retries = Retries(
-            sender,
-            producer,
-            group=prefix + RETRY_GROUP,
-            refusals=topics.EMAIL_DLT.named(prefix),
-            stopping=stopping,
-        )
+
+        def step(topic: topics.Topic) -> Subscription:
+            group = f"{GROUP}-retry-{topic.delay_seconds}s"
+            retries = Retries(sender, producer, group=prefix + group, refusals=topics.EMAIL_DLT.named(prefix))
+            return Subscription(topic, group, retries.handle, configured, stopping, records_max=RECORDS_MAX)
+
         return [
             Subscription(topics.BOOKINGS_EVENTS, GROUP, of_bookings.handle, configured, stopping, records_max=RECORDS_MAX),
             Subscription(
                 topics.PAYMENTS_EVENTS, PAYMENTS_GROUP, of_payments.handle, configured, stopping, records_max=RECORDS_MAX
             ),
-            Subscription(
-                topics.EMAIL_RETRY_1S,
-                RETRY_GROUP,
-                retries.handle,
-                configured,
-                stopping,
-                records_max=RECORDS_MAX,
-                wait_first=retries.wait_until_due,
-            ),
+            *(step(topic) for topic in topics.EMAIL_LADDER),
         ]
 
     async def trouble() -> Sequence[str]:
@@ -97,6 +89,8 @@ async def run(configured: Settings) -> int:
     try:
         return await service.run(configured, name=GROUP, build=build, trouble=trouble)
     finally:
+        for sender in sending:
+            await sender.settle()
         await delivery.close()
         await engine.dispose()
 

@@ -1,14 +1,16 @@
 """Hand a letter to the mail server, and say what its answer means.
 
-Enters: one composed letter. Leaves: `Accepted`, `LetterRefused` or `ServerTrouble`; never an exception of the mail library.
-Only the answers to RCPT TO and DATA judge a letter. Connect, banner, EHLO, STARTTLS, AUTH, MAIL FROM and 421 at any point
-judge the server, and so do two different letters in a row that lost their connection before the final dot of DATA.
+Enters: one composed letter, and whom to ask before it leaves the house. Leaves: `Accepted`, `LetterRefused`,
+`ServerTrouble` or `Withheld`; never an exception of the mail library. Only the answers to RCPT TO and DATA judge a letter.
+Connect, banner, EHLO, STARTTLS, AUTH, MAIL FROM and 421 at any point judge the server, and so do two different letters in a
+row that lost their connection before the final dot of DATA.
 Source of the dialogue: RFC 5321; of the window between the final dot and our record: RFC 1047.
 """
 
 import asyncio
 import re
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -55,15 +57,23 @@ class ServerTrouble:
     reason: str
 
 
-Outcome = Accepted | LetterRefused | ServerTrouble
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Whoever was asked before DATA said no, or did not answer in time: the server has nothing of the letter."""
+
+
+Outcome = Accepted | LetterRefused | ServerTrouble | Withheld
+MayLeave = Callable[[], Awaitable[bool]]
 
 
 class _Stage(IntEnum):
     """How far the conversation about one letter came."""
 
     BEFORE_RCPT = 0
-    RCPT = 1  # RCPT was said, or DATA, and the final dot not yet
-    DOT = 2  # the letter and its final dot are on their way: it may have been accepted
+    RCPT = 1
+    ASKING = 2  # the recipient was taken; whether the letter may leave is being asked
+    DATA = 3
+    DOT = 4  # the letter and its final dot are on their way: it may have been accepted
 
 
 @dataclass(slots=True)
@@ -88,16 +98,19 @@ class Delivery:
         self._idle: list[_Connection] = []
         self._lost_before_dot: str | None = None
 
-    async def deliver(self, letter: Letter) -> Outcome:
-        """Send one letter, at most 20 s; a connection that proved stale before RCPT is replaced once, unjudged."""
+    async def deliver(self, letter: Letter, *, may_leave: MayLeave) -> Outcome:
+        """Send one letter, at most 20 s; a connection that proved stale before RCPT is replaced once, unjudged.
+
+        `may_leave` is asked between RCPT and DATA, once the recipient is accepted; it must answer, and not raise.
+        """
         deadline = clock.monotonic() + CONVERSATION_SECONDS_MAX
         connection = self._take_idle()
         if connection is not None:
-            outcome = await self._converse(connection, letter, deadline)
+            outcome = await self._converse(connection, letter, may_leave, deadline)
             if not isinstance(outcome, ServerTrouble):
                 return self._judged(outcome, connection, letter)
         connection = _Connection(self._client())
-        return self._judged(await self._converse(connection, letter, deadline), connection, letter)
+        return self._judged(await self._converse(connection, letter, may_leave, deadline), connection, letter)
 
     async def close(self) -> None:
         """Say goodbye on every idle connection, for a second at most."""
@@ -127,12 +140,12 @@ class Delivery:
             connection.client.close()
         return None
 
-    async def _converse(self, connection: _Connection, letter: Letter, deadline: float) -> Outcome:
+    async def _converse(self, connection: _Connection, letter: Letter, may_leave: MayLeave, deadline: float) -> Outcome:
         """Hold one conversation until the deadline; afterwards the connection is idle again or closed."""
         connection.stage = _Stage.BEFORE_RCPT
         try:
             async with asyncio.timeout(max(deadline - clock.monotonic(), 0)):
-                outcome = await _send(connection, letter)
+                outcome = await _send(connection, letter, may_leave)
         except aiosmtplib.SMTPResponseException as refusal:
             outcome = _judge_answer(refusal, connection.stage)
         except (aiosmtplib.SMTPException, TimeoutError, OSError) as loss:
@@ -160,13 +173,17 @@ class Delivery:
         return outcome
 
 
-async def _send(connection: _Connection, letter: Letter) -> Outcome:
+async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave) -> Outcome:
     client = connection.client
     if not client.is_connected:
         await client.connect(timeout=CONNECT_SECONDS_MAX)
     await client.mail(letter.sender)
     connection.stage = _Stage.RCPT
     await client.rcpt(letter.recipient)
+    connection.stage = _Stage.ASKING
+    if not await may_leave():
+        return Withheld()
+    connection.stage = _Stage.DATA
     go_on = await client.execute_command(b"DATA")
     if go_on.code // 100 != INTERMEDIATE:
         raise aiosmtplib.SMTPDataError(go_on.code, go_on.message)
@@ -184,9 +201,9 @@ async def _send(connection: _Connection, letter: Letter) -> Outcome:
 
 async def _ready_for_more(connection: _Connection, outcome: Outcome) -> bool:
     """Tell whether the connection can take another letter; a refused one is forgotten by RSET first."""
-    if isinstance(outcome, LetterRefused):
-        if outcome.code is None:
-            return False
+    if isinstance(outcome, LetterRefused) and outcome.code is None:
+        return False
+    if not isinstance(outcome, Accepted):
         try:
             await connection.client.rset(timeout=QUIT_SECONDS_MAX)
         except (aiosmtplib.SMTPException, OSError):
@@ -206,6 +223,8 @@ def _judge_answer(refusal: aiosmtplib.SMTPResponseException, stage: _Stage) -> O
 def _judge_loss(loss: Exception, stage: _Stage) -> Outcome:
     if stage is _Stage.BEFORE_RCPT:
         return ServerTrouble(_why(loss))
+    if stage is _Stage.ASKING:
+        return Withheld()
     where = "after_dot" if stage is _Stage.DOT else "before_dot"
     return LetterRefused(None, permanent=False, answer=f"connection_lost_{where}")
 

@@ -1,11 +1,10 @@
 """A booking or a payment changed -> its letters are entered, and each that is due is handed to the mail server once.
 
-Enters: records of `bookings.events` and `payments.events`, and tickets of the 1 s step. Leaves: rows of `letters`; letters
-accepted, dead letters that Kafka acknowledged, or tickets for another second. Only then may the offsets be committed.
+Enters: records of `bookings.events` and `payments.events`, and tickets of the ladder's steps. Leaves: rows of `letters`; letters
+accepted, dead letters that Kafka acknowledged, or tickets for a step. Only then may the offsets be committed.
 Next: compose.py, delivery.py.
 """
 
-import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,16 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.email import store, tickets
 from consumers.email.kinds import Means, Unusable
-from consumers.email.sending import Sender, Stopping
+from consumers.email.sending import Sender
 from consumers.email.tickets import Due
-from shared import clock
 from shared.kafka import dead_letters
 from shared.kafka.batch import Applied, Batches
 from shared.kafka.dead_letters import Refused
 from shared.kafka.producer import Producer
 from shared.kafka.records import Incoming
-
-MS_PER_SECOND = 1000
 
 
 class Reading(Protocol):
@@ -87,24 +83,13 @@ class Changes:
 
 
 class Retries:
-    """Handles the 1 s step: tickets of letters that somebody else was sending a second ago."""
+    """Handles one step of the ladder: tickets that are due."""
 
-    def __init__(self, sender: Sender, producer: Producer, *, group: str, refusals: str, stopping: asyncio.Event) -> None:
+    def __init__(self, sender: Sender, producer: Producer, *, group: str, refusals: str) -> None:
         self._sender = sender
         self._producer = producer
         self._group = group
         self._refusals = refusals
-        self._stopping = stopping
-
-    async def wait_until_due(self, records: Sequence[Incoming]) -> None:
-        """Wait for the last ticket of a batch, at most the step's second; raises Stopping when the process ends."""
-        wait_ms = max(tickets.due_ms(record) for record in records) - clock.now().timestamp() * MS_PER_SECOND
-        seconds = min(max(wait_ms, 0), tickets.STEP_DELAY_MS) / MS_PER_SECOND
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
-        raise Stopping("the tickets stay in the step")
 
     async def handle(self, records: Sequence[Incoming]) -> None:
         """Try each letter again; a ticket that cannot be read goes to the dead letters."""

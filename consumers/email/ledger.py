@@ -30,6 +30,7 @@ class Confirmation:
 
     state: State
     lease_over: bool
+    handed_over: bool
     reason: str | None
     last_answer: str | None
     possible_duplicates: int
@@ -43,7 +44,8 @@ class Confirmation:
     def went_out(self) -> bool:
         """Whether it was accepted, or may have been: then a cancellation is better than silence."""
         return (
-            self.state in {State.SENT, State.SENDING}
+            self.state is State.SENT
+            or (self.state is State.SENDING and self.handed_over)
             or self.reason == Suppression.CANCELLED_PERHAPS_SENT
             or self.last_answer == LOST_AFTER_DOT
             or self.possible_duplicates > 0
@@ -54,13 +56,14 @@ class Confirmation:
 class Standing:
     """A letter's row, as far as sending it matters. `lease_over`: nobody holds it, by the database's clock.
 
-    `holds_booking`: the booking names the letter's payment. `refunded_minor` is what the letter says went back,
+    `handed_over`: whoever claimed it last had begun DATA. `holds_booking`: the booking names the letter's payment. `refunded_minor` is what the letter says went back,
     `payment_refunded_minor` what is true of its payment by now; both are None where nothing is known.
     """
 
     state: State
     attempts: int
     lease_over: bool
+    handed_over: bool
     last_answer: str | None
     kind: str
     booking_status: str | None
@@ -70,12 +73,18 @@ class Standing:
     payment_refunded_minor: int | None = None
     confirmation: Confirmation | None = None
 
+    @property
+    def perhaps_sent(self) -> bool:
+        """Whether it may have been accepted, and nobody knows."""
+        return (self.state is State.SENDING and self.handed_over) or self.last_answer == LOST_AFTER_DOT
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """It is ours to send. `maybe_sent`: an earlier sender may have handed it over without recording it."""
+    """It is ours to send. `maybe_sent`: it may have been accepted already, and nobody knows; `attempts` so far."""
 
     maybe_sent: bool
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ class Over:
 Judgement = Claim | Suppress | Busy | Over
 
 
-def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:  # noqa: C901 - one line a case
+def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
     """Say what to do with a record about `letter` that knows of `attempt` attempts so far."""
     match letter.state:
         case State.SENT:
@@ -117,12 +126,11 @@ def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:  # no
             return Busy()
         case _ if (reason := withheld(letter)) is not None:
             return Suppress(reason)
-        case State.SENDING:
-            return Claim(maybe_sent=True)
+        case State.SENDING | State.QUEUED | State.RETRYING:
+            return Claim(letter.perhaps_sent, letter.attempts)
         case State.DEAD:
-            return Claim(maybe_sent=letter.last_answer == LOST_AFTER_DOT)
-        case State.QUEUED | State.RETRYING:
-            return Claim(maybe_sent=False)
+            # Whoever replays it wants it to be tried as often as the first time.
+            return Claim(letter.perhaps_sent, attempts=0)
 
 
 def undecided(letter: Standing) -> bool:
@@ -136,8 +144,7 @@ def withheld(letter: Standing) -> Suppression | None:
     """Say why a letter must not be sent any more: what it tells is not true by now, or it follows one that never went out."""
     match letter.kind:
         case Kind.CONFIRMATION if letter.booking_status == booking.Status.CANCELLED:
-            perhaps_sent = letter.state is State.SENDING or letter.last_answer == LOST_AFTER_DOT
-            return Suppression.CANCELLED_PERHAPS_SENT if perhaps_sent else Suppression.CANCELLED_FIRST
+            return Suppression.CANCELLED_PERHAPS_SENT if letter.perhaps_sent else Suppression.CANCELLED_FIRST
         case Kind.CANCELLATION if letter.confirmation is None or not letter.confirmation.went_out:
             return Suppression.NEVER_CONFIRMED
         case Kind.REFUND if not letter.holds_booking:

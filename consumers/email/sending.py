@@ -1,55 +1,67 @@
 """One letter, once: claim it, write it, hand it over, record what came of it.
 
-The order is the promise. A claim is a lease with a token, taken in a transaction of its own. After the mail server's 250
-nothing but the record matters, and it is made whoever holds the lease. A refused letter is a dead letter in Kafka before it
-is one in the table. A process that dies in between leaves a lease that runs out; the letter is then sent again under the
-same Message-ID, and counted as a possible duplicate (RFC 1047 says why this window cannot be closed).
+The order is the promise. A claim is a lease with a token. Between RCPT and DATA the ledger is asked whether the claim still
+holds, notes that DATA begins, and renews the lease. After the mail server's 250 nothing but the record matters, and it is
+made whoever holds the lease. A letter that was refused has its next record in Kafka before the ledger says so. A process
+that dies in between leaves a lease that runs out; the letter is then sent again under the same Message-ID, and counted as a
+possible duplicate if DATA had begun (RFC 1047 says why this window cannot be closed).
 """
 
 import asyncio
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.email import ledger, store, tickets
+from consumers.email import tickets
 from consumers.email.breaker import Breaker
-from consumers.email.compose import Facts, Letter, Unaddressable, compose
-from consumers.email.delivery import Accepted, Delivery, LetterRefused, ServerTrouble
-from consumers.email.ledger import Busy, Claim, Over, State, Suppress
-from consumers.email.template_cache import TemplateCache
+from consumers.email.clerk import UNKNOWN, Clerk, Mine
+from consumers.email.compose import Letter, Unaddressable, compose
+from consumers.email.delivery import Accepted, Delivery, LetterRefused, ServerTrouble, Withheld
+from consumers.email.ledger import Busy, Over, Suppress
 from consumers.email.tickets import Due
 from shared import clock, errors, logs, metrics
-from shared.db import attention
+from shared.kafka import retry
 from shared.kafka.batch import Culprits
 from shared.kafka.producer import Producer
-from shared.letters.templates import Templates
+from shared.kafka.records import Record
+from shared.kafka.retry import Step
 
 log = logs.get(__name__)
 
 LETTERS_AT_ONCE_MAX = 8  # connections to the mail server; providers commonly allow ten from one address
-MS_PER_SECOND = 1000
-UNKNOWN = "unknown_letter"
-ENDED = frozenset({State.SENT, State.SUPPRESSED, State.DEAD})
+LETTERS_IN_HAND_MAX = 32  # claimed and written, or being recorded, while others talk to the mail server
+PATIENCE_SECONDS = 0.5  # a conversation that takes longer holds up no neighbour: its lease looks after it
+LOOK_EVERY_SECONDS = 0.1
+BEGIN_SECONDS_MAX = 60.0  # with the longest conversation below the two minutes after which a batch counts as stuck
+SETTLE_SECONDS_MAX = 1.0
 
 
 class Stopping(errors.Transient):
     """The process ends; a letter that was not begun is left for the next one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mine:
-    """A letter that we hold the lease of."""
+class MailServerSlow(errors.Transient):
+    """A batch's letters could not all be begun in time; those that were are recognised when it comes again."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """One letter on its way; `begun_at` is when its conversation with the mail server began."""
 
     due: Due
-    token: uuid.UUID
-    attempts: int
+    begun_at: float | None = None
+    task: "asyncio.Task[None] | None" = field(default=None, repr=False)
+
+    def is_slow(self) -> bool:
+        """Whether the conversation takes longer than its neighbours should wait."""
+        return self.begun_at is not None and clock.monotonic() - self.begun_at > PATIENCE_SECONDS
 
 
 class Sender:
-    """Sends letters side by side, a bounded number at once; both subscriptions of the process share one."""
+    """Sends letters side by side, a bounded number at once; all subscriptions of the process share one."""
 
     def __init__(
         self,
@@ -60,137 +72,172 @@ class Sender:
         breaker: Breaker,
         sender_address: str,
         group: str,
-        later_topic: str,
+        ladder: Sequence[Step],
         dead_topic: str,
         stopping: asyncio.Event,
     ) -> None:
-        self._engine = engine
+        self._clerk = Clerk(engine)
         self._delivery = delivery
         self._producer = producer
         self._breaker = breaker
         self._sender_address = sender_address
         self._group = group
-        self._later_topic = later_topic
+        self._ladder = ladder
         self._dead_topic = dead_topic
         self._stopping = stopping
-        self._slots = asyncio.Semaphore(LETTERS_AT_ONCE_MAX)
+        self._in_hand = asyncio.Semaphore(LETTERS_IN_HAND_MAX)
+        self._conversations = asyncio.Semaphore(LETTERS_AT_ONCE_MAX)
         self._culprits = Culprits()
-        self._templates = TemplateCache()
         self._unrecorded: dict[uuid.UUID, tuple[Mine, Accepted]] = {}
+        self._left_alone: set[asyncio.Task[None]] = set()
 
     async def send_all(self, letters: Sequence[Due]) -> None:
         """Bring each letter to an end or to its next record in Kafka; the offsets may be committed after that.
 
-        Raises MailServerAway, Stopping, KafkaAway or what PostgreSQL raises, after every conversation that was begun has
-        ended: the caller rewinds, and what was done is recognised.
+        A letter whose conversation is slow gets a ticket for the first step, and goes on alone under its lease. Raises
+        MailServerAway, MailServerSlow, Stopping, KafkaAway or what PostgreSQL raises, once no letter waits for its turn any
+        more: the caller rewinds, and what was done is recognised.
         """
         for mine, accepted in list(self._unrecorded.values()):
             await self._record(mine, accepted)
-        trips = self._breaker.trips
-        ends = await asyncio.gather(*(self._when_free(due, trips) for due in letters), return_exceptions=True)
-        for end in ends:
-            if end is not None:
-                raise end
+        trips, begin_by = self._breaker.trips, clock.monotonic() + BEGIN_SECONDS_MAX
+        flights = [Flight(due) for due in letters]
+        for flight in flights:
+            flight.task = asyncio.create_task(self._in_turn(flight, trips, begin_by))
+        slow = await self._until_none_waits(flights)
+        ended = [flight.task for flight in flights if flight.task is not None and flight.task.done()]
+        for error in [task.exception() for task in ended]:
+            if error is not None:
+                raise error
+        await self._look_again_later([flight.due for flight in slow])
 
-    async def _when_free(self, due: Due, trips: int) -> None:
-        async with self._slots:
+    async def settle(self) -> None:
+        """Wait for the letters that go on alone, for a second at most: their leases look after them."""
+        if self._left_alone:
+            await asyncio.wait(self._left_alone, timeout=SETTLE_SECONDS_MAX)
+
+    async def _until_none_waits(self, flights: Sequence[Flight]) -> list[Flight]:
+        """Return the flights that are slow once all others have ended; while the server is away nothing counts as slow."""
+        pending = {flight.task: flight for flight in flights if flight.task is not None}
+        while pending:
+            done, _ = await asyncio.wait(pending, timeout=LOOK_EVERY_SECONDS)
+            for task in done:
+                pending.pop(task)
+            if self._breaker.reason is None and all(flight.is_slow() for flight in pending.values()):
+                break
+        for task in pending:
+            self._left_alone.add(task)
+            task.add_done_callback(self._ended_alone)
+        return list(pending.values())
+
+    def _ended_alone(self, task: "asyncio.Task[None]") -> None:
+        self._left_alone.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Its ticket in the first step finds it as it was left.
+            log.warning("letter.left_alone_failed", error=type(error).__name__)
+
+    async def _in_turn(self, flight: Flight, trips: int, begin_by: float) -> None:
+        async with self._in_hand:
             if self._stopping.is_set():
                 raise Stopping("the letter stays where it is")
+            if clock.monotonic() > begin_by:
+                raise MailServerSlow(f"not begun within {BEGIN_SECONDS_MAX:.0f} s")
             async with self._breaker.turn(trips):
-                await self._send(due)
+                await self._send(flight)
 
-    async def _send(self, due: Due) -> None:
-        letter_id, token = due.ticket.letter_id, uuid.uuid4()
-        facts = templates = None
-        async with self._engine.begin() as tx:
-            standing = await store.load(tx, letter_id)
-            judgement = ledger.judge(standing, attempt=due.attempt, replayed=due.replayed) if standing else Over(UNKNOWN)
-            match judgement:
-                case Claim(maybe_sent=maybe_sent):
-                    await store.claim(tx, letter_id, token, maybe_sent=maybe_sent)
-                    facts = await store.facts(tx, letter_id)
-                    templates = await self._templates.of(tx, facts.template_version) if facts else None
-                case Suppress(reason=reason):
-                    await store.suppress(tx, letter_id, reason)
-                case Busy() | Over():
-                    pass
-                case _ as never:
-                    assert_never(never)
-        match judgement:
-            case Claim(maybe_sent=maybe_sent):
-                assert standing is not None
-                if maybe_sent:
+    async def _send(self, flight: Flight) -> None:
+        due = flight.due
+        match await self._clerk.claim(due):
+            case Mine() as mine:
+                if mine.maybe_sent:
                     metrics.letter_duplicates_possible.inc()
-                    _tell(due, "letter.maybe_sent_before", reason="its sender left no record")
-                written = self._write(facts, templates)
-                await self._hand_over(Mine(due, token, standing.attempts), written)
+                    _tell(due, "letter.maybe_sent_before", reason="it may have been accepted, and nobody knows")
+                await self._write_and_hand_over(mine, flight)
             case Suppress(reason=reason):
                 _count(due, "suppressed")
                 _tell(due, "letter.suppressed", reason=reason)
             case Busy():
-                await self._look_again_later(due)
+                await self._look_again_later([due])
             case Over(why=why):
                 _tell(due, "letter.left_alone", reason=why)
-                if standing is None:
+                if why == UNKNOWN:
                     await self._bury(due, attempts=due.attempt, reason=UNKNOWN)
             case _ as never:
                 assert_never(never)
 
-    async def _hand_over(self, mine: Mine, written: Letter | Unaddressable) -> None:
+    async def _write_and_hand_over(self, mine: Mine, flight: Flight) -> None:
+        written = self._write(mine)
         if isinstance(written, Unaddressable):
             await self._give_up(mine, reason=written.reason, answer=None)
             return
-        match await self._delivery.deliver(written):
-            case Accepted() as accepted:
+        trouble: list[Exception] = []
+
+        async def may_leave() -> bool:
+            try:
+                return await self._clerk.hand_over(mine)
+            except Exception as error:  # noqa: BLE001 - it is raised below, when the conversation is over
+                trouble.append(error)
+                return False
+
+        async with self._conversations:
+            flight.begun_at = clock.monotonic()
+            outcome = await self._delivery.deliver(written, may_leave=may_leave)
+        match outcome:
+            case Accepted():
                 self._breaker.close()
-                await self._record(mine, accepted)
-            case LetterRefused(code=code, permanent=permanent, answer=answer):
+                await self._record(mine, outcome)
+            case LetterRefused():
                 self._breaker.close()
-                kind = "connection_lost" if code is None else "smtp_permanent" if permanent else "smtp_transient"
-                await self._give_up(mine, reason=f"{kind}:{answer}", answer=answer)
+                await self._climb(mine, outcome)
             case ServerTrouble(reason=reason):
                 tripped = self._breaker.trip(reason)
-                async with self._engine.begin() as tx:
-                    await store.release(tx, mine.due.ticket.letter_id, mine.token)
+                await self._clerk.release(mine)
                 raise tripped
+            case Withheld():
+                if trouble:
+                    raise trouble[0]
+                await self._look_again_later([mine.due])
             case _ as never:
                 assert_never(never)
 
-    def _write(self, facts: Facts | None, templates: Templates | None) -> Letter | Unaddressable:
-        if facts is None or templates is None:
+    def _write(self, mine: Mine) -> Letter | Unaddressable:
+        if mine.facts is None or mine.templates is None:
             return Unaddressable("booking_missing")
         try:
-            return compose(facts, templates, sender=self._sender_address, at=clock.now())
+            return compose(mine.facts, mine.templates, sender=self._sender_address, at=clock.now())
         except Exception as error:  # noqa: BLE001 - one letter that cannot be written must not hold up the others for ever
             self._culprits.add(error)
             return Unaddressable(f"cannot_compose:{type(error).__name__}")
 
     async def _record(self, mine: Mine, accepted: Accepted) -> None:
         """Record a 250; when the database is away it is remembered here, and recorded before anything else is sent."""
-        letter_id = mine.due.ticket.letter_id
-        self._unrecorded[letter_id] = (mine, accepted)
-        async with self._engine.begin() as tx:
-            recorded = await store.record_sent(tx, letter_id, mine.token, accepted.answer)
-        self._unrecorded.pop(letter_id, None)
+        self._unrecorded[mine.letter_id] = (mine, accepted)
+        recorded = await self._clerk.sent(mine, accepted.answer)
+        self._unrecorded.pop(mine.letter_id, None)
         _count(mine.due, "sent")
         metrics.letter_seconds.observe(recorded.seconds)
         _tell(mine.due, "letter.sent", outcome="claim_held" if recorded.claim_held else "claim_lost")
 
+    async def _climb(self, mine: Mine, refused: LetterRefused) -> None:
+        """Try a refused letter again on the ladder's next step; give it up when it is refused for good, or has climbed all."""
+        kind = "connection_lost" if refused.code is None else "smtp_permanent" if refused.permanent else "smtp_transient"
+        reason, attempts = f"{kind}:{refused.answer}", mine.attempts + 1
+        step = None if refused.permanent else retry.step_after(self._ladder, attempts)
+        if step is None:
+            await self._give_up(mine, reason=reason, answer=refused.answer)
+            return
+        await self._producer.publish([tickets.tried(mine.due, step, attempts=attempts, reason=reason, now_ms=_now_ms())])
+        if not await self._clerk.retrying(mine, reason=reason, answer=refused.answer):
+            await self._look_again_later([mine.due])
+        _count(mine.due, "retrying")
+        _tell(mine.due, "letter.retrying", reason=reason, attempts=attempts, seconds=step.delay_seconds)
+
     async def _give_up(self, mine: Mine, *, reason: str, answer: str | None) -> None:
         """Make it a dead letter: first in Kafka, then in the table. `answer` is None where no mail server judged it."""
-        judged = answer is not None
-        attempts = mine.attempts + int(judged)
+        attempts = mine.attempts + int(answer is not None)
         await self._bury(mine.due, attempts=attempts, reason=reason)
-        ticket = mine.due.ticket
-        async with self._engine.begin() as tx:
-            held = await store.record_dead(tx, ticket.letter_id, mine.token, judged=judged, reason=reason, answer=answer)
-            if held and not judged:
-                aggregate = f"booking:{ticket.booking_id}"
-                code = reason.partition(":")[0]
-                await attention.open_(tx, reason=f"letter_{code}", aggregate=aggregate, cause=str(ticket.letter_id))
-            standing = None if held else await store.load(tx, ticket.letter_id)
-        if standing is not None and standing.state not in ENDED:
-            await self._look_again_later(mine.due)
+        if not await self._clerk.dead(mine, reason=reason, answer=answer):
+            await self._look_again_later([mine.due])
         _count(mine.due, "dead")
         _tell(mine.due, "letter.dead", reason=reason, attempts=attempts)
 
@@ -199,10 +246,17 @@ class Sender:
         await self._producer.publish([letter])
         metrics.dead_letters.labels(self._dead_topic, reason.partition(":")[0]).inc()
 
-    async def _look_again_later(self, due: Due) -> None:
-        now_ms = int(clock.now().timestamp() * MS_PER_SECOND)
-        await self._producer.publish([tickets.later(due, topic=self._later_topic, now_ms=now_ms)])
-        _tell(due, "letter.busy", reason="somebody else holds its lease")
+    async def _look_again_later(self, letters: Sequence[Due]) -> None:
+        """Put letters that are under a lease into the ladder's first step, their attempts unchanged."""
+        now_ms = _now_ms()
+        records: list[Record] = [tickets.later(due, self._ladder[0], now_ms=now_ms) for due in letters]
+        await self._producer.publish(records)
+        for due in letters:
+            _tell(due, "letter.busy", reason="somebody holds its lease")
+
+
+def _now_ms() -> int:
+    return int(clock.now().timestamp() * retry.MS_PER_SECOND)
 
 
 def _count(due: Due, outcome: str) -> None:

@@ -39,26 +39,37 @@ returning id
 """
 # A cancellation follows the confirmation of the same person. The payment is asked for what is true of it by now: its row is
 # committed before any message tells of it.
+# In the order of their ids, so that two processes lock rows in one order.
 LOAD = """
-select l.state, l.attempts, l.lease_until is null or l.lease_until < now(), l.last_answer, l.kind, b.status::text,
-       b.payment_id is not distinct from l.payment_id, l.refunded_minor, p.paid, p.amount_refunded_minor,
-       c.state, c.lease_until is null or c.lease_until < now(), c.reason, c.last_answer, c.possible_duplicates
+select l.id, l.state, l.attempts, l.lease_until is null or l.lease_until < now(), l.handed_over_at is not null,
+       l.last_answer, l.kind, b.status::text, b.payment_id is not distinct from l.payment_id,
+       l.refunded_minor, p.paid, p.amount_refunded_minor,
+       c.state, c.lease_until is null or c.lease_until < now(), c.handed_over_at is not null,
+       c.reason, c.last_answer, c.possible_duplicates
 from letters l
 left join bookings b on b.id = l.booking_id
 left join payments p on p.id = l.payment_id
 left join letters c on l.kind = 'cancellation' and c.kind = 'confirmation' and c.cause = ''
                    and c.booking_id = l.booking_id and c.role = l.role
-where l.id = $1 for update of l
+where l.id = any($1::uuid[]) order by l.id for update of l
 """
 CLAIM = """
 update letters
-set state = 'sending', claim_token = $2, lease_until = now() + make_interval(secs => $3), reason = null,
-    possible_duplicates = possible_duplicates + $4::int, updated_at = now(),
+set state = 'sending', claim_token = u.token, lease_until = now() + make_interval(secs => $5), handed_over_at = null,
+    attempts = u.attempts, reason = null, possible_duplicates = possible_duplicates + u.maybe_sent, updated_at = now(),
     template_version = (select max(version) from letter_templates)
-where id = $1
+from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[]) u (id, token, attempts, maybe_sent)
+where letters.id = u.id
+"""
+HAND_OVER = """
+update letters
+set handed_over_at = now(), lease_until = now() + make_interval(secs => $3), updated_at = now()
+from unnest($1::uuid[], $2::uuid[]) u (id, token)
+where letters.id = u.id and letters.claim_token = u.token
+returning letters.id
 """
 FACTS = """
-select l.kind, l.role, l.message_id, l.booking_id, l.amount_minor, l.refunded_minor, l.currency, l.template_version,
+select l.id, l.kind, l.role, l.message_id, l.booking_id, l.amount_minor, l.refunded_minor, l.currency, l.template_version,
        b.session_datetime, b.duration_minutes, b.status = 'cancelled',
        cu.email, cp.first_name, cp.last_name, cp.timezone,
        ou.email, op.first_name, op.last_name, op.availability ->> 'timezone'
@@ -68,19 +79,32 @@ left join users cu on cu.id = b.client_id
 left join client_profiles cp on cp.user_id = b.client_id
 left join users ou on ou.id = b.coach_id
 left join coach_profiles op on op.user_id = b.coach_id
-where l.id = $1
+where l.id = any($1::uuid[])
 """
-SUPPRESS_ONE = """
-update letters set state = 'suppressed', reason = $2, claim_token = null, lease_until = null, updated_at = now()
-where id = $1
+SUPPRESS = """
+update letters
+set state = 'suppressed', reason = u.reason, claim_token = null, lease_until = null, updated_at = now()
+from unnest($1::uuid[], $2::text[]) u (id, reason)
+where letters.id = u.id
 """
 SENT = """
-with held as (select id, claim_token is not distinct from $2 as still from letters where id = $1 for update)
+with held as (
+  select l.id, l.claim_token is not distinct from u.token as still, u.answer
+  from letters l join unnest($1::uuid[], $2::uuid[], $3::text[]) u (id, token, answer) on u.id = l.id
+  order by l.id for update of l
+)
 update letters
 set state = 'sent', sent_at = coalesce(sent_at, now()), attempts = attempts + (state <> 'sent')::int,
-    last_answer = $3, reason = null, claim_token = null, lease_until = null, updated_at = now()
+    last_answer = held.answer, reason = null, claim_token = null, lease_until = null, updated_at = now()
 from held where letters.id = held.id
-returning held.still, extract(epoch from now() - queued_at)::float8
+returning letters.id, held.still, extract(epoch from now() - queued_at)::float8
+"""
+RETRYING = """
+update letters
+set state = 'retrying', attempts = attempts + 1, reason = $3, last_answer = $4,
+    claim_token = null, lease_until = null, updated_at = now()
+where id = $1 and claim_token = $2
+returning id
 """
 DEAD = """
 update letters
@@ -95,6 +119,25 @@ set state = case when attempts > 0 then 'retrying' else 'queued' end,
     claim_token = null, lease_until = null, updated_at = now()
 where id = $1 and claim_token = $2
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """One claim to be written: whose token, how often the letter was tried, whether it may have been accepted before."""
+
+    letter_id: uuid.UUID
+    token: uuid.UUID
+    attempts: int
+    maybe_sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A 250 to be recorded, under the claim that it was got with."""
+
+    letter_id: uuid.UUID
+    token: uuid.UUID
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,66 +163,43 @@ async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppr
     return len(await rows(tx, WITHHOLD, *columns, [str(reasons[letter_id]) for letter_id in columns[0]]))
 
 
-async def load(tx: AsyncConnection, letter_id: uuid.UUID) -> Standing | None:
-    """Lock one letter and return how it stands, or None when the ledger does not know it."""
-    found = await rows(tx, LOAD, letter_id)
-    if not found:
-        return None
-    state, attempts, lease_over, last_answer, kind, booking_status, holds, refunded_minor, paid, now_refunded, *its = found[0]
-    return Standing(
-        state=State(state),
-        attempts=attempts,
-        lease_over=lease_over,
-        last_answer=last_answer,
-        kind=kind,
-        booking_status=booking_status,
-        holds_booking=holds,
-        refunded_minor=refunded_minor,
-        payment_paid=paid,
-        payment_refunded_minor=now_refunded,
-        confirmation=Confirmation(State(its[0]), *its[1:]) if its[0] else None,
-    )
+async def load(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:
+    """Lock letters and return how each stands; those that the ledger does not know are left out."""
+    return {row[0]: _standing(*row[1:]) for row in await rows(tx, LOAD, list(letter_ids))}
 
 
-async def claim(tx: AsyncConnection, letter_id: uuid.UUID, token: uuid.UUID, *, maybe_sent: bool) -> None:
-    """Take the lease of a letter that `load` locked; `maybe_sent` counts a possible duplicate."""
-    await rows(tx, CLAIM, letter_id, token, LEASE_SECONDS, int(maybe_sent))
+async def claim(tx: AsyncConnection, claims: Sequence[Taking]) -> None:
+    """Take the leases of letters that `load` locked, and count those that may have been accepted before."""
+    ids, tokens = [one.letter_id for one in claims], [one.token for one in claims]
+    attempts, maybe_sent = [one.attempts for one in claims], [int(one.maybe_sent) for one in claims]
+    await rows(tx, CLAIM, ids, tokens, attempts, maybe_sent, LEASE_SECONDS)
 
 
-async def facts(tx: AsyncConnection, letter_id: uuid.UUID) -> compose.Facts | None:
-    """Return what the letter is made of, as of now; None when its booking is gone."""
-    found = await rows(tx, FACTS, letter_id)
-    if not found:
-        return None
-    kind, role, message_id, booking_id, amount_minor, refunded_minor, currency, version, session_at, minutes, gone, *people = (
-        found[0]
-    )
-    return compose.Facts(
-        kind=kind,
-        role=role,
-        message_id=message_id,
-        booking_id=str(booking_id),
-        client=compose.Person(*people[:4]),
-        coach=compose.Person(*people[4:]),
-        session_at=_aware(session_at),
-        duration_minutes=minutes,
-        amount_minor=amount_minor,
-        refunded_minor=refunded_minor,
-        currency=currency,
-        cancelled=gone,
-        template_version=version,
-    )
+async def facts(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, compose.Facts]:
+    """Return what each letter is made of, as of now; those whose booking is gone are left out."""
+    return {row[0]: _facts(*row[1:]) for row in await rows(tx, FACTS, list(letter_ids))}
 
 
-async def suppress(tx: AsyncConnection, letter_id: uuid.UUID, reason: Suppression) -> None:
-    """End a letter that `load` locked, unsent."""
-    await rows(tx, SUPPRESS_ONE, letter_id, str(reason))
+async def suppress(tx: AsyncConnection, letters: Sequence[tuple[uuid.UUID, Suppression]]) -> None:
+    """End letters that `load` locked, unsent, each for its reason."""
+    await rows(tx, SUPPRESS, [letter_id for letter_id, _ in letters], [str(reason) for _, reason in letters])
 
 
-async def record_sent(tx: AsyncConnection, letter_id: uuid.UUID, token: uuid.UUID, answer: str) -> Recorded:
-    """Record the server's 250, whoever holds the claim by now: what was accepted is accepted."""
-    held, seconds = (await rows(tx, SENT, letter_id, token, answer))[0]
-    return Recorded(held, seconds)
+async def hand_over(tx: AsyncConnection, claims: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> set[uuid.UUID]:
+    """Note that DATA begins for these letters (id, token), and renew their leases; return those whose claim still holds."""
+    ids, tokens = [letter_id for letter_id, _ in claims], [token for _, token in claims]
+    return {row[0] for row in await rows(tx, HAND_OVER, ids, tokens, LEASE_SECONDS)}
+
+
+async def record_sent(tx: AsyncConnection, sent: Sequence[Sent]) -> dict[uuid.UUID, Recorded]:
+    """Record the server's 250s, whoever holds the claims by now: what was accepted is accepted."""
+    columns = [one.letter_id for one in sent], [one.token for one in sent], [one.answer for one in sent]
+    return {row[0]: Recorded(*row[1:]) for row in await rows(tx, SENT, *columns)}
+
+
+async def record_retrying(tx: AsyncConnection, letter_id: uuid.UUID, token: uuid.UUID, *, reason: str, answer: str) -> bool:
+    """Count a failed attempt that is to be repeated, if the claim is still ours; return whether it was."""
+    return bool(await rows(tx, RETRYING, letter_id, token, reason, answer))
 
 
 async def record_dead(
@@ -208,6 +228,67 @@ def _columns(letters: Sequence[NewLetter]) -> tuple[list[Any], ...]:
         [letter.refunded_minor for letter in ordered],
         [letter.currency for letter in ordered],
         [letter.message_id for letter in ordered],
+    )
+
+
+def _standing(
+    state: str,
+    attempts: int,
+    lease_over: bool,  # noqa: FBT001 - a column
+    handed_over: bool,  # noqa: FBT001 - a column
+    last_answer: str | None,
+    kind: str,
+    booking_status: str | None,
+    holds_booking: bool,  # noqa: FBT001 - a column
+    refunded_minor: int | None,
+    payment_paid: bool | None,  # noqa: FBT001 - a column
+    payment_refunded_minor: int | None,
+    *confirmation: Any,
+) -> Standing:
+    return Standing(
+        state=State(state),
+        attempts=attempts,
+        lease_over=lease_over,
+        handed_over=handed_over,
+        last_answer=last_answer,
+        kind=kind,
+        booking_status=booking_status,
+        holds_booking=holds_booking,
+        refunded_minor=refunded_minor,
+        payment_paid=payment_paid,
+        payment_refunded_minor=payment_refunded_minor,
+        confirmation=Confirmation(State(confirmation[0]), *confirmation[1:]) if confirmation[0] else None,
+    )
+
+
+def _facts(
+    kind: str,
+    role: compose.Role,
+    message_id: str,
+    booking_id: uuid.UUID,
+    amount_minor: int,
+    refunded_minor: int | None,
+    currency: str,
+    template_version: int,
+    session_at: datetime,
+    duration_minutes: int,
+    cancelled: bool,  # noqa: FBT001 - a column
+    *people: str | None,
+) -> compose.Facts:
+    return compose.Facts(
+        kind=kind,
+        role=role,
+        message_id=message_id,
+        booking_id=str(booking_id),
+        client=compose.Person(*people[:4]),
+        coach=compose.Person(*people[4:]),
+        session_at=_aware(session_at),
+        duration_minutes=duration_minutes,
+        amount_minor=amount_minor,
+        refunded_minor=refunded_minor,
+        currency=currency,
+        cancelled=cancelled,
+        template_version=template_version,
     )
 
 

@@ -1,6 +1,7 @@
 """A letter's ticket as a Kafka record: what its headers say, and where it goes next; pure.
 
-Enters and leaves: records of `email.retry.*` and `email.dlt`. The value is the ticket's bytes, the key its booking.
+Enters and leaves: records of `email.retry.*` and `email.dlt`. The value is the ticket's bytes, the key its booking. When a
+step's ticket is due says shared/kafka/retry.py.
 """
 
 from dataclasses import dataclass
@@ -8,13 +9,13 @@ from dataclasses import dataclass
 import msgspec
 
 from shared import messages
-from shared.kafka import dead_letters
+from shared.kafka import dead_letters, retry
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming, Record
+from shared.kafka.retry import Step
 
-DUE = "x-due-ms"  # absolute, milliseconds since the epoch
-STEP_DELAY_MS = 1000
 UNDECODABLE = "undecodable"
+ATTEMPTS_DIGITS_MAX = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +43,39 @@ def read(record: Incoming) -> Due | Refused:
     return Due(ticket, attempt, _header(record, dead_letters.REPLAY) is not None, record)
 
 
-def due_ms(record: Incoming) -> int:
-    """Return when a ticket is due; one without a readable moment is due at once."""
-    return _number(record, DUE)
-
-
-def later(due: Due, *, topic: str, now_ms: int) -> Record:
-    """Return the ticket for the 1 s step, its attempt unchanged."""
+def later(due: Due, step: Step, *, now_ms: int) -> Record:
+    """Return the ticket for a step, its attempts unchanged: somebody else holds the letter's lease."""
     replay = ((dead_letters.REPLAY, b"1"),) if due.replayed else ()
-    headers = (
-        (dead_letters.ATTEMPT, str(due.attempt).encode()),
-        (DUE, str(now_ms + STEP_DELAY_MS).encode()),
-        (dead_letters.ORIGIN, due.origin),
-    )
-    return _record(due, topic, headers + replay)
+    return _record(due, step.topic, (*_climbing(due, step, attempts=due.attempt, now_ms=now_ms), *replay))
+
+
+def tried(due: Due, step: Step, *, attempts: int, reason: str, now_ms: int) -> Record:
+    """Return the ticket for a step after so many attempts, the last of which failed for `reason`."""
+    told = ((dead_letters.REASON, _told(reason)),)
+    return _record(due, step.topic, (*_climbing(due, step, attempts=attempts, now_ms=now_ms), *told))
 
 
 def dead(due: Due, *, topic: str, group: str, attempts: int, reason: str) -> Record:
     """Return the ticket as a dead letter; `reason` is a stable code with an optional detail after a colon, without PII."""
     headers = (
         (dead_letters.ATTEMPT, str(attempts).encode()),
-        (dead_letters.REASON, reason[: dead_letters.REASON_CHARACTERS_MAX].encode()),
+        (dead_letters.REASON, _told(reason)),
         (dead_letters.GROUP, group.encode()),
         (dead_letters.ORIGIN, due.origin),
     )
     return _record(due, topic, headers)
+
+
+def _climbing(due: Due, step: Step, *, attempts: int, now_ms: int) -> tuple[tuple[str, bytes], ...]:
+    return (
+        (dead_letters.ATTEMPT, str(attempts).encode()),
+        (retry.DUE, str(step.due_ms(now_ms)).encode()),
+        (dead_letters.ORIGIN, due.origin),
+    )
+
+
+def _told(reason: str) -> bytes:
+    return reason[: dead_letters.REASON_CHARACTERS_MAX].encode()
 
 
 def _record(due: Due, topic: str, headers: tuple[tuple[str, bytes], ...]) -> Record:
@@ -81,4 +90,4 @@ def _header(record: Incoming, name: str) -> bytes | None:
 
 def _number(record: Incoming, name: str) -> int:
     value = _header(record, name) or b""
-    return int(value) if value.isdigit() and len(value) < 16 else 0  # noqa: PLR2004 - no moment and no count is longer
+    return int(value) if value.isdigit() and len(value) <= ATTEMPTS_DIGITS_MAX else 0

@@ -9,21 +9,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared import topics
-from shared.kafka import dead_letters
+from shared.kafka import dead_letters, retry
 from shared.kafka.records import Incoming, Record
 from shared.topics import Topic
 
-DUE = "x-due-ms"
 ATTEMPTS_DIGITS_MAX = 9
 # Where a replay goes: to the topic whose reader refused it. A letter that was given up enters the ladder's first step.
 REPLAYED_TO = {
     topics.STRIPE_EVENTS_DLT: topics.STRIPE_EVENTS,
     topics.PAYMENTS_EVENTS_DLT: topics.PAYMENTS_EVENTS,
     topics.BOOKINGS_EVENTS_DLT: topics.BOOKINGS_EVENTS,
-    topics.EMAIL_DLT: topics.EMAIL_RETRY_1S,
+    topics.EMAIL_DLT: topics.EMAIL_LADDER[0],
 }
 # What the refusal said. x-origin stays: it tells where the first record lay, however often a letter goes round.
-TOLD_BY_THE_REFUSAL = frozenset({dead_letters.REASON, dead_letters.GROUP, dead_letters.ATTEMPT, dead_letters.REPLAY, DUE})
+TOLD_BY_THE_REFUSAL = frozenset({dead_letters.REASON, dead_letters.GROUP, dead_letters.ATTEMPT, dead_letters.REPLAY, retry.DUE})
 
 # Ids, codes and places; bytes that are none of these may be anything, a person's address included, and are not shown.
 _SHOWN = re.compile(r"[\w.:/-]{1,120}", re.ASCII)

@@ -255,6 +255,7 @@ letters = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("claim_token", sa.Uuid),
     sa.Column("lease_until", MOMENT),
+    sa.Column("handed_over_at", MOMENT),  # when the holder of the last claim began DATA: from then on it may be accepted
     sa.Column("message_id", sa.Text, nullable=False),  # stable over every attempt: a duplicate is recognised by it
     sa.Column("template_version", sa.Integer),  # of letter_templates, by which it was last written
     sa.Column("last_answer", sa.Text),
@@ -263,6 +264,31 @@ letters = sa.Table(
     sa.Column("updated_at", MOMENT, nullable=False, server_default=sa.func.now()),
     sa.Column("sent_at", MOMENT),
     sa.UniqueConstraint("booking_id", "kind", "role", "cause", name="letters_once"),
+)
+letter_changes = sa.Table(
+    "letter_changes",  # append-only, written by a trigger upon `letters`: no change of state is without its time
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("letter_id", sa.Uuid, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_answer", sa.Text),
+    sa.Column("changed_at", MOMENT, nullable=False, server_default=sa.func.now()),
+)
+dead_letter_actions = sa.Table(
+    "dead_letter_actions",  # what operators did with dead letters; written by `cb-ops dlt` alone
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("topic", sa.Text, nullable=False),  # the full name in the cluster
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),  # why it was a dead letter
+    sa.Column("action", sa.Text, nullable=False),  # replay, drop
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("begun_at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("done_at", MOMENT),  # NULL: it was begun, and perhaps never done
+    sa.Index("dead_letter_actions_by_place", "topic", "partition", "offset"),
 )
 letter_templates = sa.Table(
     "letter_templates",
@@ -286,5 +312,7 @@ OURS = (
     booking_payments,
     booking_versions,
     letters,
+    letter_changes,
+    dead_letter_actions,
     letter_templates,
 )

@@ -25,6 +25,7 @@ from shared import clock, logs, metrics, settings
 from shared.kafka import connection
 from shared.kafka.backoff import Backoff
 from shared.kafka.batch import TooManyCulprits, kind
+from shared.kafka.putting_off import PuttingOff
 from shared.kafka.records import Incoming, incoming
 from shared.kafka.rewinding import RewindingConsumer
 from shared.topics import Topic
@@ -82,9 +83,8 @@ class Subscription:
         stopping: asyncio.Event,
         *,
         records_max: int = BATCH_RECORDS_MAX,
-        wait_first: Handler | None = None,
     ) -> None:
-        """`wait_first` may hold a batch back until it is due, while no rebalance waits for it; `records_max` bounds a batch."""
+        """`records_max` bounds a batch; of a topic with a delay the handler gets what is due, and the rest stays in Kafka."""
         self.topic = topic.named(kafka.topic_prefix)
         self.group = kafka.topic_prefix + group
         self.busy_since: float | None = None
@@ -94,7 +94,7 @@ class Subscription:
         self.fatal: asyncio.Future[BaseException] | None = None
         self._instance_id = f"{kafka.kafka_instance_id}-{group}" if kafka.kafka_instance_id else None
         self._handle = handle
-        self._wait_first = wait_first
+        self._putting_off = PuttingOff(topic.delay_seconds) if topic.delay_seconds else None
         self._records_max = records_max
         self._stopping = stopping
         self._in_flight = InFlight(self._reassigned)
@@ -134,14 +134,17 @@ class Subscription:
         """Handle one batch and commit its offsets; on an error pause, then raise, which rewinds it."""
         raw: Any = message.raw_message
         records = [incoming(record) for record in raw]
-        self.head_timestamp_ms = min(record.timestamp_ms for record in records)
         taken = self._in_flight.revocations
         try:
-            if self._wait_first is not None:
-                await self._wait_first(records)
             async with self._in_flight.lock:
                 if self._given_away(message, taken):
                     return
+                if self._putting_off is not None:
+                    records = self._putting_off.take_due(message.consumer, records)
+                    if not records:
+                        message.committed = AckStatus.NACKED  # nothing is done: there is nothing to commit or to rewind
+                        return
+                self.head_timestamp_ms = min(record.timestamp_ms for record in records)
                 self.busy_since = clock.monotonic()
                 try:
                     await self._handle(records)
@@ -162,6 +165,8 @@ class Subscription:
             await self._backoff.pause(self._stopping)
             if self._given_away(message, taken):
                 return
+            if self._putting_off is not None:
+                self._putting_off.wake_all(message.consumer)
             raise
         self._recovered(len(records), clock.monotonic() - started)
 
@@ -225,12 +230,19 @@ async def start(broker: KafkaBroker) -> None:
     await broker.connect()
     config: Any = broker.config.broker_config
     config.builder = functools.partial(RewindingConsumer, **config.builder.keywords)
+    # Side by side, and not by FastStream's own start, which waits for each group's assignment before it joins the next.
+    subscribers: Sequence[Any] = broker.subscribers
+    starting = [asyncio.ensure_future(subscriber.start()) for subscriber in subscribers]
     try:
-        await broker.start()
+        await asyncio.gather(*starting)
     except (KafkaError, asyncio.CancelledError):
+        for start_ in starting:
+            start_.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
         # A consumer that could not join is left half made; the next attempt makes a new one.
         await broker.stop()
         raise
+    broker.running = True
 
 
 def require_safe(broker: KafkaBroker) -> None:

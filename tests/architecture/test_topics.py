@@ -11,7 +11,7 @@ from consumers.email import tickets
 from consumers.payments import app as payments
 from shared import messages, topics
 from shared.domain.payment import Announcement
-from shared.kafka import broker, dead_letters, service
+from shared.kafka import broker, dead_letters, retry, service
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
 from tests.architecture.source import ROOT, product
@@ -33,7 +33,7 @@ GROUPS = {
     ("bookings", "payments.events", "bookings"),
     ("email", "bookings.events", "email"),
     ("email", "payments.events", "email-payments"),
-    ("email", "email.retry.1s", "email-retry-1s"),
+    *(("email", f"email.retry.{seconds}s", f"email-retry-{seconds}s") for seconds in (1, 2, 4, 8, 16)),
 }
 TRAVELLING = (("correlation_id", b"evt_1"), ("traceparent", b"00-1-1-01"), ("content-type", b"application/json"))
 
@@ -90,12 +90,14 @@ def test_who_writes_is_as_the_map_says(room):
     folder = "ingress/" if room == "ingress" else f"consumers/{room}/"
     used = {name for one in product() if one.path.startswith(folder) for name in one.names & constants.keys()}
 
-    assert {constants[name] for name in used} == {t for t in topics.ALL if room in t.producers + t.consumers}
+    ladder = {name for one in product() if one.path.startswith(folder) for name in one.names & {"EMAIL_LADDER"}}
+    named = {constants[name] for name in used} | (set(topics.EMAIL_LADDER) if ladder else set())
+    assert named == {t for t in topics.ALL if room in t.producers + t.consumers}
 
 
 def test_every_source_that_is_read_has_dead_letters():
     """What cannot be taken has a place to go, named after where it lay."""
-    sources = {topic.name for topic in topics.ALL if topic.consumers and topic is not topics.EMAIL_RETRY_1S}
+    sources = {topic.name for topic in topics.ALL if topic.consumers and topic not in topics.EMAIL_LADDER}
 
     assert {f"{source}.dlt" for source in sources} | {"email.dlt"} == {topic.name for topic in topics.DEAD_LETTER_TOPICS}
     assert set(topics.DEAD_LETTER_TOPICS) <= set(topics.ALL)
@@ -146,7 +148,7 @@ def test_schema_tables_name_every_field_in_its_order():
     for topic, *classes in (
         (topics.PAYMENTS_EVENTS, envelope, messages.PaymentState.__struct_fields__),
         (topics.BOOKINGS_EVENTS, envelope, messages.BookingChange.__struct_fields__),
-        (topics.EMAIL_RETRY_1S, messages.LetterTicket.__struct_fields__),
+        *((step, messages.LetterTicket.__struct_fields__) for step in topics.EMAIL_LADDER),
         (topics.EMAIL_DLT, messages.LetterTicket.__struct_fields__),
     ):
         schema = page(topic).partition("## Schema")[2]
@@ -176,10 +178,14 @@ def test_tickets_carry_the_headers_of_their_page():
     """The step's records, replayed or not, and the letters that were given up."""
     travelling = (*TRAVELLING[:2], ("x-replay", b"1"))
     due = tickets.read(Incoming("email.retry.1s", 0, 0, b"b", example("email.retry.1s.v1"), travelling))
-    later = tickets.later(due, topic="email.retry.1s", now_ms=1)
+    ladder = retry.steps(topics.EMAIL_LADDER, prefix="")
+    later = tickets.later(due, ladder[0], now_ms=1)
     dead = tickets.dead(due, topic="email.dlt", group="email", attempts=6, reason="smtp_permanent")
 
-    assert headers(topics.EMAIL_RETRY_1S) == {name for name, _ in later.headers}
+    assert headers(topics.EMAIL_LADDER[0]) == {name for name, _ in later.headers} | {"x-error"}
+    for topic, step in zip(topics.EMAIL_LADDER[1:], ladder[1:], strict=True):
+        tried = tickets.tried(due, step, attempts=2, reason="smtp_transient", now_ms=1)
+        assert headers(topic) == {name for name, _ in tried.headers}
     assert headers(topics.EMAIL_DLT) == {name for name, _ in dead.headers}
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from consumers.email.compose import Letter
-from consumers.email.delivery import Accepted, Delivery, LetterRefused, ServerTrouble
+from consumers.email.delivery import Accepted, Delivery, LetterRefused, ServerTrouble, Withheld
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
 from shared import clock, settings
 
@@ -20,6 +20,14 @@ def a_letter(number=1, recipient="ada@example.org"):
     message_id = f"<{number}@example.org>"
     content = f"From: a@b.c\r\nMessage-ID: {message_id}\r\nSubject: {number}\r\n\r\nHello\r\n.dot\r\n..dots\r\n"
     return Letter(sender="noreply@example.org", recipient=recipient, message_id=message_id, content=content.encode())
+
+
+async def yes():
+    return True
+
+
+def deliver(delivery, letter, *, may_leave=yes):
+    return delivery.deliver(letter, may_leave=may_leave)
 
 
 def smtp(box, **changes):
@@ -77,7 +85,7 @@ async def test_a_letter_arrives_byte_for_byte(mailbox, delivery):
     """250 is Accepted; dots at line starts are stuffed and come out as they were."""
     letter = a_letter()
 
-    assert await delivery.deliver(letter) == Accepted("250")
+    assert await deliver(delivery, letter) == Accepted("250")
     (kept,) = mailbox.letters
     assert mailbox.store.raw(kept.id) == letter.content
     assert (kept.sender, kept.to) == ("noreply@example.org", ["ada@example.org"])
@@ -86,11 +94,11 @@ async def test_a_letter_arrives_byte_for_byte(mailbox, delivery):
 async def test_connections_are_kept_and_shared(mailbox, delivery):
     """Letters one after another use one connection; letters at once use one each, and no more later."""
     for number in range(5):
-        await delivery.deliver(a_letter(number))
+        await deliver(delivery, a_letter(number))
     assert mailbox.connections_total == 1
 
-    await asyncio.gather(*(delivery.deliver(a_letter(number)) for number in range(4)))
-    await asyncio.gather(*(delivery.deliver(a_letter(number)) for number in range(4)))
+    await asyncio.gather(*(deliver(delivery, a_letter(number)) for number in range(4)))
+    await asyncio.gather(*(deliver(delivery, a_letter(number)) for number in range(4)))
     assert mailbox.connections_total == 4
     assert len(mailbox.letters) == 13
 
@@ -101,9 +109,9 @@ async def test_rcpt_and_data_judge_the_letter(mailbox, delivery, at, code):
     """Their 4xx is a refusal for now, their 5xx for good; the connection stays, and the next letter is unharmed."""
     await mailbox.switch(Switches(faults=(Fault(at=at, what=code, recipient="bad@example.org"),)))
 
-    refused = await delivery.deliver(a_letter(1, "bad@example.org"))
+    refused = await deliver(delivery, a_letter(1, "bad@example.org"))
     assert refused == LetterRefused(code, permanent=code >= 500, answer=f"{code} {code // 100}.0.0")
-    assert await delivery.deliver(a_letter(2)) == Accepted("250")
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
     assert mailbox.connections_total == 1
     assert [letter.to for letter in mailbox.letters] == [["ada@example.org"]]
 
@@ -113,7 +121,7 @@ async def test_421_judges_the_server_wherever_it_comes(mailbox, delivery, at):
     """The service is closing: no letter is to blame."""
     await mailbox.switch(Switches(faults=(Fault(at=at, what=421),)))
 
-    outcome = await delivery.deliver(a_letter())
+    outcome = await deliver(delivery, a_letter())
     assert isinstance(outcome, ServerTrouble)
     assert "421" in outcome.reason
 
@@ -123,7 +131,7 @@ async def test_what_comes_before_rcpt_judges_the_server(mailbox, delivery, at, c
     """Banner and MAIL FROM say nothing about the recipient, whatever their code."""
     await mailbox.switch(Switches(faults=(Fault(at=at, what=code),)))
 
-    outcome = await delivery.deliver(a_letter())
+    outcome = await deliver(delivery, a_letter())
     assert isinstance(outcome, ServerTrouble)
     assert str(code) in outcome.reason
 
@@ -133,17 +141,17 @@ async def test_a_connection_lost_before_rcpt_judges_the_server(mailbox, delivery
     """Cut before any recipient was named."""
     await mailbox.switch(Switches(faults=(Fault(at=at, what="cut"),)))
 
-    assert isinstance(await delivery.deliver(a_letter()), ServerTrouble)
+    assert isinstance(await deliver(delivery, a_letter()), ServerTrouble)
 
 
 async def test_nobody_listening_is_the_servers_trouble(mailbox, delivery):
     """Connection refused; and when the door opens again the next letter goes out."""
     await mailbox.switch(Switches(listening=False))
-    outcome = await delivery.deliver(a_letter())
+    outcome = await deliver(delivery, a_letter())
     assert outcome == ServerTrouble("it cannot be reached: ConnectionRefusedError")
 
     await mailbox.switch(Switches())
-    assert await delivery.deliver(a_letter()) == Accepted("250")
+    assert await deliver(delivery, a_letter()) == Accepted("250")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +166,7 @@ async def test_a_connection_lost_after_rcpt_judges_the_letter(mailbox, delivery,
     """As a 4xx would; after the final dot nobody can say whether the letter was taken, and the record says so."""
     await mailbox.switch(Switches(faults=(Fault(at=at, what=what),)))
 
-    assert await delivery.deliver(a_letter()) == LetterRefused(None, permanent=False, answer=answer)
+    assert await deliver(delivery, a_letter()) == LetterRefused(None, permanent=False, answer=answer)
     assert len(mailbox.letters) == kept
 
 
@@ -166,47 +174,47 @@ async def test_two_different_letters_that_lose_it_before_the_dot_judge_the_serve
     """One letter may break a connection; another right after it means that the server breaks them."""
     await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="cut"),)))
 
-    assert isinstance(await delivery.deliver(a_letter(1)), LetterRefused)
-    assert isinstance(await delivery.deliver(a_letter(1)), LetterRefused)
-    assert isinstance(await delivery.deliver(a_letter(2)), ServerTrouble)
+    assert isinstance(await deliver(delivery, a_letter(1)), LetterRefused)
+    assert isinstance(await deliver(delivery, a_letter(1)), LetterRefused)
+    assert isinstance(await deliver(delivery, a_letter(2)), ServerTrouble)
 
 
 async def test_an_answer_between_two_losses_takes_the_blame_from_the_server(mailbox, delivery):
     """The rule of two counts only losses in a row."""
     await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="cut", recipient="bad@example.org"),)))
 
-    assert isinstance(await delivery.deliver(a_letter(1, "bad@example.org")), LetterRefused)
-    assert isinstance(await delivery.deliver(a_letter(2)), Accepted)
-    assert isinstance(await delivery.deliver(a_letter(3, "bad@example.org")), LetterRefused)
+    assert isinstance(await deliver(delivery, a_letter(1, "bad@example.org")), LetterRefused)
+    assert isinstance(await deliver(delivery, a_letter(2)), Accepted)
+    assert isinstance(await deliver(delivery, a_letter(3, "bad@example.org")), LetterRefused)
 
 
 async def test_a_stale_connection_blames_nobody(mailbox, delivery):
     """A kept connection that the server has closed meanwhile is replaced, and the letter goes out."""
-    await delivery.deliver(a_letter(1))
+    await deliver(delivery, a_letter(1))
     await mailbox.switch(Switches(listening=False))
     await mailbox.switch(Switches())
 
-    assert await delivery.deliver(a_letter(2)) == Accepted("250")
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
 
 
 async def test_a_kept_connection_that_is_turned_away_is_replaced(mailbox, delivery):
     """421 to MAIL FROM upon a kept connection is how servers end long sessions."""
-    await delivery.deliver(a_letter(1))
+    await deliver(delivery, a_letter(1))
     await mailbox.switch(Switches(faults=(Fault(at="mail", what=421, times=1),)))
 
-    assert await delivery.deliver(a_letter(2)) == Accepted("250")
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
     assert mailbox.connections_total == 2
 
 
 async def test_a_server_that_says_nothing_is_given_up_in_time(mailbox, delivery, monkeypatch):
     """The whole conversation is bounded; before RCPT the silence judges the server, after it the letter."""
     monkeypatch.setattr("consumers.email.delivery.CONVERSATION_SECONDS_MAX", 0.5)
-    await delivery.deliver(a_letter(1))
+    await deliver(delivery, a_letter(1))
     await mailbox.switch(Switches(delay_seconds=30))
-    assert isinstance(await delivery.deliver(a_letter(2)), ServerTrouble)
+    assert isinstance(await deliver(delivery, a_letter(2)), ServerTrouble)
 
     await mailbox.switch(Switches(delay_seconds=0.2))
-    assert await delivery.deliver(a_letter(3)) == ServerTrouble("it does not answer in time")
+    assert await deliver(delivery, a_letter(3)) == ServerTrouble("it does not answer in time")
 
 
 async def test_starttls_with_a_trusted_certificate_and_a_password(certificate, tmp_path):
@@ -216,7 +224,7 @@ async def test_starttls_with_a_trusted_certificate_and_a_password(certificate, t
             smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"),
             tls=ssl.create_default_context(cafile=str(certificate)),
         )
-        assert await delivery.deliver(a_letter()) == Accepted("250")
+        assert await deliver(delivery, a_letter()) == Accepted("250")
         await delivery.close()
 
 
@@ -225,10 +233,74 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, tmp
     async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
         delivery = Delivery(smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"))
 
-        outcome = await delivery.deliver(a_letter())
+        outcome = await deliver(delivery, a_letter())
         assert isinstance(outcome, ServerTrouble)
         assert "certificate is not trusted" in outcome.reason
         assert box.letters == []
+
+
+@pytest.mark.parametrize(("starttls", "why"), [("absent", "STARTTLS"), ("broken", "TLS failed")])
+async def test_a_server_whose_tls_is_gone_gets_neither_letter_nor_password(certificate, tmp_path, starttls, why):
+    """Not offered any more, or broken in the handshake: the server's trouble, named; well again, the letter goes out."""
+    async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
+        delivery = Delivery(
+            smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"),
+            tls=ssl.create_default_context(cafile=str(certificate)),
+        )
+        await box.switch(Switches(starttls=starttls))
+        outcome = await deliver(delivery, a_letter())
+        assert isinstance(outcome, ServerTrouble)
+        assert why in outcome.reason
+
+        await box.switch(Switches())
+        assert await deliver(delivery, a_letter()) == Accepted("250")
+        await delivery.close()
+
+
+@pytest.mark.parametrize("what", [535, "cut", 454])
+async def test_whatever_goes_wrong_at_auth_is_the_servers_trouble(certificate, tmp_path, what):
+    """Refused, cut off or put off: no letter is to blame, and the reason names the step."""
+    async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
+        delivery = Delivery(
+            smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"),
+            tls=ssl.create_default_context(cafile=str(certificate)),
+        )
+        await box.switch(Switches(faults=(Fault(at="auth", what=what),)))
+        outcome = await deliver(delivery, a_letter())
+        assert isinstance(outcome, ServerTrouble)
+        assert ("AUTH" in outcome.reason) == (what != "cut")
+        await delivery.close()
+
+
+async def test_a_letter_that_may_not_leave_is_withheld_before_data(mailbox, delivery):
+    """Asked after the recipient was accepted: upon a no the server has nothing, and the connection serves the next letter."""
+    asked = []
+
+    async def no():
+        asked.append(len(mailbox.letters))
+        return False
+
+    assert await deliver(delivery, a_letter(1), may_leave=no) == Withheld()
+    assert (asked, mailbox.letters) == ([0], [])
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
+    assert mailbox.connections_total == 1
+
+
+async def test_a_recipient_that_is_refused_is_not_asked_about(mailbox, delivery):
+    """Nothing begins, so nothing is noted as begun."""
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=450),)))
+
+    async def never():
+        raise AssertionError("asked")
+
+    assert isinstance(await deliver(delivery, a_letter(), may_leave=never), LetterRefused)
+
+
+async def test_an_answer_byte_by_byte_is_still_an_answer(mailbox, delivery):
+    """A slow server is no broken one."""
+    await mailbox.switch(Switches(delay_seconds=0.002, byte_by_byte=True))
+
+    assert await deliver(delivery, a_letter()) == Accepted("250")
 
 
 async def test_without_starttls_no_credentials_are_sent(mailbox, monkeypatch):
@@ -239,7 +311,7 @@ async def test_without_starttls_no_credentials_are_sent(mailbox, monkeypatch):
     )
     delivery = Delivery(smtp(mailbox, smtp_security="starttls", smtp_user="user", smtp_password="secret"))
 
-    outcome = await delivery.deliver(a_letter())
+    outcome = await deliver(delivery, a_letter())
     assert isinstance(outcome, ServerTrouble)
     assert "STARTTLS" in outcome.reason
     assert (said, mailbox.letters) == ([], [])
@@ -252,7 +324,7 @@ async def test_a_wrong_password_is_the_servers_trouble_and_says_so(certificate, 
             smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="wrong-one"),
             tls=ssl.create_default_context(cafile=str(certificate)),
         )
-        outcome = await delivery.deliver(a_letter())
+        outcome = await deliver(delivery, a_letter())
         assert isinstance(outcome, ServerTrouble)
         assert "AUTH" in outcome.reason
         assert "535" in outcome.reason
@@ -262,7 +334,7 @@ async def test_a_wrong_password_is_the_servers_trouble_and_says_so(certificate, 
 async def test_a_cancelled_conversation_leaves_no_connection_behind(mailbox, delivery):
     """Whoever is stopped in the middle of a conversation never hands its connection to the next letter."""
     await mailbox.switch(Switches(delay_seconds=30))
-    task = asyncio.create_task(delivery.deliver(a_letter(1)))
+    task = asyncio.create_task(deliver(delivery, a_letter(1)))
     while not mailbox.conversations:  # noqa: ASYNC110 - the mailbox has no event for it
         await asyncio.sleep(0.01)
     task.cancel()
@@ -270,5 +342,5 @@ async def test_a_cancelled_conversation_leaves_no_connection_behind(mailbox, del
         await task
 
     await mailbox.switch(Switches())
-    assert await delivery.deliver(a_letter(2)) == Accepted("250")
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
     assert mailbox.connections_total == 2

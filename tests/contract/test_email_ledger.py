@@ -8,6 +8,7 @@ import pytest
 from consumers.email import kinds, ledger, store
 from consumers.email.kinds import Suppression
 from consumers.email.ledger import Busy, Claim, Over, State, Suppress
+from consumers.email.store import Sent, Taking
 from shared import clock, messages
 from shared.db.engine import rows
 from tests.builders import Sale, insert_sales
@@ -38,15 +39,25 @@ def letters(sale):
 
 async def judged(engine, letter, *, attempt=0, replayed=False):
     async with engine.begin() as tx:
-        return ledger.judge(await store.load(tx, letter.id), attempt=attempt, replayed=replayed)
+        return ledger.judge((await store.load(tx, [letter.id]))[letter.id], attempt=attempt, replayed=replayed)
 
 
-async def claimed(engine, letter, *, maybe_sent=False):
+async def claimed(engine, letter, *, maybe_sent=False, attempts=0):
     token = uuid.uuid4()
     async with engine.begin() as tx:
-        await store.load(tx, letter.id)
-        await store.claim(tx, letter.id, token, maybe_sent=maybe_sent)
+        await store.load(tx, [letter.id])
+        await store.claim(tx, [Taking(letter.id, token, attempts, maybe_sent)])
     return token
+
+
+async def handed_over(engine, letter, token):
+    async with engine.begin() as tx:
+        return await store.hand_over(tx, [(letter.id, token)])
+
+
+async def sent(engine, letter, token, answer="250"):
+    async with engine.begin() as tx:
+        return (await store.record_sent(tx, [Sent(letter.id, token, answer)]))[letter.id]
 
 
 async def entered(engine, *letters):
@@ -75,9 +86,7 @@ def test_ids_and_message_ids_are_the_bookings(letters):
 async def test_a_letter_is_entered_once(engine, letters):
     """Entering again changes nothing, not even after it was sent."""
     await entered(engine, *letters, *letters)
-    token = await claimed(engine, letters[0])
-    async with engine.begin() as tx:
-        await store.record_sent(tx, letters[0].id, token, "250")
+    await sent(engine, letters[0], await claimed(engine, letters[0]))
     await entered(engine, *letters)
 
     assert (await row(engine, letters[0]))[0] == "sent"
@@ -91,25 +100,92 @@ async def test_only_one_of_two_senders_claims(engine, letters):
 
     async def race():
         async with engine.begin() as tx:
-            judgement = ledger.judge(await store.load(tx, letters[0].id), attempt=0, replayed=False)
+            standing = (await store.load(tx, [letters[0].id]))[letters[0].id]
+            judgement = ledger.judge(standing, attempt=0, replayed=False)
             if isinstance(judgement, Claim):
-                await store.claim(tx, letters[0].id, uuid.uuid4(), maybe_sent=judgement.maybe_sent)
+                await store.claim(tx, [Taking(letters[0].id, uuid.uuid4(), 0, judgement.maybe_sent)])
             return judgement
 
     judgements = await asyncio.gather(*(race() for _ in range(4)))
     assert sorted(type(j).__name__ for j in judgements) == ["Busy", "Busy", "Busy", "Claim"]
 
 
-async def test_a_lease_that_ran_out_is_claimed_as_maybe_sent(engine, letters):
+async def test_a_lease_that_ran_out_after_data_began_is_claimed_as_maybe_sent(engine, letters):
     """Its sender died, perhaps after the final dot: it is sent again, under the same Message-ID, and counted."""
     await entered(engine, *letters)
-    await claimed(engine, letters[0])
+    token = await claimed(engine, letters[0])
     assert await judged(engine, letters[0]) == Busy()
+    assert await handed_over(engine, letters[0], token) == {letters[0].id}
     await expire(engine, letters[0])
 
-    assert await judged(engine, letters[0]) == Claim(maybe_sent=True)
+    assert await judged(engine, letters[0]) == Claim(maybe_sent=True, attempts=0)
     await claimed(engine, letters[0], maybe_sent=True)
     assert tuple(await row(engine, letters[0], "possible_duplicates, message_id")) == (1, letters[0].message_id)
+
+
+async def test_a_lease_that_ran_out_before_data_is_no_possible_duplicate(engine, letters):
+    """Nothing of the letter left the house; what an earlier sender had begun counts for that one alone."""
+    await entered(engine, *letters)
+    first = await claimed(engine, letters[0])
+    await handed_over(engine, letters[0], first)
+    await expire(engine, letters[0])
+    await claimed(engine, letters[0], maybe_sent=True)
+    await expire(engine, letters[0])
+
+    assert await judged(engine, letters[0]) == Claim(maybe_sent=False, attempts=0)
+
+
+async def test_a_letter_leaves_only_under_its_claim(engine, letters):
+    """Whoever lost its lease is told so before DATA; whoever holds it gets the whole lease anew."""
+    await entered(engine, *letters)
+    lost = await claimed(engine, letters[0])
+    await expire(engine, letters[0])
+    now = await claimed(engine, letters[0])
+    await expire(engine, letters[0])
+
+    assert await handed_over(engine, letters[0], lost) == set()
+    assert await handed_over(engine, letters[0], now) == {letters[0].id}
+    assert await judged(engine, letters[0]) == Busy()
+
+
+async def test_a_failed_attempt_is_counted_and_may_be_repeated(engine, letters):
+    """The letter waits for its next record; one whose connection was lost after the dot may have arrived."""
+    await entered(engine, *letters)
+    for letter, answer in zip(letters, ("450 4.2.1", "connection_lost_after_dot"), strict=True):
+        token = await claimed(engine, letter)
+        async with engine.begin() as tx:
+            assert await store.record_retrying(tx, letter.id, token, reason="x", answer=answer)
+            assert not await store.record_retrying(tx, letter.id, token, reason="x", answer=answer)
+
+    assert tuple(await row(engine, letters[0], "state, attempts, last_answer")) == ("retrying", 1, "450 4.2.1")
+    assert await judged(engine, letters[0], attempt=1) == Claim(maybe_sent=False, attempts=1)
+    assert await judged(engine, letters[1], attempt=1) == Claim(maybe_sent=True, attempts=1)
+
+
+async def test_every_change_of_state_has_its_time(engine, letters):
+    """Queued, sending, retrying, sending, sent: each once, with attempts and answer; marks that change no state add none."""
+    await entered(engine, *letters)
+    token = await claimed(engine, letters[0])
+    await handed_over(engine, letters[0], token)
+    async with engine.begin() as tx:
+        await store.record_retrying(tx, letters[0].id, token, reason="smtp_transient:450", answer="450")
+    await sent(engine, letters[0], await claimed(engine, letters[0], attempts=1))
+    async with engine.begin() as tx:
+        changes = await rows(
+            tx,
+            "select state, attempts, last_answer, reason from letter_changes where letter_id = $1 order by id",
+            letters[0].id,
+        )
+        undated = await rows(tx, "select count(*) from letter_changes where changed_at is null")
+
+    assert [tuple(change) for change in changes] == [
+        ("queued", 0, None, None),
+        ("sending", 0, None, None),
+        ("retrying", 1, "450", "smtp_transient:450"),
+        ("sending", 1, "450", None),
+        ("sent", 2, "250", None),
+    ]
+    assert undated == [(0,)]
 
 
 async def test_a_mark_needs_the_claim(engine, letters):
@@ -132,8 +208,7 @@ async def test_a_250_is_recorded_whoever_holds_the_claim(engine, letters):
     await expire(engine, letters[0])
     now = await claimed(engine, letters[0])
 
-    async with engine.begin() as tx:
-        recorded = await store.record_sent(tx, letters[0].id, lost, "250 2.0.0")
+    recorded = await sent(engine, letters[0], lost, "250 2.0.0")
     assert not recorded.claim_held
     assert recorded.seconds >= 0
     async with engine.begin() as tx:
@@ -149,7 +224,7 @@ async def test_release_gives_back_without_counting(engine, letters):
         await store.release(tx, letters[0].id, token)
 
     assert tuple(await row(engine, letters[0], "state, attempts, claim_token")) == ("queued", 0, None)
-    assert await judged(engine, letters[0]) == Claim(maybe_sent=False)
+    assert await judged(engine, letters[0]) == Claim(maybe_sent=False, attempts=0)
 
 
 async def test_a_dead_letter_is_claimed_only_by_a_replay(engine, letters):
@@ -161,8 +236,8 @@ async def test_a_dead_letter_is_claimed_only_by_a_replay(engine, letters):
             assert await store.record_dead(tx, letter.id, token, judged=True, reason="x", answer=answer)
 
     assert await judged(engine, letters[0], attempt=1) == Over("already_dead")
-    assert await judged(engine, letters[0], replayed=True) == Claim(maybe_sent=False)
-    assert await judged(engine, letters[1], replayed=True) == Claim(maybe_sent=True)
+    assert await judged(engine, letters[0], replayed=True) == Claim(maybe_sent=False, attempts=0)
+    assert await judged(engine, letters[1], replayed=True) == Claim(maybe_sent=True, attempts=0)
 
 
 async def test_a_record_of_an_earlier_attempt_is_stale(engine, letters):
@@ -172,7 +247,7 @@ async def test_a_record_of_an_earlier_attempt_is_stale(engine, letters):
         await rows(tx, "update letters set state = 'retrying', attempts = 2 where id = $1", letters[0].id)
 
     assert await judged(engine, letters[0], attempt=1) == Over("stale")
-    assert await judged(engine, letters[0], attempt=2) == Claim(maybe_sent=False)
+    assert await judged(engine, letters[0], attempt=2) == Claim(maybe_sent=False, attempts=2)
 
 
 @pytest.mark.parametrize("confirmed_first", [True, False])
@@ -215,7 +290,7 @@ async def test_facts_are_the_databases(engine, letters, sale):
     """Names, addresses and zones are read when the letter is written; a missing profile leaves gaps, not errors."""
     await entered(engine, *letters)
     async with engine.begin() as tx:
-        facts = await store.facts(tx, letters[1].id)
+        facts = (await store.facts(tx, [letters[1].id]))[letters[1].id]
     assert (facts.kind, facts.role, facts.amount_minor, facts.currency) == ("confirmation", "coach", 7500, "USD")
     assert (facts.client.first_name, facts.client.timezone) == ("Ada", "America/New_York")
     assert (facts.coach.last_name, facts.coach.timezone) == ("Hopper", "Europe/Paris")
@@ -225,20 +300,20 @@ async def test_facts_are_the_databases(engine, letters, sale):
     async with engine.begin() as tx:
         await rows(tx, "delete from client_profiles")
         await rows(tx, "update coach_profiles set availability = '[1]'")
-        facts = await store.facts(tx, letters[1].id)
+        facts = (await store.facts(tx, [letters[1].id]))[letters[1].id]
     assert (facts.client.first_name, facts.client.timezone, facts.coach.timezone) == (None, None, None)
 
 
-async def test_an_unknown_letter_is_none(engine):
+async def test_an_unknown_letter_is_left_out(engine):
     """A ticket for nothing finds nothing."""
     async with engine.begin() as tx:
-        assert await store.load(tx, uuid.uuid4()) is None
-        assert await store.facts(tx, uuid.uuid4()) is None
+        assert await store.load(tx, [uuid.uuid4()]) == {}
+        assert await store.facts(tx, [uuid.uuid4()]) == {}
 
 
 @pytest.mark.parametrize("state", [s for s in State if s is not State.SENDING])
 def test_judging_never_sends_what_has_ended(state):
     """Of the states without a holder, exactly queued and retrying are claimed by an ordinary record."""
-    standing = ledger.Standing(state, 0, lease_over=True, last_answer=None, kind="confirmation", booking_status="confirmed")
+    standing = ledger.Standing(state, 0, lease_over=True, handed_over=False, last_answer=None, booking_status="confirmed")
     claims = isinstance(ledger.judge(standing, attempt=0, replayed=False), Claim)
     assert claims == (state in {State.QUEUED, State.RETRYING})

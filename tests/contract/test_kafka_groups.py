@@ -68,26 +68,6 @@ async def test_members_that_come_and_go_never_handle_a_record_at_the_same_time(k
     assert twice == []
 
 
-async def test_a_batch_that_waited_to_be_due_is_left_to_whoever_has_its_partition_now(kafka):
-    """A wait is no reason to hold a rebalance up; after it the records are no longer ours to handle."""
-    await make_topics(kafka, THINGS, partitions=2)
-    await put(kafka, THINGS, b"zero", partition=0)
-    await put(kafka, THINGS, b"one", partition=1)
-    due = asyncio.Event()
-
-    async def wait(_records):
-        await due.wait()
-
-    first, second = Taken(), Taken()
-    async with member(kafka, first, wait_first=wait) as older, member(kafka, second):
-        await until(lambda: second.records, "the newer member handles what it was given")
-        assert len(older.partitions) == 1
-        due.set()
-        await until(lambda: first.records, "the older one handles what it kept")
-
-    assert sorted(first.values + second.values) == [b"one", b"zero"]
-
-
 async def test_a_back_off_does_not_hold_a_rebalance_up_and_its_trouble_is_forgotten(kafka, monkeypatch):
     """The partition of a failing batch goes to another member: the first is well again, though it never succeeded."""
     monkeypatch.setattr("shared.kafka.backoff.DELAY_SECONDS_MIN", 60.0)

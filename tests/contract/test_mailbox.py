@@ -181,11 +181,39 @@ async def test_it_can_be_slow(mailbox):
         await client.connect()
 
 
+async def test_it_can_answer_byte_by_byte(mailbox):
+    """A whole answer takes as many delays as it has bytes, and is an answer all the same."""
+    await mailbox.switch(Switches(delay_seconds=0.002, byte_by_byte=True))
+
+    await send(mailbox)
+
+    assert len(mailbox.letters) == 1
+    await mailbox.switch(Switches(delay_seconds=1, byte_by_byte=True))
+    client = aiosmtplib.SMTP(hostname="127.0.0.1", port=mailbox.smtp_port, local_hostname="test", timeout=0.2)
+    with pytest.raises(aiosmtplib.SMTPConnectTimeoutError):
+        await client.connect()
+
+
+@pytest.mark.parametrize("at", ["connect", "mail", "rcpt", "data"])
+async def test_it_can_say_nothing_at_all(mailbox, at):
+    """The connection stays open without an answer, and no letter is kept."""
+    await mailbox.switch(Switches(faults=(Fault(at=at, what="hang"),)))
+
+    client = aiosmtplib.SMTP(hostname="127.0.0.1", port=mailbox.smtp_port, local_hostname="test", timeout=0.3)
+    with pytest.raises(aiosmtplib.SMTPTimeoutError):
+        async with client:
+            await client.sendmail("sender@example.org", ["ada@example.org"], a_letter().as_bytes())
+
+    assert mailbox.letters == []
+
+
 async def test_switches_over_http(mailbox):
     """PUT replaces the switches and GET shows them; what is misspelt is refused and changes nothing."""
     wanted = {
         "listening": True,
         "delay_seconds": 0.0,
+        "byte_by_byte": False,
+        "starttls": "absent",
         "faults": [{"at": "rcpt", "what": 550, "recipient": "a@example.org", "times": 3}],
     }
     async with aiohttp.ClientSession(mailbox.http_url) as http:

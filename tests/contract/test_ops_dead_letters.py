@@ -114,7 +114,7 @@ async def test_a_letter_that_was_given_up_enters_the_first_step_with_no_attempts
 
     await ops("dlt", "replay", "email.dlt", "--all")
 
-    [back] = await records_of(cluster, topics.EMAIL_RETRY_1S)
+    [back] = await records_of(cluster, topics.EMAIL_LADDER[0])
     headers = dict(back.headers)
     assert (back.key, back.value, headers["x-attempt"], headers["x-replay"]) == (b"booking-1", b"ticket", b"0", b"1")
     assert "x-error" not in headers
@@ -136,7 +136,7 @@ async def test_of_equal_letters_one_goes_back(ops, cluster):
 
     await ops("dlt", "replay", "email.dlt", "--all")
 
-    assert [record.value for record in await records_of(cluster, topics.EMAIL_RETRY_1S)] == [b"ticket", b"another"]
+    assert [record.value for record in await records_of(cluster, topics.EMAIL_LADDER[0])] == [b"ticket", b"another"]
 
 
 async def test_a_dry_run_shows_and_publishes_nothing(ops, cluster):
@@ -157,7 +157,7 @@ async def test_every_dead_letter_topic_can_be_put_back(ops, cluster):
     results = [await ops("dlt", "replay", topic.name, "--all") for topic in topics.DEAD_LETTER_TOPICS]
 
     assert [result.exit_code for result in results] == [0, 0, 0, 0]
-    for source in (topics.STRIPE_EVENTS, topics.PAYMENTS_EVENTS, topics.BOOKINGS_EVENTS, topics.EMAIL_RETRY_1S):
+    for source in (topics.STRIPE_EVENTS, topics.PAYMENTS_EVENTS, topics.BOOKINGS_EVENTS, topics.EMAIL_LADDER[0]):
         assert [record.value for record in await records_of(cluster, source)] == [b"a body of this topic"]
 
 

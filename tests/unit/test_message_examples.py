@@ -21,7 +21,7 @@ from tests.story import EXAMPLES, compact, example, told
 DECODERS = {
     topics.PAYMENTS_EVENTS.name: messages.payment_states,
     topics.BOOKINGS_EVENTS.name: messages.booking_changes,
-    topics.EMAIL_RETRY_1S.name: messages.letter_tickets,
+    **{topic.name: messages.letter_tickets for topic in topics.EMAIL_LADDER},
     topics.EMAIL_DLT.name: messages.letter_tickets,
 }
 ALL = sorted(path.stem for path in EXAMPLES.glob("*.json"))
@@ -105,7 +105,7 @@ def test_a_dead_letter_is_refused_for_the_reason_on_its_page(name):
 
 def test_a_ticket_is_read_by_the_step_that_gets_it():
     """Both letters' tickets are understood, whoever puts them there."""
-    for name in ("email.retry.1s.v1", "email.dlt.v1"):
+    for name in (*(f"{topic.name}.v1" for topic in topics.EMAIL_LADDER), "email.dlt.v1"):
         assert not isinstance(tickets.read(incoming(name)), Refused)
 
 

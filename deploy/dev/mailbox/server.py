@@ -44,11 +44,6 @@ class Mailbox:
         return self._switches
 
     @property
-    def delay_seconds(self) -> float:
-        """Seconds before each answer."""
-        return self._switches.delay_seconds
-
-    @property
     def letters(self) -> list[Letter]:
         """All letters, oldest first."""
         return self.store.after("")

@@ -7,7 +7,7 @@ from typing import Any, AnyStr, NoReturn, Protocol
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from deploy.dev.mailbox.switches import Fault, Stage
+from deploy.dev.mailbox.switches import Fault, Stage, Switches
 
 HOSTNAME = "mailbox.localhost"  # a fixed name: asking the resolver for ours can take seconds
 
@@ -24,8 +24,8 @@ class Keeper(Protocol):
         """Take one letter for good."""
 
     @property
-    def delay_seconds(self) -> float:
-        """Seconds before each answer."""
+    def switches(self) -> Switches:
+        """How unfriendly the server is now."""
 
 
 class Conversation(SMTP):
@@ -45,7 +45,7 @@ class Conversation(SMTP):
             hostname=HOSTNAME,
             ident="CultureBridge mailbox",
             enable_SMTPUTF8=True,
-            tls_context=tls,
+            tls_context=None if keeper.switches.starttls == "absent" else tls,
             auth_required=login is not None,
             auth_require_tls=tls is not None,
             authenticator=None if login is None else _doorkeeper(keeper, login),
@@ -62,10 +62,27 @@ class Conversation(SMTP):
         super().connection_lost(error)
 
     async def push(self, status: AnyStr) -> None:
-        """Answer, after the delay that is switched on."""
-        if self._keeper.delay_seconds:
-            await asyncio.sleep(self._keeper.delay_seconds)
+        """Answer, after the delay that is switched on, and as slowly."""
+        switches = self._keeper.switches
+        if switches.byte_by_byte:
+            line = (status.encode() if isinstance(status, str) else status) + b"\r\n"
+            for place in range(len(line)):
+                await asyncio.sleep(switches.delay_seconds)
+                self._writer.write(line[place : place + 1])
+            return
+        if switches.delay_seconds:
+            await asyncio.sleep(switches.delay_seconds)
         await super().push(status)
+
+    async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802 - aiosmtpd looks for this name
+        """Begin TLS, or answer the client's handshake with what is none."""
+        if self._keeper.switches.starttls != "broken":
+            await super().smtp_STARTTLS(arg)
+            return
+        await self.push("220 Ready to start TLS")
+        await self._reader.read(1)  # what came before the client's handshake would be thrown away
+        self._writer.write(b"this is no TLS record\r\n")
+        await self.end_silently()
 
     def abort(self) -> None:
         """End the connection at once, with nothing more said."""
@@ -75,12 +92,16 @@ class Conversation(SMTP):
     async def cut(self) -> NoReturn:
         """End the connection, and this coroutine with it: losing the connection cancels the conversation's task."""
         self.abort()
+        await self.end_silently()
+
+    async def end_silently(self) -> NoReturn:
+        """Say nothing more until the connection is lost, which cancels the conversation's task."""
         await asyncio.get_running_loop().create_future()
-        raise AssertionError("the conversation went on after its connection was cut")
+        raise AssertionError("the conversation went on after its connection was lost")
 
 
 class Turned(asyncio.Protocol):
-    """A client that is turned away at the door, with a code or without a word."""
+    """A client that is turned away at the door, with a code or without a word, or is left standing there."""
 
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
@@ -90,7 +111,8 @@ class Turned(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         if isinstance(self._fault.what, int):
             transport.write(_answer(self._fault.what).encode() + b"\r\n")
-        transport.close()
+        if self._fault.what != "hang":
+            transport.close()
 
 
 class Hooks:
@@ -139,6 +161,8 @@ class Hooks:
             return _answer(fault.what)
         if fault is not None and fault.what == "cut":
             await server.cut()
+        if fault is not None and fault.what == "hang":
+            await server.end_silently()
         assert isinstance(envelope.original_content, bytes)
         await self._keeper.keep(envelope.mail_from or "", recipients, envelope.original_content)
         if fault is not None:
@@ -150,16 +174,20 @@ class Hooks:
         fault = self._keeper.fault(at, recipients)
         if fault is None:
             return None
+        if fault.what == "hang":
+            await server.end_silently()
         if not isinstance(fault.what, int):
             await server.cut()
         return _answer(fault.what)
 
 
 def _doorkeeper(keeper: Keeper, login: tuple[str, str]) -> Callable[[SMTP, Session, Envelope, str, Any], AuthResult]:
-    def authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, auth_data: object) -> AuthResult:
+    def authenticate(server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, auth_data: object) -> AuthResult:
         fault = keeper.fault("auth", [])
         if fault is not None and isinstance(fault.what, int):
             return AuthResult(success=False, handled=False, message=_answer(fault.what))
+        if fault is not None and isinstance(server, Conversation):
+            server.abort()
         expected = LoginPassword(login[0].encode(), login[1].encode())
         return AuthResult(success=auth_data == expected, handled=False)
 

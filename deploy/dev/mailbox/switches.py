@@ -12,13 +12,13 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What goes wrong at one stage of the conversation.
 
     `at` "data" means the answer to the letter's final dot. `what` is an SMTP code (400 to 599) that is answered, or "cut": the
-    connection ends without an answer and the letter is not kept; or "accept_then_cut" (only at "data"): the letter is kept
-    and the connection ends before the 250. `recipient` limits the fault to one address (stages "rcpt" and "data"), `times`
-    to so many occasions.
+    connection ends without an answer and the letter is not kept; or "hang": it stays open without one; or "accept_then_cut"
+    (only at "data"): the letter is kept and the connection ends before the 250. `recipient` limits the fault to one address
+    (stages "rcpt" and "data"), `times` to so many occasions.
     """
 
     at: Stage
-    what: Code | Literal["cut", "accept_then_cut"]
+    what: Code | Literal["cut", "accept_then_cut", "hang"]
     recipient: str | None = None
     times: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
@@ -33,12 +33,15 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Switches(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All switches; the default is a friendly server.
 
-    `listening` false: nobody answers on the port, and open conversations are cut. `delay_seconds` passes before each answer.
-    The first fault that fits an occasion decides.
+    `listening` false: nobody answers on the port, and open conversations are cut. `delay_seconds` passes before each answer,
+    and before each byte of it with `byte_by_byte`. `starttls` counts where the mailbox has a certificate: "absent" does not
+    offer it, "broken" offers it and answers the handshake with nonsense. The first fault that fits an occasion decides.
     """
 
     listening: bool = True
     delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=600)] = 0.0
+    byte_by_byte: bool = False
+    starttls: Literal["offered", "absent", "broken"] = "offered"
     faults: tuple[Fault, ...] = ()
 
     def fault(self, at: Stage, recipients: list[str]) -> Fault | None:

@@ -92,7 +92,9 @@ function show(name) {
 function showUnfriendly(switches) {
   const said = [];
   if (!switches.listening) { said.push("not listening"); }
-  if (switches.delay_seconds > 0) { said.push(`slow: ${switches.delay_seconds} s an answer`); }
+  const slowed = switches.byte_by_byte ? "a byte" : "an answer";
+  if (switches.delay_seconds > 0) { said.push(`slow: ${switches.delay_seconds} s ${slowed}`); }
+  if (switches.starttls !== "offered") { said.push(`STARTTLS ${switches.starttls}`); }
   switches.faults.forEach((f) => said.push(`${f.at}: ${f.what}${f.recipient ? ` for ${f.recipient}` : ""}${f.times ? ` ×${f.times}` : ""}`));
   $("unfriendly").textContent = said.join(" · ");
   $("unfriendly").hidden = said.length === 0;

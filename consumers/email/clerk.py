@@ -1,0 +1,140 @@
+"""The ledger as whoever sends a letter uses it: what is asked for one letter is written for many at once.
+
+Enters: tickets to be judged, and what came of them. Leaves: claims, and whether each mark still held. The three marks that
+every letter needs (claimed, handed over, sent) share their transactions with those of its neighbours; refusals and releases
+are rare and have their own. Next: store.py.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.email import ledger, store
+from consumers.email.compose import Facts
+from consumers.email.ledger import Busy, Claim, Judgement, Over, State, Suppress
+from consumers.email.store import Recorded, Sent, Taking
+from consumers.email.template_cache import TemplateCache
+from consumers.email.tickets import Due
+from consumers.email.together import Together
+from shared.db import attention
+from shared.letters.templates import Templates
+
+UNKNOWN = "unknown_letter"
+ENDED = frozenset({State.SENT, State.SUPPRESSED, State.DEAD})
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """A letter that we hold the lease of, with what it is made of: both are None when its booking is gone."""
+
+    due: Due
+    token: uuid.UUID
+    attempts: int
+    maybe_sent: bool
+    facts: Facts | None
+    templates: Templates | None
+
+    @property
+    def letter_id(self) -> uuid.UUID:
+        """Which letter."""
+        return self.due.ticket.letter_id
+
+
+Found = Mine | Suppress | Busy | Over
+
+
+class Clerk:
+    """Writes the ledger of letters for every sender of the process."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._templates = TemplateCache()
+        self._claims: Together[Due, Found] = Together(self._claim)
+        self._handed_over: Together[Mine, bool] = Together(self._hand_over)
+        self._sent: Together[Sent, Recorded] = Together(self._record_sent)
+
+    async def claim(self, due: Due) -> Found:
+        """Take the lease of a letter, with what it is made of; or say why there is nothing to send."""
+        return await self._claims.ask(due)
+
+    async def hand_over(self, mine: Mine) -> bool:
+        """Note that DATA begins; whether the claim still holds, for without it the letter must not leave."""
+        return await self._handed_over.ask(mine)
+
+    async def sent(self, mine: Mine, answer: str) -> Recorded:
+        """Record a 250, whoever holds the claim by now."""
+        return await self._sent.ask(Sent(mine.letter_id, mine.token, answer))
+
+    async def retrying(self, mine: Mine, *, reason: str, answer: str) -> bool:
+        """Count a failed attempt; return whether the letter's next record is the one that we wrote."""
+        async with self._engine.begin() as tx:
+            held = await store.record_retrying(tx, mine.letter_id, mine.token, reason=reason, answer=answer)
+            return held or _has_ended(await store.load(tx, [mine.letter_id]), mine)
+
+    async def dead(self, mine: Mine, *, reason: str, answer: str | None) -> bool:
+        """Give a letter up, and tell an operator when no mail server judged it; return as `retrying` does."""
+        judged = answer is not None
+        ticket = mine.due.ticket
+        async with self._engine.begin() as tx:
+            held = await store.record_dead(tx, mine.letter_id, mine.token, judged=judged, reason=reason, answer=answer)
+            if held and not judged:
+                told = f"letter_{reason.partition(':')[0]}"
+                await attention.open_(tx, reason=told, aggregate=f"booking:{ticket.booking_id}", cause=str(mine.letter_id))
+            return held or _has_ended(await store.load(tx, [mine.letter_id]), mine)
+
+    async def release(self, mine: Mine) -> None:
+        """Give the claim back without counting an attempt."""
+        async with self._engine.begin() as tx:
+            await store.release(tx, mine.letter_id, mine.token)
+
+    async def _claim(self, wishes: Sequence[Due]) -> list[Found]:
+        async with self._engine.begin() as tx:
+            standings = await store.load(tx, sorted({due.ticket.letter_id for due in wishes}))
+            judged: list[tuple[Due, Judgement]] = []
+            taken: dict[uuid.UUID, Taking] = {}
+            for due in wishes:
+                letter_id = due.ticket.letter_id
+                standing = standings.get(letter_id)
+                judgement: Judgement = Over(UNKNOWN)
+                if letter_id in taken:
+                    judgement = Busy()
+                elif standing is not None:
+                    judgement = ledger.judge(standing, attempt=due.attempt, replayed=due.replayed)
+                if isinstance(judgement, Claim):
+                    taken[letter_id] = Taking(letter_id, uuid.uuid4(), judgement.attempts, judgement.maybe_sent)
+                judged.append((due, judgement))
+            made_of: dict[uuid.UUID, tuple[Facts, Templates]] = {}
+            if taken:
+                await store.claim(tx, list(taken.values()))
+                for letter_id, facts in (await store.facts(tx, list(taken))).items():
+                    made_of[letter_id] = facts, await self._templates.of(tx, facts.template_version)
+            suppressed = [(due.ticket.letter_id, j.reason) for due, j in judged if isinstance(j, Suppress)]
+            if suppressed:
+                await store.suppress(tx, suppressed)
+        return [_found(due, judgement, taken, made_of) for due, judgement in judged]
+
+    async def _hand_over(self, claims: Sequence[Mine]) -> list[bool]:
+        async with self._engine.begin() as tx:
+            held = await store.hand_over(tx, [(mine.letter_id, mine.token) for mine in claims])
+        return [mine.letter_id in held for mine in claims]
+
+    async def _record_sent(self, sent: Sequence[Sent]) -> list[Recorded]:
+        async with self._engine.begin() as tx:
+            recorded = await store.record_sent(tx, sent)
+        return [recorded[one.letter_id] for one in sent]
+
+
+def _found(
+    due: Due, judgement: Judgement, taken: dict[uuid.UUID, Taking], made_of: dict[uuid.UUID, tuple[Facts, Templates]]
+) -> Found:
+    if not isinstance(judgement, Claim):
+        return judgement
+    letter_id = due.ticket.letter_id
+    facts, templates = made_of.get(letter_id, (None, None))
+    return Mine(due, taken[letter_id].token, judgement.attempts, judgement.maybe_sent, facts, templates)
+
+
+def _has_ended(standings: dict[uuid.UUID, ledger.Standing], mine: Mine) -> bool:
+    return standings[mine.letter_id].state in ENDED

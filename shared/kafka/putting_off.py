@@ -1,0 +1,48 @@
+"""Leaves records in Kafka until they are due: the position goes back to the first of them, and its partition pauses.
+
+Nobody sleeps: what is due in other partitions is handled meanwhile, a rebalance or a stop finds nothing to wait for, and a
+crash forgets nothing, since what is put off was never committed. Facts about aiokafka's pause stand in docs/kafka.md.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from shared import clock
+from shared.kafka import retry
+from shared.kafka.records import Incoming
+
+
+class PuttingOff:
+    """One step's subscription remembers here which partitions wait, and wakes each when its first record is due."""
+
+    def __init__(self, delay_seconds: int) -> None:
+        self._delay_seconds = delay_seconds
+        self._alarms: dict[TopicPartition, asyncio.TimerHandle] = {}
+
+    def take_due(self, consumer: Any, records: Sequence[Incoming]) -> list[Incoming]:
+        """Return the records that are due, and put the others off; call it while the partitions are certainly ours."""
+        now_ms = clock.now().timestamp() * retry.MS_PER_SECOND
+        cut = retry.split(records, now_ms=int(now_ms), delay_seconds=self._delay_seconds)
+        for (topic, number), waiting in cut.waiting.items():
+            partition = TopicPartition(topic, number)
+            consumer.seek(partition, waiting.offset)
+            consumer.pause(partition)
+            if earlier := self._alarms.pop(partition, None):
+                earlier.cancel()
+            seconds = (waiting.due_ms - now_ms) / retry.MS_PER_SECOND
+            self._alarms[partition] = asyncio.get_running_loop().call_later(seconds, self._wake, consumer, partition)
+        return cut.due
+
+    def wake_all(self, consumer: Any) -> None:
+        """Let every partition go on now: a batch failed, and its records come again from where it began."""
+        for partition in list(self._alarms):
+            self._wake(consumer, partition)
+
+    def _wake(self, consumer: Any, partition: TopicPartition) -> None:
+        self._alarms.pop(partition).cancel()
+        # A rebalance may have given the partition away, and the pause is forgotten with it.
+        if partition in consumer.assignment():
+            consumer.resume(partition)
