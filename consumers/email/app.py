@@ -1,4 +1,4 @@
-"""Wiring of the email consumer: `bookings.events`, `payments.events` and the ladder's steps in, letters out, bound to handlers.py.
+"""Wiring of the email consumer: events of bookings and payments and the ladder's steps in, letters out.
 
 Next in the walk: handlers.py.
 """

@@ -1,7 +1,7 @@
 """A booking or a payment changed -> its letters are entered, and each that is due is handed to the mail server once.
 
-Enters: records of `bookings.events` and `payments.events`, and tickets of the ladder's steps. Leaves: rows of `letters`; letters
-accepted, dead letters that Kafka acknowledged, or tickets for a step. Only then may the offsets be committed.
+Enters: records of `bookings.events` and `payments.events`, and tickets of the ladder's steps. Leaves: rows of `letters`;
+letters accepted, dead letters that Kafka acknowledged, or tickets for a step. Only then may the offsets be committed.
 Next: compose.py, delivery.py.
 """
 

@@ -56,8 +56,9 @@ class Confirmation:
 class Standing:
     """A letter's row, as far as sending it matters. `lease_over`: nobody holds it, by the database's clock.
 
-    `handed_over`: whoever claimed it last had begun DATA. `holds_booking`: the booking names the letter's payment. `refunded_minor` is what the letter says went back,
-    `payment_refunded_minor` what is true of its payment by now; both are None where nothing is known.
+    `handed_over`: whoever claimed it last had begun DATA. `holds_booking`: the booking names the letter's payment.
+    `refunded_minor` is what the letter says went back, `payment_refunded_minor` what is true of its payment by now; both are
+    None where nothing is known.
     """
 
     state: State

@@ -1,20 +1,20 @@
-"""Put records back on their topic; it can be repeated without a second effect, and leaves a trace.
+"""Put dead letters back, or give them up; each can be repeated without a second effect, and leaves its author's name.
 
-A replay marks its record and is logged. Enters: settings, and what was asked for. Leaves: what was done. Next: whoever reads
-the topic takes a replay like any other record.
+Enters: settings, and which dead letters. Leaves: what was done; who did it stands in `dead_letter_actions` before anything is
+published. Next: whoever reads the topic takes a replay like any other record.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
 from aiokafka import TopicPartition
 
 from deploy.ops import insights
-from deploy.ops.dead_letters import DeadLetter, describe, replayed
-from deploy.ops.errors import NotThere
+from deploy.ops.audit import Audit
+from deploy.ops.dead_letters import DeadLetter, Wanted, What, describe, replayed
+from deploy.ops.errors import NotThere, telling_of_kafka
 from deploy.ops.insights import Progress, Span
-from shared import logs, settings
+from shared import clock, logs, settings
 from shared.kafka import producer
 from shared.kafka.records import Incoming, Record
 from shared.topics import Topic
@@ -26,47 +26,55 @@ PUBLISH_SECONDS_MAX = 30.0  # nobody waits at a till: give a busy cluster time
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One dead letter, by where it lies."""
+class Chosen:
+    """One dead letter with its bytes, and what is known of it."""
 
-    partition: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Every:
-    """All dead letters of a topic, or those with this reason's code; of equal ones the first."""
-
-    code: str | None = None
+    record: Incoming
+    letter: DeadLetter
 
 
-Choice = Place | Every
+async def choose(
+    kafka: settings.Kafka, source: Topic, wanted: Wanted, *, audit: Audit, progress: Progress, dropped_too: bool = False
+) -> list[Chosen]:
+    """Return the dead letters of a topic that are wanted, oldest first; what was dropped only with `dropped_too`.
 
-
-async def replay(
-    kafka: settings.Kafka, source: Topic, choice: Choice, *, dry_run: bool, progress: Progress
-) -> list[DeadLetter]:
-    """Put the chosen dead letters back where they were refused, and return them once Kafka has acknowledged them all.
-
-    Letters that die again meanwhile are not taken twice. With `dry_run` nothing is published. Raises NotThere when there is
-    no such letter or topic, KafkaError, KafkaAway or TimeoutError while the cluster is away: what was acknowledged before
-    stays, and the same call may be repeated.
+    Raises NotThere when an id fits none of them; KafkaSilent or DatabaseSilent.
     """
-    async with insights.reader(kafka, [source]) as (consumer, spans):
-        chosen = _narrow(spans, source, choice, prefix=kafka.topic_prefix)
-        seen: set[tuple[bytes, bytes]] = set()
-        picked: list[Incoming] = []
-        async for record in insights.read(consumer, chosen, progress=progress):
-            if _wanted(record, choice) and (record.key, record.value) not in seen:
-                seen.add((record.key, record.value))
-                picked.append(record)
-    if isinstance(choice, Place) and not picked:
-        raise NotThere(f"{source.name} holds nothing at partition {choice.partition}, offset {choice.offset}")
-    if picked and not dry_run:
-        await put_back(kafka, [replayed(record, source, prefix=kafka.topic_prefix) for record in picked])
-        for record in picked:
-            log.info("dead_letter.replayed", topic=record.topic, partition=record.partition, offset=record.offset)
-    return [describe(record) for record in picked]
+    async with telling_of_kafka(kafka), insights.reader(kafka, [source]) as (consumer, spans):
+        narrowed = _narrow(spans, wanted)
+        found = [record async for record in insights.read(consumer, narrowed, progress=progress)]
+    now = clock.now()
+    letters = await audit.tell([describe(record) for record in found])
+    standing = [Chosen(r, x) for r, x in zip(found, letters, strict=True) if dropped_too or not x.is_dropped]
+    chosen = [one for one in standing if wanted.fits(one.letter, now=now)]
+    for wished in wanted.ids:
+        if not any(one.letter.answers_to(wished) for one in standing):
+            raise NotThere(f"{source.name} holds nothing under {wished}, or it was dropped")
+    return sorted(chosen, key=lambda one: (one.letter.died_at, one.letter.partition, one.letter.offset))
+
+
+async def replay(kafka: settings.Kafka, source: Topic, chosen: Sequence[Chosen], *, audit: Audit, by: str) -> int:
+    """Put dead letters back where they were refused; of equal ones the first. Return how many went back.
+
+    What was acknowledged before a failure stays, and the same call may be repeated: readers absorb what they know. Raises
+    KafkaSilent or DatabaseSilent.
+    """
+    first = {(one.record.key, one.record.value): one.record for one in reversed(chosen)}
+    records = [replayed(record, source, prefix=kafka.topic_prefix) for record in reversed(first.values())]
+    begun = await audit.begin(What.REPLAY, [one.letter for one in chosen], by=by)
+    async with telling_of_kafka(kafka):
+        await put_back(kafka, records)
+    await audit.finish(begun)
+    for one in chosen:
+        log.info("dead_letter.replayed", topic=one.letter.topic, partition=one.letter.partition, offset=one.letter.offset)
+    return len(records)
+
+
+async def drop(chosen: Sequence[Chosen], *, audit: Audit, by: str) -> None:
+    """Give dead letters up: they are neither listed nor put back any more, and Kafka deletes them in its time."""
+    await audit.finish(await audit.begin(What.DROP, [one.letter for one in chosen], by=by))
+    for one in chosen:
+        log.info("dead_letter.dropped", topic=one.letter.topic, partition=one.letter.partition, offset=one.letter.offset)
 
 
 async def put_back(kafka: settings.Kafka, records: Sequence[Record]) -> None:
@@ -82,25 +90,14 @@ async def put_back(kafka: settings.Kafka, records: Sequence[Record]) -> None:
             log.info("replay.published", topic=goal, count=len(part))
 
 
-def _narrow(
-    spans: Mapping[TopicPartition, Span], source: Topic, choice: Choice, *, prefix: str
-) -> Mapping[TopicPartition, Span]:
-    match choice:
-        case Every():
-            return spans
-        case Place(partition=number, offset=offset):
-            partition = TopicPartition(source.named(prefix), number)
-            first, end = spans.get(partition, (0, 0))
-            return {partition: (offset, offset + 1)} if first <= offset < end else {}
-        case _ as never:
-            assert_never(never)
-
-
-def _wanted(record: Incoming, choice: Choice) -> bool:
-    match choice:
-        case Place(offset=offset):
-            return record.offset == offset
-        case Every(code=code):
-            return code is None or describe(record).code == code
-        case _ as never:
-            assert_never(never)
+def _narrow(spans: Mapping[TopicPartition, Span], wanted: Wanted) -> Mapping[TopicPartition, Span]:
+    """Return what has to be read: of a long topic only the one place when only a place is asked for."""
+    places = wanted.places
+    if places is None:
+        return spans
+    narrowed: dict[TopicPartition, Span] = {}
+    for partition, (first, end) in spans.items():
+        offsets = [offset for number, offset in places if number == partition.partition and first <= offset < end]
+        if offsets:
+            narrowed[partition] = (min(offsets), max(offsets) + 1)
+    return narrowed

@@ -1,12 +1,13 @@
-"""A dead letter as an operator sees it, and as a replay puts it back; pure.
+"""A dead letter as an operator sees it, chooses it, and puts it back; pure.
 
-Enters: a record of a dead-letter topic. Leaves: its description without its body, or the record that repeats it.
-Next: insights.py reads them, actions.py puts them back.
+Enters: a record of a dead-letter topic. Leaves: its description without its body, whether it is one of those that were asked
+for, or the record that repeats it. Next: insights.py reads them, actions.py puts them back, audit.py remembers who did.
 """
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from shared import topics
 from shared.kafka import dead_letters, retry
@@ -28,10 +29,34 @@ TOLD_BY_THE_REFUSAL = frozenset({dead_letters.REASON, dead_letters.GROUP, dead_l
 _SHOWN = re.compile(r"[\w.:/-]{1,120}", re.ASCII)
 
 
+_PLACE = re.compile(r"(\d{1,9})/(\d{1,18})", re.ASCII)
+
+
+class What(StrEnum):
+    """What an operator may do with a dead letter."""
+
+    REPLAY = "replay"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that was done with a dead letter; without `done_at` it was begun, and perhaps never done."""
+
+    action: str
+    actor: str
+    begun_at: datetime
+    done_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter without its body; `attempts` is None where nobody counted, `origin` is topic/partition/offset."""
+    """One dead letter without its body; `attempts` is None where nobody counted, `origin` is topic/partition/offset.
 
+    `id` is partition/offset: where it lies in its topic.
+    """
+
+    id: str
     topic: str
     partition: int
     offset: int
@@ -41,11 +66,48 @@ class DeadLetter:
     group: str
     origin: str
     attempts: int | None
+    actions: tuple[Action, ...] = ()
 
     @property
     def code(self) -> str:
         """The reason's stable part."""
         return self.reason.partition(":")[0]
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether an operator gave it up."""
+        return any(action.action == What.DROP and action.done_at is not None for action in self.actions)
+
+    def answers_to(self, wished: str) -> bool:
+        """Whether it lies at this place, or is about this event, payment or booking."""
+        return wished in {self.id, self.key}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which dead letters of a topic: every condition that is given must hold; `ids` are places or keys."""
+
+    ids: tuple[str, ...] = ()
+    code: str | None = None
+    older_than: timedelta | None = None
+    newer_than: timedelta | None = None
+
+    @property
+    def places(self) -> list[tuple[int, int]] | None:
+        """The partitions and offsets that are asked for, or None when something else is."""
+        found = [_PLACE.fullmatch(wished) for wished in self.ids]
+        known = [(int(match[1]), int(match[2])) for match in found if match is not None]
+        return known if known and len(known) == len(self.ids) else None
+
+    def fits(self, letter: DeadLetter, *, now: datetime) -> bool:
+        """Whether a letter is one of those."""
+        age = now - letter.died_at
+        return (
+            (not self.ids or any(letter.answers_to(wished) for wished in self.ids))
+            and (self.code is None or letter.code == self.code)
+            and (self.older_than is None or age > self.older_than)
+            and (self.newer_than is None or age < self.newer_than)
+        )
 
 
 def describe(record: Incoming) -> DeadLetter:
@@ -53,6 +115,7 @@ def describe(record: Incoming) -> DeadLetter:
     headers = dict(record.headers)
     attempts = headers.get(dead_letters.ATTEMPT, b"")
     return DeadLetter(
+        id=f"{record.partition}/{record.offset}",
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,

@@ -1,6 +1,6 @@
 """What a dead letter looks like: the same key and bytes, and in its headers why, who refused it and where it lay.
 
-Next: `cb-ops dlt list|replay`, which reads these headers.
+Next: `cb-ops dlt`, which reads these headers.
 """
 
 from dataclasses import dataclass

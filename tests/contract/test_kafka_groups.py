@@ -3,8 +3,11 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+from aiokafka import AIOKafkaConsumer
+
 from shared import metrics
 from shared.kafka import broker
+from shared.kafka.broker import Subscription
 from tests.members import THINGS, Taken, committed, make_topics, member, put, until
 
 PARTITIONS = 4
@@ -143,3 +146,24 @@ async def test_each_subscription_has_its_own_static_name(kafka):
         assert dynamic.consumer._group_instance_id is None
 
     assert names == ["pod-0-one", "pod-0-two"]
+
+
+async def test_every_group_of_a_process_joins_at_once(kafka, monkeypatch):
+    """Six groups need the time of one: each has begun to join before the first has its partitions."""
+    await make_topics(kafka, THINGS)
+    joining = {"now": 0, "most": 0}
+    start = AIOKafkaConsumer.start
+
+    async def counted(consumer):
+        joining["now"] += 1
+        joining["most"] = max(joining["most"], joining["now"])
+        await start(consumer)
+        joining["now"] -= 1
+
+    monkeypatch.setattr(AIOKafkaConsumer, "start", counted)
+    subscriptions = [Subscription(THINGS, f"group-{n}", Taken(), kafka, asyncio.Event()) for n in range(6)]
+    consuming = broker.create(kafka, client_id="tests", subscriptions=subscriptions)
+    await broker.start(consuming)
+    await consuming.stop()
+
+    assert joining["most"] == 6

@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from deploy.ops import insights
 from deploy.ops.cli import app
 
+UNASKED = {"DATABASE_URL": "postgresql://cb@127.0.0.1:9/culturebridge"}
+
 
 @pytest.fixture
 def nobody():
@@ -19,12 +21,12 @@ def nobody():
 
 @pytest.mark.parametrize(
     "command",
-    [("topics", "apply"), ("dlt", "list"), ("dlt", "replay", "email.dlt", "--all")],
+    [("topics", "apply"), ("dlt", "list"), ("dlt", "replay", "email.dlt", "--all", "--by", "Ada")],
     ids=" ".join,
 )
 def test_a_kafka_that_is_away_is_one_line(command, nobody):
     """Nothing waits for ever before a person."""
-    result = CliRunner().invoke(app, command, env={"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{nobody}"})
+    result = CliRunner().invoke(app, command, env={"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{nobody}", **UNASKED})
 
     assert (result.exit_code, result.stderr) == (1, f"Kafka at 127.0.0.1:{nobody}: no broker answers\n")
 

@@ -9,12 +9,16 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from typer.testing import CliRunner
 
+from deploy.ops import actions
 from deploy.ops.cli import app
 from shared import topics
+from shared.db.engine import rows
+from shared.errors import KafkaAway
 from shared.kafka import connection, producer, provision
 from shared.kafka.records import Record
 from tests.topics import records_of
 
+BY = ("--by", "Ada")
 SECRET = b'{"email": "ada@example.com"}'
 
 
@@ -26,13 +30,14 @@ async def cluster(kafka):
 
 
 @pytest.fixture
-def ops(kafka):
+def ops(kafka, database):
     """Run `cb-ops` as a person does and return its result; stdout and stderr apart."""
 
     async def run(*arguments):
         environment = {
             "KAFKA_BOOTSTRAP_SERVERS": ",".join(kafka.kafka_bootstrap_servers),
             "TOPIC_PREFIX": kafka.topic_prefix,
+            "DATABASE_URL": database.database_url.get_secret_value(),
         }
         return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
 
@@ -99,7 +104,7 @@ async def test_one_letter_goes_back_with_the_same_key_and_bytes_and_nothing_of_i
     await bury(cluster, topics.STRIPE_EVENTS_DLT, b"first \x00\xff", b"second")
     dead = await records_of(cluster, topics.STRIPE_EVENTS_DLT)
 
-    result = await ops("dlt", "replay", "stripe.events.dlt", "--partition", str(dead[0].partition), "--offset", "0")
+    result = await ops("dlt", "replay", "stripe.events.dlt", "--id", f"{dead[0].partition}/0", *BY)
 
     [back] = await records_of(cluster, topics.STRIPE_EVENTS)
     assert (result.exit_code, back.key, back.value) == (0, b"evt_1", b"first \x00\xff")
@@ -112,7 +117,7 @@ async def test_a_letter_that_was_given_up_enters_the_first_step_with_no_attempts
     """A replayed letter has all its attempts before it."""
     await bury(cluster, topics.EMAIL_DLT, b"ticket", attempt=6, key=b"booking-1")
 
-    await ops("dlt", "replay", "email.dlt", "--all")
+    await ops("dlt", "replay", "email.dlt", "--all", *BY)
 
     [back] = await records_of(cluster, topics.EMAIL_LADDER[0])
     headers = dict(back.headers)
@@ -125,7 +130,7 @@ async def test_all_may_be_narrowed_to_one_reason(ops, cluster):
     await bury(cluster, topics.STRIPE_EVENTS_DLT, b"one", b"two", reason="not_json")
     await bury(cluster, topics.STRIPE_EVENTS_DLT, b"three", reason="not_json_at_all")
 
-    await ops("dlt", "replay", "stripe.events.dlt", "--all", "--reason", "not_json")
+    await ops("dlt", "replay", "stripe.events.dlt", "--reason", "not_json", *BY)
 
     assert {b"one", b"two"} == {record.value for record in await records_of(cluster, topics.STRIPE_EVENTS)}
 
@@ -134,7 +139,7 @@ async def test_of_equal_letters_one_goes_back(ops, cluster):
     """A letter that died twice lies there twice, and is one letter."""
     await bury(cluster, topics.EMAIL_DLT, b"ticket", b"ticket", b"another", key=b"booking-1")
 
-    await ops("dlt", "replay", "email.dlt", "--all")
+    await ops("dlt", "replay", "email.dlt", "--all", *BY)
 
     assert [record.value for record in await records_of(cluster, topics.EMAIL_LADDER[0])] == [b"ticket", b"another"]
 
@@ -143,7 +148,7 @@ async def test_a_dry_run_shows_and_publishes_nothing(ops, cluster):
     """Looking is free."""
     await bury(cluster, topics.STRIPE_EVENTS_DLT, b"one")
 
-    result = await ops("dlt", "replay", "stripe.events.dlt", "--all", "--dry-run")
+    result = await ops("dlt", "replay", "stripe.events.dlt", "--all", "--dry-run", *BY)
 
     assert f"1 would go back to {cluster.topic_prefix}stripe.events" in result.stdout
     assert await records_of(cluster, topics.STRIPE_EVENTS) == []
@@ -154,7 +159,7 @@ async def test_every_dead_letter_topic_can_be_put_back(ops, cluster):
     for topic in topics.DEAD_LETTER_TOPICS:
         await bury(cluster, topic, b"a body of this topic")
 
-    results = [await ops("dlt", "replay", topic.name, "--all") for topic in topics.DEAD_LETTER_TOPICS]
+    results = [await ops("dlt", "replay", topic.name, "--all", *BY) for topic in topics.DEAD_LETTER_TOPICS]
 
     assert [result.exit_code for result in results] == [0, 0, 0, 0]
     for source in (topics.STRIPE_EVENTS, topics.PAYMENTS_EVENTS, topics.BOOKINGS_EVENTS, topics.EMAIL_LADDER[0]):
@@ -165,10 +170,10 @@ async def test_every_dead_letter_topic_can_be_put_back(ops, cluster):
 async def test_a_letter_that_is_not_there_is_one_line_and_a_failure(ops, cluster, place):
     """A slip of the finger publishes nothing and says so."""
     partition, offset = place
-    result = await ops("dlt", "replay", "stripe.events.dlt", "--partition", partition, "--offset", offset)
+    result = await ops("dlt", "replay", "stripe.events.dlt", "--id", f"{partition}/{offset}", *BY)
 
     assert result.exit_code == 1
-    assert result.stderr == f"stripe.events.dlt holds nothing at partition {partition}, offset {offset}\n"
+    assert result.stderr == f"stripe.events.dlt holds nothing under {partition}/{offset}, or it was dropped\n"
 
 
 async def test_a_letter_that_time_has_deleted_is_not_there_and_the_others_are(ops, cluster):
@@ -183,17 +188,17 @@ async def test_a_letter_that_time_has_deleted_is_not_there_and_the_others_are(op
     finally:
         await admin.close()
 
-    gone = await ops("dlt", "replay", "stripe.events.dlt", "--partition", str(place), "--offset", "0")
+    gone = await ops("dlt", "replay", "stripe.events.dlt", "--id", f"{place}/0", *BY)
     listed = json.loads((await ops("dlt", "list", "--json")).stdout)
 
     assert gone.exit_code == 1
-    assert gone.stderr == f"stripe.events.dlt holds nothing at partition {place}, offset 0\n"
+    assert gone.stderr == f"stripe.events.dlt holds nothing under {place}/0, or it was dropped\n"
     assert [one["offset"] for one in listed] == [1]
 
 
 async def test_an_unknown_topic_is_told_with_the_known_ones(ops, cluster):
     """A topic that holds no dead letters is never read or written."""
-    result = await ops("dlt", "replay", "stripe.events", "--all")
+    result = await ops("dlt", "replay", "stripe.events", "--all", *BY)
 
     assert result.exit_code == 1
     assert result.stderr.startswith("no dead-letter topic is called stripe.events; there are stripe.events.dlt, ")
@@ -227,7 +232,102 @@ async def test_a_thousand_letters_are_read_and_put_back(ops, cluster):
     async with producer.opened(cluster, client_id="tests") as publisher:
         await publisher.publish([Record(name, body, body) for body in bodies], deadline_seconds=30)
 
-    result = await ops("dlt", "replay", "stripe.events.dlt", "--all")
+    result = await ops("dlt", "replay", "stripe.events.dlt", "--all", *BY)
 
     assert "1000 went back" in result.stdout
     assert bodies == {record.value for record in await records_of(cluster, topics.STRIPE_EVENTS)}
+
+
+async def deeds(engine):
+    async with engine.begin() as tx:
+        found = await rows(tx, "select topic, action, actor, done_at is not null from dead_letter_actions order by id")
+    return [tuple(row) for row in found]
+
+
+async def test_letters_are_chosen_by_what_they_are_about(ops, cluster):
+    """The id of an event, payment or booking names all its dead letters, in list and in replay."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"one", b"two", key=b"evt_1")
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"three", key=b"evt_2")
+
+    listed = json.loads((await ops("dlt", "list", "stripe.events.dlt", "--id", "evt_1", "--json")).stdout)
+    await ops("dlt", "replay", "stripe.events.dlt", "--id", "evt_2", *BY)
+
+    assert [one["key"] for one in listed] == ["evt_1", "evt_1"]
+    assert [record.value for record in await records_of(cluster, topics.STRIPE_EVENTS)] == [b"three"]
+
+
+async def test_letters_are_chosen_by_their_age(ops, cluster):
+    """Young ones are not older than an hour, and old ones not newer than a second."""
+    await bury(cluster, topics.EMAIL_DLT, b"one", key=b"booking-1")
+
+    assert "no such dead letters" in (await ops("dlt", "replay", "email.dlt", "--older-than", "1h", *BY)).stdout
+    assert "1 would go back" in (await ops("dlt", "replay", "email.dlt", "--newer-than", "1h", "--dry-run", *BY)).stdout
+    assert json.loads((await ops("dlt", "list", "--older-than", "1h", "--json")).stdout) == []
+
+
+async def test_whoever_replays_is_remembered_before_anything_is_published(ops, cluster, engine):
+    """Who, what and when stand in the table, and beside the letter in the list; a dry run leaves no trace."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"one")
+    await ops("dlt", "replay", "stripe.events.dlt", "--all", "--dry-run", *BY)
+    assert await deeds(engine) == []
+
+    for name in ("Ada", "Grace"):
+        await ops("dlt", "replay", "stripe.events.dlt", "--all", "--by", name)
+
+    topic = f"{cluster.topic_prefix}stripe.events.dlt"
+    assert await deeds(engine) == [(topic, "replay", "Ada", True), (topic, "replay", "Grace", True)]
+    [listed] = json.loads((await ops("dlt", "list", "--json")).stdout)
+    assert [(action["action"], action["actor"]) for action in listed["actions"]] == [("replay", "Ada"), ("replay", "Grace")]
+    assert "replayed by Grace" in (await ops("dlt", "list")).stdout
+
+
+async def test_a_replay_that_could_not_be_published_is_not_told_as_done(ops, cluster, engine, monkeypatch):
+    """The table says that it was begun, and by whom; nobody can say that it ended."""
+
+    async def away(*_arguments):
+        raise KafkaAway("away")
+
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"one")
+    monkeypatch.setattr(actions, "put_back", away)
+    result = await ops("dlt", "replay", "stripe.events.dlt", "--all", *BY)
+
+    assert result.exit_code == 1
+    assert await deeds(engine) == [(f"{cluster.topic_prefix}stripe.events.dlt", "replay", "Ada", False)]
+    assert "replay begun by Ada" in (await ops("dlt", "list")).stdout
+
+
+async def test_a_dropped_letter_is_neither_listed_nor_put_back(ops, cluster, engine):
+    """Given up with a name; the others stay, and whoever asks for all still sees it."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"bad", reason="not_json")
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"good", reason="broke_its_batch")
+
+    dry = await ops("dlt", "drop", "stripe.events.dlt", "--reason", "not_json", "--dry-run", *BY)
+    refused = await ops("dlt", "drop", "stripe.events.dlt", "--reason", "not_json", *BY)
+    assert ("1 would be dropped" in dry.stdout, refused.exit_code, await deeds(engine)) == (True, 1, [])
+
+    done = await ops("dlt", "drop", "stripe.events.dlt", "--reason", "not_json", "--yes", *BY)
+    assert "1 dropped from" in done.stdout
+    assert await deeds(engine) == [(f"{cluster.topic_prefix}stripe.events.dlt", "drop", "Ada", True)]
+    [left] = json.loads((await ops("dlt", "list", "--json")).stdout)
+    both = json.loads((await ops("dlt", "list", "--all", "--json")).stdout)
+    await ops("dlt", "replay", "stripe.events.dlt", "--all", *BY)
+    [dropped] = [one["id"] for one in both if one["id"] != left["id"]]
+    gone = await ops("dlt", "replay", "stripe.events.dlt", "--id", dropped, *BY)
+
+    assert [record.value for record in await records_of(cluster, topics.STRIPE_EVENTS)] == [b"good"]
+    assert (gone.exit_code, "or it was dropped" in gone.stderr) == (1, True)
+
+
+async def test_one_letter_is_shown_whole(ops, cluster):
+    """Headers, body, and what was done with it: on request alone, and with nothing that a terminal obeys."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, SECRET + b"\x1b[2J")
+    await ops("dlt", "replay", "stripe.events.dlt", "--all", *BY)
+    [listed] = json.loads((await ops("dlt", "list", "--json")).stdout)
+
+    shown = (await ops("dlt", "show", "stripe.events.dlt", listed["id"])).stdout
+
+    for told in ("wrong_shape:detail 0", "x-origin: stripe.events/3/0", "ada@example.com", "replay by Ada"):
+        assert told in shown
+    assert "\x1b" not in shown
+    assert (await ops("dlt", "show", "stripe.events.dlt", "9/9")).exit_code == 1
+    assert (await ops("dlt", "show", "stripe.events.dlt", "evt_1")).exit_code == 2

@@ -45,7 +45,7 @@ async def test_an_event_that_was_quarantined_is_replayed_twice_and_counts_once(p
         await rows(tx, "update payments set amount_minor = 7400")
 
     for _ in range(2):
-        assert "1 went back to" in await ops(pipeline, "dlt", "replay", "stripe.events.dlt", "--all")
+        assert "1 went back to" in await ops(pipeline, "dlt", "replay", "stripe.events.dlt", "--all", "--by", "Ada")
 
     async def both_judged():
         decisions = {decision for (decision,) in await query(engine, "select decision from payment_ledger")}
@@ -80,7 +80,7 @@ async def test_a_letter_that_was_given_up_is_replayed_twice_and_sent_once(pipeli
     await pipeline.mailbox.switch(Switches())
 
     for _ in range(2):
-        assert "1 went back to" in await ops(pipeline, "dlt", "replay", "email.dlt", "--all")
+        assert "1 went back to" in await ops(pipeline, "dlt", "replay", "email.dlt", "--all", "--by", "Ada")
 
     async def second_left_alone():
         return '"reason": "already_sent"' in pipeline.logged("email")

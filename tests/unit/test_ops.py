@@ -1,5 +1,6 @@
 """The operator's command without a world: what it refuses, and how a dead letter is described and repeated."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from deploy.ops import dead_letters, insights
 from deploy.ops.cli import app
+from deploy.ops.dead_letters import Wanted
 from deploy.ops.errors import NotThere
 from shared import topics
 from shared.kafka.records import Incoming
@@ -21,21 +23,26 @@ def run(*arguments, **environment):
     return CliRunner().invoke(app, arguments, env=unset | environment)
 
 
+@pytest.mark.parametrize("command", ["replay", "drop"])
 @pytest.mark.parametrize(
     "arguments",
     [
         (),
-        ("--partition", "1"),
-        ("--offset", "1"),
-        ("--all", "--partition", "1", "--offset", "1"),
-        ("--reason", "not_json"),
-        ("--partition", "1", "--offset", "1", "--reason", "not_json"),
-        ("--partition", "-1", "--offset", "1"),
+        ("--dry-run",),
+        ("--all", "--id", "1/1"),
+        ("--all", "--reason", "not_json"),
+        ("--older-than", "yesterday"),
+        ("--newer-than", "-5m"),
+        ("--all", "--by", " "),
     ],
 )
-def test_a_replay_must_say_which(arguments):
-    """A call that could mean two things does neither."""
-    assert run("dlt", "replay", "stripe.events.dlt", *arguments, KAFKA_BOOTSTRAP_SERVERS="localhost:9").exit_code == 2
+def test_who_acts_upon_dead_letters_must_say_which_and_who(command, arguments):
+    """A call that could mean two things does neither, and nobody acts without a name."""
+    named = arguments if "--by" in arguments else (*arguments, "--by", "Ada")
+    world = {"KAFKA_BOOTSTRAP_SERVERS": "localhost:9", "DATABASE_URL": "postgresql://x/y"}
+
+    assert run("dlt", command, "stripe.events.dlt", *named, **world).exit_code == 2
+    assert run("dlt", command, "stripe.events.dlt", "--all", **world).exit_code == 2
 
 
 def commands(face, *before):
@@ -53,6 +60,33 @@ def test_every_command_stands_on_the_operators_page():
     assert [command for command in commands(app, "cb-ops") if f"`{command}" not in page] == []
 
 
+def test_what_is_wanted_narrows_by_every_condition():
+    """By place or key, by the reason's code, by age; what is not asked for does not count."""
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    letter = dead_letters.describe(
+        Incoming("x.dlt", 1, 7, b"evt_1", b"", (("x-error", b"not_json:at 3"),), int((now.timestamp() - 3600) * 1000))
+    )
+    hour, minute = timedelta(hours=1), timedelta(minutes=1)
+
+    fitting = [
+        Wanted(),
+        Wanted(ids=("0/0", "1/7")),
+        Wanted(ids=("evt_1",)),
+        Wanted(code="not_json"),
+        Wanted(older_than=hour - minute),
+        Wanted(newer_than=hour + minute, code="not_json", ids=("1/7",)),
+    ]
+    not_fitting = [
+        Wanted(ids=("7/1",)),
+        Wanted(code="not"),
+        Wanted(older_than=hour + minute),
+        Wanted(newer_than=hour - minute),
+        Wanted(ids=("evt_1",), code="other"),
+    ]
+    assert [wanted.fits(letter, now=now) for wanted in fitting] == [True] * 6
+    assert [wanted.fits(letter, now=now) for wanted in not_fitting] == [False] * 5
+
+
 @pytest.mark.parametrize(
     ("command", "variable"),
     [
@@ -64,13 +98,11 @@ def test_every_command_stands_on_the_operators_page():
         (("waiting", "drop", "evt_1", "--by", "Ada", "--yes"), "DATABASE_URL"),
         (("inbox", "prune"), "DATABASE_URL"),
         (("topics", "apply"), "KAFKA_BOOTSTRAP_SERVERS"),
-        (("dlt", "list"), "KAFKA_BOOTSTRAP_SERVERS"),
-        (("dlt", "replay", "email.dlt", "--all"), "KAFKA_BOOTSTRAP_SERVERS"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_a_command_asks_for_the_one_setting_that_it_needs(command, variable, tmp_path, monkeypatch):
-    """Each reads only its own: migrating needs no Kafka, replaying no database."""
+    """Each reads only its own: migrating needs no Kafka, topics no database."""
     monkeypatch.chdir(tmp_path)  # a developer's .env would answer
     result = run(*command)
 

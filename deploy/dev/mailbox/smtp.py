@@ -65,7 +65,7 @@ class Conversation(SMTP):
         """Answer, after the delay that is switched on, and as slowly."""
         switches = self._keeper.switches
         if switches.byte_by_byte:
-            line = (status.encode() if isinstance(status, str) else status) + b"\r\n"
+            line = _line(status)
             for place in range(len(line)):
                 await asyncio.sleep(switches.delay_seconds)
                 self._writer.write(line[place : place + 1])
@@ -192,6 +192,10 @@ def _doorkeeper(keeper: Keeper, login: tuple[str, str]) -> Callable[[SMTP, Sessi
         return AuthResult(success=auth_data == expected, handled=False)
 
     return authenticate
+
+
+def _line(answer: str | bytes) -> bytes:
+    return (answer.encode() if isinstance(answer, str) else answer) + b"\r\n"
 
 
 def _answer(code: int) -> str:

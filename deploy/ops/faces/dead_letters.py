@@ -1,32 +1,69 @@
-"""`cb-ops dlt`: what could not be taken, and putting it back."""
+"""`cb-ops dlt`: what could not be taken, putting it back, and giving it up."""
 
+import functools
+import re
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from deploy.ops import actions, insights, show
-from deploy.ops.dead_letters import REPLAYED_TO, DeadLetter
+from deploy.ops.actions import Chosen
+from deploy.ops.audit import Audit
+from deploy.ops.dead_letters import REPLAYED_TO, DeadLetter, Wanted, What
 from deploy.ops.errors import telling_of_kafka
-from deploy.ops.faces.asking import Json, group, run
-from shared import settings, topics
+from deploy.ops.faces.asking import Json, group, in_database, run
+from shared import clock, settings, topics
+from shared.topics import Topic
 
-app = group("dlt", "Dead letters: what could not be taken, and putting it back.")
+app = group("dlt", "Dead letters: what could not be taken, putting it back, and giving it up.")
+
+AGE = re.compile(r"(\d{1,6})(s|m|h|d)")
+UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+Ids = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--id", metavar="ID", help="PARTITION/OFFSET as `dlt list` shows it, or an event's, payment's or booking's id."
+    ),
+]
+Code = Annotated[str | None, typer.Option(help="Only with this reason's code.")]
+Older = Annotated[str | None, typer.Option("--older-than", metavar="AGE", help="Only older ones: 90s, 15m, 2h, 3d.")]
+Newer = Annotated[str | None, typer.Option("--newer-than", metavar="AGE", help="Only newer ones: 90s, 15m, 2h, 3d.")]
+Every = Annotated[bool, typer.Option("--all", help="Every letter of the topic.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decided it; the table of actions keeps it.")]
+OneTopic = Annotated[str, typer.Argument(help="The dead-letter topic.")]
+
+
+class Deciding(settings.Database, settings.Kafka):
+    """What is read: the cluster that holds the letters, and the database that holds what was done with them."""
 
 
 @app.command("list")
-def dlt_list(
+def list_(
     topic: Annotated[str | None, typer.Argument(help="One dead-letter topic; default: all of them.")] = None,
     *,
+    ids: Ids = None,
+    reason: Code = None,
+    older_than: Older = None,
+    newer_than: Newer = None,
+    every: Annotated[bool, typer.Option("--all", help="Also those that were dropped.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List dead letters, newest last, without their bodies."""
-    kafka = settings.read(settings.Kafka)
+    """List dead letters, newest last, without their bodies, with what was done about them."""
+    wanted = _wanted(ids, reason, older_than, newer_than)
+    configured = settings.read(Deciding)
 
     async def work() -> list[DeadLetter]:
-        which = [insights.dead_letter_topic(topic, prefix=kafka.topic_prefix)] if topic else topics.DEAD_LETTER_TOPICS
-        async with telling_of_kafka(kafka):
-            return await insights.dead_letters(kafka, which, progress=told)
+        prefix = configured.topic_prefix
+        which = [insights.dead_letter_topic(topic, prefix=prefix)] if topic else topics.DEAD_LETTER_TOPICS
+        async with telling_of_kafka(configured):
+            found = await insights.dead_letters(configured, which, progress=told)
+        now = clock.now()
+        letters = await _audit(configured).tell([letter for letter in found if wanted.fits(letter, now=now)])
+        return [letter for letter in letters if every or not letter.is_dropped]
 
     with show.progress("reading dead letters") as told:
         letters = run(work())
@@ -38,46 +75,147 @@ def dlt_list(
         show.say("no dead letters")
 
 
-@app.command("replay")
-def dlt_replay(
-    topic: Annotated[str, typer.Argument(help="The dead-letter topic.")],
+@app.command("show")
+def show_(topic: OneTopic, letter_id: Annotated[str, typer.Argument(metavar="ID", help="PARTITION/OFFSET.")]) -> None:
+    """Show one with its headers and its body, exactly as it was refused; what a customer typed may be in it."""
+    wanted = Wanted(ids=(letter_id,))
+    if wanted.places is None:
+        raise typer.BadParameter("PARTITION/OFFSET, as `dlt list` shows it", param_hint="ID")
+    configured = settings.read(Deciding)
+
+    async def work() -> Chosen:
+        source = insights.dead_letter_topic(topic, prefix=configured.topic_prefix)
+        found = await actions.choose(configured, source, wanted, audit=_audit(configured), progress=told, dropped_too=True)
+        return found[0]
+
+    with show.progress("reading dead letters") as told:
+        chosen = run(work())
+    letter = chosen.letter
+    show.say(f"{letter.topic}/{letter.id} died {show.age(letter.died_at)} ago of {letter.reason or 'an untold reason'}")
+    for name, value in chosen.record.headers:
+        show.text(f"{name}: {value.decode(errors='replace')}")
+    for action in letter.actions:
+        done = "" if action.done_at else ", perhaps not to the end"
+        show.say(f"{action.action} by {action.actor} at {action.begun_at:%Y-%m-%d %H:%M:%S} UTC{done}")
+    show.text(chosen.record.value.decode(errors="replace"))
+
+
+@app.command()
+def replay(
+    topic: OneTopic,
     *,
-    partition: Annotated[int | None, typer.Option(min=0, help="Where the one letter lies.")] = None,
-    offset: Annotated[int | None, typer.Option(min=0, help="Where the one letter lies.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every letter of the topic, of equal ones the first.")] = False,
-    reason: Annotated[str | None, typer.Option(help="With --all: only letters with this reason's code.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be put back.")] = False,
+    by: By,
+    ids: Ids = None,
+    reason: Code = None,
+    older_than: Older = None,
+    newer_than: Newer = None,
+    every: Every = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Put dead letters back on the topic that they came from: the same key and bytes. Twice does nothing twice."""
-    choice = _choice(partition, offset, every=every, reason=reason)
-    kafka = settings.read(settings.Kafka)
+    wanted = _narrowed(_wanted(ids, reason, older_than, newer_than), every=every)
+    name, configured = _name(by), settings.read(Deciding)
+    audit = _audit(configured)
 
-    async def work() -> tuple[str, list[DeadLetter]]:
-        source = insights.dead_letter_topic(topic, prefix=kafka.topic_prefix)
-        async with telling_of_kafka(kafka):
-            found = await actions.replay(kafka, source, choice, dry_run=dry_run, progress=told)
-        return REPLAYED_TO[source].named(kafka.topic_prefix), found
+    async def work() -> tuple[str, list[Chosen], int]:
+        source = insights.dead_letter_topic(topic, prefix=configured.topic_prefix)
+        chosen = await actions.choose(configured, source, wanted, audit=audit, progress=told)
+        count = len({(one.record.key, one.record.value) for one in chosen})
+        if chosen and not dry_run:
+            count = await actions.replay(configured, source, chosen, audit=audit, by=name)
+        return REPLAYED_TO[source].named(configured.topic_prefix), chosen, count
 
     with show.progress("replaying dead letters") as told:
-        goal, letters = run(work())
-    if not letters:
+        goal, chosen, count = run(work())
+    if not chosen:
         show.say("no such dead letters: nothing was put back")
         return
-    _show_letters(letters)
-    done = "would go back to" if dry_run else "went back to"
-    show.say(f"{len(letters)} {done} {goal}")
+    _show_letters([one.letter for one in chosen])
+    show.say(f"{count} would go back to {goal}" if dry_run else f"{count} went back to {goal}")
 
 
-def _choice(partition: int | None, offset: int | None, *, every: bool, reason: str | None) -> actions.Choice:
-    if every and partition is None and offset is None:
-        return actions.Every(reason)
-    if not every and partition is not None and offset is not None and reason is None:
-        return actions.Place(partition, offset)
-    raise typer.BadParameter("say which: --partition P --offset O for one letter, or --all [--reason CODE]")
+@app.command()
+def drop(
+    topic: OneTopic,
+    *,
+    by: By,
+    ids: Ids = None,
+    reason: Code = None,
+    older_than: Older = None,
+    newer_than: Newer = None,
+    every: Every = False,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Give dead letters up: they are neither listed nor put back any more, and the table of actions keeps who decided it."""
+    wanted = _narrowed(_wanted(ids, reason, older_than, newer_than), every=every)
+    name, configured = _name(by), settings.read(Deciding)
+    audit = _audit(configured)
+
+    async def look() -> tuple[Topic, list[Chosen]]:
+        source = insights.dead_letter_topic(topic, prefix=configured.topic_prefix)
+        return source, await actions.choose(configured, source, wanted, audit=audit, progress=told)
+
+    with show.progress("reading dead letters") as told:
+        source, chosen = run(look())
+    if not chosen:
+        show.say("no such dead letters: nothing was dropped")
+        return
+    _show_letters([one.letter for one in chosen])
+    if dry_run:
+        show.say(f"{len(chosen)} would be dropped from {source.named(configured.topic_prefix)}")
+        return
+    if not yes:
+        typer.confirm(f"Give {len(chosen)} dead letters up for good?", abort=True, err=True)
+    run(actions.drop(chosen, audit=audit, by=name))
+    show.say(f"{len(chosen)} dropped from {source.named(configured.topic_prefix)}")
+
+
+def _audit(configured: settings.Database) -> Audit:
+    return Audit(functools.partial(in_database, configured))
+
+
+def _wanted(ids: list[str] | None, reason: str | None, older_than: str | None, newer_than: str | None) -> Wanted:
+    return Wanted(
+        ids=tuple(ids or ()),
+        code=reason,
+        older_than=_age(older_than, "--older-than"),
+        newer_than=_age(newer_than, "--newer-than"),
+    )
+
+
+def _narrowed(wanted: Wanted, *, every: bool) -> Wanted:
+    """Return what is wanted; a call that names nothing must not mean everything."""
+    if every == (wanted != Wanted()):
+        raise typer.BadParameter("say which: --all, or any of --id, --reason, --older-than, --newer-than")
+    return wanted
+
+
+def _name(by: str) -> str:
+    if not by.strip():
+        raise typer.BadParameter("who decided it?", param_hint="--by")
+    return by.strip()
+
+
+def _age(text: str | None, option: str) -> timedelta | None:
+    if text is None:
+        return None
+    match = AGE.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter("90s, 15m, 2h or 3d", param_hint=option)
+    return int(match[1]) * UNITS[match[2]]
 
 
 def _show_letters(letters: Sequence[DeadLetter]) -> None:
     show.table(
-        ("topic", "partition", "offset", "age", "key", "reason", "origin", "attempts"),
-        [(x.topic, x.partition, x.offset, show.age(x.died_at), x.key, x.reason, x.origin, x.attempts) for x in letters],
+        ("topic", "id", "age", "key", "reason", "origin", "attempts", "done"),
+        [(x.topic, x.id, show.age(x.died_at), x.key, x.reason, x.origin, x.attempts, _done(x)) for x in letters],
     )
+
+
+def _done(letter: DeadLetter) -> str:
+    if not letter.actions:
+        return ""
+    last = letter.actions[-1]
+    word = {What.REPLAY: "replayed", What.DROP: "dropped"}[What(last.action)]
+    return f"{word if last.done_at else f'{last.action} begun'} by {last.actor}, {show.age(last.begun_at)} ago"

@@ -1,0 +1,60 @@
+"""Who did what with which dead letter, and when: the table `dead_letter_actions`.
+
+Enters: a way to work in a transaction. Leaves: rows that are written before anything is published, and closed after it; what
+an operator gave up is remembered here alone, since a record of Kafka cannot be taken out of its topic.
+"""
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deploy.ops.dead_letters import Action, DeadLetter, What
+from shared.db.engine import rows
+
+BEGIN = """
+insert into dead_letter_actions (topic, "partition", "offset", reason, action, actor)
+select u.*, $5::text, $6::text from unnest($1::text[], $2::int[], $3::bigint[], $4::text[]) u
+returning id
+"""
+FINISH = "update dead_letter_actions set done_at = now() where id = any($1::bigint[])"
+# Every action upon each letter, the last one last.
+TOLD = """
+select a.topic, a."partition", a."offset", a.action, a.actor, a.begun_at, a.done_at
+from unnest($1::text[], $2::int[], $3::bigint[]) u (topic, place, at)
+join dead_letter_actions a on a.topic = u.topic and a."partition" = u.place and a."offset" = u.at
+order by a.id
+"""
+
+InTransaction = Callable[[Callable[[AsyncConnection], Awaitable[Any]]], Awaitable[Any]]
+
+
+class Audit:
+    """The operators' deeds; raises DatabaseSilent where `in_transaction` does."""
+
+    def __init__(self, in_transaction: InTransaction) -> None:
+        self._in_transaction = in_transaction
+
+    async def tell(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Return the letters, each with what was done with it."""
+        topics, partitions, offsets = _columns(letters)
+        found = await self._in_transaction(lambda tx: rows(tx, TOLD, topics, partitions, offsets))
+        done: dict[tuple[str, int, int], list[Action]] = {}
+        for topic, partition, offset, *action in found:
+            done.setdefault((topic, partition, offset), []).append(Action(*action))
+        return [dataclasses.replace(x, actions=tuple(done.get((x.topic, x.partition, x.offset), ()))) for x in letters]
+
+    async def begin(self, what: What, letters: Sequence[DeadLetter], *, by: str) -> list[int]:
+        """Write down what is about to be done, and return the rows' ids."""
+        reasons = [letter.reason for letter in letters]
+        found = await self._in_transaction(lambda tx: rows(tx, BEGIN, *_columns(letters), reasons, str(what), by))
+        return [row[0] for row in found]
+
+    async def finish(self, begun: Sequence[int]) -> None:
+        """Write down that it was done."""
+        await self._in_transaction(lambda tx: rows(tx, FINISH, list(begun)))
+
+
+def _columns(letters: Sequence[DeadLetter]) -> tuple[list[str], list[int], list[int]]:
+    return [x.topic for x in letters], [x.partition for x in letters], [x.offset for x in letters]
