@@ -13,7 +13,6 @@ from aiohttp import web
 from deploy.dev.stripe import checkout
 from deploy.dev.stripe.app import open_sandbox
 from deploy.dev.stripe.faults import Fault
-from deploy.dev.stripe.objects.event import cause
 from ingress import __main__ as process
 from ingress import app
 from shared import errors
@@ -112,7 +111,7 @@ class Door:
         return list(self.stripe.world.tables["session"].values())
 
     def expire_at_stripe(self, session_id):
-        checkout.expire(self.stripe.world, self.stripe.world.get("session", session_id), now=self.stripe.now, cause=cause())
+        checkout.expire(self.stripe.world, self.stripe.world.get("session", session_id), self.stripe.at)
         self.stripe.commit()
 
     def arm(self, kind, *, times=1, route="POST /v1/checkout/sessions"):

@@ -14,8 +14,7 @@ from aiohttp.typedefs import Handler
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from deploy.dev.stripe import cards, checkout, money, params, payments
-from deploy.dev.stripe.objects import event
-from deploy.dev.stripe.payments import Accepted, At, Challenged, Declined, Outcome
+from deploy.dev.stripe.payments import Accepted, Challenged, Declined, Outcome
 from deploy.dev.stripe.sandbox import Sandbox
 
 Json = dict[str, Any]
@@ -102,7 +101,7 @@ class Pages:
             faults["email"] = "Enter your email address, such as name@example.com."
         if faults or isinstance(paid_with, cards.Faults):
             return self._form(session, _echo(fields, faults), status=422)
-        outcome = checkout.pay(self._sandbox.world, session, paid_with, {"email": email}, self._at)
+        outcome = checkout.pay(self._sandbox.world, session, paid_with, {"email": email}, self._sandbox.at)
         return await self._after(session, outcome, fields | {"email": email})
 
     async def show_challenge(self, request: web.Request) -> web.Response:
@@ -122,7 +121,7 @@ class Pages:
             raise web.HTTPSeeOther(back)
         if answer not in {"complete", "fail"}:
             raise web.HTTPSeeOther(request.path)
-        outcome = payments.answer_challenge(self._sandbox.world, intent, self._at, passed=answer == "complete")
+        outcome = payments.answer_challenge(self._sandbox.world, intent, self._sandbox.at, passed=answer == "complete")
         self._sandbox.commit()
         session = self._sandbox.world.session_of(intent["id"])
         if session is None or not isinstance(outcome, Accepted):
@@ -143,11 +142,6 @@ class Pages:
             f" {back} of it was refunded." if charge["amount_refunded"] else ""
         )
         return self._notice(f"Receipt: {paid}", text, mark="paid")
-
-    @property
-    def _at(self) -> At:
-        """Now; no call of the API causes what a customer does."""
-        return At(self._sandbox.now, self._sandbox.settings.public_url, event.cause())
 
     def _inspect(self, session: Json, fields: dict[str, str]) -> cards.Card | cards.BankAccount | cards.Faults:
         kinds = session["payment_method_types"]

@@ -18,8 +18,9 @@ from deploy.dev.stripe.deliveries import Delivery, Switches
 from deploy.dev.stripe.faults import Armed, Fault
 from deploy.dev.stripe.idempotency import KEEP_SECONDS, Answer, Answers
 from deploy.dev.stripe.ids import Mint
-from deploy.dev.stripe.objects import endpoint
+from deploy.dev.stripe.objects import endpoint, event
 from deploy.dev.stripe.outbox import Outbox
+from deploy.dev.stripe.payments import At
 from deploy.dev.stripe.store import Row, Store
 from deploy.dev.stripe.timetable import Timetable
 from deploy.dev.stripe.world import World
@@ -58,6 +59,11 @@ class Sandbox:
     def now(self) -> int:
         """This second, by the sandbox's clock."""
         return int(self.clock.now())
+
+    @property
+    def at(self) -> At:
+        """This moment, for what no call of the API causes: a customer's doing, or time's."""
+        return At(self.now, self.settings.public_url, event.cause())
 
     def start(self) -> None:
         """Take up what was kept: objects, answers, what is due, and webhooks that are still owed."""
