@@ -21,6 +21,7 @@ def pieces(box: Box, ports: ChosenPorts) -> list[Piece]:
             command=(
                 *(sys.executable, "-m", "deploy.dev.mailbox", "--smtp-port", str(ports["smtp"])),
                 *("--http-port", str(ports["mailbox"]), "--state-dir", str(box.home / "mailbox")),
+                *("--box", str(box.home)),
             ),
             environment=found_by_path,
             ready=lambda _said: _listens(ports["smtp"]) and _listens(ports["mailbox"]),

@@ -5,6 +5,7 @@ Enters: plain values. Leaves: text. Nothing here knows where the values came fro
 
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -45,7 +46,11 @@ def json(value: object) -> None:
 
 def text(content: str) -> None:
     """Print somebody else's text, line by line; a terminal gets no character that it would obey."""
-    sys.stdout.write("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in content) + "\n")
+    sys.stdout.write("".join(c if _is_harmless(c) else "\N{REPLACEMENT CHARACTER}" for c in content) + "\n")
+
+
+def _is_harmless(character: str) -> bool:
+    return character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs"
 
 
 def table(columns: Sequence[str], lines: Sequence[Sequence[object]]) -> None:

@@ -295,6 +295,8 @@ async def test_the_whole_box_comes_up_and_finds_itself_again(tmp_path, make):
                         assert answer.status == 200
                 async with http_client.get(f"{env['CB_DEV_MAILBOX_URL']}/api/letters") as answer:
                     assert answer.status == 200
+                async with http_client.get(f"{env['CB_DEV_MAILBOX_URL']}/wording") as answer:
+                    assert "Version 1 of the templates in this box" in await answer.text()
             bookings.append(await store.a_payable_booking(settings.Database(database_url=env["DATABASE_URL"])))
             processes = [psutil.Process(running.pid) for running in box.running.values()]
         finally:

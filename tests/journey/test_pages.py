@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
+from shared.letters.words import LETTERS
 
 
 @pytest.fixture
@@ -53,6 +54,18 @@ async def test_a_letter_comes_by_itself_and_can_be_read(page, mailbox):
     await page.get_by_role("button", name="Delete all").click()
     await expect(page.get_by_text("No letters yet")).to_be_visible()
     assert mailbox.letters == []
+
+
+async def test_what_letters_say_is_a_click_away(page):
+    """An example of every letter, as HTML that can do nothing and as text."""
+    await page.get_by_role("link", name="What letters say").click()
+
+    await expect(page.get_by_role("heading", name="Booking Confirmed: Session with Charles Babbage")).to_be_visible()
+    for letter in LETTERS:
+        frame = page.frame_locator(f'iframe[title="{letter} as HTML"]')
+        await expect(frame.get_by_text("It was sent automatically.")).to_be_visible()
+    await page.get_by_text("As text").first.click()
+    await expect(page.get_by_text("What comes next").first).to_be_visible()
 
 
 async def test_a_letter_can_do_nothing(page, mailbox):

@@ -12,6 +12,7 @@ from deploy.dev.mailbox.letters import Letter, Letters
 from deploy.dev.mailbox.smtp import Conversation, Turned
 from deploy.dev.mailbox.switches import Fault, Stage, Switches
 from deploy.dev.mailbox.web import application
+from deploy.dev.mailbox.wording import Ask, of_release
 
 HOST = "127.0.0.1"
 
@@ -103,14 +104,16 @@ async def open_mailbox(
     http_port: int = 0,
     tls: ssl.SSLContext | None = None,
     login: tuple[str, str] | None = None,
+    ask_wording: Ask = of_release,
 ) -> AsyncIterator[Mailbox]:
     """Run a mailbox on loopback while the block runs; port 0 takes any free one.
 
     With `tls` (a server's context) it offers STARTTLS; with `login` (user, password) it wants AUTH, over TLS only where TLS is
-    offered. Letters of an earlier run in the same `state_dir` are there again. Raises OSError when a port is taken.
+    offered. `ask_wording` tells its page what letters say by now. Letters of an earlier run in the same `state_dir` are there
+    again. Raises OSError when a port is taken.
     """
     mailbox = Mailbox(Letters(state_dir), smtp_port=smtp_port, tls=tls, login=login)
-    runner = web.AppRunner(application(mailbox), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(application(mailbox, ask_wording), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, HOST, http_port)

@@ -6,11 +6,13 @@ A letter's HTML is never part of our page: it is a document of its own, without 
 from importlib import resources
 from typing import Protocol
 
+import jinja2
 import msgspec
 from aiohttp import web
 
 from deploy.dev.mailbox.letters import Letters
 from deploy.dev.mailbox.switches import Switches
+from deploy.dev.mailbox.wording import Ask
 
 PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; frame-src 'self'"
 LETTER_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -34,9 +36,9 @@ class Owner(Protocol):
         """Be as unfriendly as this."""
 
 
-def application(owner: Owner) -> web.Application:
-    """Return the site of this mailbox."""
-    site = _Site(owner)
+def application(owner: Owner, ask_wording: Ask) -> web.Application:
+    """Return the site of this mailbox; `ask_wording` tells what letters say by now."""
+    site = _Site(owner, ask_wording)
     app = web.Application()
     app.add_routes([web.get(path, _page_file) for path in PAGE_FILES])
     app.add_routes(
@@ -47,6 +49,8 @@ def application(owner: Owner) -> web.Application:
             web.put("/api/switches", site.set_switches),
             web.get("/letters/{id}.eml", site.show_source),
             web.get("/letters/{id}.html", site.show_html),
+            web.get("/wording", site.show_wording),
+            web.get("/wording/{letter}.html", site.show_example),
         ]
     )
     return app
@@ -55,8 +59,9 @@ def application(owner: Owner) -> web.Application:
 class _Site:
     """The answers; each method is a route of `application`."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, ask_wording: Ask) -> None:
         self._owner = owner
+        self._ask_wording = ask_wording
 
     async def list_letters(self, request: web.Request) -> web.Response:
         """Show all letters, oldest first; `?after=ID` only the newer ones. `X-Total-Count` says how many there are."""
@@ -92,7 +97,28 @@ class _Site:
         letter = self._owner.store.letter(request.match_info["id"])
         if letter is None or letter.html is None:
             raise web.HTTPNotFound
-        return web.Response(text=letter.html, content_type="text/html", headers={"Content-Security-Policy": LETTER_POLICY})
+        return _harmless(letter.html)
+
+    async def show_wording(self, _request: web.Request) -> web.Response:
+        """Show an example of every letter."""
+        wording = await self._ask_wording()
+        page = _page("wording.html").render(version=wording.version, letters=wording.letters)
+        return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
+
+    async def show_example(self, request: web.Request) -> web.Response:
+        """Show the HTML of one letter's example."""
+        content = (await self._ask_wording()).letters.get(request.match_info["letter"])
+        if content is None:
+            raise web.HTTPNotFound
+        return _harmless(content.html)
+
+
+def _harmless(html: str) -> web.Response:
+    return web.Response(text=html, content_type="text/html", headers={"Content-Security-Policy": LETTER_POLICY})
+
+
+def _page(name: str) -> jinja2.Template:
+    return jinja2.Environment(loader=jinja2.PackageLoader(str(__package__), "page"), autoescape=True).get_template(name)
 
 
 async def _page_file(request: web.Request) -> web.Response:

@@ -37,8 +37,8 @@ def templates_list(*, as_json: Json = False) -> None:
 
 @app.command("show")
 def templates_show(name: Name, *, version: Version = None) -> None:
-    """Print the text of one file."""
-    show.text(_ask(lambda tx: wording.source(tx, name, version)))
+    """Print the text of one file, as `templates put` takes it."""
+    show.text(_ask(lambda tx: wording.source(tx, name, version)).removesuffix("\n"))
 
 
 @app.command("put")
@@ -63,7 +63,7 @@ def templates_preview(
         raise typer.BadParameter("--file and --as belong together")
     changed = {name: candidate.read_text(encoding="utf-8")} if name and candidate else {}
     content = _ask(lambda tx: wording.preview(tx, letter, version, changed))
-    show.text(f"Subject: {content.subject}\n\n{content.text}")
+    show.text(f"Subject: {content.subject}\n\n{content.text.rstrip()}")
     if html is not None:
         html.write_text(content.html, encoding="utf-8")
         show.say(f"its HTML is in {html}")

@@ -1,0 +1,58 @@
+"""What every letter says now, by example: the templates that are in force in the box, else the release's.
+
+Enters: the box's folder. Leaves: each letter's content. Next: web.py shows them.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.letters.templates import Content, Templates, released
+from shared.letters.words import LETTERS, example
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Every letter's example, and the version that it is written by; 0 is the release's files, without a database."""
+
+    version: int
+    letters: Mapping[str, Content]
+
+
+Ask = Callable[[], Awaitable[Wording]]
+
+
+async def of_release() -> Wording:
+    """Return what the files of the release say."""
+    return _examples(0, released())
+
+
+def of_box(folder: Path) -> Ask:
+    """Return what asks the database of the box in this folder, each time anew."""
+
+    async def ask() -> Wording:
+        # These take half a second to import, which a box's start need not wait for.
+        from pydantic import SecretStr  # noqa: PLC0415 - see above
+
+        from deploy.dev import control  # noqa: PLC0415 - see above
+        from deploy.dev.state import Box  # noqa: PLC0415 - see above
+        from shared import settings  # noqa: PLC0415 - see above
+        from shared.db import engine as engines  # noqa: PLC0415 - see above
+        from shared.db import letter_templates  # noqa: PLC0415 - see above
+
+        url = control.environment_of(Box(folder))["DATABASE_URL"]
+        engine = engines.create(settings.Database(database_url=SecretStr(url)), application="mailbox", pool_size=1)
+        try:
+            async with engine.begin() as tx:
+                version = await letter_templates.newest(tx)
+                stored = await letter_templates.stored(tx, version)
+        finally:
+            await engine.dispose()
+        return _examples(version, {name: one.source for name, one in stored.items()})
+
+    return ask
+
+
+def _examples(version: int, sources: Mapping[str, str]) -> Wording:
+    templates = Templates(sources)
+    return Wording(version, {letter: templates.render(letter, example(letter)) for letter in LETTERS})

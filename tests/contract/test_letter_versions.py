@@ -1,0 +1,168 @@
+"""The letters' templates in the database: versions, upgrades, operators, and the letters that are written by them."""
+
+import asyncio
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy.dev.mailbox import open_mailbox
+from deploy.ops.cli import app
+from shared.db import letter_templates, migrate
+from shared.db.engine import rows
+from shared.letters.templates import FILES, released
+from tests.builders import Sale, insert_sales
+from tests.consumers import Email
+from tests.contract.test_letters_due import CONFIRMED, booking
+
+SUBJECT = "client_confirmation/subject.txt"
+
+
+@pytest.fixture
+def ops(database):
+    """Run `cb-ops templates` on this test's database."""
+
+    async def run(*arguments):
+        environment = {"DATABASE_URL": database.database_url.get_secret_value()}
+        return await asyncio.to_thread(CliRunner().invoke, app, ("templates", *arguments), env=environment)
+
+    return run
+
+
+async def in_database(engine, work):
+    async with engine.begin() as tx:
+        return await work(tx)
+
+
+async def put(engine, by="kim", **sources):
+    return await in_database(engine, lambda tx: letter_templates.put(tx, sources, by=by))
+
+
+async def subject(engine, version=None):
+    async with engine.begin() as tx:
+        number = version or await letter_templates.newest(tx)
+        return number, (await letter_templates.stored(tx, number))[SUBJECT].source
+
+
+def brings(monkeypatch, **changes):
+    monkeypatch.setattr(letter_templates, "released", lambda: released() | changes)
+
+
+async def test_the_files_of_the_release_are_version_1(engine, database):
+    """Migrating puts them, and migrating again puts nothing."""
+    async with engine.begin() as tx:
+        assert await letter_templates.newest(tx) == 1
+        assert {name: one.source for name, one in (await letter_templates.stored(tx, 1)).items()} == released()
+
+    await migrate.upgrade(database)
+
+    assert len(await in_database(engine, letter_templates.history)) == 1
+
+
+async def test_an_edit_survives_an_upgrade_and_the_rest_is_replaced(engine, database, monkeypatch):
+    """The release's new subject is not put over a person's; its new text of another file is."""
+    await put(engine, **{SUBJECT: "Booked!"})
+    brings(monkeypatch, **{SUBJECT: "The release's", "client_refund/subject.txt": "Money back"})
+    await migrate.upgrade(database)
+    await migrate.upgrade(database)
+
+    stored = await in_database(engine, lambda tx: letter_templates.stored(tx, 3))
+    assert await in_database(engine, letter_templates.newest) == 3
+    assert stored[SUBJECT].source == "Booked!"
+    assert stored["client_refund/subject.txt"].source == "Money back"
+
+
+async def test_a_release_that_does_not_fit_to_an_edit_is_withheld(engine, database, monkeypatch, capsys):
+    """Letters go on as they were, and the log says why."""
+    await put(engine, **{"client_refund/body.html": released()["client_refund/body.html"] + "\n"})
+    parts = released()["parts.html"].replace("macro detail(", "macro row(")
+    bodies = {n: s.replace("parts.detail(", "parts.row(") for n, s in released().items() if n.endswith("body.html")}
+    brings(monkeypatch, **bodies | {"parts.html": parts})
+    await migrate.upgrade(database)
+
+    assert await in_database(engine, letter_templates.newest) == 2
+    assert "templates.release_withheld" in capsys.readouterr().out
+
+
+async def test_what_would_not_render_is_not_put(engine):
+    """And nothing of the same put is."""
+    with pytest.raises(letter_templates.Refused, match="there is no variable nobody"):
+        await put(engine, **{SUBJECT: "{{ nobody }}", "client_refund/subject.txt": "fine"})
+
+    assert await in_database(engine, letter_templates.newest) == 1
+
+
+async def test_two_at_once_make_two_versions(engine):
+    """Nobody's change is lost, and no number is given twice."""
+    numbers = await asyncio.gather(
+        put(engine, **{SUBJECT: "A"}), put(engine, **{"client_refund/subject.txt": "B"}), put(engine, **{SUBJECT: "A"})
+    )
+
+    assert sorted(n for n in numbers if n) == [2, 3]
+    stored = await in_database(engine, lambda tx: letter_templates.stored(tx, 3))
+    assert (stored[SUBJECT].source, stored["client_refund/subject.txt"].source) == ("A", "B")
+
+
+async def test_a_letter_is_written_by_the_newest_version_and_keeps_its_number(engine, tmp_path):
+    """An edit counts from the next letter on, without a restart."""
+    sales = [Sale(), Sale()]
+    async with engine.begin() as tx:
+        await insert_sales(tx, *sales, booking_status="confirmed")
+    async with open_mailbox(tmp_path) as mailbox:
+        email = Email(engine, mailbox)
+        await email.changes.handle([booking(sales[0], CONFIRMED)])
+        await put(engine, **{SUBJECT: "Booked: {{ coach_name }}"})
+        await email.changes.handle([booking(sales[1], CONFIRMED)])
+        await email.delivery.close()
+        subjects = sorted(letter.subject for letter in mailbox.letters if letter.to[0].startswith("client"))
+
+    assert subjects == ["Booked: Grace Hopper", "Booking Confirmed: Session with Grace Hopper"]
+    async with engine.begin() as tx:
+        versions = await rows(tx, "select template_version, count(*) from letters group by 1 order by 1")
+    assert versions == [(1, 2), (2, 2)]
+
+
+async def test_an_operator_lists_shows_previews_puts_and_rolls_back(ops, engine, tmp_path):
+    """The whole round, and every version says who put it."""
+    listed = (await ops("list")).stdout
+    assert all(name in listed for name in FILES)
+    shown = await ops("show", SUBJECT)
+    assert shown.stdout == released()[SUBJECT]
+
+    file, html = tmp_path / "subject.txt", tmp_path / "letter.html"
+    file.write_text("Booked: {{ coach_name or 'your coach' }}\n")
+    preview = await ops("preview", "client_confirmation", "--file", SUBJECT, "--as", str(file), "--html", str(html))
+    assert preview.stdout.startswith("Subject: Booked: Charles Babbage\n\nHello Ada,")
+    assert "<title>Booked: Charles Babbage</title>" in html.read_text()
+    assert (await subject(engine))[0] == 1
+
+    assert "version 2" in (await ops("put", SUBJECT, str(file), "--by", "kim")).stdout
+    assert "nothing to do" in (await ops("put", SUBJECT, str(file), "--by", "kim")).stdout
+    assert (await subject(engine)) == (2, file.read_text())
+    assert "version 3" in (await ops("rollback", "1", "--by", "lee")).stdout
+    assert (await subject(engine)) == (3, released()[SUBJECT])
+    assert (await ops("show", SUBJECT, "--version", "2")).stdout == file.read_text()
+    history = await in_database(engine, letter_templates.history)
+    assert [(v.version, v.put_by, v.names) for v in history[1:]] == [(2, "kim", (SUBJECT,)), (3, "lee", (SUBJECT,))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "why"),
+    [
+        (("show", "nothing.txt"), 1, "no file is called nothing.txt"),
+        (("show", SUBJECT, "--version", "9"), 1, "there is no version 9"),
+        (("preview", "nobody_letter"), 1, "no letter is called nobody_letter"),
+        (("rollback", "9", "--by", "kim"), 1, "there is no version 9"),
+        (("put", SUBJECT, "BAD", "--by", "kim"), 1, "there is no variable nobody"),
+        (("preview", "client_refund", "--file", SUBJECT, "--as", "BAD"), 1, "there is no variable nobody"),
+        (("put", SUBJECT, "BAD", "--by", " "), 2, "who decided it?"),
+        (("put", SUBJECT, "BAD", "--by", "release"), 2, "who decided it?"),
+    ],
+)
+async def test_what_cannot_be_done_is_one_line_and_changes_nothing(ops, engine, tmp_path, arguments, status, why):
+    """An unknown name, version or letter, a text that would not render, nobody's name."""
+    (tmp_path / "bad").write_text("{{ nobody }}")
+    result = await ops(*(str(tmp_path / "bad") if argument == "BAD" else argument for argument in arguments))
+
+    assert result.exit_code == status
+    assert why in " ".join(result.stderr.replace("│", " ").split())
+    assert await in_database(engine, letter_templates.newest) == 1
