@@ -67,7 +67,8 @@ class Chain:
         found = []
         for letter_id, kind, role, state in await self.sql("select id, kind, role, state from letters order by 2, 3"):
             async with self.engine.begin() as tx:
-                judgement = ledger.judge(await store.load(tx, letter_id), attempt=0, replayed=False)
+                standing = (await store.load(tx, [letter_id]))[letter_id]
+            judgement = ledger.judge(standing, attempt=0, replayed=False)
             if not isinstance(judgement, Suppress):
                 found.append((kind, role, state))
         return found

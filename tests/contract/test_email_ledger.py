@@ -314,6 +314,8 @@ async def test_an_unknown_letter_is_left_out(engine):
 @pytest.mark.parametrize("state", [s for s in State if s is not State.SENDING])
 def test_judging_never_sends_what_has_ended(state):
     """Of the states without a holder, exactly queued and retrying are claimed by an ordinary record."""
-    standing = ledger.Standing(state, 0, lease_over=True, handed_over=False, last_answer=None, booking_status="confirmed")
+    standing = ledger.Standing(
+        state, 0, lease_over=True, handed_over=False, last_answer=None, kind="confirmation", booking_status="confirmed"
+    )
     claims = isinstance(ledger.judge(standing, attempt=0, replayed=False), Claim)
     assert claims == (state in {State.QUEUED, State.RETRYING})

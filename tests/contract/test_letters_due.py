@@ -168,7 +168,7 @@ async def confirmation_under_lease(engine, sale, *, lease):
     """The client's confirmation in somebody's hands."""
     async with engine.begin() as tx:
         found = await rows(tx, "select id from letters where kind = 'confirmation' and role = 'client'")
-        await store.claim(tx, found[0][0], uuid.uuid4(), maybe_sent=False)
+        await store.claim(tx, [store.Taking(found[0][0], uuid.uuid4(), attempts=0, maybe_sent=False)])
         await rows(tx, "update letters set lease_until = now() + $1::text::interval where id = $2", lease, found[0][0])
     return found[0][0]
 
