@@ -5,6 +5,7 @@ import uuid
 import pytest
 
 from consumers.email import store
+from consumers.email.store import Taking
 from deploy.dev.mailbox import open_mailbox
 from shared import clock, messages
 from shared.db.engine import rows
@@ -164,11 +165,14 @@ async def test_who_was_not_confirmed_is_not_told_of_the_cancellation(email, mail
     ]
 
 
-async def confirmation_under_lease(engine, sale, *, lease):
+async def confirmation_under_lease(engine, sale, *, lease, handed_over=True):
     """The client's confirmation in somebody's hands."""
     async with engine.begin() as tx:
         found = await rows(tx, "select id from letters where kind = 'confirmation' and role = 'client'")
-        await store.claim(tx, [store.Taking(found[0][0], uuid.uuid4(), attempts=0, maybe_sent=False)])
+        token = uuid.uuid4()
+        await store.claim(tx, [Taking(found[0][0], token, 0, maybe_sent=False)])
+        if handed_over:
+            await store.hand_over(tx, [(found[0][0], token)])
         await rows(tx, "update letters set lease_until = now() + $1::text::interval where id = $2", lease, found[0][0])
     return found[0][0]
 
@@ -189,7 +193,7 @@ async def test_a_cancellation_waits_for_a_confirmation_in_flight(email, mailbox,
 
 
 async def test_a_confirmation_that_may_have_gone_out_is_cancelled_and_never_sent_again(email, mailbox, engine, sale):
-    """Its sender died after it claimed: a cancellation of what never came is better than silence about what did."""
+    """Its sender died after DATA began: a cancellation of what never came is better than silence about what did."""
     await email.changes._batches.handle([booking(sale, CONFIRMED)])
     await confirmation_under_lease(engine, sale, lease="-1 s")
     await sql(engine, "update bookings set status = 'cancelled'")
@@ -200,6 +204,21 @@ async def test_a_confirmation_that_may_have_gone_out_is_cancelled_and_never_sent
     assert await letters(engine, "confirmation") == [
         ("client", "suppressed", "cancelled_perhaps_sent"),
         ("coach", "suppressed", "cancelled_before_sent"),
+    ]
+
+
+async def test_a_confirmation_whose_sender_died_before_data_is_taken_back_in_silence(email, mailbox, engine, sale):
+    """Nothing of it left the house: there is nothing to cancel."""
+    await email.changes._batches.handle([booking(sale, CONFIRMED)])
+    await confirmation_under_lease(engine, sale, lease="-1 s", handed_over=False)
+    await sql(engine, "update bookings set status = 'cancelled'")
+    await email.changes.handle([booking(sale, CONFIRMED)])
+    await email.changes.handle([booking(sale, CANCELLED)])
+
+    assert told(mailbox) == []
+    assert await letters(engine, "cancellation") == [
+        ("client", "suppressed", "confirmation_not_sent"),
+        ("coach", "suppressed", "confirmation_not_sent"),
     ]
 
 
