@@ -9,6 +9,7 @@ DECIDE = "consumers/payments/decide.py"
 PAYMENTS = "consumers/payments/store.py"
 FOLD = "shared/domain/payment.py"
 BOOKING = "shared/domain/booking.py"
+LEDGER = "consumers/email/ledger.py"
 BATCH = "shared/kafka/batch.py"
 BROKER = "shared/kafka/broker.py"
 WAITING = "shared/db/waiting.py"
@@ -21,6 +22,7 @@ BATCH_TESTS = "tests/contract/test_kafka_batches.py"
 CONSUMING_TESTS = "tests/contract/test_kafka_consuming.py"
 RACE_TESTS = "tests/contract/test_ingress_races.py"
 LETTER_TESTS = "tests/contract/test_email_handlers.py"
+DUE_TESTS = "tests/contract/test_letters_due.py"
 BOOKINGS_TESTS = "tests/contract/test_bookings_consumer.py"
 FOLD_TESTS = "tests/unit/test_payment_fold.py"
 BOOKING_TESTS = "tests/unit/test_booking_rules.py"
@@ -416,6 +418,54 @@ LETTERS = (
             '        _count(mine.due, "dead")\n',
             '        await self._bury(mine.due, attempts=attempts, reason=reason)\n        _count(mine.due, "dead")\n',
         ),
+    ),
+    fault(
+        "a cancellation for who was never confirmed",
+        (DUE_TESTS, "-k", "before_it_was_confirmed"),
+        (LEDGER, "if letter.confirmation is None or not letter.confirmation.went_out:", "if letter.confirmation is None:"),
+    ),
+    fault(
+        "a refund is told although it has changed since",
+        (DUE_TESTS, "-k", "swapped"),
+        (LEDGER, "if letter.payment_refunded_minor not in {None, letter.refunded_minor}:", "if False:"),
+    ),
+    fault(
+        "a refund is one letter whatever its amount",
+        (DUE_TESTS, "-k", "further_part"),
+        ("consumers/email/kinds.py", 'cause = f"{data.payment_id}/{refunded}"', "cause = str(data.payment_id)"),
+    ),
+    fault(
+        "every failure of a payment is mailed",
+        (DUE_TESTS, "-k", "saw_it_on_the_page"),
+        (
+            "consumers/email/kinds.py",
+            "data.closed_reason == payment.ClosedReason.ASYNC_FAILED",
+            'data.status == "failed"',
+        ),
+    ),
+    fault(
+        "names are put into HTML as they are",
+        ("tests/unit/test_email_compose.py", "-k", "leaves_its_place"),
+        ("shared/letters/templates.py", 'select_autoescape(["html"], default=False)', "False"),
+    ),
+    fault(
+        "line breaks in names are kept",
+        ("tests/unit/test_email_compose.py", "-k", "leaves_its_place or clean_name"),
+        ("consumers/email/names.py", 'line = " ".join(unlinked.split())', "line = unlinked"),
+    ),
+    fault(
+        "a template is put unexamined",
+        ("tests/contract/test_letter_versions.py", "-k", "would_not_render"),
+        (
+            "shared/db/letter_templates.py",
+            "        raise Refused(faults)\n",
+            '        log.warning("templates.faulty", faults=faults)\n',
+        ),
+    ),
+    fault(
+        "an upgrade overwrites what people wrote",
+        ("tests/contract/test_letter_versions.py", "-k", "survives"),
+        ("shared/db/letter_templates.py", "or before[name].put_by == RELEASE}", "or before[name].put_by}"),
     ),
 )
 FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS)

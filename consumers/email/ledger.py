@@ -37,8 +37,11 @@ class Confirmation:
 
     @property
     def in_flight(self) -> bool:
-        """Whether somebody is handing it over right now."""
-        return self.state is State.SENDING and not self.lease_over
+        """Whether somebody may still hand it over: while a lease runs, and after one that ended before DATA began.
+
+        The latter is settled by the record under which it was claimed, which comes again; a slow sender could begin until then.
+        """
+        return self.state is State.SENDING and not (self.lease_over and self.handed_over)
 
     @property
     def went_out(self) -> bool:

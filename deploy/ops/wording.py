@@ -10,12 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.ops.errors import NotThere, NotWellFormed
 from shared.db import letter_templates
-from shared.db.letter_templates import RELEASE, Stored, Version
+from shared.db.letter_templates import Stored, Version
 from shared.letters import examination
 from shared.letters.templates import FILES, Content, Templates
 from shared.letters.words import LETTERS, example
-
-__all__ = ["RELEASE", "listed", "preview", "put", "rollback", "source"]
 
 
 async def listed(tx: AsyncConnection) -> tuple[list[Stored], list[Version]]:

@@ -222,6 +222,22 @@ async def test_a_confirmation_whose_sender_died_before_data_is_taken_back_in_sil
     ]
 
 
+async def test_a_cancellation_waits_while_a_slow_sender_may_still_begin(email, mailbox, engine, sale):
+    """The lease ran out before DATA: the confirmation's own record, which comes again, settles whether it goes out."""
+    await email.changes._batches.handle([booking(sale, CONFIRMED)])
+    await confirmation_under_lease(engine, sale, lease="-1 s", handed_over=False)
+    await sql(engine, "update bookings set status = 'cancelled'")
+    await email.changes.handle([booking(sale, CANCELLED)])
+    assert ("client", "queued", None) in await letters(engine, "cancellation")
+    [later] = email.published.incoming("email.retry.1s")
+
+    await email.changes.handle([booking(sale, CONFIRMED)])
+    await email.retries.handle([later])
+
+    assert mailbox.letters == []
+    assert ("client", "suppressed", "confirmation_not_sent") in await letters(engine, "cancellation")
+
+
 async def test_a_part_that_went_back_tells_the_client_once(email, mailbox, engine, sale):
     """With both amounts; every later change of the payment, and each repetition, is no news."""
     await refunded(engine, 2000)

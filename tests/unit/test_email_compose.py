@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from consumers.email import names
 from consumers.email.compose import Facts, Letter, Person, Unaddressable, amount, compose
 from shared.letters.templates import Templates, released
+from shared.letters.words import LETTERS
 
 ADA = Person("ada@example.org", "Ada", "Lovelace", "Europe/Berlin")
 CHARLES = Person("charles@example.org", "Charles", "Babbage", "America/New_York")
@@ -55,6 +57,11 @@ HOSTILE = [
     "&amp; &lt;b&gt; &#10;Bcc: x",
     "'; drop table letters; --",
     "\ufeff\U000e0041\U000e0042Eve",
+    "\u2067Eve\u2068\u061c\u200e\u202a\u202b\u202c",
+    "Eve\\nATTENDEE:mailto:eve@evil.example;X=1,2",
+    "-->Eve<!-- <![endif]--> <![CDATA[ ]]>",
+    "Eve\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\tMallory \N{REPLACEMENT CHARACTER}",
+    "'\" onmouseover=alert(1) x='\"",
 ]
 
 
@@ -155,32 +162,44 @@ def test_headers_are_those_of_an_automatic_letter():
     assert message.defects == []
 
 
-@pytest.mark.parametrize("role", ["client", "coach"])
+@pytest.mark.parametrize("letter", LETTERS)
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_leaves_its_place(name, role):
-    """Whatever a name holds, the letter has the same headers, the same elements, and the name as plain words."""
-    plain = write(replace(FACTS, role=role))
+def test_no_name_leaves_its_place(name, letter):
+    """Whatever a name holds, every letter has the same headers, parts, elements and calendar lines, and the name as words."""
+    role, _, kind = letter.partition("_")
+    facts = replace(FACTS, role=role, kind=kind, refunded_minor=2000 if kind in {"refund", "cancellation"} else None)
+    plain = write(facts)
     hostile = write(
         replace(
-            FACTS,
-            role=role,
+            facts,
             client=replace(ADA, first_name=name, last_name=name),
             coach=replace(CHARLES, first_name=name, last_name=name),
         )
     )
 
     was, now = parsed(plain), parsed(hostile)
+    shown = names.full_name(name, name)
+    other = "Charles Babbage" if role == "client" else "Ada Lovelace"
     assert [(k, str(v)) for k, v in was.items() if k not in {"Subject", "Content-Type"}] == [
         (k, str(v)) for k, v in now.items() if k not in {"Subject", "Content-Type"}
     ]
-    shown = names.full_name(name, name)
-    assert str(now["Subject"]) == {"client": "Booking Confirmed", "coach": "New Booking"}[role] + f": Session with {shown}"
-    assert now.defects == []
+    assert str(now["Subject"]) == str(was["Subject"]).replace(other, shown)
+    assert [part.get_content_type() for part in now.walk()] == [part.get_content_type() for part in was.walk()]
+    assert all(part.defects == [] for part in now.walk())
     assert Dom(html_of(hostile)).elements == Dom(html_of(plain)).elements
     assert len(Dom(html_of(hostile)).words) == len(Dom(html_of(plain)).words)
     assert any(word == shown for word in Dom(html_of(hostile)).words)
     assert shown in text_of(hostile)
+    assert len(text_of(hostile).splitlines()) == len(text_of(plain).splitlines())
+    assert calendar_lines(now) == [line.replace(other, shown) for line in calendar_lines(was)]
     assert all(len(line) <= 998 for line in hostile.content.split(b"\r\n"))
+
+
+def calendar_lines(message):
+    """The lines of the calendar file, unfolded and unescaped."""
+    files = [part.get_content() for part in message.iter_attachments()]
+    text = "".join(files).replace("\r\n", "\n").replace("\n ", "")
+    return re.sub(r"\\([,;\\])", r"\1", text).split("\n")
 
 
 @settings(max_examples=200, deadline=None)

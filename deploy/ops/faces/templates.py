@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deploy.ops import show, wording
 from deploy.ops.faces.asking import Json, group, in_database, run
 from shared import settings
+from shared.db import letter_templates
 from shared.letters.words import LETTERS
 
 app = group("templates", "What the letters say: every version of it, and changing it.")
@@ -82,6 +83,6 @@ def _ask(work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
 
 
 def _person(by: str) -> str:
-    if not by.strip() or by.strip() == wording.RELEASE:
+    if not by.strip() or by.strip() == letter_templates.RELEASE:
         raise typer.BadParameter("who decided it?", param_hint="--by")
     return by.strip()
