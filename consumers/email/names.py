@@ -34,7 +34,8 @@ def clean(text: str) -> str | None:
     """
     # Before the slow parts: whoever sent a name of megabytes shall not keep us busy.
     short = text[: NAME_CHARACTERS_MAX * 8]
-    visible = "".join(_visible(character) for character in unicodedata.normalize("NFC", short))
+    plain = short.isascii() and short.isprintable()  # most names: nothing to look at one by one
+    visible = short if plain else "".join(_visible(character) for character in unicodedata.normalize("NFC", short))
     unlinked = _LINKLIKE_DOT.sub(". ", _LINKLIKE.sub(" ", _ENCODED_WORD.sub(" ", visible)))
     line = " ".join(unlinked.split())
     if not any(character.isalnum() for character in line):
