@@ -61,7 +61,7 @@ Outcome = Accepted | Declined | Challenged
 
 def attempt(world: World, intent: Json, method: Json, at: At, *, return_url: str | None) -> Outcome:
     """Play one attempt with this payment method; ``return_url`` is where the bank's page leads back to."""
-    intent["payment_method"] = method["id"]
+    intent |= {"payment_method": method["id"], "next_action": None}  # another card may come while a bank still waits
     match BY_FINGERPRINT[method[method["type"]]["fingerprint"]]:
         case Pays():
             return _succeed(world, intent, _charge(world, intent, method, at), at, challenged=False)

@@ -242,3 +242,12 @@ def test_an_unanswered_dispute_is_lost_and_an_accepted_one_at_once():
     assert (waited.later(20 * DAY), waited.dispute["status"]) == (["charge.dispute.closed"], "lost")
     with pytest.raises(ApiError, match="already closed"):
         disputes.close(waited.world, waited.dispute, waited.at)
+
+
+def test_another_card_may_come_while_a_bank_still_waits():
+    """The customer goes back from the bank's page and pays otherwise: nobody is asked any more."""
+    shop = Shop()
+    shop.pay("4000002500003155")
+
+    assert shop.pay("4242424242424242") == PAID
+    assert shop.intent["next_action"] is None
