@@ -5,6 +5,7 @@ import uuid
 from dataclasses import dataclass, field
 from itertools import count
 
+from shared import clock, messages
 from shared.domain.payment import Payment
 from shared.kafka.records import Incoming
 
@@ -177,6 +178,20 @@ def record(value, *, topic="stripe.events", partition=0, offset=None, key=b"", h
     body = bytes_of(value) if isinstance(value, dict) else value
     place = next(_numbers) if offset is None else offset
     return Incoming(topic, partition, place, key, body, tuple(headers), 1_790_000_000_000)
+
+
+def confirmed(sale):
+    """The bytes of this sale's `booking.confirmed`."""
+    change = messages.BookingChange(
+        booking_id=uuid.UUID(sale.booking_id),
+        version=1,
+        payment_id=uuid.UUID(sale.payment_id),
+        status="confirmed",
+        reason=None,
+        amount_minor=sale.amount_minor,
+        currency=sale.currency,
+    )
+    return messages.booking_event("booking.confirmed", change, cause=sale.tag, at=clock.now())
 
 
 async def insert_sales(tx, *sales, booking_status="pending", session_datetime="2027-03-01T10:00:00"):

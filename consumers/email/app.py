@@ -21,7 +21,7 @@ from shared.kafka.producer import Producer
 
 GROUP = "email"
 PAYMENTS_GROUP = "email-payments"
-RECORDS_MAX = 100
+RECORDS_MAX = 250
 CONNECTIONS_MAX = 12  # three marks are shared by all letters in hand; the rest is for refusals, entering and health
 
 

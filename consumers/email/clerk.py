@@ -50,6 +50,7 @@ class Clerk:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._alone = engine.execution_options(isolation_level="AUTOCOMMIT")  # a statement alone needs no BEGIN and COMMIT
         self._templates = TemplateCache()
         self._claims: Together[Due, Found] = Together(self._claim)
         self._handed_over: Together[Mine, bool] = Together(self._hand_over)
@@ -116,12 +117,12 @@ class Clerk:
         return [_found(due, judgement, taken, made_of) for due, judgement in judged]
 
     async def _hand_over(self, claims: Sequence[Mine]) -> list[bool]:
-        async with self._engine.begin() as tx:
+        async with self._alone.connect() as tx:
             held = await store.hand_over(tx, [(mine.letter_id, mine.token) for mine in claims])
         return [mine.letter_id in held for mine in claims]
 
     async def _record_sent(self, sent: Sequence[Sent]) -> list[Recorded]:
-        async with self._engine.begin() as tx:
+        async with self._alone.connect() as tx:
             recorded = await store.record_sent(tx, sent)
         return [recorded[one.letter_id] for one in sent]
 

@@ -126,6 +126,7 @@ def _words(facts: Facts, reader: Person) -> Words:
     )
 
 
+@functools.lru_cache(maxsize=1024)  # prices are few, and the pattern is parsed anew each time
 def amount(amount_minor: int, currency: str) -> str:
     """Return money as people write it, with the currency's own decimals: "$75.00", "¥8,000", "KWD 7.500"."""
     scale = money.scale(currency)

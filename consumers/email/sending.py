@@ -31,8 +31,8 @@ from shared.kafka.retry import Step
 
 log = logs.get(__name__)
 
-LETTERS_AT_ONCE_MAX = 8  # connections to the mail server; providers commonly allow ten from one address
-LETTERS_IN_HAND_MAX = 32  # claimed and written, or being recorded, while others talk to the mail server
+LETTERS_AT_ONCE_MAX = 10  # connections to the mail server: as many as providers commonly allow from one address
+LETTERS_IN_HAND_MAX = 40  # claimed and written, or being recorded, while others talk to the mail server
 PATIENCE_SECONDS = 0.5  # a conversation that takes longer holds up no neighbour: its lease looks after it
 LOOK_EVERY_SECONDS = 0.1
 BEGIN_SECONDS_MAX = 60.0  # with the longest conversation below the two minutes after which a batch counts as stuck

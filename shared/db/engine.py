@@ -32,6 +32,8 @@ def create(database: settings.Database, *, application: str, pool_size: int = 5)
                 "application_name": f"culturebridge-{application}",
                 "statement_timeout": str(STATEMENT_TIMEOUT_MS),
                 "timezone": "UTC",
+                # A plan that was kept from the time when a table was empty reads it whole, until somebody analyzes it.
+                "plan_cache_mode": "force_custom_plan",
             },
         },
     )

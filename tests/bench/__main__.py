@@ -22,8 +22,8 @@ from shared.db import migrate
 from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
-from shared.topics import STRIPE_EVENTS
-from tests.builders import Sale, bytes_of, insert_sales
+from shared.topics import BOOKINGS_EVENTS, STRIPE_EVENTS
+from tests.builders import Sale, bytes_of, confirmed, insert_sales
 from tests.journey.pipeline import ROOT, opened, until
 
 CONNECTIONS = 32
@@ -53,6 +53,7 @@ async def measure(console, rounds, seconds, events):
     share = Row("ingress, one process, acknowledged by Kafka: share of the ceiling in the same round", "", 0.65)
     door = Row("ingress, one process, acknowledged by Kafka", "webhooks/s", 0)
     consumer = Row("payments consumer, Kafka to PostgreSQL to Kafka, committed", "events/s", 10_000)
+    letters = Row("email consumer, one process, letters accepted by the mail server and recorded", "letters/s", 500)
     with tempfile.TemporaryDirectory(prefix="cb-bench-") as folder:
         root = Path(folder)
         os.chmod(root, 0o755)  # noqa: PTH101 - the database server may run as another user, who must be able to walk to its data
@@ -60,15 +61,16 @@ async def measure(console, rounds, seconds, events):
         os.environ |= services.start()
         try:
             for number in range(1, rounds + 1):
-                console.print(f"round {number} of {rounds}: ceiling, ingress, payments consumer …")
+                console.print(f"round {number} of {rounds}: ceiling, ingress, payments consumer, letters …")
                 ceiling = await _ceiling(seconds)
                 reached = await _ingress(root / f"ingress-{number}", seconds)
                 share.figures.append(reached / ceiling)
                 door.figures.append(reached)
                 consumer.figures.append(await _payments(root / f"payments-{number}", events))
+                letters.figures.append(await _letters(root / f"email-{number}", events // 2))
         finally:
             services.stop()
-    return [share, door, consumer]
+    return [share, door, consumer, letters]
 
 
 async def _ceiling(seconds):
@@ -141,6 +143,37 @@ async def _payments(folder, events):
         return events / (time.perf_counter() - started)
 
 
+async def _letters(folder, letters):
+    """Confirmed bookings, two letters each, lie in Kafka before the email consumer starts to be timed; a sink accepts them."""
+    port = 29_002
+    sink = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.sink", str(port), cwd=ROOT)
+    try:
+        async with _pipeline(folder) as (pipeline, engine, kafka):
+            await until(lambda: _answers(port), "the sink answers", 30)
+            sales = [Sale() for _ in range(letters // 2)]
+            async with engine.begin() as tx:
+                await insert_sales(tx, *sales, booking_status="confirmed")
+            pipeline.settings["SMTP_PORT"] = str(port)
+            await pipeline.start("email")
+            await pipeline.until_ready("email")
+            topic = BOOKINGS_EVENTS.named(kafka.topic_prefix)
+            started = time.perf_counter()
+            async with producer.opened(kafka, client_id="bench", warm=[topic]) as publisher:
+                await publisher.publish(
+                    [Record(topic, s.booking_id.encode(), confirmed(s)) for s in sales], deadline_seconds=60
+                )
+
+            async def sent():
+                async with engine.begin() as tx:
+                    return (await rows(tx, "select count(*) from letters where state = 'sent'"))[0][0] == letters
+
+            await until(sent, "every letter is sent", 300)
+            return letters / (time.perf_counter() - started)
+    finally:
+        sink.kill()
+        await sink.wait()
+
+
 class _pipeline:  # noqa: N801 - used as a function
     """A migrated database, topics and processes of one measurement."""
 
@@ -154,7 +187,9 @@ class _pipeline:  # noqa: N801 - used as a function
         await migrate.upgrade(database)
         self._engine = engines.create(database, application="bench")
         async with self._engine.begin() as tx:
-            await tx.exec_driver_sql("truncate payments, inbox, payment_ledger, payment_intents, bookings, users cascade")
+            await tx.exec_driver_sql(
+                "truncate payments, inbox, payment_ledger, payment_intents, bookings, users, letters cascade"
+            )
         kafka = settings.Kafka(
             kafka_bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"], topic_prefix=f"b{uuid.uuid4().hex[:8]}."
         )

@@ -44,6 +44,7 @@ class Pipeline:
 
     def __init__(self, *, database, kafka, mailbox, logs):
         self.mailbox = mailbox
+        self.settings = {}  # a test's own, which win
         self.http = aiohttp.ClientSession()
         self.kills = defaultdict(int)
         self._database, self._kafka, self._logs = database, kafka, logs
@@ -74,6 +75,7 @@ class Pipeline:
             "INGRESS_HOST": "127.0.0.1",
             "INGRESS_PORT": str(self.port),
             "HEALTH_PORT": str(self._health[name]),
+            **self.settings,
         }
 
     async def start(self, *names):
@@ -150,10 +152,13 @@ _SHORT = aiohttp.ClientTimeout(total=6)
 
 
 @asynccontextmanager
-async def opened(*, database, kafka, folder):
-    """A pipeline whose topics exist and whose processes are not started yet; everything is gone afterwards."""
+async def opened(*, database, kafka, folder, tls=None, login=None):
+    """A pipeline whose topics exist and whose processes are not started yet; everything is gone afterwards.
+
+    `tls` and `login` are what its mailbox wants of its clients.
+    """
     await provision.apply(kafka)
-    async with open_mailbox(folder / "mailbox") as mailbox:
+    async with open_mailbox(folder / "mailbox", tls=tls, login=login) as mailbox:
         pipeline = Pipeline(database=database, kafka=kafka, mailbox=mailbox, logs=folder)
         try:
             yield pipeline

@@ -1,18 +1,17 @@
 """The email process on real Kafka, PostgreSQL and SMTP: killed, stopped and left without a mail server."""
 
 import asyncio
-import uuid
 from contextlib import suppress
 
 import aiohttp
 import pytest
 
 from deploy.dev.mailbox import Fault, Switches
-from shared import clock, messages, topics
+from shared import topics
 from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
-from tests.builders import Sale, insert_sales
+from tests.builders import Sale, confirmed, insert_sales
 from tests.journey.pipeline import until
 
 
@@ -20,25 +19,12 @@ from tests.journey.pipeline import until
 async def publish(kafka, pipeline):
     """Publish `booking.confirmed` of these sales, acknowledged."""
 
-    async def confirmed(*sales):
+    async def publish_confirmed(*sales):
         topic = topics.BOOKINGS_EVENTS.named(kafka.topic_prefix)
-        await opened.publish([Record(topic, sale.booking_id.encode(), event(sale)) for sale in sales])
+        await opened.publish([Record(topic, sale.booking_id.encode(), confirmed(sale)) for sale in sales])
 
     async with producer.opened(kafka, client_id="tests") as opened:
-        yield confirmed
-
-
-def event(sale):
-    change = messages.BookingChange(
-        booking_id=uuid.UUID(sale.booking_id),
-        version=1,
-        payment_id=uuid.UUID(sale.payment_id),
-        status="confirmed",
-        reason=None,
-        amount_minor=sale.amount_minor,
-        currency=sale.currency,
-    )
-    return messages.booking_event("booking.confirmed", change, cause=sale.tag, at=clock.now())
+        yield publish_confirmed
 
 
 async def confirmed_sales(engine, count):

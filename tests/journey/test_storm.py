@@ -12,7 +12,7 @@ from tests.proof.processes import kill_again_and_again, send
 
 PAYMENTS = 200
 KILLS_EACH = 5
-LETTERS_IN_FLIGHT_MAX = 8
+LETTERS_IN_FLIGHT_MAX = 10
 EVENTS_PER_SECOND_WHILE_KILLING = 25
 
 
