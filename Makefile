@@ -7,10 +7,10 @@ VENV := .venv/bin
 SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check sabotage proof bench lock
+.PHONY: help setup demo test check sabotage proof chaos-letters bench lock
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with the locked requirements and the commands cb-dev and cb-ops
 	@$(SETUP) box
@@ -37,6 +37,10 @@ sabotage: ## Plant known faults into a copy, one by one, and expect a red test f
 proof: ## Prove what a payment ends as, in full (half an hour at most), and write docs/proofs.md
 	@$(SETUP) tests
 	@$(VENV)/python -m tests.proof $(ARGS)
+
+chaos-letters: ## Do to the letters what mail servers and kills do, in full, and write docs/letters.md
+	@$(SETUP) tests
+	@$(VENV)/python -m tests.chaos.letters $(ARGS)
 
 bench: ## Measure ingress and consumers
 	@$(SETUP) tests

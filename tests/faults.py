@@ -13,6 +13,8 @@ LEDGER = "consumers/email/ledger.py"
 BATCH = "shared/kafka/batch.py"
 BROKER = "shared/kafka/broker.py"
 WAITING = "shared/db/waiting.py"
+STORE = "consumers/email/store.py"
+SENDING = "consumers/email/sending.py"
 
 CONSUMER_TESTS = "tests/contract/test_payments_consumer.py"
 MATCHING_TESTS = "tests/contract/test_payments_matching.py"
@@ -397,24 +399,35 @@ LETTERS = (
         ),
     ),
     fault(
-        "a letter is marked after its lease was lost",
-        (LETTER_TESTS, "-k", "lost_its_claim"),
+        "a letter is given up after its lease was lost",
+        (LETTER_TESTS, "-k", "mark_that_lost_its_claim"),
         (
-            "consumers/email/store.py",
-            "where id = $1 and claim_token = $2\nreturning id",
-            "where id = $1 and $2::uuid is not null\nreturning id",
+            STORE,
+            (
+                "set state = 'dead', attempts = attempts + $3::int, reason = $4, last_answer = $5,\n"
+                "    claim_token = null, lease_until = null, updated_at = now()\nwhere id = $1 and claim_token = $2"
+            ),
+            (
+                "set state = 'dead', attempts = attempts + $3::int, reason = $4, last_answer = $5,\n"
+                "    claim_token = null, lease_until = null, updated_at = now()\nwhere id = $1 and $2::uuid is not null"
+            ),
+        ),
+    ),
+    fault(
+        "a letter leaves though its lease was lost",
+        (LETTER_TESTS, "-k", "does_not_leave"),
+        (
+            "consumers/email/clerk.py",
+            "return [mine.letter_id in held for mine in claims]",
+            "return [bool(held) or True for _ in claims]",
         ),
     ),
     fault(
         "a letter is marked before its record is published",
         (LETTER_TESTS, "-k", "kafkas_word"),
+        (SENDING, "        await self._bury(mine.due, attempts=attempts, reason=reason)\n        if not", "        if not"),
         (
-            "consumers/email/sending.py",
-            "        await self._bury(mine.due, attempts=attempts, reason=reason)\n        ticket",
-            "        ticket",
-        ),
-        (
-            "consumers/email/sending.py",
+            SENDING,
             '        _count(mine.due, "dead")\n',
             '        await self._bury(mine.due, attempts=attempts, reason=reason)\n        _count(mine.due, "dead")\n',
         ),
@@ -466,6 +479,49 @@ LETTERS = (
         "an upgrade overwrites what people wrote",
         ("tests/contract/test_letter_versions.py", "-k", "survives"),
         ("shared/db/letter_templates.py", "or before[name].put_by == RELEASE}", "or before[name].put_by}"),
+    ),
+    fault(
+        "a letter is marked as sent before it is handed over",
+        (LETTER_TESTS, "-k", "climbs_the_whole_ladder"),
+        (
+            SENDING,
+            "        async with self._conversations:\n",
+            '        await self._clerk.sent(mine, "250")\n        async with self._conversations:\n',
+        ),
+    ),
+    fault(
+        "a 5xx to AUTH is taken for the letter's",
+        ("tests/contract/test_email_delivery.py", "-k", "wrong_password"),
+        (
+            "consumers/email/delivery.py",
+            "if refusal.code == SERVICE_CLOSING or stage is _Stage.BEFORE_RCPT:",
+            "if refusal.code == SERVICE_CLOSING or (stage is _Stage.BEFORE_RCPT and refusal.code < PERMANENT_FROM):",
+        ),
+    ),
+    fault(
+        "an attempt is counted while the mail server is away",
+        (LETTER_TESTS, "-k", "nothing_counted"),
+        (STORE, "set state = case when attempts > 0", "set attempts = attempts + 1, state = case when attempts > 0"),
+    ),
+    fault(
+        "a death before DATA counts as a possible duplicate",
+        ("tests/contract/test_email_ledger.py", "-k", "before_data"),
+        (STORE, "handed_over_at = null,\n", "\n"),
+    ),
+    fault(
+        "what is not due is passed by the next commit",
+        "tests/contract/test_kafka_delays.py",
+        ("shared/kafka/putting_off.py", "            consumer.seek(partition, waiting.offset)\n", ""),
+    ),
+    fault(
+        "the ladder ends a step too early",
+        "tests/unit/test_ladder.py",
+        ("shared/kafka/retry.py", "if attempts <= len(ladder) else None", "if attempts < len(ladder) else None"),
+    ),
+    fault(
+        "a slow recipient holds up its batch",
+        (LETTER_TESTS, "-k", "hangs_holds_up_nobody"),
+        (SENDING, "all(flight.is_slow() for flight in pending.values())", "not pending"),
     ),
 )
 FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS)

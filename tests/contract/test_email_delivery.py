@@ -1,19 +1,15 @@
 """What a mail server's answers mean, against a real one on real sockets with every way of failing switched on."""
 
 import asyncio
-import datetime as dt
-import ipaddress
 import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from consumers.email.compose import Letter
 from consumers.email.delivery import Accepted, Delivery, LetterRefused, ServerTrouble, Withheld
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
-from shared import clock, settings
+from shared import settings
+from tests import certificates
 
 
 def a_letter(number=1, recipient="ada@example.org"):
@@ -50,35 +46,8 @@ async def delivery(mailbox):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A certificate for localhost that nobody's authorities know: (path, its own authority's context)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = clock.now()
-    alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
-def serving(certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+    """The file of a certificate for localhost that nobody's authorities know."""
+    return certificates.make(tmp_path_factory.mktemp("tls"))
 
 
 async def test_a_letter_arrives_byte_for_byte(mailbox, delivery):
@@ -219,7 +188,7 @@ async def test_a_server_that_says_nothing_is_given_up_in_time(mailbox, delivery,
 
 async def test_starttls_with_a_trusted_certificate_and_a_password(certificate, tmp_path):
     """The default: encrypted, the certificate verified, and only then the password."""
-    async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
+    async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
         delivery = Delivery(
             smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"),
             tls=ssl.create_default_context(cafile=str(certificate)),
@@ -230,7 +199,7 @@ async def test_starttls_with_a_trusted_certificate_and_a_password(certificate, t
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, tmp_path):
     """No letter and no password goes to a server that cannot prove who it is; the reason says why."""
-    async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
+    async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
         delivery = Delivery(smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"))
 
         outcome = await deliver(delivery, a_letter())
@@ -242,7 +211,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, tmp
 @pytest.mark.parametrize(("starttls", "why"), [("absent", "STARTTLS"), ("broken", "TLS failed")])
 async def test_a_server_whose_tls_is_gone_gets_neither_letter_nor_password(certificate, tmp_path, starttls, why):
     """Not offered any more, or broken in the handshake: the server's trouble, named; well again, the letter goes out."""
-    async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
+    async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
         delivery = Delivery(
             smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"),
             tls=ssl.create_default_context(cafile=str(certificate)),
@@ -260,7 +229,7 @@ async def test_a_server_whose_tls_is_gone_gets_neither_letter_nor_password(certi
 @pytest.mark.parametrize("what", [535, "cut", 454])
 async def test_whatever_goes_wrong_at_auth_is_the_servers_trouble(certificate, tmp_path, what):
     """Refused, cut off or put off: no letter is to blame, and the reason names the step."""
-    async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
+    async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
         delivery = Delivery(
             smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"),
             tls=ssl.create_default_context(cafile=str(certificate)),
@@ -319,7 +288,7 @@ async def test_without_starttls_no_credentials_are_sent(mailbox, monkeypatch):
 
 async def test_a_wrong_password_is_the_servers_trouble_and_says_so(certificate, tmp_path):
     """535 is no letter's fault, and the operator reads AUTH in the reason, not the password."""
-    async with open_mailbox(tmp_path, tls=serving(certificate), login=("user", "secret")) as box:
+    async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
         delivery = Delivery(
             smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="wrong-one"),
             tls=ssl.create_default_context(cafile=str(certificate)),

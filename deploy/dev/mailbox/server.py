@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from deploy.dev.mailbox.smtp import Conversation, Turned
 from deploy.dev.mailbox.switches import Fault, Stage, Switches
 from deploy.dev.mailbox.web import application
 from deploy.dev.mailbox.wording import Ask, of_release
+from shared import clock
 
 HOST = "127.0.0.1"
 
@@ -32,12 +34,17 @@ class Mailbox:
         self.http_url = ""
         self.connections_total = 0
         self.conversations: set[Conversation] = set()
+        self.named: list[tuple[datetime, str]] = []
         self.store = letters
         self._switches = Switches()
         self._tls = tls
         self._login = login
         self._server: asyncio.Server | None = None
         self._arrived = asyncio.Condition()
+
+    def named_at(self, recipient: str) -> list[datetime]:
+        """Return each moment at which a conversation named this recipient, whatever was answered."""
+        return [moment for moment, named in self.named if named == recipient]
 
     @property
     def switches(self) -> Switches:
@@ -65,6 +72,8 @@ class Mailbox:
 
     def fault(self, at: Stage, recipients: list[str]) -> Fault | None:
         """Return what goes wrong at this stage, if anything, and count it as happened."""
+        if at == "rcpt":
+            self.named += [(clock.now(), recipient) for recipient in recipients]
         fault = self._switches.fault(at, recipients)
         if fault is not None:
             self._switches = self._switches.spent(fault)
