@@ -1,7 +1,8 @@
 """Every metric of the pipeline with its unit and meaning, on one page. Scraped at /metrics on each process's HEALTH_PORT.
 
 Labels are bounded sets; an id is never a label. Payment success rate = payments_changed_total{announcement="payment.succeeded"}
-over that and {announcement="payment.failed"}; email delivery rate = letters_total{outcome="sent"} over all outcomes.
+over that and {announcement="payment.failed"}; email delivery rate = letters_total{outcome="sent"}
+over that and {outcome="dead"}.
 """
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -40,7 +41,8 @@ letter_seconds = Histogram(
     buckets=(*FAST_SECONDS, 30, 60),
 )
 letter_duplicates_possible = Counter(
-    "letter_duplicates_possible_total", "Letters sent again because a sender died between DATA and its record"
+    "letter_duplicates_possible_total",
+    "Letters tried again that may have been accepted: a sender died, or the connection, after DATA began",
 )
 mail_server_away = Gauge("mail_server_away", "1 while the mail server does not take letters")
 

@@ -153,6 +153,7 @@ async def main():
     given = parser.parse_args()
     forms, console = QUICK if given.quick else FULL, Console(width=160)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd's own deprecations
     results = []
     with tempfile.TemporaryDirectory(prefix="cb-chaos-") as folder:
         root = Path(folder)

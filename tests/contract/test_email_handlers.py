@@ -282,6 +282,27 @@ async def test_without_an_address_an_operator_is_told(email, mailbox, engine, sa
     assert [tuple(m) for m in matters] == [(f"letter_{reason}", f"booking:{sale.booking_id}")]
 
 
+@pytest.mark.parametrize(
+    "gap",
+    [
+        "delete from client_profiles",
+        "update client_profiles set first_name = null, last_name = null, timezone = null",
+        "update client_profiles set first_name = '  ', last_name = '', timezone = 'Mars/Olympus'",
+    ],
+    ids=["no profile", "nulls", "blanks and a wrong zone"],
+)
+async def test_what_is_not_known_of_a_person_keeps_no_letter_back(email, mailbox, engine, sale, gap):
+    """A neutral greeting, the time in UTC, and both letters arrive."""
+    await sql(engine, gap)
+    await email.changes.handle([event(sale)])
+
+    assert recipients(mailbox) == both(sale)
+    [letter] = [letter for letter in mailbox.letters if letter.to == [address(sale, "client")]]
+    assert letter.text.startswith("Hello,")
+    assert "10:00, UTC" in letter.text
+    assert "None" not in letter.text + letter.subject
+
+
 async def test_a_letter_that_cannot_be_written_holds_up_nobody(email, mailbox, engine):
     """A session that ends beyond the end of time: its letters are dead, and all the others go out."""
     broken, whole = await sales(engine, 2)
