@@ -27,6 +27,7 @@ from tests.journey.pipeline import until
 LADDER_SECONDS = tuple(topic.delay_seconds for topic in topics.EMAIL_LADDER)
 FULL = "full@example.org"
 LOGIN = ("letters", "a password of the mail server")
+TICK_SECONDS = 0.1
 CANCELLED_EVERY = 10  # one booking in so many is called off before it is confirmed: nobody is due a letter
 
 
@@ -146,20 +147,25 @@ async def killed(pipeline, engine, publish, *, kills, bookings_per_second, seed,
     """The email process dies again and again while bookings are confirmed, and some of them are called off first.
 
     Every letter that is due must arrive; a second copy only of a letter that was handed over when its sender died, under the
-    same Message-ID, and counted; nobody who is due nothing hears of it. Returns the ledger.
+    same Message-ID, and counted; nobody who is due nothing hears of it. Returns the ledger, and how many bookings a second were
+    confirmed or called off.
     """
     rng, over = random.Random(seed), asyncio.Event()
     due, none = [], []
 
     async def confirm():
-        number = 0
+        began, number = clock.monotonic(), 0
         while not over.is_set():
-            number += 1
-            off = number % CANCELLED_EVERY == 0
-            [sale] = await sales_of(engine, 1, status="cancelled" if off else "confirmed")
-            (none if off else due).append(sale)
-            await publish(*([cancelled(sale), confirmed(sale)] if off else [confirmed(sale)]))
-            await asyncio.sleep(1 / bookings_per_second)
+            behind = int((clock.monotonic() - began) * bookings_per_second) - number
+            numbers = range(number + 1, number + 1 + behind)
+            off = await sales_of(engine, sum(n % CANCELLED_EVERY == 0 for n in numbers), status="cancelled")
+            on = await sales_of(engine, behind - len(off))
+            await publish(*(event for sale in off for event in (cancelled(sale), confirmed(sale))), *map(confirmed, on))
+            number += behind
+            none.extend(off)
+            due.extend(on)
+            await asyncio.sleep(TICK_SECONDS)
+        return number / (clock.monotonic() - began)
 
     await pipeline.start("email")
     await pipeline.until_ready("email")
@@ -178,7 +184,7 @@ async def killed(pipeline, engine, publish, *, kills, bookings_per_second, seed,
                 await rows(tx, "update letters set lease_until = now() where state = 'sending'")
         await pipeline.start("email")
     over.set()
-    await confirming
+    rate = await confirming
 
     async def all_ended():
         async with engine.begin() as tx:
@@ -198,7 +204,7 @@ async def killed(pipeline, engine, publish, *, kills, bookings_per_second, seed,
     assert [m for m, possible in mine if ledger.copies[m] > 1 + possible] == []
     assert [letter.to for letter in pipeline.mailbox.letters if letter.to[0].split("-")[1][:8] in people] == []
     assert ledger.duplicates <= ledger.possible_duplicates <= kills * LETTERS_AT_ONCE_MAX
-    return ledger
+    return ledger, rate
 
 
 def cancelled(sale):

@@ -111,7 +111,7 @@ async def away(root, forms):
 
 async def killed(root, forms):
     async with ground(root) as (pipeline, engine, publish):
-        ledger = await cases.killed(
+        ledger, rate = await cases.killed(
             pipeline,
             engine,
             publish,
@@ -121,10 +121,7 @@ async def killed(root, forms):
             leases_end_with_their_holder=False,
         )
     return (
-        (
-            f"the email process killed with -9 {forms.kills} times, each 0.3 to 2 s after progress, "
-            f"under {forms.bookings_per_second:.0f} bookings/s"
-        ),
+        (f"the email process killed with -9 {forms.kills} times, each 0.3 to 2 s after progress, under {rate:.0f} bookings/s"),
         (
             "every due letter accepted; second copies only of letters in flight at a kill, same Message-ID, counted; none to "
             "people who are due none"

@@ -38,7 +38,7 @@ async def test_a_server_that_is_away_and_a_wrong_password_lose_nothing(database,
 
 async def test_kills_lose_no_letter_and_count_what_may_have_come_twice(pipeline, publish, engine):
     """Three kills under load: all that are due arrive, second copies only of what was in flight, nobody else hears anything."""
-    ledger = await cases.killed(
+    ledger, _ = await cases.killed(
         pipeline, engine, publish, kills=3, bookings_per_second=20, seed=1, leases_end_with_their_holder=True
     )
 
