@@ -2,6 +2,10 @@
 
 import pytest
 
+from deploy.dev.mailbox import open_mailbox
+from tests.builders import Sale, insert_sales
+from tests.chain import Chain
+from tests.consumers import Email
 from tests.sandboxes import listening, opened
 
 
@@ -17,3 +21,33 @@ async def world(tmp_path, webhook):
     """A Stripe sandbox that tells this webhook."""
     async with opened(tmp_path, webhook) as world:
         yield world
+
+
+@pytest.fixture
+async def sale(engine):
+    """One pending booking with its open payment."""
+    made = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, made)
+    return made
+
+
+@pytest.fixture
+def chain(engine):
+    """The three consumers' transactions, one after the other."""
+    return Chain(engine)
+
+
+@pytest.fixture
+async def mailbox(tmp_path):
+    """A mail server of this test's own."""
+    async with open_mailbox(tmp_path) as box:
+        yield box
+
+
+@pytest.fixture
+async def email(engine, mailbox):
+    """The email consumer, wired to this test's database and mail server."""
+    made = Email(engine, mailbox)
+    yield made
+    await made.delivery.close()

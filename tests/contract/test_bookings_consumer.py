@@ -45,14 +45,6 @@ def bookings(engine, published):
     )
 
 
-@pytest.fixture
-async def sale(engine):
-    one = Sale()
-    async with engine.begin() as tx:
-        await insert_sales(tx, one)
-    return one
-
-
 def message(sale, version, *, paid=False, cancel_due=False, payment_id=None, cause=None, **changes):
     """One record of `payments.events`: the payment's whole state at a version."""
     state = PaymentState(

@@ -32,12 +32,6 @@ def smtp(box, **changes):
 
 
 @pytest.fixture
-async def mailbox(tmp_path):
-    async with open_mailbox(tmp_path) as box:
-        yield box
-
-
-@pytest.fixture
 async def delivery(mailbox):
     made = Delivery(smtp(mailbox))
     yield made

@@ -9,26 +9,12 @@ from consumers.email import store
 from consumers.email.breaker import MailServerAway
 from consumers.email.sending import Stopping
 from consumers.email.store import Taking
-from deploy.dev.mailbox import Fault, Switches, open_mailbox
+from deploy.dev.mailbox import Fault, Switches
 from shared import clock, messages
 from shared.db.engine import rows
 from shared.errors import KafkaAway
 from shared.kafka.records import Incoming
 from tests.builders import Sale, insert_sales, record
-from tests.consumers import Email
-
-
-@pytest.fixture
-async def mailbox(tmp_path):
-    async with open_mailbox(tmp_path) as box:
-        yield box
-
-
-@pytest.fixture
-async def email(engine, mailbox):
-    made = Email(engine, mailbox)
-    yield made
-    await made.delivery.close()
 
 
 @pytest.fixture

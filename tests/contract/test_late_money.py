@@ -4,21 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.builders import Sale, insert_sales
-from tests.chain import Chain, insert_twin
-
-
-@pytest.fixture
-def chain(engine):
-    return Chain(engine)
-
-
-@pytest.fixture
-async def sale(engine):
-    made = Sale()
-    async with engine.begin() as tx:
-        await insert_sales(tx, made)
-    return made
+from tests.builders import Sale
+from tests.chain import insert_twin
 
 
 @pytest.fixture

@@ -6,26 +6,11 @@ import pytest
 
 from consumers.email import store
 from consumers.email.store import Taking
-from deploy.dev.mailbox import open_mailbox
 from shared import clock, messages
 from shared.db.engine import rows
 from tests.builders import Sale, insert_sales, record
-from tests.consumers import Email
 
 CONFIRMED, CANCELLED = "booking.confirmed", "booking.cancelled"
-
-
-@pytest.fixture
-async def mailbox(tmp_path):
-    async with open_mailbox(tmp_path) as box:
-        yield box
-
-
-@pytest.fixture
-async def email(engine, mailbox):
-    made = Email(engine, mailbox)
-    yield made
-    await made.delivery.close()
 
 
 @pytest.fixture

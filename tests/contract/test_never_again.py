@@ -5,22 +5,8 @@ import itertools
 import pytest
 
 from tests.builders import Sale, insert_sales
-from tests.chain import Chain
 
 CONFIRMED = [("confirmation", "client", "queued"), ("confirmation", "coach", "queued")]
-
-
-@pytest.fixture
-def chain(engine):
-    return Chain(engine)
-
-
-@pytest.fixture
-async def sale(engine):
-    made = Sale()
-    async with engine.begin() as tx:
-        await insert_sales(tx, made)
-    return made
 
 
 async def test_a_success_before_its_session_is_neither_refused_nor_kept_waiting(chain, sale):

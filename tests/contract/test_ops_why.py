@@ -22,14 +22,6 @@ async def walk(engine, tmp_path):
         yield walk
 
 
-@pytest.fixture
-async def sale(engine):
-    one = Sale()
-    async with engine.begin() as tx:
-        await insert_sales(tx, one)
-    return one
-
-
 async def why(database, *arguments):
     environment = {"DATABASE_URL": database.database_url.get_secret_value()}
     return await asyncio.to_thread(CliRunner().invoke, app, ("why", *arguments), env=environment)

@@ -40,14 +40,6 @@ def payments(engine, published):
     )
 
 
-@pytest.fixture
-async def sale(engine):
-    one = Sale()
-    async with engine.begin() as tx:
-        await insert_sales(tx, one)
-    return one
-
-
 async def query(engine, sql, *parameters):
     async with engine.begin() as tx:
         return [tuple(row) for row in await rows(tx, sql, *parameters)]

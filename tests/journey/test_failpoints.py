@@ -12,7 +12,7 @@ from shared import messages, topics
 from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
-from tests.builders import Sale, bytes_of, insert_sales
+from tests.builders import Sale, bytes_of, confirmed, insert_sales
 from tests.journey.pipeline import ROOT
 from tests.journey.zygote import SENTINEL
 
@@ -161,7 +161,7 @@ async def test_the_email_consumer_may_die_at_any_crossing(zygote, publisher, kaf
         sales.append(sale)
         async with engine.begin() as tx:
             await insert_sales(tx, sale, booking_status="confirmed")
-        return [Record(topic, SENTINEL, confirmed_message(sale))]
+        return [Record(topic, SENTINEL, confirmed(sale))]
 
     crossings = await die_everywhere(zygote, feed, topic, publisher)
     async with engine.begin() as tx:
@@ -199,19 +199,6 @@ def paid_message(sale):
         slot_free=False,
     )
     return messages.payment_event("payment.succeeded", state, cause=f"evt_{sale.tag}", at=_now())
-
-
-def confirmed_message(sale):
-    change = messages.BookingChange(
-        booking_id=uuid.UUID(sale.booking_id),
-        version=1,
-        payment_id=uuid.UUID(sale.payment_id),
-        status="confirmed",
-        reason=None,
-        amount_minor=sale.amount_minor,
-        currency=sale.currency,
-    )
-    return messages.booking_event("booking.confirmed", change, cause=f"msg_{sale.tag}", at=_now())
 
 
 def _now():
