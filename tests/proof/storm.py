@@ -121,12 +121,12 @@ class Silent:
         assert not [r for r in records if r.topic == "dlt"]
 
 
-async def run(database, *, seconds, rounds_max=None, seed=20_261_124, told=None):
-    """Storm until `seconds` are over or `rounds_max` rounds are done; return a Report. `told(report)` after every round."""
+async def run(database, *, seconds, seed=20_261_124, told=None):
+    """Storm until `seconds` are over; return a Report. `told(report)` is called after every round."""
     rng, report, began = random.Random(seed), Report(), time.monotonic()
     made = [engines.create(database, application=f"storm-{n}") for n in range(PAYMENTS_CONSUMERS + BOOKINGS_CONSUMERS)]
     try:
-        while time.monotonic() - began < seconds and report.rounds != rounds_max:
+        while time.monotonic() - began < seconds:
             await _round(made, rng, report)
             report.rounds += 1
             report.seconds = time.monotonic() - began
