@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from shared import clock, errors, logs, settings
+from shared import errors, logs, settings
 from shared.kafka import connection
 from shared.kafka.backoff import Backoff
+from shared.kafka.lanes import Delivery, Lane
 from shared.kafka.records import Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
 
@@ -23,7 +26,10 @@ log = logs.get(__name__)
 REQUEST_TIMEOUT_MS = 10_000
 BATCH_BYTES_MAX = 262_144  # with the default of 16 KiB a full buffer blocked senders during an outage
 DEADLINE_SECONDS = 5.0
-STOP_SECONDS = 4.0
+EMPTY_SECONDS = 2.0  # for what is under way when we leave, and as much again for the connection's own goodbye
+STOP_SECONDS = 2.0
+
+PARTITIONER = DefaultPartitioner()
 
 
 class Producer:
@@ -31,26 +37,33 @@ class Producer:
 
     def __init__(self, client: AIOKafkaProducer) -> None:
         self._client = client
+        self._lanes: dict[tuple[str, int], Lane] = {}
 
     async def publish(self, records: Sequence[Record], *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        """Publish all records and return once each is acknowledged.
+        """Publish all records and return once each is acknowledged; those of one key go to one partition, in order.
 
         Raises errors.KafkaAway when one is not acknowledged within the deadline (it may be in the log all the same), and
-        errors.Permanent when a record is larger than a topic takes.
+        errors.Permanent when one is larger than a topic takes.
         """
-        deadline = clock.monotonic() + deadline_seconds
-        deliveries: list[asyncio.Future[object]] = []
+        if not records:
+            return
+        if any(_bytes_of(record) > DEAD_LETTER_BYTES_MAX for record in records):
+            raise _too_large(records)
+        delivery = Delivery(len(records))
         try:
             async with asyncio.timeout(deadline_seconds):
                 for record in records:
-                    deliveries.append(await self._send(record))  # noqa: PERF401 - what was sent before a timeout is kept
-            for delivery in deliveries:
-                # Shielded: a delivery that is late may still arrive, and cancelling it would not unsend it.
-                await asyncio.wait_for(asyncio.shield(delivery), max(deadline - clock.monotonic(), 0))
+                    (await self._lane(record)).put(record, delivery)
+                await delivery.done
         except MessageSizeTooLargeError as error:
-            raise errors.Permanent(f"a record for {records[0].topic} is larger than it takes") from error
+            raise _too_large(records) from error
         except (TimeoutError, KafkaError) as error:
             raise errors.KafkaAway(f"{type(error).__name__} while publishing to {records[0].topic}") from error
+
+    async def emptied(self) -> None:
+        """Return when nothing is under way."""
+        for lane in self._lanes.values():
+            await lane.emptied()
 
     @property
     def is_dead(self) -> bool:
@@ -66,13 +79,24 @@ class Producer:
                 return bool(await self._client.partitions_for(topic))
         return False
 
-    async def _send(self, record: Record) -> asyncio.Future[object]:
-        delivery: asyncio.Future[object] = await self._client.send(
-            record.topic, record.value, key=record.key, headers=list(record.headers)
-        )
-        # A delivery that nobody waits for any more must not be reported as "never retrieved".
-        delivery.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return delivery
+    async def _lane(self, record: Record) -> Lane:
+        known = self._client.client.cluster.partitions_for_topic(record.topic)
+        partitions = known or await self._client.partitions_for(record.topic)
+        # The choice that every Kafka client makes by default, so that whoever writes to our topics agrees with us.
+        place = record.topic, PARTITIONER(record.key, range(len(partitions)), ())
+        lane = self._lanes.get(place)
+        if lane is None:
+            lane = self._lanes[place] = Lane(self._client, *place)
+        return lane
+
+
+def _bytes_of(record: Record) -> int:
+    size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, list(record.headers))
+    return size
+
+
+def _too_large(records: Sequence[Record]) -> errors.Permanent:
+    return errors.Permanent(f"a record for {records[0].topic} is larger than it takes")
 
 
 @asynccontextmanager
@@ -100,7 +124,10 @@ async def opened(
             # An unknown topic would otherwise block the first send for the whole request timeout.
             with suppress(KafkaError, TimeoutError):
                 await asyncio.wait_for(client.partitions_for(topic), DEADLINE_SECONDS)
-        yield Producer(client)
+        producer = Producer(client)
+        yield producer
+        with suppress(TimeoutError):
+            await asyncio.wait_for(producer.emptied(), EMPTY_SECONDS)
     finally:
         with suppress(TimeoutError, KafkaError):
             await asyncio.wait_for(client.stop(), STOP_SECONDS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import secrets
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
@@ -33,14 +34,12 @@ async def test_publish_returns_only_after_the_acknowledgement(kafka, name):
     """While the acknowledgement is held back, the caller waits."""
     async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
         acknowledged = asyncio.get_running_loop().create_future()
-        send = publisher._send
+        send = publisher._client.send_batch
 
-        async def slow(record):
-            delivery = await send(record)
-            both = asyncio.gather(delivery, acknowledged)
-            return asyncio.ensure_future(both)
+        async def slow(*batch, **place):
+            return asyncio.gather(await send(*batch, **place), acknowledged)
 
-        publisher._send = slow
+        publisher._client.send_batch = slow
         publishing = asyncio.create_task(publisher.publish([Record(name, b"k", b"v")]))
 
         async def is_in_the_log():
@@ -77,13 +76,27 @@ async def test_a_record_as_large_as_the_map_allows_passes(kafka, name):
 
 
 async def test_a_record_that_is_too_large_is_the_data_s_fault(kafka, name):
-    """Repeating would not help: Permanent, at once, and the producer goes on."""
+    """Repeating would not help: Permanent, at once, nothing of the call is sent, and the producer goes on."""
     async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
         with pytest.raises(errors.Permanent):
             await publisher.publish([Record(name, b"k", b"small"), Record(name, b"k", b"x" * (DEAD_LETTER_BYTES_MAX + 1))])
         await publisher.publish([Record(name, b"k", b"after")])
 
-    assert b"after" in [r.value for r in await everything(kafka, THINGS)]
+    assert [r.value for r in await everything(kafka, THINGS)] == [b"after"]
+
+
+async def test_a_record_that_the_broker_finds_too_large_costs_no_neighbour(kafka, name):
+    """The topic takes less than the producer knows of: what is published beside it at the same moment arrives."""
+    small = [Record(name, b"k", str(n).encode()) for n in range(40)]
+    large = Record(name, b"k", secrets.token_bytes(THINGS.message_bytes_max))
+    async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
+        results = await asyncio.gather(
+            *(publisher.publish([record]) for record in [*small[:20], large, *small[20:]]), return_exceptions=True
+        )
+
+    assert isinstance(results.pop(20), errors.Permanent)
+    assert results == [None] * 40
+    assert [r.value for r in await everything(kafka, THINGS)] == [r.value for r in small]
 
 
 async def test_an_unknown_topic_ends_with_the_deadline(kafka):
@@ -114,14 +127,14 @@ async def test_a_delivery_that_fails_after_its_deadline_is_not_reported_as_never
             late.append(loop.create_future())
             return late[-1]
 
-        publisher._client.send = send
+        publisher._client.send_batch = send
         with pytest.raises(errors.KafkaAway):
             await publisher.publish([Record(name, b"k", b"v")] * 3, deadline_seconds=0.05)
-        for delivery in late:
-            delivery.set_exception(KafkaTimeoutError())
-        await asyncio.sleep(0)
+        [batch] = late
+        batch.set_exception(KafkaTimeoutError())
+        await publisher.emptied()
         late.clear()
-        del delivery
+        del batch
         gc.collect()
 
     assert reported == []

@@ -1,0 +1,166 @@
+"""A lane: one batch under way, everything else in the next one, in order, and nothing for whoever gave up."""
+
+import asyncio
+
+import pytest
+from aiokafka.errors import KafkaTimeoutError
+
+from shared.kafka.lanes import Delivery, Lane
+from shared.kafka.records import Record
+
+
+class Batch:
+    """A batch of aiokafka's: the first record always fits, the others up to `room` bytes together."""
+
+    def __init__(self, room):
+        self.values, self._room = [], room
+
+    def append(self, *, timestamp, key, value, headers):
+        if self.values and self._room < len(value):
+            return None
+        self._room -= len(value)
+        self.values.append(value)
+        return object()
+
+
+class Client:
+    """Keeps each batch under way until the test ends it."""
+
+    def __init__(self, room=100):
+        self.sent, self._room = [], room
+
+    def create_batch(self):
+        return Batch(self._room)
+
+    async def send_batch(self, batch, topic, *, partition):
+        self.sent.append((batch.values, asyncio.get_running_loop().create_future()))
+        return self.sent[-1][1]
+
+    async def acknowledge(self, error=None):
+        _, under_way = self.sent[-1]
+        under_way.set_exception(error) if error else under_way.set_result(None)
+        await settle()
+
+    @property
+    def batches(self):
+        return [values for values, _ in self.sent]
+
+
+async def settle():
+    """Let everything run that can: nothing here waits for the world."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def put(lane, *values):
+    delivery = Delivery(len(values))
+    for value in values:
+        lane.put(Record("t", b"k", value), delivery)
+    return delivery
+
+
+async def test_what_comes_while_a_batch_is_under_way_goes_together_in_the_next():
+    client = Client()
+    lane = Lane(client, "t", 0)
+    first = put(lane, b"1")
+    await settle()
+    others = [put(lane, b"2"), put(lane, b"3", b"4")]
+    await settle()
+    assert client.batches == [[b"1"]]
+
+    await client.acknowledge()
+    assert client.batches == [[b"1"], [b"2", b"3", b"4"]]
+    assert (first.done.done(), [other.done.done() for other in others]) == (True, [False, False])
+    await client.acknowledge()
+    assert [other.done.result() for other in others] == [None, None]
+
+
+async def test_what_comes_in_one_tick_is_one_batch_and_a_full_one_is_followed_by_another():
+    client = Client(room=4)
+    lane = Lane(client, "t", 0)
+    delivery = put(lane, b"aa", b"bb", b"c", b"a value larger than any batch", b"d")
+    for _ in range(4):
+        assert not delivery.done.done()
+        await settle()
+        await client.acknowledge()
+
+    assert client.batches == [[b"aa", b"bb"], [b"c"], [b"a value larger than any batch"], [b"d"]]
+    assert delivery.done.result() is None
+
+
+async def test_an_error_is_told_to_all_of_its_batch_and_to_nobody_else():
+    client = Client()
+    lane = Lane(client, "t", 0)
+    failed = [put(lane, b"1"), put(lane, b"2")]
+    await settle()
+    after = put(lane, b"3")
+    await client.acknowledge(KafkaTimeoutError())
+    await client.acknowledge()
+
+    raised = [delivery.done.exception() for delivery in failed]
+    assert [type(error) for error in raised] == [KafkaTimeoutError] * 2
+    assert raised[0] is not raised[1]
+    assert after.done.result() is None
+
+
+async def test_a_delivery_is_done_when_its_last_record_is_acknowledged_and_not_before():
+    client = Client(room=1)
+    lane, other = Lane(client, "t", 0), Lane(client, "t", 1)
+    delivery = Delivery(2)
+    lane.put(Record("t", b"k", b"1"), delivery)
+    await settle()
+    other.put(Record("t", b"l", b"2"), delivery)
+    await settle()
+    await client.acknowledge()
+    assert not delivery.done.done()
+    client.sent[0][1].set_result(None)
+    await settle()
+    assert delivery.done.result() is None
+
+
+async def test_what_its_publisher_gave_up_is_never_sent_and_is_freed_at_once():
+    client = Client()
+    lane = Lane(client, "t", 0)
+    put(lane, b"under way")
+    await settle()
+    for number in range(1_000):
+        put(lane, str(number).encode()).done.cancel()
+    kept = put(lane, b"kept")
+    assert len(lane._waiting) == 1
+
+    await client.acknowledge()
+    assert client.batches == [[b"under way"], [b"kept"]]
+    await client.acknowledge()
+    assert kept.done.result() is None
+
+
+async def test_an_empty_lane_is_waited_for_and_can_be_used_again():
+    client = Client()
+    lane = Lane(client, "t", 0)
+    await lane.emptied()
+    put(lane, b"1")
+    await settle()
+    leaving = asyncio.create_task(lane.emptied())
+    await settle()
+    assert not leaving.done()
+    await client.acknowledge()
+    await leaving
+    put(lane, b"2")
+    await settle()
+    assert client.batches == [[b"1"], [b"2"]]
+
+
+async def test_a_client_that_breaks_loses_its_batch_and_not_the_lane():
+    client = Client()
+    lane = Lane(client, "t", 0)
+    waiting = put(lane, b"1")
+    await settle()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(waiting.done), 0)
+    lane._running.cancel()
+    await settle()
+    again = put(lane, b"2")
+    await settle()
+    await client.acknowledge()
+    assert again.done.result() is None
+    assert not waiting.done.done()
