@@ -30,7 +30,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the payment ledger; states are what `payments.events` shows, None where no payment is known."""
+    """One line of the payment ledger; states are what `payments.events` shows, None where no payment is known.
+
+    `announcement` is what was told about a change; it stands in the metrics, and in the event, not in the ledger.
+    """
 
     item: Item
     decision: Decision
@@ -38,6 +41,7 @@ class Line:
     reason: str | None = None
     before: Mapping[str, object] | None = None
     after: Mapping[str, object] | None = None
+    announcement: Announcement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,6 @@ class Decided:
     attention: list[Attention] = field(default_factory=list)
     emitted: list[Emitted] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-    announced: list[tuple[Payment, Announcement]] = field(default_factory=list)
 
 
 def decide(loaded: Loaded, items: Iterable[Item], *, at: datetime, unfit: Mapping[str, str] | None = None) -> Decided:
@@ -118,10 +121,9 @@ def mismatch(event: Event, known: Payment, links: Mapping[str, str]) -> str | No
 
     `links` tells which payment an intent's or a session's id belongs to, as far as that is known.
     """
-    claimed = str(event.payment_id) if event.payment_id else known.id
-    if {claimed, *(links.get(key, known.id) for key in event.keys)} != {known.id}:
+    if {event.payment_id or known.id, *(links.get(key, known.id) for key in event.keys)} != {known.id}:
         return "payment_mismatch"
-    if event.booking_id is not None and str(event.booking_id) != known.booking_id:
+    if event.booking_id is not None and event.booking_id != known.booking_id:
         return "booking_mismatch"
     if event.session_id is not None and known.session_id not in {None, event.session_id}:
         return "session_mismatch"
@@ -184,10 +186,11 @@ class _Batch:
         return True
 
     def _find(self, event: Event) -> Payment | None:
-        claimed = str(event.payment_id) if event.payment_id else None
         named = (event.session_id, event.intent_id, event.charge_id)
-        ids = (claimed, *(self._links.get(key) for key in named if key is not None))
-        return next((found for i in ids if i is not None and (found := self._payment(i))), None)
+        for payment_id in (event.payment_id, *(self._links.get(key) for key in named if key is not None)):
+            if payment_id is not None and (found := self._payment(payment_id)):
+                return found
+        return None
 
     def _payment(self, payment_id: str) -> Payment | None:
         return self.decided.payments.get(payment_id) or self._loaded.payments.get(payment_id)
@@ -227,18 +230,18 @@ class _Batch:
             emitted += self._free(key, found.id)
         before = self._payment(found.id) or found
         outcome = payment.advance(before, event.fact, session_id=event.session_id, intent_id=event.intent_id)
+        shown = _shown(before)
         match outcome:
             case Changed(now=now, announcement=announcement):
                 emitted += (messages.payment_event(announcement, state(now), cause=event.id, at=self._at),)
-                decision = Decision.APPLIED
-                self.decided.announced.append((now, announcement))
+                line = Line(item, Decision.APPLIED, now.id, before=shown, after=_shown(now), announcement=announcement)
+                self.decided.attention += [
+                    Attention(reason, f"payment:{now.id}", event.id) for reason in payment.needs_a_person(before, now)
+                ]
             case Unchanged(now=now):
-                decision = Decision.UNCHANGED
-        self.decided.lines.append(Line(item, decision, now.id, before=_shown(before), after=_shown(now)))
+                line = Line(item, Decision.UNCHANGED, now.id, before=shown, after=shown)
+        self.decided.lines.append(line)
         self.decided.payments[now.id] = now
-        self.decided.attention += [
-            Attention(reason, f"payment:{now.id}", event.id) for reason in payment.needs_a_person(before, now)
-        ]
         return emitted
 
     def _free(self, key: str, payment_id: str) -> tuple[bytes, ...]:
@@ -267,12 +270,16 @@ class _Batch:
 
 
 def _shown(of: Payment) -> Mapping[str, object]:
-    shown = state(of)
-    return {name: getattr(shown, name) for name in ("version", "status", "paid", "cancel_due", "amount_refunded_minor")} | {
-        "failure_reason": shown.failure_reason,
-        "closed_reason": shown.closed_reason,
-        "dispute_open": shown.dispute_open,
-        "slot_free": shown.slot_free,
+    return {
+        "version": of.version,
+        "status": of.status,
+        "paid": of.paid,
+        "cancel_due": of.cancel_due,
+        "amount_refunded_minor": of.refunded_minor,
+        "failure_reason": of.failure_reason,
+        "closed_reason": of.closed_reason,
+        "dispute_open": of.dispute_open,
+        "slot_free": of.slot_free,
     }
 
 

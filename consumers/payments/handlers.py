@@ -3,6 +3,7 @@
 Enters: records of `stripe.events`. Leaves: rows, and `payments.events`. Next in the walk: translate.py, decide.py.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -86,22 +87,25 @@ async def _refusal(tx: AsyncConnection, decided: Decided, *, keep: bool) -> str 
 def tell(decided: Decided) -> None:
     """Count and log what now stands in the database."""
     for line in decided.lines:
-        metrics.stripe_events.labels(line.decision).inc()
-        version = line.item.event.api_version
-        metrics.stripe_event_versions.labels(versions.label(version), "yes" if version in API_VERSIONS_KNOWN else "no").inc()
-        if line.decision is Decision.QUARANTINED:
-            metrics.stripe_events_quarantined.labels((line.reason or "").partition(":")[0]).inc()
+        event = line.item.event
         log.info(
             "stripe_event.judged",
             outcome=line.decision,
-            event_id=line.item.event.id,
-            event_type=line.item.event.type,
+            event_id=event.id,
+            event_type=event.type,
             payment_id=line.payment_id,
+            announcement=line.announcement,
             reason=line.reason,
         )
+        if line.decision is Decision.QUARANTINED:
+            metrics.stripe_events_quarantined.labels((line.reason or "").partition(":")[0]).inc()
+        if line.announcement in TELLS_A_FAILURE and line.after is not None:
+            metrics.payment_failures.labels(line.after["failure_reason"] or "unknown").inc()
+    for decision, count in Counter(line.decision for line in decided.lines).items():
+        metrics.stripe_events.labels(decision).inc(count)
+    for version, count in Counter(line.item.event.api_version for line in decided.lines).items():
+        known = "yes" if version in API_VERSIONS_KNOWN else "no"
+        metrics.stripe_event_versions.labels(versions.label(version), known).inc(count)
+    for announcement, count in Counter(line.announcement for line in decided.lines if line.announcement).items():
+        metrics.payments_changed.labels(announcement).inc(count)
     metrics.events_waiting.inc(len(decided.waiting))
-    for now, announcement in decided.announced:
-        metrics.payments_changed.labels(announcement).inc()
-        if announcement in TELLS_A_FAILURE:
-            metrics.payment_failures.labels(now.failure_reason or "unknown").inc()
-        log.info("payment.changed", payment_id=now.id, booking_id=now.booking_id, announcement=announcement, status=now.status)

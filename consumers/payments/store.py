@@ -6,11 +6,11 @@ events of one payment meet at its row, two that link and wait for one intent mee
 written sorted by event id. Nobody waits crosswise.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.payments.decide import Attention, Decided, Item, Line, Loaded
@@ -121,7 +121,7 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     # Look again: another process may have linked an intent or a charge while we waited for its key.
     links |= await _links(tx, linkable - links.keys())
     links |= await _older_links(tx, handled, links)
-    named = {str(event.payment_id) for event in handled if event.payment_id}
+    named = {event.payment_id for event in handled if event.payment_id}
     payments = await _lock_payments(tx, named | set(links.values()))
     known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])
     early, held, unreadable = await _waiting(tx, keys)
@@ -268,10 +268,13 @@ async def _save_lines(tx: AsyncConnection, lines: Sequence[Line]) -> None:
 
 def _line_row(line: Line) -> tuple[object, ...]:
     event, record = line.item.event, line.item.record
-    before = json.dumps(line.before) if line.before is not None else None
-    after = json.dumps(line.after) if line.after is not None else None
+    before, after = _json(line.before), _json(line.after)
     where = (record.topic, record.partition, record.offset)
     return (event.id, event.type, event.created, line.payment_id, str(line.decision), line.reason, before, after, *where)
+
+
+def _json(state: Mapping[str, object] | None) -> str | None:
+    return msgspec.json.encode(state).decode() if state is not None else None
 
 
 async def _save_waiting(tx: AsyncConnection, decided: Decided) -> None:

@@ -78,7 +78,8 @@ class Head(msgspec.Struct, frozen=True):
 class Event:
     """An event of Stripe in our words; `fact` is None for a kind unhandled.
 
-    `payment_id` and `booking_id` are what its metadata claims, `currency` (any case) is that of the amounts in its fact.
+    `payment_id` and `booking_id` are the UUIDs that its metadata claims, in their one canonical spelling; `currency` (any case)
+    is that of the amounts in its fact.
     """
 
     id: str
@@ -86,8 +87,8 @@ class Event:
     created: datetime
     fact: Fact | None
     currency: str | None = None
-    payment_id: uuid.UUID | None = None
-    booking_id: uuid.UUID | None = None
+    payment_id: str | None = None
+    booking_id: str | None = None
     session_id: str | None = None
     intent_id: str | None = None
     charge_id: str | None = None
@@ -215,8 +216,8 @@ def _required(value: Present | None, name: str) -> Present:
     return value
 
 
-def _uuid(text: str | None) -> uuid.UUID | None:
+def _uuid(text: str | None) -> str | None:
     try:
-        return uuid.UUID(text) if text else None
+        return str(uuid.UUID(text)) if text else None
     except ValueError:
         return None

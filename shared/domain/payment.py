@@ -6,7 +6,7 @@ arrival order decide nothing. Enters: a Payment and one Fact. Leaves: Changed wi
 Unchanged. Next in the walk: consumers/bookings/handlers.py, which reads that announcement.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
@@ -137,6 +137,8 @@ class Payment:
     @property
     def refunded_minor(self) -> int:
         """Money that went back: refunds that stand, or the charge's own total less those that failed."""
+        if not self.refunds:
+            return self.charge_refunded_minor
         standing = sum(r.amount_minor for r in self.refunds.values() if r.status == "succeeded")
         undone = sum(r.amount_minor for r in self.refunds.values() if REFUND_RANK[r.status] == REFUND_RANK["failed"])
         return max(standing, self.charge_refunded_minor - undone, 0)
@@ -214,9 +216,10 @@ def advance(before: Payment, fact: Fact, *, session_id: str | None = None, inten
         now = _close(now, ClosedReason.REFUNDED)
     if now.paid and now.slot_free:
         now = replace(now, slot_free=False)
-    if now.shown() == before.shown():
+    if now is before or now.shown() == before.shown():
         return Unchanged(now)
-    return Changed(replace(now, version=before.version + 1), _announcement(before, now, fact))
+    announcement = next(_announcements(before, now, fact), Announcement.UPDATED)
+    return Changed(replace(now, version=before.version + 1), announcement)
 
 
 def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
@@ -278,17 +281,22 @@ def _close(known: Payment, reason: ClosedReason) -> Payment:
     return replace(known, closed=True, closed_reason=strongest, slot_free=frees)
 
 
-def _announcement(before: Payment, now: Payment, fact: Fact) -> Announcement:
-    closed_now = now.closed and not before.closed
+def _announcements(before: Payment, now: Payment, fact: Fact) -> Iterator[Announcement]:
+    """Yield what happened, the weightiest first."""
     expires = isinstance(fact, Failed) and fact.closes in {ClosedReason.EXPIRED, ClosedReason.CANCELED}
-    named = (
-        (Announcement.REFUNDED, now.status is Status.REFUNDED and before.status is not Status.REFUNDED),
-        (Announcement.PARTIALLY_REFUNDED, now.refunded_minor > before.refunded_minor),
-        (Announcement.REFUND_FAILED, now.refunded_minor < before.refunded_minor),
-        (Announcement.SUCCEEDED, now.paid and not before.paid),
-        (Announcement.EXPIRED, closed_now and expires and not now.paid),
-        (Announcement.FAILED, isinstance(fact, Failed) and not expires and now.status is Status.FAILED),
-        (Announcement.DISPUTED, now.dispute_open and not before.dispute_open),
-        (Announcement.DISPUTE_CLOSED, before.dispute_open and not now.dispute_open),
-    )
-    return next((name for name, holds in named if holds), Announcement.UPDATED)
+    if now.status is Status.REFUNDED and before.status is not Status.REFUNDED:
+        yield Announcement.REFUNDED
+    if now.refunded_minor > before.refunded_minor:
+        yield Announcement.PARTIALLY_REFUNDED
+    if now.refunded_minor < before.refunded_minor:
+        yield Announcement.REFUND_FAILED
+    if now.paid and not before.paid:
+        yield Announcement.SUCCEEDED
+    if now.closed and not before.closed and expires and not now.paid:
+        yield Announcement.EXPIRED
+    if isinstance(fact, Failed) and not expires and now.status is Status.FAILED:
+        yield Announcement.FAILED
+    if now.dispute_open and not before.dispute_open:
+        yield Announcement.DISPUTED
+    if before.dispute_open and not now.dispute_open:
+        yield Announcement.DISPUTE_CLOSED

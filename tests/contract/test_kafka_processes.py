@@ -36,7 +36,7 @@ async def test_sigterm_drains_and_exits_0(payments, kafka, engine):
     await ready(payments)
     sales = [Sale() for _ in range(300)]
     feeding = asyncio.create_task(feed(kafka, engine, sales))
-    await payments.until_said("payment.changed")
+    await payments.until_said("stripe_event.judged")
     status, seconds = await payments.terminate()
     await feeding
 
@@ -85,12 +85,12 @@ async def test_a_static_member_that_is_killed_takes_its_partitions_back_at_once(
         await running.start()
         await ready(running)
         await feed(kafka, engine, [Sale()])
-        await running.until_said("payment.changed")
+        await running.until_said("stripe_event.judged")
         await running.kill()
         began = time.monotonic()
         await running.start()
         await feed(kafka, engine, [Sale()])
-        await until(lambda: len(running.said("payment.changed")) == 2, "the new one works", deadline_seconds=11)
+        await until(lambda: len(running.said("stripe_event.judged")) == 2, "the new one works", deadline_seconds=11)
 
     assert time.monotonic() - began < 11
 
