@@ -17,7 +17,7 @@ from aiohttp import web
 from ingress import app
 from ingress.app import IngressSettings
 from ingress.traffic import TRAFFIC
-from shared import logs, settings
+from shared import garbage, logs, settings
 from shared.kafka import health
 
 log = logs.get("ingress")
@@ -58,6 +58,7 @@ async def serve(configured: IngressSettings) -> int:
             )
             async with health.served(configured, live=alive, ready=ready):
                 await site.start()
+                garbage.collect_rarely()
                 log.info("ingress.served", host=configured.ingress_host, port=configured.ingress_port)
                 await stopping.wait()
                 loop.call_later(STOP_SECONDS_MAX, give_up)

@@ -49,6 +49,9 @@ class Publisher:
         return [] if await self._producer.answers(self._topic) else [f"Kafka does not answer for {self._topic}"]
 
     async def _hold(self, stopping: asyncio.Event) -> None:
-        async with producer.opened(self._kafka, client_id=CLIENT_ID, warm=[self._topic], stopping=stopping) as opened:
+        # Stripe sends in any order and twice, and the consumer asks for none: any partition may take an event.
+        async with producer.opened(
+            self._kafka, client_id=CLIENT_ID, warm=[self._topic], unordered=[self._topic], stopping=stopping
+        ) as opened:
             self._producer = opened
             await stopping.wait()

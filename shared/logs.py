@@ -4,11 +4,13 @@ Only the fields on the list below are printed with their value. A name, an addre
 to a log call by mistake shows as "[withheld]", so that a new call cannot leak what an old rule forgot.
 """
 
+import asyncio
+import atexit
 import json
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import structlog
@@ -62,6 +64,7 @@ def configure(process: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
+    atexit.register(_Lines("").flush)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -89,11 +92,42 @@ def withhold(_logger: object, _method: str, event: Event) -> Event:
 
 
 class _Lines(structlog.BytesLogger):
-    """Standard error, for JSON lines of the module `name`."""
+    """Standard error, for JSON lines of the module `name`.
+
+    What is written in one turn of the event loop leaves in one write at its end: under load a write a line costs more than the
+    line. An error leaves at once, with all before it: whoever writes one may be about to end the process.
+    """
+
+    waiting: ClassVar[list[bytes]] = []
 
     def __init__(self, name: str) -> None:
         super().__init__(sys.stderr.buffer)
         self.name = name
+
+    def msg(self, message: bytes) -> None:
+        """Write the line at the end of this turn, or now when no event loop runs."""
+        self.waiting.append(message)
+        if len(self.waiting) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:
+            self.flush()
+
+    info = warning = debug = msg
+
+    def error(self, message: bytes) -> None:
+        """Write the line now."""
+        self.waiting.append(message)
+        self.flush()
+
+    critical = exception = fatal = error
+
+    def flush(self) -> None:
+        """Write whatever waits."""
+        if self.waiting:
+            lines, self.waiting[:] = b"\n".join(self.waiting), []
+            super().msg(lines)
 
 
 class _Readable(structlog.PrintLogger):

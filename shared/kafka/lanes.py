@@ -1,20 +1,23 @@
-"""One partition's way to the broker: what comes while a batch is under way goes together in the next.
+"""The way of records to the broker: what comes while a batch is under way goes together in the next.
 
-What enters: records, each with the delivery that its publisher waits for. What leaves: one record batch at a time in order,
-and deliveries that end when their last record is acknowledged, or with the first error. One batch for many costs a half of
-what a record by itself does, and the busier the broker, the larger they grow, so that nobody waits for a timer. Next in the
-walk: producer.py.
+What enters: records, each with the delivery that its publisher waits for. What leaves: one record batch at a time, and
+deliveries that end when their last record is acknowledged, or with the first error. A batch costs the same for one record as
+for a hundred, and the busier the broker, the larger they grow, so that nobody waits for a timer. Next in the walk: producer.py.
 """
 
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from aiokafka.errors import KafkaError
 
 from shared.kafka.records import Record
+
+# A batch that is under way for longer no longer holds up others of its lane, if they can go elsewhere: with every replica well
+# an acknowledgement takes milliseconds, and the partitions of a dead leader take seconds.
+STALLED_SECONDS = 0.1
 
 
 class Batch(Protocol):
@@ -42,9 +45,9 @@ class Delivery:
 
     __slots__ = ("_missing", "done")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
         self._missing = count
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = loop.create_future()
 
     def acknowledge(self) -> None:
         """One more record is in the log."""
@@ -59,17 +62,18 @@ class Delivery:
 
 
 class Lane:
-    """The queue of one partition."""
+    """A queue whose batches go to any of `partitions`: to one, and its records keep their order; to all, and none stops it."""
 
-    def __init__(self, client: Sends, topic: str, partition: int) -> None:
+    def __init__(self, client: Sends, topic: str, partitions: Sequence[int]) -> None:
         self._client = client
         self._topic = topic
-        self._partition = partition
+        self._partitions = deque(partitions)
         self._waiting: deque[tuple[Record, Delivery]] = deque()
+        self._under_way: dict[int, asyncio.Task[None]] = {}
         self._running: asyncio.Task[None] | None = None
 
     def put(self, record: Record, delivery: Delivery) -> None:
-        """Queue a record. It is on its way at the end of this tick of the loop, or after the batch that is under way."""
+        """Queue a record. It is on its way at the end of this turn of the loop, or after the batch that is under way."""
         self._forget_abandoned()
         self._waiting.append((record, delivery))
         if self._running is None:
@@ -77,8 +81,8 @@ class Lane:
 
     async def emptied(self) -> None:
         """Return when nothing is under way."""
-        if self._running is not None:
-            await asyncio.wait((self._running,))
+        while under_way := [task for task in (self._running, *self._under_way.values()) if task is not None]:
+            await asyncio.wait(under_way)
 
     def _forget_abandoned(self) -> None:
         """Free what nobody waits for any more: while Kafka is away nothing else would."""
@@ -88,20 +92,25 @@ class Lane:
     async def _run(self) -> None:
         try:
             while self._waiting:
-                batch, deliveries = self._batch()
-                if not deliveries:
+                partition = self._free_partition()
+                if partition is None:
+                    await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
                     continue
-                try:
-                    await (await self._client.send_batch(batch, self._topic, partition=self._partition))
-                except KafkaError as error:
-                    # A copy for each: one exception that many raise would grow a traceback for each of them.
-                    for delivery in deliveries:
-                        delivery.fail(copy.copy(error))
-                else:
-                    for delivery in deliveries:
-                        delivery.acknowledge()
+                batch, deliveries = self._batch()
+                if deliveries:
+                    sending = asyncio.create_task(self._send(batch, deliveries, partition))
+                    self._under_way[partition] = sending
+                    await asyncio.wait((sending,), timeout=STALLED_SECONDS)
         finally:
             self._running = None
+
+    def _free_partition(self) -> int | None:
+        """Return the next partition in turn that has no batch under way."""
+        for _ in range(len(self._partitions)):
+            self._partitions.rotate(-1)
+            if self._partitions[-1] not in self._under_way:
+                return self._partitions[-1]
+        return None
 
     def _batch(self) -> tuple[Batch, list[Delivery]]:
         batch = self._client.create_batch()
@@ -114,3 +123,16 @@ class Lane:
                 deliveries.append(delivery)
             self._waiting.popleft()
         return batch, deliveries
+
+    async def _send(self, batch: Batch, deliveries: Sequence[Delivery], partition: int) -> None:
+        try:
+            await (await self._client.send_batch(batch, self._topic, partition=partition))
+        except KafkaError as error:
+            # A copy for each: one exception that many raise would grow a traceback for each of them.
+            for delivery in deliveries:
+                delivery.fail(copy.copy(error))
+        else:
+            for delivery in deliveries:
+                delivery.acknowledge()
+        finally:
+            del self._under_way[partition]

@@ -5,7 +5,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaProducer
@@ -35,9 +35,11 @@ PARTITIONER = DefaultPartitioner()
 class Producer:
     """A started connection for publishing; make one with `opened`."""
 
-    def __init__(self, client: AIOKafkaProducer) -> None:
+    def __init__(self, client: AIOKafkaProducer, *, unordered: Collection[str] = ()) -> None:
         self._client = client
-        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._unordered = unordered
+        self._lanes: dict[tuple[str, range], Lane] = {}
+        self._loop = asyncio.get_running_loop()
 
     async def publish(self, records: Sequence[Record], *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         """Publish all records and return once each is acknowledged; those of one key go to one partition, in order.
@@ -49,16 +51,22 @@ class Producer:
             return
         if any(_bytes_of(record) > DEAD_LETTER_BYTES_MAX for record in records):
             raise _too_large(records)
-        delivery = Delivery(len(records))
+        delivery = Delivery(len(records), self._loop)
+        expiry = self._loop.call_later(deadline_seconds, delivery.fail, TimeoutError())
         try:
-            async with asyncio.timeout(deadline_seconds):
-                for record in records:
-                    (await self._lane(record)).put(record, delivery)
-                await delivery.done
+            for topic in {record.topic for record in records}:
+                if not self._client.client.cluster.partitions_for_topic(topic):
+                    async with asyncio.timeout_at(expiry.when()):
+                        await self._client.partitions_for(topic)
+            for record in records:
+                self._lane(record).put(record, delivery)
+            await delivery.done
         except MessageSizeTooLargeError as error:
             raise _too_large(records) from error
         except (TimeoutError, KafkaError) as error:
             raise errors.KafkaAway(f"{type(error).__name__} while publishing to {records[0].topic}") from error
+        finally:
+            expiry.cancel()
 
     async def emptied(self) -> None:
         """Return when nothing is under way."""
@@ -79,14 +87,17 @@ class Producer:
                 return bool(await self._client.partitions_for(topic))
         return False
 
-    async def _lane(self, record: Record) -> Lane:
-        known = self._client.client.cluster.partitions_for_topic(record.topic)
-        partitions = known or await self._client.partitions_for(record.topic)
-        # The choice that every Kafka client makes by default, so that whoever writes to our topics agrees with us.
-        place = record.topic, PARTITIONER(record.key, range(len(partitions)), ())
-        lane = self._lanes.get(place)
+    def _lane(self, record: Record) -> Lane:
+        count = len(self._client.client.cluster.partitions_for_topic(record.topic))
+        if record.topic in self._unordered:
+            partitions = range(count)
+        else:
+            # The choice that every Kafka client makes by default, so that whoever writes to our topics agrees with us.
+            chosen = PARTITIONER(record.key, range(count), ())
+            partitions = range(chosen, chosen + 1)
+        lane = self._lanes.get((record.topic, partitions))
         if lane is None:
-            lane = self._lanes[place] = Lane(self._client, *place)
+            lane = self._lanes[record.topic, partitions] = Lane(self._client, record.topic, partitions)
         return lane
 
 
@@ -101,10 +112,17 @@ def _too_large(records: Sequence[Record]) -> errors.Permanent:
 
 @asynccontextmanager
 async def opened(
-    kafka: settings.Kafka, *, client_id: str, warm: Iterable[str] = (), stopping: asyncio.Event | None = None
+    kafka: settings.Kafka,
+    *,
+    client_id: str,
+    warm: Iterable[str] = (),
+    unordered: Collection[str] = (),
+    stopping: asyncio.Event | None = None,
 ) -> AsyncIterator[Producer]:
     """Give a started producer, waiting for Kafka as long as it is away and saying so once; `warm` are topics to look up.
 
+    The records of the topics `unordered` go to whatever partition is free, whatever their key: no order is asked of them, and
+    the partitions of a dead leader hold nobody up for long.
     Raises asyncio.CancelledError when `stopping` is set before Kafka answered.
     """
     client = AIOKafkaProducer(
@@ -124,7 +142,7 @@ async def opened(
             # An unknown topic would otherwise block the first send for the whole request timeout.
             with suppress(KafkaError, TimeoutError):
                 await asyncio.wait_for(client.partitions_for(topic), DEADLINE_SECONDS)
-        producer = Producer(client)
+        producer = Producer(client, unordered=unordered)
         yield producer
         with suppress(TimeoutError):
             await asyncio.wait_for(producer.emptied(), EMPTY_SECONDS)

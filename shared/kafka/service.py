@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared import logs, settings
+from shared import garbage, logs, settings
 from shared.db import engine as engines
 from shared.db import health as database_health
 from shared.kafka import broker, health, liveness, producer
@@ -74,6 +74,7 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
                     subscription.fatal = fatal
                 consuming = broker.create(configured, client_id=f"culturebridge-{name}", subscriptions=subscriptions)
                 await producer.until_kafka_answers(lambda: broker.start(consuming), stopping=stopping)
+                garbage.collect_rarely()
                 log.info("consumer.started", consumer=name)
                 await _until_over(subscriptions, publisher, stopping, fatal)
                 stop()

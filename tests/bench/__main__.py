@@ -26,7 +26,7 @@ from shared.topics import BOOKINGS_EVENTS, STRIPE_EVENTS
 from tests.builders import Sale, bytes_of, confirmed, insert_sales
 from tests.journey.pipeline import ROOT, opened, until
 
-CONNECTIONS = 32
+CONNECTIONS = 128
 TABLE = (("quick", 3, 4.0, 4_000), ("full", 5, 10.0, 20_000))
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 
-import pytest
 from aiokafka.errors import KafkaTimeoutError
 
+from shared.kafka import lanes
 from shared.kafka.lanes import Delivery, Lane
 from shared.kafka.records import Record
+from tests.members import until
 
 
 class Batch:
@@ -27,13 +28,14 @@ class Client:
     """Keeps each batch under way until the test ends it."""
 
     def __init__(self, room=100):
-        self.sent, self._room = [], room
+        self.sent, self.partitions, self._room = [], [], room
 
     def create_batch(self):
         return Batch(self._room)
 
     async def send_batch(self, batch, topic, *, partition):
         self.sent.append((batch.values, asyncio.get_running_loop().create_future()))
+        self.partitions.append(partition)
         return self.sent[-1][1]
 
     async def acknowledge(self, error=None):
@@ -53,7 +55,7 @@ async def settle():
 
 
 def put(lane, *values):
-    delivery = Delivery(len(values))
+    delivery = Delivery(len(values), asyncio.get_running_loop())
     for value in values:
         lane.put(Record("t", b"k", value), delivery)
     return delivery
@@ -61,7 +63,7 @@ def put(lane, *values):
 
 async def test_what_comes_while_a_batch_is_under_way_goes_together_in_the_next():
     client = Client()
-    lane = Lane(client, "t", 0)
+    lane = Lane(client, "t", [0])
     first = put(lane, b"1")
     await settle()
     others = [put(lane, b"2"), put(lane, b"3", b"4")]
@@ -77,7 +79,7 @@ async def test_what_comes_while_a_batch_is_under_way_goes_together_in_the_next()
 
 async def test_what_comes_in_one_tick_is_one_batch_and_a_full_one_is_followed_by_another():
     client = Client(room=4)
-    lane = Lane(client, "t", 0)
+    lane = Lane(client, "t", [0])
     delivery = put(lane, b"aa", b"bb", b"c", b"a value larger than any batch", b"d")
     for _ in range(4):
         assert not delivery.done.done()
@@ -90,7 +92,7 @@ async def test_what_comes_in_one_tick_is_one_batch_and_a_full_one_is_followed_by
 
 async def test_an_error_is_told_to_all_of_its_batch_and_to_nobody_else():
     client = Client()
-    lane = Lane(client, "t", 0)
+    lane = Lane(client, "t", [0])
     failed = [put(lane, b"1"), put(lane, b"2")]
     await settle()
     after = put(lane, b"3")
@@ -105,8 +107,8 @@ async def test_an_error_is_told_to_all_of_its_batch_and_to_nobody_else():
 
 async def test_a_delivery_is_done_when_its_last_record_is_acknowledged_and_not_before():
     client = Client(room=1)
-    lane, other = Lane(client, "t", 0), Lane(client, "t", 1)
-    delivery = Delivery(2)
+    lane, other = Lane(client, "t", [0]), Lane(client, "t", [1])
+    delivery = Delivery(2, asyncio.get_running_loop())
     lane.put(Record("t", b"k", b"1"), delivery)
     await settle()
     other.put(Record("t", b"l", b"2"), delivery)
@@ -120,7 +122,7 @@ async def test_a_delivery_is_done_when_its_last_record_is_acknowledged_and_not_b
 
 async def test_what_its_publisher_gave_up_is_never_sent_and_is_freed_at_once():
     client = Client()
-    lane = Lane(client, "t", 0)
+    lane = Lane(client, "t", [0])
     put(lane, b"under way")
     await settle()
     for number in range(1_000):
@@ -136,7 +138,7 @@ async def test_what_its_publisher_gave_up_is_never_sent_and_is_freed_at_once():
 
 async def test_an_empty_lane_is_waited_for_and_can_be_used_again():
     client = Client()
-    lane = Lane(client, "t", 0)
+    lane = Lane(client, "t", [0])
     await lane.emptied()
     put(lane, b"1")
     await settle()
@@ -150,17 +152,51 @@ async def test_an_empty_lane_is_waited_for_and_can_be_used_again():
     assert client.batches == [[b"1"], [b"2"]]
 
 
-async def test_a_client_that_breaks_loses_its_batch_and_not_the_lane():
+async def test_the_batches_of_a_lane_without_order_go_round_its_partitions_one_at_a_time():
     client = Client()
-    lane = Lane(client, "t", 0)
-    waiting = put(lane, b"1")
+    lane = Lane(client, "t", range(3))
+    for number in range(5):
+        put(lane, str(number).encode())
+        await settle()
+        put(lane, f"{number} too".encode())
+        await settle()
+        assert len(client.batches) == 2 * number + 1
+        await client.acknowledge()
+        await client.acknowledge()
+
+    assert client.partitions == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+
+
+async def test_a_partition_that_does_not_answer_holds_up_only_what_it_has(monkeypatch):
+    monkeypatch.setattr(lanes, "STALLED_SECONDS", 0.001)
+    client = Client()
+    lane = Lane(client, "t", range(3))
+    stalled = put(lane, b"stalled")
     await settle()
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(waiting.done), 0)
-    lane._running.cancel()
+    following = []
+    for number in range(6):
+        following.append(put(lane, str(number).encode()))
+        await until(lambda n=number: len(client.batches) == n + 2, "it goes elsewhere")
+        await client.acknowledge()
+
+    assert [delivery.done.done() for delivery in (stalled, *following)] == [False] + [True] * 6
+    assert client.partitions.count(0) == 1
+    client.sent[0][1].set_result(None)
     await settle()
-    again = put(lane, b"2")
-    await settle()
+    assert stalled.done.result() is None
+
+
+async def test_with_every_partition_stalled_nothing_is_sent_until_one_answers(monkeypatch):
+    monkeypatch.setattr(lanes, "STALLED_SECONDS", 0.001)
+    client = Client()
+    lane = Lane(client, "t", range(2))
+    for number in range(2):
+        put(lane, str(number).encode())
+        await until(lambda n=number: len(client.batches) == n + 1, "it goes elsewhere")
+    waiting = put(lane, b"waiting")
+    assert client.batches == [[b"0"], [b"1"]]
+    client.sent[0][1].set_result(None)
+    await until(lambda: len(client.batches) == 3, "it goes where there is room")
     await client.acknowledge()
-    assert again.done.result() is None
-    assert not waiting.done.done()
+    assert waiting.done.result() is None
+    assert client.partitions == [0, 1, 0]
