@@ -69,7 +69,7 @@ from unnest(
     id, amount_minor, amount_refunded_minor, charge_refunded_minor, status, version, paid, failed, cancel_due,
     slot_free, failure_reason, failure_created, closed_reason, closed, session_id, intent_id
 )
-where p.id = u.id
+where p.id = u.id and p.id = any($1::uuid[])
 """
 UPSERT_INTENTS = """
 insert into payment_intents (intent_id, payment_id, paid)

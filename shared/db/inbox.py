@@ -30,10 +30,14 @@ class Entry:
     emitted: tuple[bytes, ...] = ()
 
 
+# One after the other, each in the one partition that may hold it: of a join that may be done at once, a planner that has not
+# counted the rows yet reads the whole inbox.
 KNOWN = """
 select i.event_id, i.created, i.topic, i."partition", i."offset", i.emitted
 from unnest($2::timestamptz[], $3::text[]) as asked (created, event_id)
-join inbox i on i.consumer = $1 and i.created = asked.created and i.event_id = asked.event_id
+cross join lateral (
+    select * from inbox where consumer = $1 and created = asked.created and event_id = asked.event_id limit 1
+) as i
 """
 INSERT = """
 insert into inbox (consumer, created, event_id, emitted, topic, "partition", "offset")
