@@ -33,6 +33,28 @@ async def test_a_good_card_pays_and_every_webhook_is_signed(world):
     assert (intent.metadata.payment_id, charge.balance_transaction[:5]) == ("p-1", "txn_3")
 
 
+async def test_a_form_that_arrives_slowly_does_not_pay_what_another_tab_has_paid(world):
+    """Whether the session is open is asked when the whole form is there, so that nobody is charged twice."""
+    session = await world.session()
+    begun, paid = asyncio.Event(), asyncio.Event()
+
+    async def slowly():
+        yield b"email=ada%40example.org&number=4242424242424242&"
+        begun.set()
+        await paid.wait()
+        yield b"expiry=12%2F34&cvc=123"
+
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    slow = asyncio.create_task(world.http.post(session.url, data=slowly(), headers=kind, allow_redirects=False))
+    await begun.wait()
+    assert (await world.pay(session))[0] == 303
+    paid.set()
+    async with await slow as answer:
+        assert answer.status == 409
+
+    assert len((await world.client.v1.charges.list_async()).data) == 1
+
+
 async def test_the_customer_is_sent_back_with_the_session_id(world):
     """The placeholder of success_url is filled in."""
     session = await world.session()

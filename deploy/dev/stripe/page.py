@@ -84,10 +84,11 @@ class Pages:
         Answers 303 to the shop or to 3-D Secure, 422 with errors beside the fields, 402 where the bank declined, and
         409 where the session is over.
         """
+        form = await request.post()
+        # Only now: while a slow form arrived, another tab may have paid.
         session = self._session(request)
         if session["status"] != "open":
             return self._over(session, status=409)
-        form = await request.post()
         fields = {name: str(form.get(name, "")) for name in FIELDS}
         if session["customer_email"]:
             fields["email"] = session["customer_email"]
