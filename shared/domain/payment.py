@@ -172,6 +172,11 @@ class Payment:
         return any(status not in DISPUTE_CLOSED for status in self.disputes.values())
 
     @property
+    def came_back(self) -> bool:
+        """Whether the booking had to go for a refund that then failed: the money is ours again, and a person owes it."""
+        return self.cancel_due and self.status is not Status.REFUNDED
+
+    @property
     def intent_id(self) -> str | None:
         """The intent that is shown: one that paid, else any; the smallest of them, so that order does not matter."""
         paid = [intent for intent, has_paid in self.intents.items() if has_paid]
@@ -226,7 +231,8 @@ def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
     """Yield the reasons for which an operator is told about this change."""
     if now.status is Status.REFUNDED and not now.cancel_due and before.status is not Status.REFUNDED:
         yield "refunded_in_parts_without_charge"
-    if before.status is Status.REFUNDED and now.status is not Status.REFUNDED:
+    # The failure may be seen before the refund that failed: then the status never was REFUNDED.
+    if (before.status is Status.REFUNDED and now.status is not Status.REFUNDED) or (now.came_back and not before.came_back):
         yield "refund_failed"
     if now.dispute_open and not before.dispute_open:
         yield "dispute_opened"

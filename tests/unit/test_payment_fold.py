@@ -1,6 +1,7 @@
 """The fold of a payment: any order and any number of copies of the same facts end in one state."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 from hypothesis import given, settings
@@ -153,6 +154,31 @@ def test_a_refund_that_failed_is_the_only_step_back(events):
             assert event[0].status in {"failed", "canceled"}
             assert "refund_failed" in set(needs_a_person(known, now))
         known = now
+
+
+@pytest.mark.parametrize(
+    "facts",
+    list(
+        permutations(
+            (
+                Paid(100, "usd"),
+                RefundSeen("re_1", "succeeded", 100),
+                ChargeRefunded(100),
+                RefundSeen("re_1", "failed", 100),
+            )
+        )
+    ),
+)
+def test_of_a_full_refund_that_failed_a_person_is_told_in_any_order(facts):
+    """The booking is cancelled and the money is ours again: somebody owes it, whatever arrived first."""
+    known, told = opened(), set()
+    for fact in facts:
+        now = step(known, (fact, None, None)).now
+        told |= set(needs_a_person(known, now))
+        known = now
+
+    assert (known.status, known.cancel_due) == (Status.SUCCEEDED, True)
+    assert "refund_failed" in told
 
 
 @given(events=EVENTS)
