@@ -34,6 +34,21 @@ async def shown(world):
 # Deliveries
 
 
+async def test_what_is_still_owed_is_listed_until_it_was_taken(world):
+    """Whoever waits for quiet need not read all that ever was."""
+    await world.switch("POST", "deliveries/pause")
+    session = await expired(world)
+    _, [owed] = await world.switch("GET", "deliveries/pending")
+    [event] = (await world.client.v1.events.list_async()).data
+    assert (owed["event_id"], owed["state"], event.data.object.id) == (event.id, "pending", session.id)
+    await world.switch("POST", "deliveries/resume")
+
+    async def nothing_is_owed():
+        return await world.switch("GET", "deliveries/pending") == (200, [])
+
+    await until_async(nothing_is_owed)
+
+
 async def test_twins_are_two_events_for_one_change(world):
     """Two ids, one object, one type; both are listed."""
     await world.switch("PUT", "deliveries", {"twins": 1})

@@ -106,6 +106,10 @@ def _show_deliveries(sandbox: Sandbox, _id: str, _nothing: Nothing) -> object:
     return {"switches": sandbox.outbox.switches, "deliveries": listed}
 
 
+def _show_pending(sandbox: Sandbox, _id: str, _nothing: Nothing) -> object:
+    return [delivery for delivery in sandbox.outbox.deliveries.values() if delivery.state == "pending"]
+
+
 def _switch(sandbox: Sandbox, _id: str, switches: Switches) -> object:
     sandbox.outbox.switch(switches)
     return sandbox.outbox.switches
@@ -150,6 +154,7 @@ LEVERS = (
     Lever("POST", "losses", Loss, _arm_loss),
     Lever("DELETE", "losses", Nothing, _disarm_losses),
     Lever("GET", "deliveries", Nothing, _show_deliveries),
+    Lever("GET", "deliveries/pending", Nothing, _show_pending),
     Lever("PUT", "deliveries", Switches, _switch),
     Lever("POST", "deliveries/pause", At, _pause),
     Lever("POST", "deliveries/resume", At, _resume),
