@@ -7,7 +7,7 @@ VENV := .venv/bin
 SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check sabotage proof chaos-letters bench lock
+.PHONY: help setup demo simulate test check sabotage proof chaos-letters bench lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ setup: ## Make .venv with the locked requirements and the commands cb-dev and cb
 demo: ## Bring the box up, buy one session, show each hop until the letters; stays until Ctrl-C
 	@$(SETUP) box
 	@$(VENV)/cb-dev demo $(ARGS)
+
+simulate: ## Let customers of 20 seeds pay, fail and dispute on bad days; expect that all books agree (half an hour)
+	@$(SETUP) box
+	@$(VENV)/cb-dev simulate --seeds 20 --rate 5 --for 60 --bad-days $(ARGS)
 
 test: ## Run every test, in parallel
 	@$(SETUP) tests

@@ -81,6 +81,28 @@ def demo(directory: Folder = None, *, patience: Patience = PATIENCE_SECONDS) -> 
 
 
 @app.command()
+def simulate(
+    directory: Folder = None,
+    *,
+    seed: Annotated[int, typer.Option(help="What everything is drawn from: the same seed, the same world.")] = 1,
+    seeds: Annotated[int, typer.Option(help="How many, from that seed on, one after the other.", min=1)] = 1,
+    rate: Annotated[float, typer.Option(help="Customers a second, on average.", min=0.01)] = 2.0,
+    seconds: Annotated[float, typer.Option("--for", help="Seconds during which customers come.", min=0.1)] = 30.0,
+    bad_days: Annotated[
+        bool, typer.Option("--bad-days", help="Webhooks twice, late, lost, in any order; calls to Stripe that fail.")
+    ] = False,
+    patience: Annotated[float, typer.Option("--patience", help="Seconds that anything may take.", min=0.1)] = 60.0,
+) -> None:
+    """Let customers pay, fail, leave and dispute, then compare Stripe's books with ours; exit status 1 when they differ."""
+    from deploy.dev.simulation import several  # noqa: PLC0415 - as in story
+    from deploy.dev.simulation.run import Plan  # noqa: PLC0415 - as in story
+
+    plan = Plan(seed=seed, rate=rate, seconds=seconds, bad_days=bad_days, patience_seconds=patience)
+    if not several.simulate(directory, Voice(), plan, seeds=seeds):
+        raise typer.Exit(1)
+
+
+@app.command()
 def down(directory: Folder = None) -> None:
     """End everything of the box; its state stays."""
     control.down(Box(directory), Voice())

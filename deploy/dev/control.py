@@ -69,6 +69,22 @@ def kept_up(home: Path | None, voice: Voice, *, services_only: bool) -> Iterator
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def joined_or_kept_up(home: Path | None, voice: Voice) -> Iterator[bool]:
+    """Have a whole box up inside the block: the one that is up and stays so, or one of our own; yields whether it is ours."""
+    box = Box(home)
+    with contextlib.ExitStack() as stack:
+        ours = not is_up(box)
+        if ours:
+            try:
+                stack.enter_context(kept_up(home, voice, services_only=False))
+            except AlreadyUp:  # by somebody who was faster
+                ours = False
+        if not ours:
+            join(box, voice, services_only=False)
+        yield ours
+
+
 def wait_for_ever() -> None:
     """Wait for the KeyboardInterrupt that SIGINT and SIGTERM become inside `kept_up`."""
     threading.Event().wait()

@@ -5,7 +5,6 @@ the story. Next: story.py.
 """
 
 import asyncio
-import contextlib
 import sys
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from rich.panel import Panel
 from rich.table import Table
 
 from deploy.dev import control, environment, store, story
-from deploy.dev.errors import AlreadyUp
 from deploy.dev.state import Box
 from deploy.dev.voice import Voice
 from shared import settings
@@ -28,15 +26,7 @@ def show(home: Path | None, voice: Voice, *, patience_seconds: float) -> bool:
     box = Box(home)
     seen: bool | None = None
     try:
-        with contextlib.ExitStack() as stack:
-            ours = not control.is_up(box)
-            if ours:
-                try:
-                    stack.enter_context(control.kept_up(home, voice, services_only=False))
-                except AlreadyUp:  # by somebody who was faster
-                    ours = False
-            if not ours:
-                control.join(box, voice, services_only=False)
+        with control.joined_or_kept_up(home, voice) as ours:
             seen = story.tell(box, voice, patience_seconds=patience_seconds)
             _show_addresses(box, voice)
             if not ours:

@@ -131,6 +131,98 @@ async def test_a_person_pays_by_hand(demo, browser):
     await expect(payment.locator(".answer pre")).to_contain_text('"status": "succeeded"', timeout=20_000)
 
 
+SIMULATION = ("simulate", "--seed", "7", "--rate", "3", "--for", "4")
+
+
+def ends(said):
+    """How a simulation's bookings ended, line by line."""
+    return re.findall(r"^ +(\d+  (?:pending|confirmed|cancelled), .+)$", said, re.MULTILINE)
+
+
+def sandbox(demo, method, path, words=None):
+    """Pull a switch of the sandbox, or look at one."""
+    body = None if words is None else json.dumps(words).encode()
+    request = urllib.request.Request(f"{demo.variables['CB_DEV_SANDBOX_URL']}/_sandbox/{path}", body, method=method)
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+@contextlib.contextmanager
+def simulating(demo, *more):
+    """A simulation of many seconds at a terminal, customers of which have come; ended with the block."""
+    said = demos.Said(demos.CB_DEV, "simulate", "--for", "60", *more, "--dir", demo.folder)
+    try:
+        said.until("customers come")
+        yield said
+    finally:
+        if said.process.poll() is None:
+            said.end(signal.SIGKILL)
+
+
+def test_a_simulation_finds_no_difference_and_bad_days_change_no_end(demo):
+    """Customers pay, fail, leave and dispute; all books agree, and the same seed ends the same, whatever the weather."""
+    fair, bad = demos.run(*SIMULATION, folder=demo.folder), demos.run(*SIMULATION, "--bad-days", folder=demo.folder)
+
+    for status, said in (fair, bad):
+        assert status == 0, said
+        assert "every comparison was empty" in said
+    assert len(ends(fair[1])) > 3
+    assert ends(fair[1]) == ends(bad[1])
+
+
+def test_a_simulation_tells_every_difference(demo):
+    """While the bookings' consumer stands still, the books do not agree: what, who says what, and how to ask why."""
+    standing = remembered(demo.box)["bookings"]
+    standing.suspend()
+    try:
+        status, said = demos.run(*SIMULATION, *IMPATIENCE, folder=demo.folder)
+    finally:
+        standing.resume()
+
+    assert status == 1, said
+    assert "quiet: Stripe says -; we say not within 4 s: bookings has not read" in said
+    found = r"booking: Stripe says confirmed, paid by (\S+); we say pending, paid by nobody; ask: cb-ops why \S+"
+    assert re.search(found, said), said
+    assert "verdict    1 seed" in said
+    assert "differences with 7" in said
+
+
+def test_a_simulation_wants_no_lost_events(demo):
+    """What is in no webhook and no list can be found by nobody: it says so before anybody comes."""
+    sandbox(demo, "POST", "losses", {"type": "charge.refunded"})
+    try:
+        status, said = demos.run(*SIMULATION, folder=demo.folder)
+    finally:
+        sandbox(demo, "DELETE", "losses")
+
+    assert status == 1
+    assert "the sandbox will lose events (charge.refunded 1 times)" in said
+    assert "Traceback" not in said
+
+
+def test_an_interrupted_simulation_says_what_it_had_seen(demo):
+    """Ctrl-C: no success, nothing compared, the bad days are over, and the box goes on."""
+    with simulating(demo, "--bad-days") as said:
+        assert said.end(signal.SIGINT) != 0
+
+    assert re.search(r"not finished, nothing was compared; until then \d+ came, \d+ paid", said.text)
+    assert "Traceback" not in said.text
+    at_rest = sandbox(demo, "GET", "deliveries")["switches"]
+    assert (at_rest["duplicates"], at_rest["reorder_ms"], sandbox(demo, "GET", "faults")) == (0, 0, [])
+    assert len(remembered(demo.box)) == 8
+
+
+def test_a_simulation_names_the_process_that_died_under_it(demo):
+    """kill -9 in the middle: the simulation ends, and says which and where its log is."""
+    with simulating(demo) as said:
+        remembered(demo.box)["mailbox"].kill()
+        assert said.process.wait(30) == 1
+
+    assert "mailbox ended in the middle of the simulation" in said.text
+    assert str(demo.box.logs / "mailbox.log") in said.text
+    demo.until("is ready again")
+
+
 def test_interrupted_in_its_story_it_ends_all_and_can_be_told_again(tmp_path):
     """Ctrl-C after the checkout: no success, nothing left running. Again, without a terminal, it ends with the story."""
     demo = demos.at_a_terminal(tmp_path)

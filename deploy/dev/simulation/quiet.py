@@ -1,0 +1,81 @@
+"""Is everything quiet? Nothing on its way from Stripe, nothing unread in Kafka, no letter under way.
+
+Asked upstream first: what is quiet there gives nothing more to what is asked after it. Next: run.py compares then.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import aiohttp
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.bookings.app import GROUP as BOOKINGS
+from consumers.email.app import GROUP as EMAIL
+from consumers.email.app import PAYMENTS_GROUP as EMAIL_PAYMENTS
+from deploy.dev.simulation import store
+from deploy.dev.simulation.patience import NotYet
+from shared import topics
+
+# The ladder of letters is not among them: its letters are under way in the ledger.
+READERS = (
+    (topics.STRIPE_EVENTS, "payments"),
+    (topics.PAYMENTS_EVENTS, BOOKINGS),
+    (topics.PAYMENTS_EVENTS, EMAIL_PAYMENTS),
+    (topics.BOOKINGS_EVENTS, EMAIL),
+)
+
+
+class Cluster:
+    """What the broker knows of its topics and their readers; made by `reaching`."""
+
+    def __init__(self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer) -> None:
+        self._admin = admin
+        self._consumer = consumer
+
+    async def unread(self, topic: topics.Topic, group: str) -> int:
+        """Return how many records of a topic a group has not handled to the end."""
+        partitions = self._partitions(topic)
+        ends, begins = await self._consumer.end_offsets(partitions), await self._consumer.beginning_offsets(partitions)
+        committed = await self._admin.list_consumer_group_offsets(group, partitions=partitions)
+        # A group that has committed nothing yet begins at the beginning.
+        done = {where: max(committed[where].offset, begins[where]) for where in partitions}
+        return sum(ends[where] - done[where] for where in partitions)
+
+    async def dead_letters(self) -> dict[str, int]:
+        """Return how many records each topic of dead letters has ever had."""
+        counts = {}
+        for topic in topics.DEAD_LETTER_TOPICS:
+            counts[topic.name] = sum((await self._consumer.end_offsets(self._partitions(topic))).values())
+        return counts
+
+    def _partitions(self, topic: topics.Topic) -> list[TopicPartition]:
+        return [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+
+
+@contextlib.asynccontextmanager
+async def reaching(bootstrap_servers: str) -> AsyncIterator[Cluster]:
+    """Hold connections to the broker open; raises aiokafka.errors.KafkaError when it does not answer."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        async with AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=None) as consumer:
+            yield Cluster(admin, consumer)
+    finally:
+        await admin.close()
+
+
+async def look(
+    http: aiohttp.ClientSession, sandbox: str, cluster: Cluster, engine: AsyncEngine, bookings: Sequence[str]
+) -> None:
+    """Return when everything is quiet; raises NotYet with what is not."""
+    async with http.get(f"{sandbox}/_sandbox/deliveries/pending") as answer:
+        owed = len(await answer.json())
+    if owed:
+        raise NotYet(f"{owed} webhooks are on their way")
+    for topic, group in READERS:
+        if left := await cluster.unread(topic, group):
+            raise NotYet(f"{group} has not read {left} records of {topic.name}")
+    if letters := await store.letters_under_way(engine, bookings):
+        raise NotYet(f"{letters} letters are under way")

@@ -1,0 +1,28 @@
+"""Sees to it that nobody simulates against a box that has lost one of its processes."""
+
+import asyncio
+from typing import NoReturn
+
+from deploy.dev import control, process
+from deploy.dev.errors import BoxError
+from deploy.dev.state import Box
+
+LOOK_EVERY_SECONDS = 0.5
+
+
+class PieceEnded(BoxError):
+    """A process of the box ended while it was needed."""
+
+
+async def until_one_ends(box: Box) -> NoReturn:
+    """Return never; PieceEnded names the first process that is gone, or was started anew, since the call."""
+    pids = {name: found.pid for name, found in process.remembered(box).items()}
+    while True:
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+        now = process.remembered(box)
+        ended = [name for name, pid in pids.items() if name not in now or now[name].pid != pid]
+        if ended:
+            logs = "".join(f"\n  its log: {box.logs / name}.log" for name in ended)
+            raise PieceEnded(f"{', '.join(ended)} ended in the middle of the simulation{logs}")
+        if not control.is_up(box):
+            raise PieceEnded(f"the box in {box.home} went down in the middle of the simulation")
