@@ -19,7 +19,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=10)
 PASSING = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
-class Unknown(Exception):
+class Unknown(Hindered):
     """Under this key Stripe says nothing but that something went wrong: whether it was done has to be looked up."""
 
 
@@ -73,7 +73,7 @@ class Desk:
                 return body
             said = f"{answer.status} {body['error']['message']}"
             if answer.headers.get("Idempotent-Replayed") == "true" and answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise Unknown(said)
+                raise Unknown(f"{method} {path}", f"whether it was done is not told: {said}")
             if answer.status in PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise NotYet(said)
             raise Hindered(f"{method} {path}", f"Stripe refuses: {said}")

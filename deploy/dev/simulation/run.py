@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.dev import control, token
 from deploy.dev.errors import BoxError
+from deploy.dev.purchase import TROUBLE
 from deploy.dev.simulation import books, comparison, letters, outcomes, persons, quiet, store, watch, weather
 from deploy.dev.simulation.comparison import NOTHING, Difference
 from deploy.dev.simulation.customer import Customer, Places
@@ -60,9 +61,14 @@ async def simulate(box: Box, plan: Plan, tell: Tell) -> Report:
     watching = asyncio.create_task(watch.until_one_ends(box))
     try:
         await asyncio.wait({simulating, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if simulating.done() and isinstance(simulating.exception(), TROUBLE):
+            # Perhaps a process has just ended, which whoever watches will see at the next look.
+            await asyncio.wait({watching}, timeout=2 * watch.LOOK_EVERY_SECONDS)
         if watching.done():
             await watching
         return await simulating
+    except TROUBLE as error:
+        raise BoxError(f"the simulation could not go on: {type(error).__name__}: {error}") from error
     finally:
         for task in (simulating, watching):
             task.cancel()
