@@ -1,6 +1,5 @@
-"""The official stripe library drives the sandbox over real sockets: objects, errors, idempotency."""
+"""The official stripe library drives the sandbox over real sockets: objects and errors."""
 
-import asyncio
 import json
 import time
 from pathlib import Path
@@ -9,11 +8,16 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.sandboxes import all_delivered, opened, order, until_async
+from tests.sandboxes import all_delivered, opened, until_async
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "stripe"
-CREATE = "POST /v1/checkout/sessions"
 PAID = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]
+# No session of a later version than 2025-06-30.basil was recorded; these keys came since, as Stripe's types have them.
+NEWER_THAN_RECORDED = {
+    "checkout.session.completed": {
+        *("allowed_payment_method_types", "customer_account", "integration_identifier", "managed_payments"),
+    }
+}
 
 
 def real(name, *path):
@@ -151,71 +155,6 @@ async def test_every_answer_has_its_own_request_id(world):
     assert told["request"] == {"id": expired.last_response.request_id, "idempotency_key": "mine"}
 
 
-# Idempotency
-
-
-async def test_the_same_key_gives_the_same_session(world):
-    """One session, the same bytes, marked as replayed, with a new request id."""
-    first, again = [await world.client.v1.checkout.sessions.create_async(order(), {"idempotency_key": "k"}) for _ in range(2)]
-
-    assert first.id == again.id
-    assert first.last_response.body == again.last_response.body
-    assert first.last_response.request_id != again.last_response.request_id
-    assert "Idempotent-Replayed" not in first.last_response.headers
-    assert again.last_response.headers["Idempotent-Replayed"] == "true"
-
-
-async def test_a_key_with_other_parameters_is_refused(world):
-    """It would be another request."""
-    await world.client.v1.checkout.sessions.create_async(order(), {"idempotency_key": "k"})
-    with pytest.raises(stripe.IdempotencyError, match="Try using a key other than 'k'"):
-        await world.client.v1.checkout.sessions.create_async(order(amount=1), {"idempotency_key": "k"})
-
-
-async def test_a_refused_parameter_leaves_the_key_free(world):
-    """Nothing had begun, so the corrected request may use it."""
-    with pytest.raises(stripe.InvalidRequestError):
-        await world.client.v1.checkout.sessions.create_async(order(wat=1), {"idempotency_key": "k"})
-    await world.client.v1.checkout.sessions.create_async(order(), {"idempotency_key": "k"})
-
-
-async def test_a_stored_error_is_replayed(world):
-    """An error of the work itself is the key's answer from then on."""
-    for replayed in (None, "true"):
-        with pytest.raises(stripe.InvalidRequestError) as refused:
-            await world.client.v1.checkout.sessions.create_async(order(amount=1), {"idempotency_key": "k"})
-        assert refused.value.code == "amount_too_small"
-        assert refused.value.headers.get("Idempotent-Replayed") == replayed
-
-
-async def test_a_key_in_use_is_a_conflict(world):
-    """While the first call hangs, the second is told so; when the first hangs up, the key is free."""
-    await world.switch("POST", "faults", {"route": CREATE, "kind": "hang_before", "seconds": 60})
-    url, headers = f"{world.url}/v1/checkout/sessions", {"Authorization": "Bearer sk_test_x", "Idempotency-Key": "k"}
-    first = asyncio.create_task(world.http.post(url, headers=headers).__aenter__())
-    await until_async(lambda: nothing_armed(world))
-    async with world.http.post(url, headers=headers) as second:
-        assert second.status == 409
-        assert "currently another in-progress request" in (await second.json())["error"]["message"]
-    first.cancel()
-
-    async def is_free():
-        async with world.http.post(url, headers=headers) as third:
-            return third.status == 400
-
-    await until_async(is_free)
-
-
-async def test_keys_outlive_a_restart(tmp_path, webhook):
-    """A killed sandbox does not sell twice."""
-    made = []
-    for _ in range(2):
-        async with opened(tmp_path, webhook) as world:
-            made.append(await world.client.v1.checkout.sessions.create_async(order(), {"idempotency_key": "k"}))
-
-    assert made[0].id == made[1].id
-
-
 # Refunds and events
 
 
@@ -297,7 +236,7 @@ async def test_events_can_be_listed_walked_and_filtered(world):
     ],
 )
 async def test_objects_have_the_keys_of_the_newest_real_ones(world, kind, sample):
-    """Not a key more, not a key less, in the event, the object and what it holds."""
+    """Not a key more, not a key less, in the event, the object and what it holds; but for what came to sessions since."""
     session = await world.paid()
     await world.client.v1.refunds.create_async({"payment_intent": session.payment_intent, "amount": 100})
     [told] = await world.told(kind)
@@ -305,7 +244,8 @@ async def test_objects_have_the_keys_of_the_newest_real_ones(world, kind, sample
     theirs = real(sample) if kind.startswith("checkout") else real(sample, "data", "object")
 
     assert set(told) == set(real("payment_intent.succeeded.2026-08"))
-    assert list(ours) == list(theirs)
+    assert [key for key in ours if key not in NEWER_THAN_RECORDED.get(kind, ())] == list(theirs)
+    assert NEWER_THAN_RECORDED.get(kind, set()) <= set(ours)
     for key in ("payment_method_details", "outcome", "billing_details", "destination_details", "total_details"):
         assert shape(ours.get(key)) == shape(theirs.get(key))
 
@@ -315,17 +255,15 @@ async def test_a_failed_intent_tells_as_much_as_a_real_one(world):
     await world.pay(await world.session(), "4000000000000002")
     [told] = await world.told("payment_intent.payment_failed")
     recorded = real("payment_intent.payment_failed.card_declined", "data", "object", "last_payment_error")
+    ours = told["data"]["object"]["last_payment_error"]
+    assert ours["payment_method"].pop("customer_account", ...) is None  # newer than the recorded one
 
-    assert shape(told["data"]["object"]["last_payment_error"]) == shape(recorded)
+    assert shape(ours) == shape(recorded)
 
 
 def shape(thing):
     """The keys of an object, all the way down."""
     return {key: shape(value) for key, value in thing.items()} if isinstance(thing, dict) else None
-
-
-async def nothing_armed(world):
-    return (await world.switch("GET", "faults"))[1] == []
 
 
 # Endpoints

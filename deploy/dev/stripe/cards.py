@@ -21,9 +21,9 @@ class Pays:
 
 @dataclass(frozen=True)
 class Declines:
-    """The bank says no, with Stripe's words for it. Some codes come without a decline code."""
+    """The bank says no, with Stripe's words for it. Some codes come without a decline code, a debit's comes without a code."""
 
-    code: str
+    code: str | None
     decline_code: str | None
     advice_code: str | None
     message: str
@@ -83,7 +83,7 @@ BROKEN = Declines(
     *("processing_error", None, "try_again_later"),
     "An error occurred while processing your card. Try again in a little bit.",
 )
-RETURNED = Declines("generic_decline", None, None, "The customer's bank could not process the payment.")
+RETURNED = Declines(None, "generic_decline", None, "The customer's bank could not process the payment.")
 
 TEST_CARDS = (
     TestCard("4242424242424242", "visa", "Pays", "The payment succeeds", Pays()),

@@ -181,7 +181,7 @@ def _debit(world: World, intent: Json, charge: Json, at: At) -> Accepted:
 
 def _complete(world: World, session: Json, charge: Json, at: At) -> str:
     session |= {
-        "collected_information": {"shipping_details": None},
+        "collected_information": {"business_name": None, "individual_name": None, "shipping_details": None},
         "customer_details": sessions.customer_details(charge["billing_details"]),
         "status": "complete",
         "url": None,
@@ -199,10 +199,10 @@ def _decline(world: World, intent: Json, method: Json, charge: Json, decline: De
         "charge": charge["id"],
         "code": decline.code,
         "decline_code": decline.decline_code,
-        "doc_url": "https://stripe.com/docs/error-codes/" + decline.code.replace("_", "-"),
+        "doc_url": "https://stripe.com/docs/error-codes/" + decline.code.replace("_", "-") if decline.code else None,
         "message": decline.message,
         "payment_method": method,
-        "type": "card_error" if method["type"] == "card" else "invalid_request_error",
+        "type": "card_error",
     }
     return _fail(world, intent, {name: said for name, said in error.items() if said is not None}, at)
 

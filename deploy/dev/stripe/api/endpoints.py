@@ -4,7 +4,7 @@ from typing import Any
 
 from deploy.dev.stripe.api.route import Call, Route, listing, retrieve
 from deploy.dev.stripe.errors import ApiError, bad_parameter
-from deploy.dev.stripe.objects import endpoint
+from deploy.dev.stripe.objects import account, endpoint
 from deploy.dev.stripe.objects.event import API_VERSION
 from deploy.dev.stripe.params import boolean, choice, each, merged, metadata, metadata_change, read, text, url
 from deploy.dev.stripe.world import World
@@ -68,7 +68,7 @@ def delete(world: World, call: Call) -> Json:
 def show_account(world: World, call: Call) -> Json:
     """Show whose key it is."""
     read(call.tree, {})
-    return {"id": world.mint.account_id, "object": "account", "charges_enabled": True, "type": "standard"}
+    return account.new(world.mint.account_id)
 
 
 def _some(wish: Json) -> None:

@@ -101,7 +101,7 @@ def refusal(world: World, intent_id: str, declined: Declined) -> ApiError:
     said = {name: value for name, value in declined.error.items() if name not in {"message", "type", "code", "doc_url"}}
     details = said | {"payment_intent": world.get("intent", intent_id)}
     error = declined.error
-    return ApiError(402, error["message"], kind=error["type"], code=error["code"], details=details)
+    return ApiError(402, error["message"], kind=error["type"], code=error.get("code"), details=details)
 
 
 def _confirm(world: World, intent: Json, call: Call, return_url: str | None) -> Json:

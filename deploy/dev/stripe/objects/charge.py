@@ -52,7 +52,7 @@ def new(charge_id: str, intent: Json, method: Json, *, created: int) -> Json:
         "receipt_url": None,
         "refunded": False,
         "review": None,
-        "shipping": None,
+        "shipping": intent["shipping"],
         "source": None,
         "source_transfer": None,
         "statement_descriptor": None,
@@ -99,7 +99,7 @@ def succeed(charge: Json, *, receipt_url: str, challenged: bool) -> None:
 
 def fail(charge: Json, decline: Declines) -> None:
     """Write into a new charge that the bank said no."""
-    charge["failure_code"] = decline.code
+    charge["failure_code"] = decline.code or decline.decline_code
     charge["failure_message"] = decline.message
     charge["outcome"] = {
         "advice_code": decline.advice_code,

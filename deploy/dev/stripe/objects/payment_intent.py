@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from deploy.dev.stripe.objects import payment_method
+
 Json = dict[str, Any]
 
 OPTIONS: Json = {
@@ -55,11 +57,22 @@ def new(intent_id: str, *, created: int, amount: int, currency: str, secret: str
         "review": None,
         "setup_future_usage": wish.get("setup_future_usage"),
         "shared_payment_granted_token": None,
-        "shipping": wish.get("shipping"),
+        "shipping": _shipping(wish["shipping"]) if wish.get("shipping") else None,
         "source": None,
         "statement_descriptor": wish.get("statement_descriptor"),
         "statement_descriptor_suffix": wish.get("statement_descriptor_suffix"),
         "status": "requires_payment_method",
         "transfer_data": None,
         "transfer_group": None,
+    }
+
+
+def _shipping(known: Json) -> Json:
+    """Return where the goods go; what was not said is null."""
+    return {
+        "address": payment_method.address(known["address"]),
+        "carrier": known.get("carrier"),
+        "name": known["name"],
+        "phone": known.get("phone"),
+        "tracking_number": known.get("tracking_number"),
     }

@@ -20,6 +20,7 @@ def new(method_id: str, paid_with: Card | BankAccount, *, created: int, wish: Js
         kind: details,
         "created": created,
         "customer": None,
+        "customer_account": None,
         "livemode": False,
         "metadata": wish.get("metadata", {}),
         "type": kind,
@@ -28,14 +29,18 @@ def new(method_id: str, paid_with: Card | BankAccount, *, created: int, wish: Js
 
 def billing_details(known: Json) -> Json:
     """Return the payer's details; what was not said is null."""
-    address = known.get("address") or {}
     return {
-        "address": {name: address.get(name) for name in ADDRESS},
+        "address": address(known.get("address") or {}),
         "email": known.get("email"),
         "name": known.get("name"),
         "phone": known.get("phone"),
         "tax_id": known.get("tax_id"),
     }
+
+
+def address(known: Json) -> Json:
+    """Return an address; what was not said is null."""
+    return {name: known.get(name) for name in ADDRESS}
 
 
 def _card(card: Card) -> Json:
