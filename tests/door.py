@@ -19,6 +19,7 @@ from shared import errors
 from shared.db import engine as engines
 from shared.db.engine import rows
 from shared.stripe_api import StripeApi
+from tests.referees import watch
 
 WEBHOOK_SECRET = "whsec_" + "d" * 32
 JWT_SECRET = "door-" + "j" * 32
@@ -72,10 +73,11 @@ async def sandbox(folder):
     """Give a Stripe sandbox that keeps its webhooks to itself."""
     folder.mkdir(exist_ok=True)
     nobody = "http://127.0.0.1:9/payment/webhook"
-    async with open_sandbox(webhook_url=nobody, webhook_secret=WEBHOOK_SECRET, state_folder=folder) as made:
-        async with aiohttp.ClientSession(made.settings.public_url) as http:
-            await http.post("/_sandbox/deliveries/pause")
-        yield made
+    with watch.over_sockets():
+        async with open_sandbox(webhook_url=nobody, webhook_secret=WEBHOOK_SECRET, state_folder=folder) as made:
+            async with aiohttp.ClientSession(made.settings.public_url) as http:
+                await http.post("/_sandbox/deliveries/pause")
+            yield made
 
 
 class Door:

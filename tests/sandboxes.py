@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+import uuid
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import aiohttp
 import stripe
 from aiohttp import web
 
 from deploy.dev.stripe import open_sandbox
+from shared import clock
+from shared.stripe_api import SessionRequest
+from tests.referees import watch
 
 SECRET = "whsec_of_these_tests"
 
@@ -83,6 +88,22 @@ def order(amount=7500, currency="usd", **wish):
     } | wish
 
 
+def session_request(**changes):
+    """What checkout asks of Stripe for a payment."""
+    asked = SessionRequest(
+        payment_id=uuid.uuid4(),
+        booking_id=uuid.uuid4(),
+        amount_minor=7500,
+        currency="USD",
+        item_name="Coaching session with Grace Hopper, 60 min",
+        customer_email="ada@example.com",
+        success_url="https://app.culturebridge.com/success",
+        cancel_url="https://app.culturebridge.com/cancel",
+        expires_at=clock.now().replace(microsecond=0) + timedelta(hours=1),
+    )
+    return replace(asked, **changes)
+
+
 async def until(seen, seconds=10):
     """Return once `seen()` is true; fail after so many seconds."""
     async with asyncio.timeout(seconds):
@@ -122,12 +143,13 @@ async def listening():
 
 @asynccontextmanager
 async def opened(folder, webhook, *, key="sk_test_x", **wish):
-    """A sandbox that tells this webhook, with the official library as its client."""
-    async with (
-        open_sandbox(webhook_url=webhook.url, webhook_secret=SECRET, state_folder=folder, **wish) as sandbox,
-        aiohttp.ClientSession() as http,
-    ):
-        transport = stripe.AIOHTTPClient()
-        url = sandbox.settings.public_url
-        yield World(url, webhook, stripe.StripeClient(key, http_client=transport, base_addresses={"api": url}), http)
-        await transport.close_async()
+    """A sandbox that tells this webhook, with the official library as its client; referees watch what leaves it."""
+    with watch.over_sockets():
+        async with (
+            open_sandbox(webhook_url=webhook.url, webhook_secret=SECRET, state_folder=folder, **wish) as sandbox,
+            aiohttp.ClientSession() as http,
+        ):
+            transport = stripe.AIOHTTPClient()
+            url = sandbox.settings.public_url
+            yield World(url, webhook, stripe.StripeClient(key, http_client=transport, base_addresses={"api": url}), http)
+            await transport.close_async()

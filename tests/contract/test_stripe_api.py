@@ -1,16 +1,15 @@
 """What checkout relies on at Stripe, held by the real client against the sandbox and by the fake alike."""
 
 import asyncio
-import uuid
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from shared import clock, settings
-from shared.stripe_api import Away, KeySpent, NoSuchSession, Refused, Session, SessionRequest, SessionStatus, StripeApi
+from shared.stripe_api import Away, KeySpent, NoSuchSession, Refused, Session, SessionStatus, StripeApi
 from tests.fake_stripe import FakeStripe
-from tests.sandboxes import listening, opened
+from tests.sandboxes import listening, opened, session_request
 
 
 class Stripe:
@@ -32,29 +31,14 @@ async def stripe(request, tmp_path):
         await api.close()
 
 
-def wish(**changes):
-    asked = SessionRequest(
-        payment_id=uuid.uuid4(),
-        booking_id=uuid.uuid4(),
-        amount_minor=7500,
-        currency="USD",
-        item_name="Coaching session with Grace Hopper, 60 min",
-        customer_email="ada@example.com",
-        success_url="https://app.culturebridge.com/success",
-        cancel_url="https://app.culturebridge.com/cancel",
-        expires_at=clock.now().replace(microsecond=0) + timedelta(hours=1),
-    )
-    return replace(asked, **changes)
-
-
 async def made(stripe, request=None, key=None):
-    request = request or wish()
+    request = request or session_request()
     return await stripe.api.create_session(request, idempotency_key=key or str(request.payment_id))
 
 
 async def test_a_session_is_open_and_ends_when_it_was_asked_to(stripe):
     """Its URL is where the customer pays; asked again, Stripe says the same."""
-    request = wish()
+    request = session_request()
     session = await made(stripe, request)
 
     assert isinstance(session, Session)
@@ -65,7 +49,7 @@ async def test_a_session_is_open_and_ends_when_it_was_asked_to(stripe):
 
 async def test_one_key_makes_no_second_session(stripe):
     """The same words under the same key are answered with what was made, as it was when it was made."""
-    request = wish()
+    request = session_request()
     first = await made(stripe, request)
     await stripe.api.expire_session(first.id)
 
@@ -74,7 +58,7 @@ async def test_one_key_makes_no_second_session(stripe):
 
 async def test_other_words_under_a_key_make_nothing(stripe):
     """The key is spent on the first words."""
-    request = wish()
+    request = session_request()
     await made(stripe, request)
 
     assert isinstance(await made(stripe, replace(request, amount_minor=8000)), KeySpent)
@@ -82,7 +66,7 @@ async def test_other_words_under_a_key_make_nothing(stripe):
 
 async def test_at_once_under_one_key_no_second_session_is_made(stripe):
     """Whoever comes while the key is at work hears the same session, or that it is at work."""
-    request = wish()
+    request = session_request()
     answers = await asyncio.gather(*(made(stripe, request) for _ in range(8)))
 
     sessions = {answer for answer in answers if isinstance(answer, Session)}
@@ -128,4 +112,4 @@ async def test_what_stripe_does_not_know_is_told_as_such(stripe):
 )
 async def test_what_stripe_does_not_sell_is_refused(stripe, changes):
     """Below the smallest charge, and outside thirty minutes to a day."""
-    assert isinstance(await made(stripe, wish(**changes)), Refused)
+    assert isinstance(await made(stripe, session_request(**changes)), Refused)

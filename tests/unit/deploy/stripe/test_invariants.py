@@ -4,24 +4,16 @@ The machine drives the endpoints' own table, form bodies included, with a clock 
 """
 
 import re
-from urllib.parse import parse_qsl, urlencode
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from deploy.dev.stripe import cards, checkout, forms, payments
-from deploy.dev.stripe.api import ROUTES, Call
-from deploy.dev.stripe.cards import BankAccount, Card
+from deploy.dev.stripe import cards
 from deploy.dev.stripe.errors import ApiError
 from deploy.dev.stripe.ids import stem_of
-from deploy.dev.stripe.objects import event
-from deploy.dev.stripe.payments import At
-from deploy.dev.stripe.timetable import Timetable
-from deploy.dev.stripe.world import World
+from tests.stripe_offline import URL, OfflineStripe
 
-URL = "http://127.0.0.1:1"
-BY_NAME = {route.name: route for route in ROUTES}
 KINDS = list({card.behaviour: card for card in (*cards.TEST_CARDS, *cards.SEPA_ACCOUNTS)}.values())  # one for each behaviour
 NUMBERS = some.sampled_from([card.number for card in KINDS])
 TOKENS = some.sampled_from([card.token for card in KINDS if card.token in cards.BY_TOKEN])
@@ -87,10 +79,7 @@ class Stripe(RuleBasedStateMachine):
 
     @initialize(seed=some.integers(0, 9))
     def open_world(self, seed):
-        self.now = 1_800_000_000
-        self.world = World(seed)
-        self.timetable = Timetable(self.world, URL)
-        self.told = []
+        self.stripe = OfflineStripe(seed)
 
     # What may happen
 
@@ -104,12 +93,8 @@ class Stripe(RuleBasedStateMachine):
 
     @rule(session_id=sessions, number=NUMBERS)
     def a_customer_pays_on_the_page(self, session_id, number):
-        session = self.world.get("session", session_id)
-        paid_with = BankAccount(number) if number in cards.BY_IBAN else Card(number, 12, 2034)
-        kind = "sepa_debit" if number in cards.BY_IBAN else "card"
-        if session["status"] == "open" and kind in session["payment_method_types"]:
-            checkout.pay(self.world, session, paid_with, {"email": "ada@example.org"}, self.at)
-            self.look()
+        self.stripe.pay(self.world.get("session", session_id), number)
+        self.stripe.look()
 
     @rule(number=NUMBERS, refunds=some.lists(AMOUNTS, max_size=3))
     def a_customer_buys_and_wants_it_back(self, number, refunds):
@@ -129,8 +114,8 @@ class Stripe(RuleBasedStateMachine):
     def a_bank_is_answered(self, passed, pick):
         waiting = [intent for intent in self.world.tables["intent"].values() if intent["status"] == "requires_action"]
         if waiting:
-            payments.answer_challenge(self.world, waiting[pick % len(waiting)], self.at, passed=passed)
-            self.look()
+            self.stripe.answer_bank(waiting[pick % len(waiting)], passed=passed)
+            self.stripe.look()
 
     @rule(session_id=sessions)
     def a_shop_expires_a_session(self, session_id):
@@ -138,7 +123,7 @@ class Stripe(RuleBasedStateMachine):
 
     @rule(target=intents, token=TOKENS, amount=some.integers(40, 5000), confirm=some.booleans())
     def a_shop_makes_an_intent(self, token, amount, confirm):
-        wish = {"amount": amount, "currency": "usd", "payment_method": f"pm_card_{token}", "confirm": str(confirm).lower()}
+        wish = {"amount": amount, "currency": "usd", "payment_method": f"pm_card_{token}", "confirm": confirm}
         return self.made(self.call("POST /v1/payment_intents", wish))
 
     @rule(intent_id=intents, token=TOKENS)
@@ -172,39 +157,23 @@ class Stripe(RuleBasedStateMachine):
 
     @rule(seconds=some.sampled_from([0, 1, 2, 60, 3600, 90_000, 900_000]))
     def time_passes(self, seconds):
-        target = self.now + seconds
-        while (moment := self.timetable.next_moment) is not None and moment <= target:
-            self.now = max(self.now, moment)
-            self.timetable.act(self.now)
-            self.look()
-        self.now = target
+        self.stripe.pass_time(seconds)
 
     # How it is done
 
     @property
-    def at(self):
-        return At(int(self.now), URL, event.cause())
+    def world(self):
+        return self.stripe.world
 
     def call(self, name, wish, object_id=""):
         """Send a form; the answer, or None where it was refused: then nothing may have changed, unless a card was."""
-        tree = forms.parse(parse_qsl(urlencode(list(pairs(wish))), keep_blank_values=True))
         try:
-            answer = BY_NAME[name].perform(self.world, Call(tree, object_id, int(self.now), URL, "req_x", None))
+            answer, declined = self.stripe.call(name, wish, object_id), False
         except ApiError as refused:
             answer, declined = None, refused.status == 402
-        else:
-            declined = False
-        told = self.look()
+        told = self.stripe.look()
         assert answer is not None or declined or told == []
         return answer
-
-    def look(self):
-        """Take what changed, as the sandbox does after every call."""
-        changes = self.world.take()
-        for kind, thing in changes.objects:
-            self.timetable.note(kind, thing)
-        self.told += changes.events
-        return changes.events
 
     @staticmethod
     def made(answer):
@@ -274,7 +243,7 @@ class Stripe(RuleBasedStateMachine):
     def events_tell_of_each_object_in_order(self):
         """No event before its cause or twice, statuses move as they may, and the last word is how things stand."""
         seen: dict[str, list] = {}
-        for told in self.told:
+        for told in self.stripe.told:
             subject = told["data"]["object"]
             earlier = seen.setdefault(subject["id"], [])
             types = {one["type"] for one in earlier}
@@ -289,19 +258,9 @@ class Stripe(RuleBasedStateMachine):
                 last = seen.get(thing["id"], [])[-1:]
                 assert not last or last[0]["data"]["object"].get("status") == thing["status"]
                 assert not last or kind != "charge" or last[0]["data"]["object"]["amount_refunded"] == thing["amount_refunded"]
-        born = [told["created"] for told in self.told]
+        born = [told["created"] for told in self.stripe.told]
         assert born == sorted(born)
-        assert len({told["id"] for told in self.told}) == len(self.told)
-
-
-def pairs(wish, path=""):
-    """Spell a nested wish as a form's pairs."""
-    for name, value in wish.items() if isinstance(wish, dict) else enumerate(wish):
-        where = f"{path}[{name}]" if path else name
-        if isinstance(value, dict | list):
-            yield from pairs(value, where)
-        else:
-            yield where, value
+        assert len({told["id"] for told in self.stripe.told}) == len(self.stripe.told)
 
 
 Stripe.TestCase.settings = settings(
