@@ -7,7 +7,7 @@ VENV := .venv/bin
 SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo simulate test check sabotage proof chaos-letters bench lock
+.PHONY: help setup demo simulate test check referees sabotage proof chaos-letters bench lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,12 +27,17 @@ test: ## Run every test, in parallel
 	@$(SETUP) tests
 	@$(VENV)/pytest -n auto $(ARGS)
 
-check: ## Run lint, format check, types and import rules
+check: ## Run lint, format check, types, import rules and the referees
 	@$(SETUP) tests
 	@$(VENV)/ruff check
 	@$(VENV)/ruff format --check
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
+	@$(VENV)/python -m tests.referees
+
+referees: ## Let Stripe's own types, specification, mock and command line judge the sandbox (needs Go and Node)
+	@$(SETUP) tests
+	@$(VENV)/python -m tests.referees $(ARGS)
 
 sabotage: ## Plant known faults into a copy, one by one, and expect a red test for each
 	@$(SETUP) tests
@@ -55,7 +60,8 @@ LISTS := runtime box tests browser uv
 UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
-lock: ## Resolve requirements/*.in and Kafka's jars anew
+lock: ## Resolve requirements/*.in, Kafka's jars and the referees' npm packages anew
 	@$(SETUP) box
 	@cd requirements && for list in $(LISTS); do UV_SYSTEM_CERTS=1 $(COMPILE) $$list.in -o $$list.txt || exit 1; done
 	@$(VENV)/python -m deploy.dev.pin_jars
+	@cd tests/referees && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
