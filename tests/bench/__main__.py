@@ -23,10 +23,11 @@ from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
 from shared.topics import BOOKINGS_EVENTS, STRIPE_EVENTS
-from tests.builders import Sale, bytes_of, confirmed, insert_sales
+from tests.bench.payloads import body_of
+from tests.builders import Sale, confirmed, insert_sales
 from tests.journey.pipeline import ROOT, opened, until
 
-CONNECTIONS = 128
+CONNECTIONS = 128  # Stripe delivers to one endpoint over many at once
 TABLE = (("quick", 3, 4.0, 4_000), ("full", 5, 10.0, 20_000))
 
 
@@ -124,7 +125,7 @@ async def _payments(folder, events):
         sales = [Sale() for _ in range(events // 2)]
         async with engine.begin() as tx:
             await insert_sales(tx, *sales)
-        bodies = [bytes_of(event) for sale in sales for event in (sale.succeeded(), sale.completed())]
+        bodies = [body_of(event) for sale in sales for event in (sale.succeeded(), sale.completed())]
         bodies += bodies[:: len(bodies) * 2 // 100]
         await pipeline.start("payments")
         await pipeline.until_ready("payments")

@@ -12,7 +12,8 @@ import time
 
 import uvloop
 
-from tests.builders import Sale, bytes_of
+from tests.bench.payloads import body_of
+from tests.builders import Sale
 from tests.journey.pipeline import signature
 
 BODIES = 2_000
@@ -60,7 +61,7 @@ def requests(count, port):
     """Signed webhooks as bytes on the wire; signatures live 300 s, so they are made just before they are sent."""
     made = []
     for _ in range(count):
-        body = bytes_of(Sale().succeeded())
+        body = body_of(Sale().succeeded())
         head = (
             f"POST /payment/webhook HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
             f"Stripe-Signature: {signature(body)}\r\nContent-Length: {len(body)}\r\n\r\n"

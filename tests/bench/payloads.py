@@ -1,0 +1,24 @@
+"""Events as large as Stripe's: recorded payloads with the ids and amounts of a sale of ours.
+
+What enters: an event of tests/builders.py, which holds what decides. What leaves: the body that Stripe would sign, some kilobytes
+of it. A bench of small bodies would flatter whoever copies, hashes, parses and packs them.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+from tests.builders import bytes_of
+
+RECORDED = Path(__file__).parent.parent / "examples" / "stripe"
+
+
+def body_of(event):
+    recorded = _recorded(event["type"])
+    whole = recorded["data"]["object"] | event["data"]["object"]
+    return bytes_of(recorded | event | {"data": recorded["data"] | {"object": whole}})
+
+
+@cache
+def _recorded(kind):
+    return json.loads((RECORDED / f"{kind}.json").read_text())
