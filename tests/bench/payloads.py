@@ -1,7 +1,7 @@
 """Events as large as Stripe's: recorded payloads with the ids and amounts of a sale of ours.
 
-What enters: an event of tests/builders.py, which holds what decides. What leaves: the body that Stripe would sign, some kilobytes
-of it. A bench of small bodies would flatter whoever copies, hashes, parses and packs them.
+What enters: an event of tests/builders.py, which holds what decides. What leaves: the body that Stripe would sign, some
+kilobytes of it. A bench of small bodies would flatter whoever copies, hashes, parses and packs them.
 """
 
 import json
@@ -16,6 +16,8 @@ RECORDED = Path(__file__).parent.parent / "examples" / "stripe"
 def body_of(event):
     recorded = _recorded(event["type"])
     whole = recorded["data"]["object"] | event["data"]["object"]
+    if "latest_charge" in whole:
+        whole["latest_charge"] = whole["id"].replace("pi_", "ch_")
     return bytes_of(recorded | event | {"data": recorded["data"] | {"object": whole}})
 
 
