@@ -86,6 +86,9 @@ class Pipeline:
                     sys.executable, "-m", module, cwd=ROOT, env=self.environment(name), stdout=log, stderr=log
                 )
 
+    def pid(self, name):
+        return self._running[name].pid
+
     async def until_ready(self, *names, deadline_seconds=60):
         for name in names:
             await until(lambda n=name: self._is_ready(n), f"{name} is ready", deadline_seconds)

@@ -1,0 +1,62 @@
+"""The table: what is measured, in which unit, and what is asked of it.
+
+What enters: a figure a round for each row. What leaves: medians beside their goals. Next: measures.py makes the figures,
+page.py prints them.
+"""
+
+import statistics
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class Row:
+    """One line; `goal` is asked of the median, as a lower bound when more is better, else as an upper one."""
+
+    number: int
+    name: str
+    unit: str
+    goal: float
+    better: Literal["more", "less"] = "more"
+    digits: int = 0
+    figures: list[float] = field(default_factory=list)
+
+    @property
+    def median(self):
+        return statistics.median(self.figures)
+
+    @property
+    def is_met(self):
+        return self.median >= self.goal if self.better == "more" else self.median <= self.goal
+
+    @property
+    def ratio(self):
+        """How far the goal is reached: 1 and more is met."""
+        return self.median / self.goal if self.better == "more" else self.goal / self.median
+
+    def spelled(self, figure):
+        return f"{figure:,.{self.digits}f}{f' {self.unit}' if self.unit else ''}"
+
+    def cells(self):
+        """Number, what, goal, median, spread, ratio, verdict."""
+        sign = "≥" if self.better == "more" else "≤"
+        spread = f"{min(self.figures):,.{self.digits}f} … {max(self.figures):,.{self.digits}f}"
+        verdict = "met" if self.is_met else "missed"
+        goal = f"{sign} {self.spelled(self.goal)}"
+        return [str(self.number), self.name, goal, self.spelled(self.median), spread, f"{self.ratio:.2f}", verdict]
+
+
+def table():
+    """Return the rows, without figures."""
+    return {
+        row.number: row
+        for row in (
+            Row(1, "the door, one process, acknowledged by Kafka: share of the ceiling in the same round", "", 0.65, digits=2),
+            Row(4, "payments consumer, Kafka to PostgreSQL to Kafka, committed", "events/s", 10_000),
+            Row(6, "bookings consumer, Kafka to PostgreSQL to Kafka, committed", "events/s", 10_000),
+            Row(7, "email consumer: letters accepted by the mail server and recorded", "letters/s", 500),
+            Row(12, "memory of the largest process at full load", "MB", 150, better="less"),
+            Row(13, "start of the slowest process until it is ready", "s", 2.0, better="less", digits=2),
+            Row(14, "make demo, warm", "s", 10.0, better="less", digits=1),
+        )
+    }
