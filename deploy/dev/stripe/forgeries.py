@@ -3,10 +3,11 @@
 All but two are signed rightly: what is wrong with them is what they say.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+import msgspec
 
 from deploy.dev.stripe import signature
 
@@ -65,4 +66,4 @@ def _thin(event: Json) -> Json:
 
 
 def _bytes(said: Json) -> bytes:
-    return json.dumps(said, indent=2, ensure_ascii=False).encode()
+    return msgspec.json.format(msgspec.json.encode(said), indent=2)

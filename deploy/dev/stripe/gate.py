@@ -6,11 +6,11 @@ An HTTP request enters; a JSON answer leaves, or the connection breaks because a
 import asyncio
 import base64
 import binascii
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+import msgspec
 from aiohttp import web
 
 from deploy.dev.stripe import forms, idempotency, ids
@@ -194,4 +194,4 @@ def _closed(request: web.Request, response: web.StreamResponse) -> web.StreamRes
 
 
 def _text(body: Json) -> str:
-    return json.dumps(body, indent=2, ensure_ascii=False)
+    return msgspec.json.format(msgspec.json.encode(body), indent=2).decode()
