@@ -1,12 +1,15 @@
 """A real browser for the tests that need one: found on this machine, never downloaded."""
 
+import io
 import os
 import shutil
 from contextlib import asynccontextmanager
 
 import pytest
+from PIL import Image
 from playwright.async_api import async_playwright
 
+COLOURS = 64
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MISSING = (
     "no browser found: run `apt-get update && apt-get install -y --no-install-recommends chromium` (or name one in CB_CHROMIUM)"
@@ -32,3 +35,33 @@ async def launched():
         browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         await browser.close()
+
+
+def kept(png, path, *, colours=COLOURS):
+    """Write a picture with as many colours as an eye sees in it: a third of the bytes."""
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").quantize(colours).save(path, optimize=True)
+
+
+# Every text on the page whose colour is too near to the ground behind it.
+CONTRASTS = """() => {
+  const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = rgb(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const element of document.body.querySelectorAll("*")) {
+    const said = [...element.childNodes].filter((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!said.length || !element.checkVisibility()) continue;
+    const [a, b] = [light(rgb(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) poor.push(said[0].textContent.trim());
+  }
+  return poor;
+}"""

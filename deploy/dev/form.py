@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 # What a browser never sends although it has a name: a button is sent only when it is the one that was pressed.
 UNSENT_TYPES = frozenset({"button", "file", "image", "reset", "submit"})
 
+CHOICE_TYPES = frozenset({"checkbox", "radio"})  # sent only where they are checked
+
 
 @dataclass
 class Form:
@@ -40,7 +42,7 @@ class _Reader(HTMLParser):
             self.form = Form(given.get("action", ""), given.get("method", "get").lower())
             self._inside_form = True
         elif tag == "input" and self._inside_form and self.form and given.get("name"):
-            if given.get("type", "text") not in UNSENT_TYPES:
+            if given.get("type", "text") not in UNSENT_TYPES and (given.get("type") not in CHOICE_TYPES or "checked" in given):
                 self.form.fields[given["name"]] = given.get("value", "")
         elif tag == "h1" and not self.heading:
             self._inside_heading = True

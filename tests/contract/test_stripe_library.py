@@ -120,7 +120,7 @@ async def test_a_payment_method_is_made_of_a_test_number_or_token(v1, wish):
     [
         {"type": "card"},
         {"type": "card", "card": {"token": "tok_whim"}},
-        {"type": "card", "card": {"number": "5555555555554444", "exp_month": 12, "exp_year": 2034}},
+        {"type": "card", "card": {"number": "4111111111111111", "exp_month": 12, "exp_year": 2034}},
         {"type": "card", "card": {"number": "4242424242424241", "exp_month": 12, "exp_year": 2034}},
         {"type": "sepa_debit", "sepa_debit": {"iban": "DE00"}},
     ],

@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.async_api import expect
 
+from deploy.dev.stripe import cards
+from tests.browsers import CONTRASTS
 from tests.sandboxes import listening, opened
 
 
@@ -60,6 +62,97 @@ async def test_paying_needs_only_a_keyboard(page, shop, session):
     await arrives(page, session)
     [told] = await shop.told("checkout.session.completed")
     assert told["data"]["object"]["customer_details"]["email"] == "ada@example.org"
+
+
+TYPED = [
+    (("4242424242424242", "127", "12345"), ("4242 4242 4242 4242", "12 / 7", "123"), "Visa"),
+    (("5555555555554444", "9/27", "123"), ("5555 5555 5555 4444", "09 / 27", "123"), "Mastercard"),
+    (("3782822463100059", "1/27", "12345"), ("3782 822463 10005", "01 / 27", "1234"), "American Express"),
+    (("6200-0000-0000-0005", "1327", "12"), ("6200 0000 0000 0005", "01 / 32", "12"), "UnionPay"),
+]
+
+
+async def test_a_card_is_formatted_while_it_is_typed(page, session):
+    """In the groups of its network, whose name is told; a month of one digit gets its zero."""
+    fields = [page.get_by_label(label) for label in ("Card number", "Expiry", "CVC")]
+    for typed, shown, brand in TYPED:
+        await page.goto(session.url)
+        for field, text in zip(fields, typed, strict=True):
+            await field.press_sequentially(text)
+        for field, text in zip(fields, shown, strict=True):
+            await expect(field).to_have_value(text)
+        await expect(page.locator("#brand-name")).to_have_text(brand)
+        await expect(page.locator(".badge:visible")).to_have_text(brand)
+
+
+async def test_a_digit_is_corrected_in_the_middle(page, session):
+    """The caret stays before the digit it stood before, and a deleted space takes the digit before it along."""
+    await page.goto(session.url)
+    number = page.get_by_label("Card number")
+    await number.press_sequentially("4242424242424242")
+    await number.evaluate("field => field.setSelectionRange(5, 5)")
+    await page.keyboard.press("Backspace")
+    await expect(number).to_have_value("4244 2424 2424 242")
+    await page.keyboard.type("2")
+
+    await expect(number).to_have_value("4242 4242 4242 4242")
+    assert await number.evaluate("field => field.selectionStart") == 5
+
+
+async def test_the_first_wrong_field_has_the_focus_until_it_is_corrected(page, session):
+    """Each error is told at its field, the page's title says that there are some, and typing takes one away."""
+    await page.goto(session.url)
+    await page.get_by_label("Email").fill("ada@example.org")
+    await page.get_by_label("Card number").fill("4242424242424242")
+    await page.get_by_label("Expiry").fill("01 / 20")
+    await page.get_by_role("button", name="Pay $").click()
+
+    expiry, cvc = page.get_by_label("Expiry"), page.get_by_label("CVC")
+    await expect(page).to_have_title(re.compile("^Error: Pay"))
+    await expect(page.get_by_role("alert")).to_have_text("Please correct the 2 marked fields.")
+    await expect(expiry).to_be_focused()
+    await expect(expiry).to_have_accessible_description("Your card's expiration date is in the past.")
+    await expect(cvc).to_have_accessible_description("Enter the three digits on the back of your card.")
+    await expiry.fill("12 / 34")
+    await expect(expiry).to_have_accessible_description("")
+    await expect(cvc).to_have_attribute("aria-invalid", "true")
+
+
+async def test_every_test_card_is_one_click(page, shop):
+    """Each button fills the form so that nothing is wrong with it; an account chooses to be paid from."""
+    price = {"currency": "eur", "unit_amount": 7500, "product_data": {"name": "Coaching"}}
+    session = await shop.session(line_items=[{"price_data": price, "quantity": 1}])
+    await page.goto(session.url)
+    fields = [page.locator(f"#{name}") for name in ("number", "expiry", "cvc", "iban")]
+    filled = []
+    for button in await page.locator("button.card").all():
+        await button.click()
+        number, expiry, cvc, iban = [await field.input_value() for field in fields]
+        if iban:
+            assert await page.get_by_label("SEPA Direct Debit").is_checked()
+            filled.append(cards.inspect_iban(iban))
+        else:
+            filled.append(cards.inspect(number, expiry, cvc, year=2026, month=11))
+
+    assert len(filled) == len(cards.TEST_CARDS) + len(cards.SEPA_ACCOUNTS)
+    assert not any(isinstance(one, cards.Faults) for one in filled)
+
+
+async def test_an_order_in_euros_is_paid_from_an_account(page, shop):
+    """Only what was chosen is asked for; the money is on its way when the customer comes back."""
+    price = {"currency": "eur", "unit_amount": 7500, "product_data": {"name": "Coaching"}}
+    back = f"{shop.url}/_sandbox/health?thanks={{CHECKOUT_SESSION_ID}}"
+    session = await shop.session(line_items=[{"price_data": price, "quantity": 1}], success_url=back)
+    await page.goto(session.url)
+    await page.get_by_label("Email").fill("ada@example.org")
+    await expect(page.get_by_label("IBAN")).to_be_hidden()
+    await page.get_by_label("SEPA Direct Debit").check()
+    await expect(page.get_by_label("Card number")).to_be_hidden()
+    await page.get_by_label("IBAN").fill("at61 1904 3002 3457 3201")
+    await page.get_by_role("button", name="Pay €75.00").click()
+
+    await arrives(page, session)
+    assert len(await shop.told("checkout.session.async_payment_succeeded")) == 1
 
 
 async def test_a_declined_customer_tries_another_card(page, shop, session):
@@ -150,27 +243,4 @@ REPORT_BUSY = """() => {
   const button = document.getElementById("submit");
   const report = () => { if (button.disabled) console.log("busy: " + button.textContent.trim()); };
   new MutationObserver(report).observe(button, {attributes: true});
-}"""
-
-# Every text on the page whose colour is too near to the ground behind it.
-CONTRASTS = """() => {
-  const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = rgb(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const poor = [];
-  for (const element of document.body.querySelectorAll("*")) {
-    const said = [...element.childNodes].filter((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!said.length || !element.checkVisibility()) continue;
-    const [a, b] = [light(rgb(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) poor.push(said[0].textContent.trim());
-  }
-  return poor;
 }"""

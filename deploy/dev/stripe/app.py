@@ -24,8 +24,9 @@ class Wishes(TypedDict):
 
     webhook_url: str
     webhook_secret: str
-    state_folder: Path
+    state_folder: Path | None
     seed: NotRequired[int | None]
+    merchant: NotRequired[str]
     now: NotRequired[clock.Clock]
     redirect_wait_seconds_max: NotRequired[float]
 

@@ -6,7 +6,9 @@ Numbers and outcomes are those of docs.stripe.com/testing. Next: ``payments`` pl
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
+
+from deploy.dev.stripe import brands
 
 # What happens to a paid charge later, all by itself.
 Aftermath = Literal["chargeback", "inquiry", "refunds_wait", "refunds_fail"]
@@ -60,9 +62,20 @@ class TestCard:
     behaviour: Behaviour
 
     @property
+    def brand(self) -> brands.Brand | None:
+        """The network of a card; a bank account has none."""
+        return brands.of(self.number)
+
+    @property
     def spaced(self) -> str:
-        """The number in groups of four, as on a card or in a bank's letter."""
-        return " ".join(self.number[at : at + 4] for at in range(0, len(self.number), 4))
+        """The number as it stands on the card, or in groups of four as in a bank's letter."""
+        brand = self.brand
+        return brand.spaced(self.number) if brand else " ".join(re.findall(".{1,4}", self.number))
+
+    @property
+    def cvc(self) -> str:
+        """A code that this card takes."""
+        return "1234"[: self.brand.cvc_digits] if self.brand else ""
 
     @property
     def look(self) -> Literal["pays", "declines", "asks"]:
@@ -71,6 +84,23 @@ class TestCard:
             return "asks"
         end = self.behaviour.then if isinstance(self.behaviour, Debits) else self.behaviour
         return "pays" if isinstance(end, Pays) else "declines"
+
+    @property
+    def group(self) -> str:
+        """Under which heading a person looks for it."""
+        match self.behaviour:
+            case Pays(None):
+                return "Succeed"
+            case Pays():
+                return "Succeed, and then"
+            case Declines():
+                return "Are refused"
+            case Challenges():
+                return "Ask for 3-D Secure"
+            case Debits():
+                return "Bank accounts"
+            case _ as never:
+                assert_never(never)
 
 
 GENERIC = Declines("card_declined", "generic_decline", "try_again_later", "Your card was declined.")
@@ -86,33 +116,36 @@ BROKEN = Declines(
 RETURNED = Declines(None, "generic_decline", None, "The customer's bank could not process the payment.")
 
 TEST_CARDS = (
-    TestCard("4242424242424242", "visa", "Pays", "The payment succeeds", Pays()),
-    TestCard("4000000000000002", "chargeDeclined", "Declines", "Refused; another card may pay", GENERIC),
-    TestCard("4000002500003155", "authenticationRequiredOnSetup", "Asks for 3-D Secure", "Confirmed first", Challenges(Pays())),
-    TestCard("4000000000009995", "chargeDeclinedInsufficientFunds", "Insufficient funds", "Refused", NO_FUNDS),
-    TestCard("4000000000009987", "chargeDeclinedLostCard", "Lost card", "Refused", LOST),
-    TestCard("4000000000009979", "chargeDeclinedStolenCard", "Stolen card", "Refused", STOLEN),
-    TestCard("4000000000000069", "chargeDeclinedExpiredCard", "Expired card", "Refused", EXPIRED),
-    TestCard("4000000000000127", "chargeDeclinedIncorrectCvc", "Incorrect CVC", "Refused", WRONG_CVC),
-    TestCard("4000000000000119", "chargeDeclinedProcessingError", "Processing error", "Refused", BROKEN),
-    TestCard("4000002760003184", "authenticationRequired", "Always asks the bank", "Confirmed first", Challenges(Pays())),
-    TestCard("4000000000003220", "threeDSecure2Required", "Must ask the bank", "Confirmed first", Challenges(Pays())),
+    TestCard("4242424242424242", "visa", "Pays", "Visa", Pays()),
+    TestCard("5555555555554444", "mastercard", "Mastercard", "Succeeds", Pays()),
+    TestCard("378282246310005", "amex", "American Express", "Four-digit CVC", Pays()),
+    TestCard("6011111111111117", "discover", "Discover", "Succeeds", Pays()),
+    TestCard("3056930009020004", "diners", "Diners Club", "Succeeds", Pays()),
+    TestCard("3566002020360505", "jcb", "JCB", "Succeeds", Pays()),
+    TestCard("6200000000000005", "unionpay", "UnionPay", "Succeeds", Pays()),
+    TestCard("4000000000000002", "chargeDeclined", "Declines", "generic_decline", GENERIC),
+    TestCard("4000000000009995", "chargeDeclinedInsufficientFunds", "Too little money", "insufficient_funds", NO_FUNDS),
+    TestCard("4000000000009987", "chargeDeclinedLostCard", "Lost", "lost_card", LOST),
+    TestCard("4000000000009979", "chargeDeclinedStolenCard", "Stolen", "stolen_card", STOLEN),
+    TestCard("4000000000000069", "chargeDeclinedExpiredCard", "Expired", "expired_card", EXPIRED),
+    TestCard("4000000000000127", "chargeDeclinedIncorrectCvc", "Wrong CVC", "incorrect_cvc", WRONG_CVC),
+    TestCard("4000000000000119", "chargeDeclinedProcessingError", "Bank out of order", "processing_error", BROKEN),
+    TestCard("4000002500003155", "authenticationRequiredOnSetup", "3-D Secure", "You choose how it ends", Challenges(Pays())),
+    TestCard("4000002760003184", "authenticationRequired", "Asks always", "You choose how it ends", Challenges(Pays())),
+    TestCard("4000000000003220", "threeDSecure2Required", "Must ask", "You choose how it ends", Challenges(Pays())),
     TestCard(
-        "4000008400001629",
-        "threeDSecureRequiredChargeDeclined",
-        "Asks, then refuses",
-        "Confirmed, yet refused",
-        Challenges(GENERIC),
+        *("4000008400001629", "threeDSecureRequiredChargeDeclined", "Asks, then refuses"),
+        *("After Complete", Challenges(GENERIC)),
     ),
-    TestCard("4000000000000259", "createDispute", "Charged back", "Paid, then disputed", Pays("chargeback")),
-    TestCard("4000000000001976", "createDisputeInquiry", "Inquiry", "Paid, then asked about", Pays("inquiry")),
-    TestCard("4000000000007726", "pendingRefund", "Slow refunds", "Paid; refunds take a while", Pays("refunds_wait")),
-    TestCard("4000000000005126", "refundFail", "Failing refunds", "Paid; refunds fail later", Pays("refunds_fail")),
+    TestCard("4000000000000259", "createDispute", "Charged back", "A dispute a second later", Pays("chargeback")),
+    TestCard("4000000000001976", "createDisputeInquiry", "Asked about", "An inquiry a second later", Pays("inquiry")),
+    TestCard("4000000000007726", "pendingRefund", "Slow refunds", "Pending for two seconds", Pays("refunds_wait")),
+    TestCard("4000000000005126", "refundFail", "Failing refunds", "Come back later", Pays("refunds_fail")),
 )
 SEPA_ACCOUNTS = (
-    TestCard("AT611904300234573201", "sepa", "Arrives later", "SEPA Direct Debit, succeeds", Debits(Pays())),
-    TestCard("AT861904300235473202", "sepaFails", "Fails later", "SEPA Direct Debit, returned", Debits(RETURNED)),
-    TestCard("IT60X0542811101000000123456", "sepaReturned", "Fails later", "An Italian account", Debits(RETURNED)),
+    TestCard("AT611904300234573201", "sepa", "Arrives", "Processing, then succeeds", Debits(Pays())),
+    TestCard("AT861904300235473202", "sepaFails", "Returned", "Processing, then fails", Debits(RETURNED)),
+    TestCard("IT60X0542811101000000123456", "sepaReturned", "Returned", "From Italy", Debits(RETURNED)),
 )
 BY_NUMBER = {card.number: card for card in TEST_CARDS}
 BY_TOKEN = {card.token: card for card in TEST_CARDS}
@@ -139,6 +172,13 @@ class Card:
     def last4(self) -> str:
         """The last four digits, all that Stripe shows of a number."""
         return self.number[-4:]
+
+    @property
+    def brand(self) -> brands.Brand:
+        """Its network; every card that may be charged has one."""
+        brand = brands.of(self.number)
+        assert brand is not None
+        return brand
 
 
 @dataclass(frozen=True)
@@ -170,8 +210,10 @@ def inspect(number: str, expiry: str, cvc: str, *, year: int, month: int) -> Car
         faults["expiry"] = "Enter the expiry date as MM / YY."
     elif when < (year, month):
         faults["expiry"] = "Your card's expiration date is in the past."
-    if not re.fullmatch(r"[0-9]{3}", cvc.strip()):
-        faults["cvc"] = "Enter the three digits on the back of your card."
+    code_digits = (brands.of(digits) or brands.VISA).cvc_digits
+    if not re.fullmatch(rf"[0-9]{{{code_digits}}}", cvc.strip()):
+        where = {3: "three digits on the back", 4: "four digits on the front"}[code_digits]
+        faults["cvc"] = f"Enter the {where} of your card."
     if faults or when is None:
         return Faults(faults)
     return Card(digits, when[1], when[0])

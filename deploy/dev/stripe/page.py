@@ -5,15 +5,16 @@ A form enters; a page, or the way to the shop's ``success_url``, leaves. No scri
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar, assert_never
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from deploy.dev.stripe import cards, checkout, money, params, payments
+from deploy.dev.stripe import brands, cards, checkout, money, params, payments
 from deploy.dev.stripe.payments import Accepted, Challenged, Declined, Outcome
 from deploy.dev.stripe.sandbox import Sandbox
 
@@ -31,7 +32,12 @@ HEADERS = {
 }
 HOME_ROWS = 20
 SAMPLE_EXPIRY = "12 / 34"
-SAMPLE_CVC = "123"
+# What became of a completed session's payment, by its intent's status; a debit may be returned after all.
+FATES = {
+    "succeeded": "is complete",
+    "processing": "is on its way from your bank",
+    "requires_payment_method": "was returned by your bank",
+}
 FIELDS = ("email", "number", "expiry", "cvc", "iban")
 
 
@@ -44,6 +50,7 @@ class Typed:
     expiry: str = ""
     cvc: str = ""
     iban: str = ""
+    by_account: bool = False  # rather than by card, where both are offered
     faults: dict[str, str] = field(default_factory=dict)
 
 
@@ -81,6 +88,8 @@ class Pages:
     async def submit_checkout(self, request: web.Request) -> web.Response:
         """POST /c/pay/{id}: ``email``; ``number``, ``expiry``, ``cvc``, or ``iban``; or ``fill`` = what to fill in.
 
+        ``method`` (``card``, ``sepa_debit``) says which of the two counts; without it an IBAN does where one was typed.
+
         Answers 303 to the shop or to 3-D Secure, 422 with errors beside the fields, 402 where the bank declined, and
         409 where the session is over.
         """
@@ -90,12 +99,13 @@ class Pages:
         if session["status"] != "open":
             return self._over(session, status=409)
         fields = {name: str(form.get(name, "")) for name in FIELDS}
+        fields["method"] = _method(session, str(form.get("method", "")), fields["iban"])
         if session["customer_email"]:
             fields["email"] = session["customer_email"]
         filled = _filled(str(form.get("fill", "")), fields["email"].strip())
         if filled:
             return self._form(session, filled)
-        paid_with = self._inspect(session, fields)
+        paid_with = self._inspect(fields)
         faults = dict(paid_with.by_field) if isinstance(paid_with, cards.Faults) else {}
         email = fields["email"].strip()
         if not params.looks_like_email(email):
@@ -111,8 +121,14 @@ class Pages:
         if intent["status"] != "requires_action":
             raise web.HTTPSeeOther(back)
         method = self._sandbox.world.get("method", intent["payment_method"])
-        amount = money.spell(intent["amount"], intent["currency"])
-        return self.render("challenge.html", intent_id=intent["id"], amount=amount, last4=method["card"]["last4"])
+        return self.render(
+            "challenge.html",
+            intent_id=intent["id"],
+            merchant=self._sandbox.settings.merchant,
+            amount=money.spell(intent["amount"], intent["currency"]),
+            brand=brands.BY_CODE[method["card"]["brand"]].name,
+            last4=method["card"]["last4"],
+        )
 
     async def submit_challenge(self, request: web.Request) -> web.Response:
         """POST /3ds/{id}: ``answer`` = ``complete`` or ``fail``."""
@@ -144,9 +160,8 @@ class Pages:
         )
         return self._notice(f"Receipt: {paid}", text, mark="paid")
 
-    def _inspect(self, session: Json, fields: dict[str, str]) -> cards.Card | cards.BankAccount | cards.Faults:
-        kinds = session["payment_method_types"]
-        if "sepa_debit" in kinds and (fields["iban"] or "card" not in kinds):
+    def _inspect(self, fields: dict[str, str]) -> cards.Card | cards.BankAccount | cards.Faults:
+        if fields["method"] == "sepa_debit":
             return cards.inspect_iban(fields["iban"])
         today = datetime.fromtimestamp(self._sandbox.now, UTC)
         return cards.inspect(fields["number"], fields["expiry"], fields["cvc"], year=today.year, month=today.month)
@@ -208,29 +223,34 @@ class Pages:
             }
             for item in self._sandbox.world.get("cart", session["id"])["line_items"]
         ]
+        kinds = session["payment_method_types"]
         return self.render(
             "pay.html",
             status=status,
             session=session,
             items=items,
             amount=_amount(session),
+            merchant=self._sandbox.settings.merchant,
             typed=typed,
-            cards=cards.TEST_CARDS if "card" in session["payment_method_types"] else (),
-            accounts=cards.SEPA_ACCOUNTS if "sepa_debit" in session["payment_method_types"] else (),
+            cards="card" in kinds,
+            accounts="sepa_debit" in kinds,
+            brands=msgspec.to_builtins(brands.BRANDS),
+            typed_brand=brands.of(typed.number),
+            groups=_groups(kinds),
             sample_expiry=SAMPLE_EXPIRY,
-            sample_cvc=SAMPLE_CVC,
         )
 
     def _over(self, session: Json, *, status: int = 200) -> web.Response:
         if session["status"] == "complete":
+            intent = self._sandbox.world.get("intent", session["payment_intent"])
             return self._notice(
                 "You have already paid",
-                f"Your payment of {_amount(session)} is complete. You will not be charged again.",
+                f"Your payment of {_amount(session)} {FATES[intent['status']]}. You will not be charged again.",
                 mark="paid",
                 link=(_success_url(session), "Continue"),
                 status=status,
             )
-        back = (session["cancel_url"], "Back to CultureBridge") if session["cancel_url"] else None
+        back = (session["cancel_url"], f"Back to {self._sandbox.settings.merchant}") if session["cancel_url"] else None
         return self._notice(
             "This checkout has expired",
             "Nothing was charged. Go back and start again to pay.",
@@ -270,19 +290,34 @@ async def pages_instead(request: web.Request, handler: Handler) -> web.StreamRes
         return page.response
 
 
+def _method(session: Json, said: str, iban: str) -> str:
+    """Return what is paid with: what was said, if the session takes it; else what an IBAN says by being there."""
+    kinds = session["payment_method_types"]
+    if said in kinds:
+        return said
+    return "sepa_debit" if "sepa_debit" in kinds and (iban or "card" not in kinds) else "card"
+
+
+def _groups(kinds: list[str]) -> list[tuple[str, list[cards.TestCard]]]:
+    """Return the test cards and accounts that this session takes, under their headings."""
+    offered = (*(cards.TEST_CARDS if "card" in kinds else ()), *(cards.SEPA_ACCOUNTS if "sepa_debit" in kinds else ()))
+    return [(title, list(group)) for title, group in groupby(offered, key=lambda card: card.group)]
+
+
 def _echo(fields: dict[str, str], faults: dict[str, str]) -> Typed:
     """Return the form as typed, but never a number that could be somebody's real card, and no CVC."""
     digits = fields["number"].replace(" ", "").replace("-", "")
     number = cards.BY_NUMBER[digits].spaced if digits in cards.BY_NUMBER else ""
     iban = fields["iban"] if fields["iban"].replace(" ", "").upper() in cards.BY_IBAN else ""
-    return Typed(fields["email"], number, fields["expiry"], "", iban, faults)
+    return Typed(fields["email"], number, fields["expiry"], "", iban, fields["method"] == "sepa_debit", faults)
 
 
 def _filled(wanted: str, email: str) -> Typed | None:
     """Return the form with a test card or account filled in."""
     if wanted in cards.BY_NUMBER:
-        return Typed(email, cards.BY_NUMBER[wanted].spaced, SAMPLE_EXPIRY, SAMPLE_CVC)
-    return Typed(email, iban=cards.BY_IBAN[wanted].spaced) if wanted in cards.BY_IBAN else None
+        card = cards.BY_NUMBER[wanted]
+        return Typed(email, card.spaced, SAMPLE_EXPIRY, card.cvc)
+    return Typed(email, iban=cards.BY_IBAN[wanted].spaced, by_account=True) if wanted in cards.BY_IBAN else None
 
 
 def _latest(things: dict[str, T]) -> list[T]:

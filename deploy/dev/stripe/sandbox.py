@@ -30,13 +30,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the sandbox listens, whom it tells, and where it keeps its state."""
+    """Where the sandbox listens, whom it tells, and where it keeps its state (None: nowhere)."""
 
     webhook_url: str
     webhook_secret: str
     public_url: str
-    state_folder: Path
+    state_folder: Path | None
     seed: int | None = None
+    merchant: str = "CultureBridge"  # whose name the pages bear
     now: clock.Clock = clock.wall
     redirect_wait_seconds_max: float = 10.0  # docs.stripe.com/checkout/fulfillment
 

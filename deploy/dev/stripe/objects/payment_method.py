@@ -45,17 +45,17 @@ def address(known: Json) -> Json:
 
 def _card(card: Card) -> Json:
     return {
-        "brand": "visa",
+        "brand": card.brand.code,
         "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
         "country": "US",
-        "display_brand": "visa",
+        "display_brand": card.brand.display_code,
         "exp_month": card.exp_month,
         "exp_year": card.exp_year,
         "fingerprint": fingerprint(card.number),
         "funding": "credit",
         "generated_from": None,
         "last4": card.last4,
-        "networks": {"available": ["visa"], "preferred": None},
+        "networks": {"available": [card.brand.code], "preferred": None},
         "regulated_status": "unregulated",
         "three_d_secure_usage": {"supported": True},
         "wallet": None,
