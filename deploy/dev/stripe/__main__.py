@@ -1,4 +1,4 @@
-"""``python -m deploy.dev.stripe --port P --webhook URL --secret whsec_… --state-dir DIR [--seed N]``."""
+"""``python -m deploy.dev.stripe --webhook URL``, and options that all have a default."""
 
 import argparse
 import asyncio
@@ -12,10 +12,11 @@ from deploy.dev.stripe.app import open_sandbox
 def main() -> int:
     """Serve until SIGTERM or SIGINT; exit 0 then, 2 on bad arguments, 1 where the port or the folder is not ours."""
     parser = argparse.ArgumentParser(prog="python -m deploy.dev.stripe", description="A Stripe on this machine.")
-    parser.add_argument("--port", type=int, required=True, help="where to listen on 127.0.0.1")
     parser.add_argument("--webhook", required=True, metavar="URL", help="who is told of events")
-    parser.add_argument("--secret", required=True, metavar="whsec_…", help="signs webhooks")
-    parser.add_argument("--state-dir", type=Path, required=True, metavar="DIR", help="what survives a restart")
+    parser.add_argument("--port", type=int, default=12111, help="where to listen on 127.0.0.1 (%(default)s)")
+    parser.add_argument("--secret", default="whsec_sandbox", metavar="whsec_…", help="signs webhooks (%(default)s)")
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="what survives a restart (nothing does)")
+    parser.add_argument("--merchant", default="CultureBridge", metavar="NAME", help="whose name the pages bear (%(default)s)")
     parser.add_argument("--seed", type=int, help="same seed, same ids (of a state that is new)")
     wish = parser.parse_args()
     return asyncio.run(_serve(wish))
@@ -30,6 +31,7 @@ async def _serve(wish: argparse.Namespace) -> int:
         webhook_url=wish.webhook,
         webhook_secret=wish.secret,
         state_folder=wish.state_dir,
+        merchant=wish.merchant,
         seed=wish.seed,
     )
     try:
@@ -38,7 +40,7 @@ async def _serve(wish: argparse.Namespace) -> int:
             sys.stdout.flush()
             await stop.wait()
     except OSError as fault:
-        sys.stderr.write(f"stripe sandbox: port {wish.port}, state {wish.state_dir}: {fault.strerror}\n")
+        sys.stderr.write(f"stripe sandbox: port {wish.port}, state in {wish.state_dir or 'memory'}: {fault.strerror}\n")
         return 1
     return 0
 

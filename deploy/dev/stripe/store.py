@@ -16,11 +16,12 @@ FILE = "sandbox.2.sqlite3"  # the number grows with the shape of what is kept; f
 
 
 class Store:
-    """The file; use from one thread."""
+    """The file, or without a folder memory alone; use from one thread."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(folder / FILE, isolation_level=None)
+    def __init__(self, folder: Path | None) -> None:
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(folder / FILE if folder else ":memory:", isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
         # A killed process loses nothing; only a machine that loses its power might, and a sandbox may.
         self._database.execute("PRAGMA synchronous = OFF")

@@ -1,0 +1,62 @@
+"""The sandbox for a project that is not ours: what its README tells is done word by word, on ports of this test's own."""
+
+import re
+import shlex
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.dev.ports import any_free
+
+README = (Path(__file__).parent.parent.parent / "deploy/dev/stripe/README.md").read_text()
+FORM = {"email": "ada@example.org", "number": "5555 5555 5555 4444", "expiry": "12/34", "cvc": "123"}
+
+
+@pytest.fixture
+def told():
+    """The command and the program of the README, each with free ports instead of the usual ones."""
+    chapter = README.partition("## For your own project")[2].partition("\n## ")[0]
+    [command], [program] = (re.findall(rf"```{kind}\n(.*?)```", chapter, re.DOTALL) for kind in ("sh", "python"))
+    ours, theirs = any_free(()), any_free(())
+    command, program = (text.replace("12111", str(ours)).replace("5000", str(theirs)) for text in (command, program))
+    setup, start = command.splitlines()
+    assert setup.startswith("make setup")
+    python, *words = shlex.split(start)
+    assert python == ".venv/bin/python"
+    return [*words, "--port", str(ours)], program
+
+
+@contextmanager
+def running(*words, folder):
+    """A Python of its own, away from this repository; its lines can be read."""
+    command = [sys.executable, "-u", *words]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout
+        finally:
+            process.terminate()
+
+
+def test_a_shop_of_ten_lines_sells_a_teapot(told, tmp_path):
+    """A session is made, its page is paid, and a webhook arrives that the official library takes for true."""
+    command, program = told
+    with running(*command, folder=tmp_path) as sandbox:
+        assert sandbox.readline().startswith("stripe sandbox ready on ")
+        with running("-c", program, folder=tmp_path) as shop:
+            [url] = re.findall(r"^pay at (\S+)$", shop.readline())
+            page = urllib.request.urlopen(url).read().decode()
+            assert all(words in page for words in ("Teapots", "A blue teapot", "€42.00"))
+            with urllib.request.urlopen(url, urllib.parse.urlencode(FORM).encode()) as back:
+                assert back.read() == b"Thank you!"
+            heard = {}
+            while "checkout.session.completed" not in heard:
+                _, _, kind, object_id = shop.readline().split()
+                heard[kind] = object_id
+
+    assert heard["checkout.session.completed"] in url
+    assert "payment_intent.succeeded" in heard
