@@ -1,28 +1,26 @@
 """Pictures of every letter as mail programs show it: light and dark, phone and desktop.
 
 `python -m tests.pictures` writes the letters by the release's templates, looks at them in Chromium, and puts the pictures and
-the page that shows them into docs/letters/. A test holds that they are of the templates as they are.
+the page that shows them into docs/letters/. A test holds that they are of the templates as they are. It takes the pictures of
+the sandbox's pages, too (sandbox_pictures.py).
 """
 
 import asyncio
 import email
 import email.policy
 import hashlib
-import io
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from PIL import Image
-
 from consumers.email.compose import Facts, Letter, Person, compose
 from shared.letters.templates import Templates, released
 from shared.letters.words import LETTERS
-from tests.browsers import launched
+from tests import sandbox_pictures
+from tests.browsers import kept, launched
 
 FOLDER = Path(__file__).parent.parent / "docs" / "letters"
 WIDTHS = {"desktop": 720, "phone": 375}
-COLOURS = 64
 SCHEMES = ("light", "dark")
 VIEWS = [(width, scheme) for width in WIDTHS for scheme in SCHEMES]
 FACTS = Facts(
@@ -75,12 +73,6 @@ def page(subjects):
     return PAGE + "".join(rows)
 
 
-def keep(png, path):
-    """Write a picture with as many colours as an eye sees in it: a third of the bytes."""
-    with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)
-
-
 async def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     templates = Templates(released())
@@ -91,8 +83,9 @@ async def main():
             view = await context.new_page()
             for name, message in letters.items():
                 await view.set_content(message.get_body(("html",)).get_content())
-                keep(await view.screenshot(full_page=True), FOLDER / f"{name}-{width}-{scheme}.png")
+                kept(await view.screenshot(full_page=True), FOLDER / f"{name}-{width}-{scheme}.png")
             await context.close()
+        await sandbox_pictures.take(browser)
     (FOLDER / "README.md").write_text(page({name: str(message["Subject"]) for name, message in letters.items()}))
 
 

@@ -8,11 +8,13 @@ import urllib.request
 
 import pytest
 from playwright.async_api import expect
+from pydantic import SecretStr
 
-from deploy.dev import control
+from deploy.dev import control, store
 from deploy.dev.process import remembered
 from deploy.dev.purchase import Hop
 from deploy.dev.state import Box
+from shared import settings
 from tests.journey import demos
 
 TITLES = [hop.title for hop in Hop]
@@ -104,13 +106,43 @@ def test_a_process_that_stands_still_is_named(demo):
     assert str(demo.box.logs / "bookings.log") in said
 
 
-async def test_a_person_pays_by_hand(demo, browser):
-    """In a browser: a checkout on the API page, the card on the hosted page, back again, succeeded, and the letter is there."""
+async def pay_with(hosted, number):
+    """Click on a test card and pay with it."""
+    await hosted.get_by_role("button", name=number).click()
+    await hosted.get_by_role("button", name="Pay $75.00").click()
+
+
+async def simply(hosted):
+    await pay_with(hosted, "4242 4242 4242 4242")
+
+
+async def after_a_decline(hosted):
+    """The reason stands beside the card; another card pays."""
+    await pay_with(hosted, "4000 0000 0000 0002")
+    number = hosted.get_by_label("Card number")
+    await expect(number).to_have_accessible_description("Your card was declined.")
+    await expect(number).to_be_focused()
+    await pay_with(hosted, "5555 5555 5555 4444")
+
+
+async def after_a_doubt_of_the_bank(hosted):
+    """3-D Secure is failed, and then passed."""
+    await pay_with(hosted, "4000 0025 0000 3155")
+    await hosted.get_by_role("button", name="Fail").click()
+    await expect(hosted.get_by_role("alert")).to_contain_text("unable to authenticate")
+    await pay_with(hosted, "4000 0025 0000 3155")
+    await hosted.get_by_role("button", name="Complete").click()
+
+
+@pytest.mark.parametrize("way", [simply, after_a_decline, after_a_doubt_of_the_bank])
+async def test_a_person_pays_by_hand(demo, browser, way):
+    """In a browser: a checkout on the API page, the card on the hosted page, back again, succeeded, and both letters came."""
     mailbox, page = await browser.new_page(), await browser.new_page()
     await mailbox.goto(demo.variables["CB_DEV_MAILBOX_URL"])
     await mailbox.get_by_role("button", name="Delete all").click()
     await page.goto(f"{demo.variables['CB_DEV_INGRESS_URL']}/docs")
-    [booking_id] = re.search(r"to pay for +booking (\S+)", demo.text).groups()
+    database = settings.Database(database_url=SecretStr(demo.variables["DATABASE_URL"]))
+    booking_id = str(await store.a_payable_booking(database))
     status, token = demos.run("token", "--as", "client", folder=demo.folder)
     assert status == 0
     checkout, payment = page.locator("#openCheckout"), page.locator("#getPayment")
@@ -121,12 +153,12 @@ async def test_a_person_pays_by_hand(demo, browser):
     async with page.context.expect_page() as opened:
         await checkout.get_by_role("link", name="Open the page to pay").click()
     hosted = await opened.value
-    await hosted.get_by_role("button", name="Pays").click()
-    await hosted.get_by_role("button", name="Pay $75.00").click()
+    await way(hosted)
     await expect(hosted).to_have_title("CultureBridge payments: API", timeout=20_000)
 
-    await mailbox.get_by_role("button", name="Booking Confirmed").click()
-    await expect(mailbox.frame_locator("#frame").get_by_text(booking_id)).to_be_visible(timeout=20_000)
+    for subject in ("Booking Confirmed", "New Booking"):
+        await mailbox.get_by_role("button", name=subject).click()
+        await expect(mailbox.frame_locator("#frame").get_by_text(booking_id)).to_be_visible(timeout=20_000)
     await payment.get_by_role("button", name="Try it").click()
     await expect(payment.locator(".answer pre")).to_contain_text('"status": "succeeded"', timeout=20_000)
 
