@@ -19,7 +19,7 @@ demo: ## Bring the box up, buy one session, show each hop until the letters; sta
 	@$(SETUP) box
 	@$(VENV)/cb-dev demo $(ARGS)
 
-simulate: ## Let customers of 20 seeds pay, fail and dispute on bad days; expect that all books agree (half an hour)
+simulate: ## Let customers of 20 seeds pay, fail and dispute on bad days; expect that all books agree (25 minutes)
 	@$(SETUP) box
 	@$(VENV)/cb-dev simulate --seeds 20 --rate 5 --for 60 --bad-days $(ARGS)
 

@@ -309,6 +309,11 @@ MONEY = (
         (FOLD, "_furthest(known, fact)}", "Refund(fact.status, fact.status == 'succeeded', fact.amount_minor)}"),
     ),
     fault(
+        "a refund that fails before it was seen is told to nobody",
+        (FOLD_TESTS, "-k", "person_is_told_in_any_order"),
+        (FOLD, " or (now.came_back and not before.came_back)", ""),
+    ),
+    fault(
         "the last decline gives the reason",
         FOLD_TESTS,
         (FOLD, "newest = max(known.failure or (created, reason), (created, reason))", "newest = (created, reason)"),
