@@ -21,6 +21,7 @@ TOLD_WITHIN_SECONDS = 10
 
 CREATED = "payment_intent.created"
 ON_ITS_WAY = (CREATED, "charge.pending", "checkout.session.completed", "payment_intent.processing")
+ELSEWHERE = ("product.", "price.", "charge.updated")  # the catalogue, and fees, which are known a moment later
 # The event that is asked for -> everything that is told of the payment up to it, in order.
 SCENARIOS = {
     "checkout.session.completed": (CREATED, "charge.succeeded", "payment_intent.succeeded"),
@@ -68,11 +69,11 @@ async def _triggered(stripe, kind, url, home):
 
 
 async def _told(url, kind):
-    """Return what `/v1/events` tells up to this kind, oldest first and without the catalogue, once it is there."""
+    """Return what `/v1/events` tells of the payment up to this kind, oldest first, once it is there."""
     types = []
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http, asyncio.timeout(TOLD_WITHIN_SECONDS):
         while kind not in types:
             async with http.get(f"{url}/v1/events", params={"limit": 100}) as answer:
                 types = [event["type"] for event in (await answer.json())["data"]][::-1]
             await asyncio.sleep(0.05)
-    return [each for each in types[: types.index(kind) + 1] if not each.startswith(("product.", "price."))]
+    return [each for each in types[: types.index(kind) + 1] if not each.startswith(ELSEWHERE)]
