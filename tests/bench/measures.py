@@ -23,6 +23,7 @@ from shared.kafka.records import Record
 from shared.messages import PaymentState
 from shared.topics import BOOKINGS_EVENTS, PAYMENTS_EVENTS, STRIPE_EVENTS
 from tests.bench.payloads import body_of
+from tests.bench.sandbox import payments_per_second_and_start_seconds
 from tests.builders import Sale, confirmed, insert_sales
 from tests.journey.pipeline import ROOT, opened, until
 
@@ -48,6 +49,7 @@ async def a_round(folder, *, seconds, events):
         7: await _letters(folder / "email", events // 2, seen),
         14: await _demo(),
     }
+    figures[15], figures[16] = await _sandbox(seconds)
     return figures | {12: max(seen["memory_mb"]), 13: max(seen["start_seconds"])}, {"ceiling": ceiling, "door": door}
 
 
@@ -91,6 +93,11 @@ async def _letters(folder, letters, seen):
         records = [Record(topic, sale.booking_id.encode(), confirmed(sale)) for sale in sales]
         async with _started(pipeline, "email", seen):
             return await _rate(kafka, records, engine, "select count(*) from letters where state = 'sent'", letters)
+
+
+async def _sandbox(seconds):
+    async with _beside("tests.bench.ceiling", CEILING_PORT):
+        return await payments_per_second_and_start_seconds(CEILING_PORT, seconds=seconds)
 
 
 async def _demo():

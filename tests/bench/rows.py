@@ -58,5 +58,7 @@ def table():
             Row(12, "memory of the largest process at full load", "MB", 150, better="less"),
             Row(13, "start of the slowest process until it is ready", "s", 2.0, better="less", digits=2),
             Row(14, "make demo, warm", "s", 10.0, better="less", digits=1),
+            Row(15, "the Stripe sandbox, one process: payments through its API", "payments/s", 200),
+            Row(16, "start of the Stripe sandbox until it answers", "s", 0.5, better="less", digits=2),
         )
     }
