@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from deploy.dev.stripe import page as pages
+from deploy.dev.stripe import switchboard
+from deploy.dev.stripe.brands import BRANDS
+from deploy.dev.stripe.cards import SEPA_ACCOUNTS, TEST_CARDS
 from tests.browsers import kept
 from tests.sandboxes import listening, opened, until
 
@@ -39,12 +42,11 @@ sandbox, for this project or another: [deploy/dev/stripe/README.md](../../deploy
 
 
 def of_what():
-    """A word for the templates, the sheet, the script and the cards that the pictures are of."""
+    """A word for what the pictures show: templates, sheet and script, and what is written on cards and buttons."""
     shown = [*sorted(pages.FOLDER.glob("templates/*")), *sorted(pages.FOLDER.glob("assets/*"))]
-    of = hashlib.sha256()
-    for path in [*shown, *(pages.FOLDER / name for name in ("brands.py", "cards.py", "switchboard.py"))]:
-        of.update(path.read_bytes())
-    return of.hexdigest()[:16]
+    offered = [(card.group, card.look, card.title, card.outcome, card.spaced) for card in (*TEST_CARDS, *SEPA_ACCOUNTS)]
+    said = repr((offered, BRANDS, switchboard.GROUPS)).encode()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in shown) + said).hexdigest()[:16]
 
 
 def page():
