@@ -14,9 +14,8 @@ from collections.abc import Sequence
 import uvloop
 from aiohttp import web
 
-from ingress import app
+from ingress import app, connections, listener
 from ingress.app import IngressSettings
-from ingress.traffic import TRAFFIC
 from shared import garbage, logs, settings
 from shared.kafka import health
 
@@ -26,6 +25,8 @@ KEEPALIVE_SECONDS = 75.0  # longer than a load balancer keeps idle connections, 
 DRAIN_SECONDS_MAX = 5.0  # a webhook is answered within 5 s; a checkout that takes longer is resumed by its next call
 SHUTDOWN_SECONDS_MAX = 0.5  # for what is under way even then; it is cancelled
 LINGER_SECONDS_MAX = 1.0  # for the rest of a body that was refused; then the connection is closed
+READ_BUFFER_BYTES = 16_384  # a connection may send twice this ahead of its turn; aiohttp's default is four times as much
+REACH_SECONDS_MAX = 3.0  # without Kafka we open all the same, and say 503
 STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library still waits for
 
 
@@ -42,7 +43,9 @@ async def serve(configured: IngressSettings) -> int:
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
-    async with app.opened(configured) as (application, publisher):
+    files_max = listener.raise_files_max(configured.ingress_connections_max + connections.FILES_OF_OURS)
+    everybody = connections.of_settings(configured, files_max)
+    async with app.opened(configured, everybody) as (application, publisher), everybody.watched():
 
         async def ready() -> Sequence[str]:
             return ["draining"] if stopping.is_set() else await publisher.trouble()
@@ -50,20 +53,23 @@ async def serve(configured: IngressSettings) -> int:
         runner = runner_of(application)
         await runner.setup()
         try:
-            site = web.TCPSite(
-                runner,
-                configured.ingress_host,
-                configured.ingress_port,
-                reuse_port=configured.ingress_reuse_port or None,
-            )
             async with health.served(configured, live=alive, ready=ready):
-                await site.start()
+                if configured.ingress_reuse_port:
+                    # Others serve the port already: whatever comes to us before Kafka is reached they would have taken.
+                    await publisher.reached(seconds_max=REACH_SECONDS_MAX)
+                assert runner.server is not None
+                door = await listener.listen(
+                    configured.ingress_host,
+                    configured.ingress_port,
+                    everybody.guarding(runner.server),
+                    reuse_port=configured.ingress_reuse_port,
+                )
                 garbage.collect_rarely()
                 log.info("ingress.served", host=configured.ingress_host, port=configured.ingress_port)
                 await stopping.wait()
                 loop.call_later(STOP_SECONDS_MAX, give_up)
-                await site.stop()
-                await application[TRAFFIC].drained(seconds_max=DRAIN_SECONDS_MAX)
+                await door.stop()
+                await everybody.drained(seconds_max=DRAIN_SECONDS_MAX)
         except OSError as error:
             log.error("ingress.not_served", port=configured.ingress_port, reason=str(error))  # noqa: TRY400 - one line is enough
             return 1
@@ -87,6 +93,7 @@ def runner_of(application: web.Application) -> web.AppRunner:
         keepalive_timeout=KEEPALIVE_SECONDS,
         lingering_time=LINGER_SECONDS_MAX,
         shutdown_timeout=SHUTDOWN_SECONDS_MAX,
+        read_bufsize=READ_BUFFER_BYTES,
     )
 
 

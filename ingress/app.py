@@ -9,14 +9,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
+from pydantic import model_validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingress import http_rules, pages
+from ingress import http_rules, keys, pages
 from ingress.checkout import Checkout, Stripe
 from ingress.checkout_http import CheckoutHandler
+from ingress.connections import Connections
 from ingress.payments import PaymentHandler
 from ingress.publisher import Publisher
-from ingress.traffic import TRAFFIC, Traffic
 from ingress.webhook import Publishes, WebhookHandler
 from shared import settings, topics
 from shared.db import engine as engines
@@ -38,6 +39,12 @@ class IngressSettings(
 
     health_port: int = 8001
 
+    @model_validator(mode="after")
+    def _keys_are_strong(self) -> "IngressSettings":
+        if (fault := keys.fault(self, self.webhook_secrets)) is not None:
+            raise ValueError(fault)
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Resources:
@@ -46,10 +53,11 @@ class Resources:
     engine: AsyncEngine
     stripe: Stripe
     publisher: Publishes
+    connections: Connections
 
 
 @asynccontextmanager
-async def opened(configured: IngressSettings) -> AsyncIterator[tuple[web.Application, Publisher]]:
+async def opened(configured: IngressSettings, connections: Connections) -> AsyncIterator[tuple[web.Application, Publisher]]:
     """Give the application with its real resources, and the publisher to ask for readiness; nothing is waited for."""
     async with AsyncExitStack() as stack:
         engine = engines.create(configured, application="ingress", pool_size=DATABASE_CONNECTIONS_MAX)
@@ -58,7 +66,7 @@ async def opened(configured: IngressSettings) -> AsyncIterator[tuple[web.Applica
         stack.push_async_callback(stripe.close)
         publisher = Publisher(configured, topics.STRIPE_EVENTS.named(configured.topic_prefix))
         await stack.enter_async_context(publisher.reaching())
-        yield build(configured, Resources(engine, stripe, publisher)), publisher
+        yield build(configured, Resources(engine, stripe, publisher, connections)), publisher
 
 
 def build(configured: IngressSettings, held: Resources) -> web.Application:
@@ -69,11 +77,8 @@ def build(configured: IngressSettings, held: Resources) -> web.Application:
     checkout = CheckoutHandler(story, held.engine, configured, origins)
     payment = PaymentHandler(held.engine, configured)
 
-    traffic = Traffic()
-
     cors = http_rules.cors(origins, {CHECKOUT, PAYMENT_SHOWN})
-    app = web.Application(middlewares=[traffic.count, cors, http_rules.no_internals])
-    app[TRAFFIC] = traffic
+    app = web.Application(middlewares=[held.connections.tell, cors, http_rules.no_internals])
     app.add_routes(
         [
             web.post(WEBHOOK, webhook.handle),

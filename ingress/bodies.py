@@ -2,10 +2,12 @@
 
 What enters: a request, and how large its body may be. What leaves: the bytes, or the problem. The length that is announced
 is judged before anything is read; a chunked body is counted on its way; compressed ones are not unpacked, since a few bytes
-of them become gigabytes.
+of them become gigabytes. Bodies that do not come with their head share one budget of memory: when it is spent, the time of the
+one that has been on its way for longest is over, so that thousands of slow ones keep no quick one out.
 """
 
 import asyncio
+from collections import OrderedDict
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -14,6 +16,35 @@ from ingress import problems
 from ingress.problems import Problem
 
 READ_SECONDS_MAX = 10.0  # aiohttp itself would wait for ever for the next byte of a body
+ON_THE_WAY_BYTES_MAX = 8_388_608  # some five hundred slow ones; real ones arrive in milliseconds
+REQUEST_BYTES = 16_384  # what a request holds beside its body
+
+
+class OnTheWay:
+    """Bodies that are on their way, the oldest first, by the time limits under which they are read."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._held: OrderedDict[asyncio.Timeout, int] = OrderedDict()
+
+    def hold(self, limit: asyncio.Timeout, body_bytes: int) -> None:
+        """Count what one body holds now; when that is too much of all, the oldest other one's time is over."""
+        self._count(limit, REQUEST_BYTES + body_bytes)
+        while self.bytes > ON_THE_WAY_BYTES_MAX and len(self._held) > 1:
+            oldest = next(iter(self._held))
+            self.release(oldest)
+            oldest.reschedule(asyncio.get_running_loop().time())
+
+    def release(self, limit: asyncio.Timeout) -> None:
+        """Count it no more; may be called twice."""
+        self.bytes -= self._held.pop(limit, 0)
+
+    def _count(self, limit: asyncio.Timeout, held: int) -> None:
+        self.bytes += held - self._held.get(limit, 0)
+        self._held[limit] = held
+
+
+ON_THE_WAY = OnTheWay()  # one for the process, as its memory is
 
 
 def refusal(request: web.Request, *, bytes_max: int) -> Problem | None:
@@ -33,11 +64,16 @@ async def read(request: web.Request, *, bytes_max: int) -> bytes | Problem:
             # All of it came with the head, as most webhooks do: nothing to wait for.
             whole = request.content.read_nowait()
             return whole if len(whole) <= bytes_max else problems.BODY_TOO_LARGE
-        async with asyncio.timeout(READ_SECONDS_MAX):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > bytes_max:
-                    return problems.BODY_TOO_LARGE
+        async with asyncio.timeout(READ_SECONDS_MAX) as limit:
+            try:
+                ON_THE_WAY.hold(limit, 0)
+                async for chunk in request.content.iter_any():
+                    body += chunk
+                    if len(body) > bytes_max:
+                        return problems.BODY_TOO_LARGE
+                    ON_THE_WAY.hold(limit, len(body))
+            finally:
+                ON_THE_WAY.release(limit)
     except TimeoutError:
         return problems.BODY_TOO_SLOW
     except (ClientPayloadError, HttpProcessingError, ConnectionError, ValueError):

@@ -8,12 +8,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from shared import errors, settings
+from shared import errors, metrics, settings
 from shared.kafka import producer
 from shared.kafka.producer import Producer
 from shared.kafka.records import Record
 
 CLIENT_ID = "culturebridge-ingress"
+# What may wait for acknowledgements while Kafka stands still: a thousand webhooks a second, through the 3 s that the loss of a
+# broker costs. Beyond it the answer is 503 at once: memory has an end, and so have the connections that wait.
+WAITING_RECORDS_MAX = 3_584
+WAITING_BYTES_MAX = 33_554_432
 
 
 class Publisher:
@@ -23,6 +27,9 @@ class Publisher:
         self._kafka = kafka
         self._topic = topic
         self._producer: Producer | None = None
+        self._reached = asyncio.Event()
+        self._waiting_records = 0
+        self._waiting_bytes = 0
 
     @asynccontextmanager
     async def reaching(self) -> AsyncIterator[None]:
@@ -40,7 +47,24 @@ class Publisher:
         """Return once Kafka acknowledged every record; raises errors.KafkaAway within the deadline otherwise."""
         if self._producer is None:
             raise errors.KafkaAway("Kafka was not reached yet")
-        await self._producer.publish(records, deadline_seconds=deadline_seconds)
+        bytes_sum = sum(len(record.value or b"") for record in records)
+        if self._waiting_records >= WAITING_RECORDS_MAX or self._waiting_bytes + bytes_sum > WAITING_BYTES_MAX:
+            raise errors.KafkaAway("too much waits for Kafka already")
+        self._wait(len(records), bytes_sum)
+        try:
+            await self._producer.publish(records, deadline_seconds=deadline_seconds)
+        finally:
+            self._wait(-len(records), -bytes_sum)
+
+    async def reached(self, *, seconds_max: float) -> None:
+        """Return when Kafka was reached, or after so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._reached.wait(), seconds_max)
+
+    def _wait(self, records: int, bytes_sum: int) -> None:
+        self._waiting_records += records
+        self._waiting_bytes += bytes_sum
+        metrics.kafka_waiting_bytes.set(self._waiting_bytes)
 
     async def trouble(self) -> Sequence[str]:
         """Return why no webhook can be taken now, for readiness; nothing when all is well."""
@@ -54,4 +78,5 @@ class Publisher:
             self._kafka, client_id=CLIENT_ID, warm=[self._topic], unordered=[self._topic], stopping=stopping
         ) as opened:
             self._producer = opened
+            self._reached.set()
             await stopping.wait()

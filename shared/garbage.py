@@ -2,9 +2,11 @@
 
 What enters: a process that has just come up. What leaves: a collector that passes over what the process holds for good
 (modules, settings, routes), and looks again after every 50,000 new objects instead of every 700. A webhook or a batch makes
-many objects and no cycles: at the default a tenth of the work is looking for them in vain.
+many objects and no cycles: at the default a tenth of the work is looking for them in vain. After a crowd its memory is given
+back, which neither Python nor the C library does by itself while the process lives.
 """
 
+import ctypes
 import gc
 
 OBJECTS_UNTIL_COLLECTED = 50_000
@@ -16,3 +18,12 @@ def collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(OBJECTS_UNTIL_COLLECTED, COLLECTIONS_UNTIL_OLDER, COLLECTIONS_UNTIL_OLDER)
+
+
+def give_back() -> None:
+    """Collect now, and return free memory to the system: some 40 ms, for when a crowd has left."""
+    gc.collect()
+    # https://man7.org/linux/man-pages/man3/malloc_trim.3.html; elsewhere than with glibc there is none.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

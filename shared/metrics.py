@@ -17,6 +17,12 @@ checkout_requests = Counter("checkout_requests_total", "Checkouts answered, by p
 stripe_calls = Counter("stripe_api_calls_total", "Calls to Stripe, by what came of them", ["call", "outcome"])
 stripe_call_seconds = Histogram("stripe_api_call_seconds", "Duration of calls to Stripe", ["call"])
 
+connections_open = Gauge("ingress_connections_open", "Connections to the door's port")
+connections_dismissed = Counter(
+    "ingress_connections_dismissed_total", "Connections refused or ended, by their fault", ["reason"]
+)
+kafka_waiting_bytes = Gauge("ingress_kafka_waiting_bytes", "Bytes of webhooks that wait for Kafka's acknowledgement")
+
 # Payments and bookings
 stripe_events = Counter("stripe_events_total", "Events judged by the payments consumer", ["decision"])
 stripe_events_quarantined = Counter(

@@ -190,6 +190,8 @@ class Http(Concern):
     ingress_host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on every address
     ingress_port: int = Field(default=8000, ge=1, le=65535)
     ingress_reuse_port: bool = False
+    ingress_connections_max: int = Field(default=4096, ge=16, le=65_536)
+    ingress_connections_per_address_max: int = Field(default=2048, ge=1)
 
 
 class Health(Concern):

@@ -26,7 +26,8 @@ hypothesis.settings.load_profile("house")
 
 ROOT = Path(__file__).parent.parent
 BOXLESS = ("tests/unit", "tests/architecture")
-STORY = "tests/journey/test_story.py"
+# Each of these makes one thing that all of its tests look at.
+SHARED = ("tests/journey/test_story.py", "tests/contract/test_ingress_corpus.py")
 BOXES_MAX = 8
 TEMPLATE_GIVEN = "CB_TESTS_TEMPLATE"  # who begins many runs brings one box for all of them, and gives each a template's name
 TEMPLATE = os.environ.get(TEMPLATE_GIVEN, "cb_template")
@@ -57,11 +58,11 @@ def pytest_xdist_auto_num_workers():
 
 
 class OneStory(LoadScopeScheduling):
-    """Gives each free worker the next test; those that share one demo go to the same worker, together and first."""
+    """Gives each free worker the next test; those that share a demo or a door go to one worker, together and first."""
 
     def _split_scope(self, nodeid):
         file = nodeid.partition("::")[0]
-        return file if file == STORY else nodeid
+        return file if file in SHARED else nodeid
 
 
 def pytest_xdist_make_scheduler(config, log):

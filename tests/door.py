@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 import aiohttp
 import jwt
 import stripe as stripe_library
-from aiohttp import web
 
 from deploy.dev.stripe import checkout
 from deploy.dev.stripe.app import open_sandbox
 from deploy.dev.stripe.faults import Fault
 from ingress import __main__ as process
-from ingress import app
+from ingress import app, connections, listener
 from shared import errors
 from shared.db import engine as engines
 from shared.db.engine import rows
@@ -56,16 +55,17 @@ class FakePublisher:
 
 
 @asynccontextmanager
-async def serving(application, *, port=0):
+async def serving(application, everybody, *, port=0):
     """Give the address of an application on a free loopback port, served exactly as the process serves it."""
     runner = process.runner_of(application)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with everybody.watched():
+        door = await listener.listen("127.0.0.1", port, everybody.guarding(runner.server))
+        try:
+            yield f"http://127.0.0.1:{door.port}"
+        finally:
+            await door.stop()
+            await runner.cleanup()
 
 
 @asynccontextmanager
@@ -83,9 +83,9 @@ async def sandbox(folder):
 class Door:
     """A door with its database, seen from outside. `url` is its address, `stripe` the sandbox."""
 
-    def __init__(self, url, http, engine, stripe, publisher, routes):
+    def __init__(self, url, http, engine, stripe, publisher, routes, everybody):
         self.url, self.http, self.engine, self.stripe, self.publisher = url, http, engine, stripe, publisher
-        self.routes = routes
+        self.routes, self.everybody = routes, everybody
 
     async def checkout(self, booking_id, caller, *, key=None, headers=None, **changes):
         """POST a checkout; give status and body."""
@@ -128,10 +128,11 @@ async def opened(database, *, stripe=None, publisher=None, stripe_api=None, port
     engine = engines.create(configured, application="tests", pool_size=app.DATABASE_CONNECTIONS_MAX)
     client = stripe_api or StripeApi(configured)
     publisher = publisher or FakePublisher()
-    application = app.build(configured, app.Resources(engine, client, publisher))
+    everybody = connections.of_settings(configured, files_max=100_000)
+    application = app.build(configured, app.Resources(engine, client, publisher, everybody))
     try:
-        async with serving(application, port=port) as url, aiohttp.ClientSession(url) as http:
-            yield Door(url, http, engine, stripe, publisher, list(application.router.routes()))
+        async with serving(application, everybody, port=port) as url, aiohttp.ClientSession(url) as http:
+            yield Door(url, http, engine, stripe, publisher, list(application.router.routes()), everybody)
     finally:
         if stripe_api is None:
             await client.close()

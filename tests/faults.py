@@ -16,6 +16,7 @@ BROKER = "shared/kafka/broker.py"
 WAITING = "shared/db/waiting.py"
 STORE = "consumers/email/store.py"
 SENDING = "consumers/email/sending.py"
+CONNECTIONS = "ingress/connections.py"
 
 CONSUMER_TESTS = "tests/contract/test_payments_consumer.py"
 MATCHING_TESTS = "tests/contract/test_payments_matching.py"
@@ -545,4 +546,41 @@ LETTERS = (
         (SENDING, "all(flight.is_slow() for flight in pending.values())", "not pending"),
     ),
 )
-FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS)
+DOOR = (
+    fault(
+        "a head may trickle in for ever",
+        ("tests/unit/test_connections.py", "-k", "too_slow"),
+        (CONNECTIONS, "if waited > HEAD_SECONDS_MAX:", "if waited > 3600:"),
+    ),
+    fault(
+        "an answer may stay unread for ever",
+        ("tests/unit/test_connections.py", "-k", "too_slow"),
+        (CONNECTIONS, "for since in (self.unread_at, self.closing_at):", "for since in (self.closing_at,):"),
+    ),
+    fault(
+        "one address may take every place",
+        ("tests/unit/test_connections.py", "-k", "one_address"),
+        (CONNECTIONS, ">= self._per_address_max", "> 10**9"),
+    ),
+    fault(
+        "what waits for Kafka has no bound",
+        ("tests/contract/test_ingress_places.py", "-k", "waits_for_kafka"),
+        ("ingress/publisher.py", "if self._waiting_records >= WAITING_RECORDS_MAX or", "if False and"),
+    ),
+    fault(
+        "the first of two signature headers counts",
+        ("tests/contract/test_ingress_webhook.py", "-k", "two_signature_headers"),
+        ("ingress/webhook.py", "if len(signatures) != 1:", "if not signatures:"),
+    ),
+    fault(
+        "an RSA key of 1024 bits serves",
+        ("tests/unit/test_keys.py", "-k", "fits_its_algorithm"),
+        ("ingress/keys.py", "RSA_BITS_MIN = 2048", "RSA_BITS_MIN = 1024"),
+    ),
+    fault(
+        "the webhook's secret signs tokens",
+        ("tests/unit/test_keys.py", "-k", "one_purpose"),
+        ("ingress/keys.py", 'known.removeprefix(b"whsec_")} for known', "known} for known"),
+    ),
+)
+FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS, *DOOR)

@@ -417,8 +417,11 @@ async def test_no_browser_is_told_of_the_webhook(small):
     body = bytes_of(Sale().succeeded())
     headers = {"Stripe-Signature": signed(body), "Origin": "https://app.culturebridge.com"}
 
-    async with small.http.post("/payment/webhook", data=body, headers=headers) as answer:
-        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+    for method, status in (("POST", 200), ("OPTIONS", 405), ("GET", 405)):
+        asked = headers | {"Access-Control-Request-Method": "POST"}
+        async with small.http.request(method, "/payment/webhook", data=body, headers=asked) as answer:
+            assert answer.status == status
+            assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
 async def test_either_secret_of_a_roll_is_taken(database):

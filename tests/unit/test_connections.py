@@ -1,0 +1,195 @@
+"""Places at the door: who gets one, who makes room, who is too slow."""
+
+import asyncio
+
+import pytest
+
+from ingress import connections
+from ingress.connections import Connections, address_of
+from shared import settings
+
+
+class Wire(asyncio.Transport):
+    """A transport that remembers how it ended."""
+
+    def __init__(self, address="192.0.2.1"):
+        super().__init__({"peername": (address, 1234)})
+        self.aborted = self.closing = False
+
+    def abort(self):
+        self.aborted = self.closing = True
+
+    def is_closing(self):
+        return self.closing
+
+
+class Http(asyncio.Protocol):
+    """A server behind the door that remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def connection_made(self, transport):
+        self.told.append("made")
+
+    def data_received(self, data):
+        self.told.append(data)
+
+    def connection_lost(self, exc):
+        self.told.append("lost")
+
+
+def knock(everybody, address="192.0.2.1"):
+    """A new connection; its transport is `wire`."""
+    made = everybody.guarding(Http)()
+    made.connection_made(Wire(address))
+    return made
+
+
+def places(**limits):
+    return Connections(**{"connections_max": 3, "per_address_max": 9, **limits})
+
+
+def test_who_says_nothing_costs_no_server():
+    """The HTTP server's own protocol is made with the first byte."""
+    made = knock(places())
+    assert made._inner is None
+
+    made.data_received(b"G")
+    made.connection_lost(None)
+
+    assert made._inner.told == ["made", b"G", "lost"]
+
+
+def test_one_address_has_only_so_many_places():
+    """The next one of it is refused, one of another address is not; a place that was left is free."""
+    everybody = places(per_address_max=2)
+    first, second, third = (knock(everybody) for _ in range(3))
+    other = knock(everybody, "192.0.2.2")
+
+    assert [made.transport.aborted for made in (first, second, third, other)] == [False, False, True, False]
+    first.connection_lost(None)
+    assert not knock(everybody).transport.aborted
+
+
+def test_the_longest_quiet_stranger_makes_room_first():
+    """Then who was served longest ago; who is being served never."""
+    everybody = places()
+    served, rested, stranger = (knock(everybody) for _ in range(3))
+    served.began()
+    rested.began()
+    rested.ended()
+
+    assert not knock(everybody).transport.aborted
+    assert (stranger.transport.aborted, rested.transport.aborted) == (True, False)
+    knock(everybody).began()
+    knock(everybody).began()
+    assert rested.transport.aborted
+    assert not served.transport.aborted
+
+
+def test_when_all_are_being_served_who_comes_is_refused():
+    """Nobody loses an answer to a newcomer."""
+    everybody = places()
+    served = [knock(everybody) for _ in range(3)]
+    for made in served:
+        made.began()
+
+    assert knock(everybody).transport.aborted
+    assert not any(made.transport.aborted for made in served)
+    assert len(everybody) == 3
+
+
+def test_leaving_twice_gives_back_one_place():
+    """A transport tells of its end after we ended it."""
+    everybody = places(connections_max=1)
+    first = knock(everybody)
+    second = knock(everybody)
+    first.connection_lost(None)
+
+    assert len(everybody) == 1
+    assert not second.transport.aborted
+
+
+LATE = connections.HEAD_SECONDS_MAX + 0.1
+
+
+def slow(everybody):
+    """A connection for each way of being slow, and the seconds after which it must be gone."""
+    made = [knock(everybody) for _ in range(5)]
+    _silent, head, large, unread, closing = made
+    head.data_received(b"POST")
+    large.data_received(b"x" * (connections.HEAD_BYTES_MAX + 1))
+    for one in (unread, closing):
+        one.data_received(b"GET")
+        one.began()
+        one.ended()
+    unread.pause_writing()
+    closing.transport.closing = True
+    return made
+
+
+def test_who_is_too_slow_goes():
+    """Silence, a head that trickles, one that is too large, an answer that is not read, an end that does not come."""
+    everybody = places(connections_max=9, per_address_max=9)
+    made = slow(everybody)
+    now = made[0].heard_at
+
+    for one in made:
+        one.look(now + 1.5)
+    assert [one.transport.aborted for one in made] == [False, False, True, False, False]
+    for one in made:
+        one.look(now + 1.5 + LATE)
+    assert all(one.transport.aborted for one in made)
+    assert len(everybody) == 0
+
+
+def test_who_is_being_served_or_rests_may_stay():
+    """A body has its own deadline, and a pause between requests is the keep-alive's."""
+    everybody = places()
+    busy, resting = knock(everybody), knock(everybody)
+    for one in (busy, resting):
+        one.data_received(b"POST")
+        one.began()
+        one.data_received(b"x" * 100_000)
+    resting.ended()
+
+    for one in (busy, resting):
+        one.look(10**12)
+    assert not busy.transport.aborted
+    assert not resting.transport.aborted
+
+
+def test_a_reader_who_reads_again_may_stay():
+    """Slow for a moment is not slow."""
+    made = knock(places())
+    made.data_received(b"GET")
+    made.began()
+    made.pause_writing()
+    made.resume_writing()
+
+    made.look(10**12)
+    assert not made.transport.aborted
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        (("192.0.2.1", 1), "192.0.2.1"),
+        (("2001:db8:1:2:3:4:5:6", 1, 0, 0), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2::9", 1, 0, 0), "2001:db8:1:2::/64"),
+        (("::ffff:192.0.2.1", 1, 0, 0), "192.0.2.1"),
+        (("fe80::1%eth0", 1, 0, 2), "fe80::/64"),
+        (None, ""),
+        ("", ""),
+    ],
+)
+def test_an_address_is_whose_it_is(peer, address):
+    """Whoever has one IPv6 address has 2^64 of them."""
+    assert address == address_of(peer)
+
+
+def test_few_files_are_few_places():
+    """A process that may open 128 files does not promise 4096 places."""
+    assert connections.of_settings(settings.Http(_env_file=None), files_max=128)._connections_max == 64
+    assert connections.of_settings(settings.Http(_env_file=None), files_max=100_000)._connections_max == 4096
