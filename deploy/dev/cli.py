@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.dev import control, environment, overview, stripe_command, token
+from deploy.dev import broker, control, environment, overview, stripe_command, token
 from deploy.dev.errors import BoxError
 from deploy.dev.folder import Folder
 from deploy.dev.state import Box
@@ -42,18 +42,24 @@ def up(
     *,
     services_only: Annotated[bool, typer.Option("--services-only", help="Only PostgreSQL and Kafka.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running in the background.")] = False,
+    brokers: Annotated[
+        int | None, typer.Option("--brokers", help="1, or 3 as in production; a box keeps what it was made with.")
+    ] = None,
 ) -> None:
     """Bring the box up and keep it up until Ctrl-C; join it when it is up already."""
+    if brokers not in {None, *broker.COUNTS}:
+        raise typer.BadParameter("must be 1 or 3", param_hint="--brokers")
     voice = Voice()
     box = Box(directory)
     if control.is_up(box):
-        control.join(box, voice, services_only=services_only)
+        control.join(box, voice, services_only=services_only, brokers=brokers)
         overview.show_addresses(box, voice)
     elif detach:
-        control.detach(box, voice, services_only=services_only)
+        control.detach(box, voice, services_only=services_only, brokers=brokers)
         overview.show_addresses(box, voice)
     else:
-        with contextlib.suppress(KeyboardInterrupt), control.kept_up(directory, voice, services_only=services_only):
+        keeping = control.kept_up(directory, voice, services_only=services_only, brokers=brokers)
+        with contextlib.suppress(KeyboardInterrupt), keeping:
             overview.show_addresses(box, voice)
             voice.say("box", "stays up until Ctrl-C")
             control.wait_for_ever()

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Protocol
 
-from deploy.dev import database
+from deploy.dev import broker, database
 from deploy.dev.ports import LOOPBACK
 from deploy.dev.state import Box
 
@@ -24,17 +24,17 @@ class ChosenPorts(Protocol):
         """Return the port of that name."""
 
 
-def of_services(box: Box, ports: ChosenPorts) -> dict[str, str]:
+def of_services(box: Box, ports: ChosenPorts, *, brokers: int) -> dict[str, str]:
     """Return what leads to database and broker, and the box's own secrets, so that a process may run by hand."""
     return {
         "DATABASE_URL": database_url(ports),
-        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers(ports),
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers(ports, brokers=brokers),
         **box.secrets(),
         "CHECKOUT_ALLOWED_ORIGINS": ",".join(FRONTENDS),
     }
 
 
-def of_whole_box(box: Box, ports: ChosenPorts) -> dict[str, str]:
+def of_whole_box(box: Box, ports: ChosenPorts, *, brokers: int) -> dict[str, str]:
     """Return all that the pipeline's processes need, and where a person or a test finds the rest.
 
     HEALTH_PORT differs from process to process: theirs are told under names of the box's own.
@@ -42,7 +42,7 @@ def of_whole_box(box: Box, ports: ChosenPorts) -> dict[str, str]:
     mailbox, sandbox = url(ports["mailbox"]), url(ports["sandbox"])
     origins = (*FRONTENDS, url(ports["ingress"]), f"http://localhost:{ports['ingress']}", mailbox, sandbox)
     return {
-        **of_services(box, ports),
+        **of_services(box, ports, brokers=brokers),
         "STRIPE_API_BASE": sandbox,
         "SMTP_HOST": LOOPBACK,
         "SMTP_PORT": str(ports["smtp"]),
@@ -63,9 +63,9 @@ def database_url(ports: ChosenPorts) -> str:
     return database.url(ports["database"])
 
 
-def bootstrap_servers(ports: ChosenPorts) -> str:
-    """Return where the broker is."""
-    return f"{LOOPBACK}:{ports['broker']}"
+def bootstrap_servers(ports: ChosenPorts, *, brokers: int) -> str:
+    """Return where the brokers are."""
+    return ",".join(f"{LOOPBACK}:{ports[broker.name(number)]}" for number in range(1, brokers + 1))
 
 
 def url(port: int) -> str:

@@ -30,16 +30,20 @@ class Services:
 
     is_whole = False
 
-    def __init__(self, home: Path | None = None, *, durable: bool = True, voice: Voice | None = None) -> None:
+    def __init__(
+        self, home: Path | None = None, *, durable: bool = True, voice: Voice | None = None, brokers: int | None = None
+    ) -> None:
         """Take the folder of the box (default: `.dev/` of the project).
 
         `durable=False` is for tests: PostgreSQL does not sync to disk, so that only a crash of the machine may lose
-        something, and the usual ports are left to others.
+        something, and the usual ports are left to others. `brokers` is their number, 1 or 3 (default: what the box has).
         """
         self.box = Box(home)
         self.running: dict[str, Running] = {}
         self.ports = ports.Ports(self.box, usual=durable)
         self._durable = durable
+        self._brokers_asked = brokers
+        self.brokers = 1
         self.voice = voice or Silence()
 
     @property
@@ -60,6 +64,7 @@ class Services:
         """
         self.box.take()
         try:
+            self.brokers = broker.count(self.box, self._brokers_asked)
             self._note(ready=False)
             for name in end_left_over(self.box):
                 self.voice.say(name, "ended what an earlier run had left")
@@ -72,7 +77,7 @@ class Services:
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which any process finds what runs."""
-        return environment.of_services(self.box, self.ports)
+        return environment.of_services(self.box, self.ports, brokers=self.brokers)
 
     def stop(self) -> None:
         """End all; the data stays. May be called at any time, also twice."""
@@ -96,15 +101,20 @@ class Services:
         self.voice.ready("database", f"PostgreSQL on port {self.ports['database']}", begun)
 
     def start_broker(self) -> None:
-        """Fetch what the broker needs, and bring it up."""
+        """Fetch what the brokers need, and bring them up."""
         paths = jars.ensure(self.voice)
         begun = time.monotonic()
 
         def prepared() -> list[Piece]:
-            return [broker.prepare(self.box, self.ports.take("broker"), self.ports.take("controller"), paths)]
+            nodes = [
+                broker.Node(number, self.ports.take(broker.name(number)), self.ports.take(broker.controller_name(number)))
+                for number in range(1, self.brokers + 1)
+            ]
+            return broker.prepare(self.box, nodes, paths)
 
         self.start_together(prepared)
-        self.voice.ready("broker", f"Kafka on port {self.ports['broker']}", begun)
+        told = ", ".join(str(self.ports[broker.name(number)]) for number in range(1, self.brokers + 1))
+        self.voice.ready("broker", f"Kafka on port {told}", begun)
         if not (archive := class_archive.path(paths)).exists():
             class_archive.make(self.broker, archive)
 

@@ -20,7 +20,7 @@ class WholeBox(Services):
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which any process finds what runs."""
-        return environment.of_whole_box(self.box, self.ports)
+        return environment.of_whole_box(self.box, self.ports, brokers=self.brokers)
 
     def bring_up(self) -> None:
         """Start all of it: what needs nothing of each other side by side, the pipeline last."""
@@ -46,7 +46,7 @@ class WholeBox(Services):
     def _broker_with_topics(self) -> None:
         self.start_broker()
         begun = time.monotonic()
-        pipeline.make_topics(environment.bootstrap_servers(self.ports))
+        pipeline.make_topics(environment.bootstrap_servers(self.ports, brokers=self.brokers))
         self.voice.ready("broker", "topics are there", begun)
 
     def _start_world(self) -> None:

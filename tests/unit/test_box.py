@@ -3,10 +3,12 @@
 import hashlib
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from deploy.dev import environment, jars, ports, supervisor
+from deploy.dev import broker, environment, jars, ports, supervisor
+from deploy.dev.errors import BoxError
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
 
@@ -50,6 +52,60 @@ def test_a_changed_byte_is_seen(tmp_path):
     assert jars.is_intact(path, jar)
     path.write_bytes(body + b"!")
     assert not jars.is_intact(path, jar)
+
+
+NODES = [broker.Node(number, 9000 + number, 9100 + number) for number in (1, 2, 3)]
+
+
+def properties(nodes, number=1):
+    told = broker.properties(Path("/data"), nodes[number - 1], nodes)
+    return dict(line.split("=", 1) for line in told.splitlines() if not line.startswith("#"))
+
+
+def test_one_broker_is_a_cluster_by_itself():
+    """One replica, and a session so short that a killed broker is back soon."""
+    alone = properties(NODES[:1])
+
+    assert alone["controller.quorum.voters"] == "1@127.0.0.1:9101"
+    assert (alone["broker.session.timeout.ms"], alone["broker.heartbeat.interval.ms"]) == ("1000", "200")
+    assert {alone[name] for name in alone if name.endswith(("replication.factor", "min.isr", "insync.replicas"))} == {"1"}
+
+
+def test_three_brokers_are_a_production_cluster():
+    """Three replicas, two in sync, the sessions that README asks for, and all three vote."""
+    told = [properties(NODES, number) for number in (1, 2, 3)]
+    [second] = [one for one in told if one["node.id"] == "2"]
+
+    assert {one["controller.quorum.voters"] for one in told} == {"1@127.0.0.1:9101,2@127.0.0.1:9102,3@127.0.0.1:9103"}
+    assert second["listeners"] == "PLAINTEXT://127.0.0.1:9002,CONTROLLER://127.0.0.1:9102"
+    for one in told:
+        assert (one["broker.session.timeout.ms"], one["broker.heartbeat.interval.ms"]) == ("3000", "500")
+        assert {one[name] for name in one if name.endswith("replication.factor")} == {"3"}
+        assert (one["min.insync.replicas"], one["transaction.state.log.min.isr"]) == ("2", "2")
+
+
+def test_a_box_keeps_the_number_of_brokers_that_it_was_made_with(tmp_path):
+    """Another number would find topics that it cannot serve: it is refused, and the cure is told."""
+    box = Box(tmp_path)
+    assert (broker.count(box, None), broker.count(box, 3)) == (1, 3)
+
+    box.write("cluster", {"id": "x", "brokers": 3})
+    assert (broker.count(box, None), broker.count(box, 3)) == (3, 3)
+    with pytest.raises(BoxError, match="cb-dev reset"):
+        broker.count(box, 1)
+
+    broker.remove(box)
+    (tmp_path / "broker" / "data").mkdir(parents=True)
+    with pytest.raises(BoxError, match="cb-dev reset"):
+        broker.count(box, 3)
+
+
+def test_the_brokers_of_a_box_are_all_told():
+    """Whoever joins finds the cluster while one of it is away."""
+    chosen = {"broker": 1, "broker-2": 2, "broker-3": 3}
+
+    assert environment.bootstrap_servers(chosen, brokers=3) == "127.0.0.1:1,127.0.0.1:2,127.0.0.1:3"
+    assert environment.bootstrap_servers(chosen, brokers=1) == "127.0.0.1:1"
 
 
 def test_the_first_free_candidate_wins(monkeypatch):
