@@ -7,7 +7,7 @@ VENV := .venv/bin
 SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo simulate test check referees sabotage proof chaos-letters bench lock
+.PHONY: help setup demo simulate test check referees sabotage proof chaos-letters chaos-door bench lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ proof: ## Prove what a payment ends as, in full (half an hour at most), and writ
 chaos-letters: ## Do to the letters what mail servers and kills do, in full, and write docs/letters.md
 	@$(SETUP) tests
 	@$(VENV)/python -m tests.chaos.letters $(ARGS)
+
+chaos-door: ## Attack the door and take Kafka away from it, in full (ten minutes at most), and write its part of docs/bench.md
+	@$(SETUP) tests
+	@$(VENV)/python -m tests.chaos.door $(ARGS)
 
 bench: ## Measure ingress and consumers
 	@$(SETUP) tests
