@@ -63,6 +63,8 @@ def test_everything_that_can_be_drawn_is_drawn(many):
     assert {len(one.visits) for one in many} == {1, 2}
     assert {type(act) for act in acts} == {GiveBack, Answer, Accept, Wait}
     assert {one.coach.currency for one in many} == set(persons.COACHES)
+    assert {one.hasty for one in many if one.acts} == {True, False}
+    assert not any(one.hasty for one in many if not one.acts or one.visits[-1].attempts[-1].by_debit)
 
 
 def test_a_price_is_what_the_product_asks(many):

@@ -128,7 +128,10 @@ class Coach:
 
 @dataclass(frozen=True)
 class Person:
-    """One customer with one booking, who comes `arrives_seconds` after the beginning."""
+    """One customer with one booking, who comes `arrives_seconds` after the beginning.
+
+    `hasty`: the shop acts the moment Stripe has the money, before its own page shows it.
+    """
 
     number: int
     arrives_seconds: float
@@ -139,6 +142,7 @@ class Person:
     minutes: int
     visits: tuple[Visit, ...]
     acts: tuple[Act, ...]
+    hasty: bool
 
     @property
     def price_minor(self) -> int:
@@ -192,7 +196,9 @@ def _person(number: int, arrives_seconds: float, coaches: Sequence[Coach], dice:
     visits = _visits(coach, dice)
     acts = _acts(price_minor(coach, minutes), visits[-1], dice)
     names = (dice.choice(FIRST_NAMES), dice.choice(LAST_NAMES), dice.choice(ZONES))
-    return Person(number, arrives_seconds, *names, coach, minutes, visits, acts)
+    # Money of a debit is not there yet when its customer goes.
+    hasty = bool(acts) and not visits[-1].attempts[-1].by_debit and dice.random() < 1 / 3
+    return Person(number, arrives_seconds, *names, coach, minutes, visits, acts, hasty)
 
 
 def _visits(coach: Coach, dice: random.Random) -> tuple[Visit, ...]:

@@ -149,7 +149,8 @@ class _Run:
                 opened = await customer.visit(nth, visit)
                 if visit.ending is Ending.EXPIRED:
                     await self._support.expire(opened.session_id)
-                await customer.sees(opened.payment_id, visit.ending)
+                if not person.hasty or nth < len(person.visits) - 1:
+                    await customer.sees(opened.payment_id, visit.ending)
             for nth, act in enumerate(person.acts):
                 name = f"{booked.booking_id}/{nth}"
                 await self._support.act(opened.session_id, act, name=name, comes_back=person.refunds_come_back)
