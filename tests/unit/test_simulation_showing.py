@@ -13,7 +13,7 @@ from deploy.dev.simulation.steps import Step
 from deploy.dev.voice import Voice
 
 PLAN = Plan(seed=7, rate=5, seconds=60, bad_days=True, patience_seconds=60)
-FOUND = Difference("status", "refunded", "succeeded", "cb-ops why 0a1b")
+FOUND = Difference("status", "refunded", "succeeded", "cb-ops why 01a2208e-bdb4-7d4c-b16e-b0886bf6a8fa")
 
 
 def said(report, *, is_terminal):

@@ -19,6 +19,7 @@ from deploy.dev.purchase import CARD
 from deploy.dev.simulation.patience import Hindered, NotYet, Patience
 from deploy.dev.simulation.persons import AtBank, Attempt, Ending, Visit
 from deploy.dev.simulation.steps import Step, Tell
+from deploy.dev.stripe import cards
 
 Json = dict[str, Any]
 
@@ -60,6 +61,13 @@ class End(Enum):
     DECLINED = auto()
     LEFT = auto()
     OVER = auto()  # another tab was faster
+
+
+def _typed(attempt: Attempt) -> dict[str, str]:
+    """Return what the customer types into the page, and how they choose to pay where it asks."""
+    if attempt.by_debit:
+        return dict.fromkeys(CARD, "") | {"iban": attempt.number, "method": "sepa_debit"}
+    return CARD | {"number": attempt.number, "cvc": cards.BY_NUMBER[attempt.number].cvc, "method": "card"}
 
 
 class Customer:
@@ -151,8 +159,7 @@ class Customer:
         page = await self._page(page_url)
         if page is None:
             return End.OVER
-        card = dict.fromkeys(CARD, "") | {"iban": attempt.number} if attempt.by_debit else CARD | {"number": attempt.number}
-        status, location = await self._press(page_url, page, card)
+        status, location = await self._press(page_url, page, _typed(attempt))
         match status:
             case HTTPStatus.SEE_OTHER if location == self._places.success_url:
                 return End.PAID

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.dev import control, token
 from deploy.dev.errors import BoxError
-from deploy.dev.purchase import TROUBLE
+from deploy.dev.purchase import TROUBLE, letters_before
 from deploy.dev.simulation import books, comparison, letters, outcomes, persons, quiet, store, watch, weather
 from deploy.dev.simulation.comparison import NOTHING, Difference
 from deploy.dev.simulation.customer import Customer, Places
@@ -112,7 +112,7 @@ class _Run:
         """Make it."""
         await self._refuse_losses()
         crowd = persons.draw(self._plan.seed, rate=self._plan.rate, seconds=self._plan.seconds)
-        letters_before = await self._letters_before()
+        last_letter = await letters_before(self._http, self._mailbox)
         dead_before = await self._cluster.dead_letters()
         began_on = int(clock.now().timestamp())
         booked = await store.book(self._engine, crowd)
@@ -133,7 +133,7 @@ class _Run:
         ours = await store.read(self._engine, bookings, outcomes.stripe_ids(papers))
         prices = {one.booking_id: (one.person.price_minor, one.person.coach.currency) for one in booked}
         addresses = {one.booking_id: Addresses(one.client_email, one.coach_email) for one in booked}
-        mailbox = await self._accepted(letters_before)
+        mailbox = await self._accepted(last_letter)
         differences += comparison.compare(papers, ours, prices)
         differences += letters.compare(papers, ours, mailbox, addresses)
         return Report(outcomes.count(papers, ours), tuple(differences))
@@ -197,11 +197,6 @@ class _Run:
         since = {"created[gte]": str(began_on)}
         lists = {name: [one async for one in self._desk.every(path, since)] for name, path in books.PATHS.items()}
         return books.papers(lists, frozenset(bookings))
-
-    async def _letters_before(self) -> str:
-        """Return an id that every later letter is beyond: as many as there are, since ids count letters and never go back."""
-        async with self._http.get(f"{self._mailbox}/api/letters", params={"after": "~"}) as answer:
-            return f"{int(answer.headers['X-Total-Count']):08d}"
 
     async def _accepted(self, after: str) -> list[Accepted]:
         async with self._http.get(f"{self._mailbox}/api/letters", params={"after": after}) as answer:

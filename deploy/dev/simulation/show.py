@@ -103,9 +103,12 @@ def _tell_differences(differences: tuple[Difference, ...], voice: Voice) -> None
             said = f"{one.what}: Stripe says {one.stripe_says}; we say {one.we_say}; ask: {one.ask}"
             voice.console.print(f"  {said}", markup=False)
         return
-    table = Table("what", "Stripe says", "we say", "ask why", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("what", "Stripe says", "we say"):
+        table.add_column(title, overflow="fold")
+    table.add_column("ask why", no_wrap=True)  # a command is copied whole
     for one in differences:
-        table.add_row(*(Text(cell, overflow="fold") for cell in (one.what, one.stripe_says, one.we_say, one.ask)))
+        table.add_row(*(Text(cell) for cell in (one.what, one.stripe_says, one.we_say, one.ask)))
     voice.console.print(table, soft_wrap=False)
     voice.say("ask", 'cb-ops finds the box after: eval "$(cb-dev env)"')
 
