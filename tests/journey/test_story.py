@@ -163,7 +163,7 @@ async def test_a_person_pays_by_hand(demo, browser, way):
     await expect(payment.locator(".answer pre")).to_contain_text('"status": "succeeded"', timeout=20_000)
 
 
-SIMULATION = ("simulate", "--seed", "7", "--rate", "3", "--for", "4")
+SIMULATION = ("simulate", "--seed", "7", "--rate", "3", "--for", "3")
 
 
 def ends(said):
@@ -198,7 +198,7 @@ def test_a_simulation_finds_no_difference_and_bad_days_change_no_end(demo):
     for status, said in (fair, bad):
         assert status == 0, said
         assert "every comparison was empty" in said
-    assert len(ends(fair[1])) > 3
+    assert len(ends(fair[1])) >= 3
     assert ends(fair[1]) == ends(bad[1])
 
 
@@ -207,7 +207,7 @@ def test_a_simulation_tells_every_difference(demo):
     standing = remembered(demo.box)["bookings"]
     standing.suspend()
     try:
-        status, said = demos.run(*SIMULATION, *IMPATIENCE, folder=demo.folder)
+        status, said = demos.run(*SIMULATION, "--for", "1.5", *IMPATIENCE, folder=demo.folder)
     finally:
         standing.resume()
 
