@@ -16,7 +16,7 @@ from ingress import problems
 from ingress.problems import Problem
 
 READ_SECONDS_MAX = 10.0  # aiohttp itself would wait for ever for the next byte of a body
-ON_THE_WAY_BYTES_MAX = 8_388_608  # some five hundred slow ones; real ones arrive in milliseconds
+ON_THE_WAY_BYTES_MAX = 4_194_304  # some two hundred slow ones; real ones arrive in milliseconds
 REQUEST_BYTES = 16_384  # what a request holds beside its body
 
 

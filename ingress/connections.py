@@ -27,7 +27,7 @@ HEAD_SECONDS_MAX = 10.0  # from a request's first byte to its last header, and f
 HEAD_BYTES_MAX = 32_768
 HEAD_BYTES_AFTER_SECONDS = 1.0
 UNREAD_SECONDS_MAX = 10.0  # for who asks and does not read the answer
-UNREAD_CONNECTIONS_MAX = 64  # each holds an answer and some requests behind it; beyond, the one that waits for longest goes
+UNREAD_CONNECTIONS_MAX = 32  # each holds an answer and some requests behind it; beyond, the one that waits for longest goes
 LOOK_EVERY_SECONDS = 0.5
 CROWD_CONNECTIONS_MIN = 256  # after so many, all but an eighth of whom have left, their memory is given back
 # While we leave: who knows of an idle connection may just be writing to it, and closing it then would lose a request.

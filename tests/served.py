@@ -14,11 +14,11 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
 
-from deploy.dev.ports import any_free
 from shared import settings, topics
 from shared.kafka import provision
 from tests import corpus
 from tests.builders import Sale, bytes_of
+from tests.journey.pipeline import _ports
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS_MAX = 30
@@ -121,8 +121,8 @@ class Process:
     """One `python -m ingress`; `started` and `stopped` wait for as long as it takes, `running` is its subprocess."""
 
     def __init__(self, folder, kafka, **environment):
-        self.port = int(environment.get("INGRESS_PORT") or any_free(()))
-        self.health = any_free({self.port})
+        self.port = int(environment.get("INGRESS_PORT") or next(_ports))
+        self.health = next(_ports)
         self.log = folder / f"ingress-{self.health}.log"
         self.environment = {
             "PATH": os.environ["PATH"],

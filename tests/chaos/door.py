@@ -90,7 +90,7 @@ async def leader_lost(root, box):
 
 
 async def kafka_away(root, box):
-    rate, frozen_seconds, dead_seconds = 1500, 60, 60
+    rate, frozen_seconds, dead_seconds = 1000, 60, 60
     sizes, frozen, dead, after, lost = await cases.kafka_away(
         root, fresh_kafka(), box.broker, rate=rate, frozen_seconds=frozen_seconds, dead_seconds=dead_seconds
     )

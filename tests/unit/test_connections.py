@@ -56,9 +56,10 @@ def test_who_says_nothing_costs_no_server():
     assert made._inner is None
 
     made.data_received(b"G")
+    server = made._inner
     made.connection_lost(None)
 
-    assert made._inner.told == ["made", b"G", "lost"]
+    assert server.told == ["made", b"G", "lost"]
 
 
 def test_one_address_has_only_so_many_places():
@@ -193,3 +194,26 @@ def test_few_files_are_few_places():
     """A process that may open 128 files does not promise 4096 places."""
     assert connections.of_settings(settings.Http(_env_file=None), files_max=128)._connections_max == 64
     assert connections.of_settings(settings.Http(_env_file=None), files_max=100_000)._connections_max == 4096
+
+
+async def test_a_crowd_that_has_left_leaves_its_memory(monkeypatch):
+    """Once, when all but a few of it are gone; not while it is there."""
+    monkeypatch.setattr(connections, "LOOK_EVERY_SECONDS", 0)
+    monkeypatch.setattr(connections, "CROWD_CONNECTIONS_MIN", 3)
+    given_back = []
+    monkeypatch.setattr(connections.garbage, "give_back", lambda: given_back.append(1))
+    everybody = places()
+    async with everybody.watched():
+        crowd = [knock(everybody) for _ in range(3)]
+        await ticks()
+        assert given_back == []
+        for one in crowd:
+            one.connection_lost(None)
+        await ticks()
+        assert given_back == [1]
+
+
+async def ticks():
+    """Let the one who watches look a few times."""
+    for _ in range(6):
+        await asyncio.sleep(0)
