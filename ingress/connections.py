@@ -29,6 +29,7 @@ HEAD_BYTES_AFTER_SECONDS = 1.0
 UNREAD_SECONDS_MAX = 10.0  # for who asks and does not read the answer
 UNREAD_CONNECTIONS_MAX = 32  # each holds an answer and some requests behind it; beyond, the one that waits for longest goes
 LOOK_EVERY_SECONDS = 0.5
+LATE_SECONDS = 0.25  # a look that comes so late says that this process has more to do than it can
 CROWD_CONNECTIONS_MIN = 256  # after so many, all but an eighth of whom have left, their memory is given back
 # While we leave: who knows of an idle connection may just be writing to it, and closing it then would lose a request.
 IDLE_SECONDS_MAX = 1.5
@@ -161,6 +162,7 @@ class Connections:
         self._resting: OrderedDict[Connection, None] = OrderedDict()
         self._unread: OrderedDict[Connection, None] = OrderedDict()
         self._left: asyncio.Event | None = None
+        self.is_late = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -175,7 +177,8 @@ class Connections:
             return "address"
         if len(self._open) >= self._connections_max:
             quiet = next(iter(self._strangers or self._resting), None)
-            if quiet is None:
+            # Whoever seems quiet while we are late may only not have been heard yet: then it is who comes that must go.
+            if quiet is None or self.is_late:
                 return "full"
             quiet.dismiss("full")
         self._open.add(connection)
@@ -266,9 +269,12 @@ class Connections:
 
     async def _watch(self) -> None:
         most = 0
+        now = clock.monotonic()
         while True:
+            due = now + LOOK_EVERY_SECONDS
             await asyncio.sleep(LOOK_EVERY_SECONDS)
             now = clock.monotonic()
+            self.is_late = now - due > LATE_SECONDS
             for connection in list(self._open):
                 connection.look(now)
             most = max(most, len(self._open))

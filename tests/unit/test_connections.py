@@ -1,6 +1,7 @@
 """Places at the door: who gets one, who makes room, who is too slow."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -99,6 +100,34 @@ def test_when_all_are_being_served_who_comes_is_refused():
     assert knock(everybody).transport.aborted
     assert not any(made.transport.aborted for made in served)
     assert len(everybody) == 3
+
+
+def test_nobody_makes_room_while_we_are_late():
+    """Under more work than we can do, who has waited for longest must not be the one who goes: nobody would ever be served."""
+    everybody = places()
+    waiting = [knock(everybody) for _ in range(3)]
+    everybody.is_late = True
+
+    assert knock(everybody).transport.aborted
+    assert not any(one.transport.aborted for one in waiting)
+
+
+async def test_a_late_look_is_noticed(monkeypatch):
+    """What keeps the loop busy keeps us from looking; the next look that is in time says so, too."""
+    monkeypatch.setattr(connections, "LOOK_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(connections, "LATE_SECONDS", 0.05)
+    everybody = places()
+    async with everybody.watched():
+        await asyncio.sleep(0.02)
+        time.sleep(0.1)  # noqa: ASYNC251 - a loop that is held up is what this is about
+        await until(lambda: everybody.is_late)
+        await until(lambda: not everybody.is_late)
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - it changes by itself
+            await asyncio.sleep(0)
 
 
 def test_leaving_twice_gives_back_one_place():
