@@ -300,9 +300,12 @@ async def test_a_cancelled_conversation_leaves_no_connection_behind(mailbox, del
     task = asyncio.create_task(deliver(delivery, a_letter(1)))
     while not mailbox.conversations:  # noqa: ASYNC110 - the mailbox has no event for it
         await asyncio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    async with asyncio.timeout(10):
+        while not task.done():
+            # Python 3.11's wait_for loses a cancellation that comes in the very moment in which it has connected.
+            task.cancel()
+            await asyncio.sleep(0.01)
+    assert task.cancelled()
 
     await mailbox.switch(Switches())
     assert await deliver(delivery, a_letter(2)) == Accepted("250")

@@ -83,7 +83,7 @@ async def test_a_letter_that_was_given_up_is_replayed_twice_and_sent_once(pipeli
         assert "1 went back to" in await ops(pipeline, "dlt", "replay", "email.dlt", "--all", "--by", "Ada")
 
     async def second_left_alone():
-        return '"reason": "already_sent"' in pipeline.logged("email")
+        return '"reason":"already_sent"' in pipeline.logged("email")
 
     await until(second_left_alone, "the second replay is judged")
     letters = await pipeline.mailbox.wait_for_letters(2, deadline_seconds=30)
