@@ -79,7 +79,7 @@ async def test_a_rebalance_during_a_wait_leaves_each_record_to_whoever_has_its_p
     async with member(kafka, first, topic=LATER) as older:
         await until(lambda: len(older.consumer.paused()) == 2, "both partitions pause")
         async with member(kafka, second, topic=LATER) as newer:
-            assert (len(older.partitions), len(newer.partitions)) == (1, 1)
+            await until(lambda: (len(older.partitions), len(newer.partitions)) == (1, 1), "each has one")
             await until(lambda: first.records and second.records, "each handles its own")
 
     assert sorted(first.values + second.values) == [b"0", b"1"]

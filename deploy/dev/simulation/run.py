@@ -31,6 +31,8 @@ from deploy.dev.state import Box
 from shared import clock, settings
 from shared.db import engine as engines
 
+ENDS_WITHIN_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -72,7 +74,12 @@ async def simulate(box: Box, plan: Plan, tell: Tell) -> Report:
     finally:
         for task in (simulating, watching):
             task.cancel()
-        await asyncio.gather(simulating, watching, return_exceptions=True)
+        # Python 3.11 may lose a cancellation in the moment in which a connection is made, and a group cancels its tasks but
+        # once: whoever has not heard it is told again when the loop ends.
+        ended, _ = await asyncio.wait({simulating, watching}, timeout=ENDS_WITHIN_SECONDS)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()
 
 
 async def _simulate(variables: Mapping[str, str], plan: Plan, tell: Tell) -> Report:
