@@ -183,6 +183,13 @@ KAFKA = (
         ),
     ),
     fault(
+        "what waits is joined without locking what it names",
+        (CROSSING_TESTS, "-k", "frees_links"),
+        (STORE, "keys = await _reached(tx, {key", "keys = await _as_it_is(tx, {key"),
+        (STORE, "async def _reached(", "async def _as_it_is(tx, keys):\n    return keys\n\n\nasync def _reached("),
+        (STORE, "    if not _keys_of(early) <= keys:\n", "    if False:\n"),
+    ),
+    fault(
         "answer when the batch is handed over, not when it is acknowledged",
         "tests/unit/test_kafka_lanes.py",
         (LANES, "await (await self._client.send_batch(batch, self._topic, partition=partition))", "await asyncio.sleep(0)"),

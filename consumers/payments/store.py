@@ -1,13 +1,14 @@
 """The SQL of payments: one lock order, set-based reads and writes.
 
-Order inside the transaction: advisory keys of intents, sessions and charges that this batch may link or leave waiting, sorted;
-then the payments, sorted by id; then, in new statements, what the inbox and the waiting table say. Two processes that hold
-events of one payment meet at its row, two that link and wait for one intent meet at its key; what touches no payment is
-written sorted by event id. Nobody waits crosswise.
+Order inside the transaction: advisory keys of intents, sessions and charges that this batch, or what waits for it, may link or
+leave waiting, sorted; then the payments, sorted by id; then, in new statements, what the inbox and the waiting table say. Two
+processes that hold events of one payment meet at its row, two that link and wait for one intent meet at its key; what touches
+no payment is written sorted by event id. Nobody waits crosswise.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.payments.decide import Attention, Decided, Item, Line, Loaded
 from consumers.payments.translate import Event, Refusal, translate
+from shared import errors
 from shared.db import attention, inbox, waiting
 from shared.db.engine import rows
 from shared.domain import money
@@ -111,10 +113,13 @@ REFUSE_WAITING = "update waiting_events set state = 'refused' where event_id = a
 
 
 async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
-    """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit."""
+    """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit.
+
+    Raises errors.Transient when what was found under the locks reaches further than they do: once more, and they will.
+    """
     events = [item.event for item in items]
     handled = [event for event in events if event.fact is not None]
-    keys = {key for event in handled for key in event.keys}
+    keys = await _reached(tx, {key for event in handled for key in event.keys})
     linkable = keys - {event.session_id for event in handled}
     links = await _links(tx, linkable)
     await waiting.lock_keys(tx, keys - links.keys())
@@ -125,6 +130,8 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     payments = await _lock_payments(tx, named | set(links.values()))
     known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])
     early, held, unreadable = await _waiting(tx, keys)
+    if not _keys_of(early) <= keys:
+        raise errors.Transient("an event began to wait that names more than is locked")
     return Loaded(payments, links, known, early, held, unreadable)
 
 
@@ -138,6 +145,20 @@ async def save(tx: AsyncConnection, decided: Decided) -> None:
     await _save_attention(tx, decided.attention)
     await inbox.write(tx, CONSUMER, list(decided.entries.values()))
     await inbox.write_unlocked(tx, CONSUMER, sorted(decided.loose.values(), key=lambda entry: entry.event_id))
+
+
+async def _reached(tx: AsyncConnection, keys: AbstractSet[str]) -> set[str]:
+    """Return these keys, those named by what waits under them, and so on: whoever joins it links all of them."""
+    reached, asked = set(keys), set(keys)
+    while asked:
+        early, _, _ = await _waiting(tx, asked)
+        asked = _keys_of(early) - reached
+        reached |= asked
+    return reached
+
+
+def _keys_of(early: Mapping[str, Sequence[Item]]) -> set[str]:
+    return {key for items in early.values() for item in items for key in item.event.keys}
 
 
 async def _links(tx: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:

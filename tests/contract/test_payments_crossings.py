@@ -71,6 +71,12 @@ def _a_dispute_by_its_charge_and_the_refund_that_links_it(a, b):
     return Scene([a.dispute(payment_intent=None, charge=charge_of(a))], linking)
 
 
+def _what_one_frees_links_what_the_other_needs(a, b):
+    """The charge is named by a refund that waits for its intent, and by nothing in either batch beside the other's refund."""
+    waits_by_intent, by_charge = a.refunded(1000), a.refund(1000, payment_intent=None, charge=charge_of(a))
+    return Scene([a.completed()], [by_charge], before=[waits_by_intent])
+
+
 def _payments_that_are_linked_already(a, b):
     one = [a.refund(100, refund_id=f"re_1{a.tag}"), b.refund(100, refund_id=f"re_1{b.tag}")]
     two = [b.refund(200, refund_id=f"re_2{b.tag}"), a.refund(200, refund_id=f"re_2{a.tag}")]
@@ -84,6 +90,7 @@ SCENES = (
     _the_same_events_after_a_rebalance,
     _one_event_that_both_hold_alone,
     _a_dispute_by_its_charge_and_the_refund_that_links_it,
+    _what_one_frees_links_what_the_other_needs,
     _payments_that_are_linked_already,
 )
 
