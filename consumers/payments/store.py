@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.payments.decide import Attention, Decided, Item, Line, Loaded
 from consumers.payments.translate import Event, Refusal, translate
-from shared import errors
 from shared.db import attention, inbox, waiting
 from shared.db.engine import rows
 from shared.domain import money
@@ -113,25 +112,16 @@ REFUSE_WAITING = "update waiting_events set state = 'refused' where event_id = a
 
 
 async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
-    """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit.
-
-    Raises errors.Transient when what was found under the locks reaches further than they do: once more, and they will.
-    """
+    """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit."""
     events = [item.event for item in items]
     handled = [event for event in events if event.fact is not None]
-    keys = await _reached(tx, {key for event in handled for key in event.keys})
-    linkable = keys - {event.session_id for event in handled}
-    links = await _links(tx, linkable)
-    await waiting.lock_keys(tx, keys - links.keys())
-    # Look again: another process may have linked an intent or a charge while we waited for its key.
-    links |= await _links(tx, linkable - links.keys())
+    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})
+    links = await _links(tx, keys - {event.session_id for event in handled})
     links |= await _older_links(tx, handled, links)
     named = {event.payment_id for event in handled if event.payment_id}
     payments = await _lock_payments(tx, named | set(links.values()))
     known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])
     early, held, unreadable = await _waiting(tx, keys)
-    if not _keys_of(early) <= keys:
-        raise errors.Transient("an event began to wait that names more than is locked")
     return Loaded(payments, links, known, early, held, unreadable)
 
 
@@ -147,18 +137,24 @@ async def save(tx: AsyncConnection, decided: Decided) -> None:
     await inbox.write_unlocked(tx, CONSUMER, sorted(decided.loose.values(), key=lambda entry: entry.event_id))
 
 
-async def _reached(tx: AsyncConnection, keys: AbstractSet[str]) -> set[str]:
-    """Return these keys, those named by what waits under them, and so on: whoever joins it links all of them."""
-    reached, asked = set(keys), set(keys)
-    while asked:
-        early, _, _ = await _waiting(tx, asked)
-        asked = _keys_of(early) - reached
-        reached |= asked
-    return reached
+async def _lock_keys(tx: AsyncConnection, keys: AbstractSet[str]) -> set[str]:
+    """Lock these keys, those named by what waits under them, and so on; return all of them.
 
-
-def _keys_of(early: Mapping[str, Sequence[Item]]) -> set[str]:
-    return {key for items in early.values() for item in items for key in item.event.keys}
+    Whoever joins a waiting event links whatever it names. What else is to be locked is known only under the locks, and must not
+    be waited for while they are held: another may come the other way. Rolling back to the savepoint lets go of them.
+    """
+    wanted = set(keys)
+    while True:
+        savepoint = await tx.begin_nested()
+        # Once linked, nobody waits under a key any more: those locks would only hold neighbours up.
+        await waiting.lock_keys(tx, wanted - (await _links(tx, wanted)).keys())
+        early, _, _ = await _waiting(tx, wanted)
+        named = {key for items in early.values() for item in items for key in item.event.keys}
+        if named <= wanted:
+            await savepoint.commit()
+            return wanted
+        await savepoint.rollback()
+        wanted |= named
 
 
 async def _links(tx: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from consumers.bookings.handlers import Bookings
 from consumers.payments.handlers import Payments
 from shared.db import engine as engines
 from shared.db.engine import rows
-from shared.errors import KafkaAway, Transient
+from shared.errors import KafkaAway
 from shared.kafka.batch import Batches
 from shared.kafka.records import Incoming
 from shared.messages import payment_states
@@ -199,8 +199,7 @@ async def _consume(story, queue, orphans, report):
         report.batches += 1
         try:
             await story.handle(batch)
-        except Transient:
-            # Died before it published, or must look again: its partitions are read anew.
+        except KafkaAway:
             report.deaths += 1
             orphans.append(batch)
 
