@@ -54,7 +54,7 @@ class Said:
     def end(self, signum):
         """Send a signal, as Ctrl-C does; return the exit status."""
         self.process.send_signal(signum)
-        status = self.process.wait(30)
+        status = self.process.wait(DEADLINE_SECONDS)
         self._listener.join(5)
         return status
 
