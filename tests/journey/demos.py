@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import os
 import pty
 import re
@@ -33,7 +34,16 @@ class Said:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
         environment = os.environ | {"TERM": "xterm-256color"}
-        self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+        # A shell's background job hands an ignored SIGINT on to all that it starts; at a terminal Ctrl-C is heard.
+        heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        self.process = subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            preexec_fn=heard,  # noqa: PLW1509 - one call of the system, which takes no lock
+        )
         os.close(theirs)
         self._raw = b""
         self._listener = threading.Thread(target=self._listen, args=(ours,), daemon=True)
