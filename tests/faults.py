@@ -91,10 +91,10 @@ TRANSACTION = (
         ),
         (
             PAYMENTS,
-            "    links = await _links(tx, linkable)\n",
+            "    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})\n",
             (
                 "    known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])\n"
-                "    links = await _links(tx, linkable)\n"
+                "    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})\n"
             ),
         ),
     ),
@@ -117,11 +117,12 @@ TRANSACTION = (
         (CROSSING_TESTS, "-k", "held_at and one_links"),
         (
             PAYMENTS,
-            "    links = await _links(tx, linkable)\n",
+            "    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})\n",
             (
-                "    links = await _links(tx, linkable)\n"
-                "    named = {str(event.payment_id) for event in handled if event.payment_id}\n"
+                "    links = await _links(tx, {key for event in handled for key in event.keys})\n"
+                "    named = {event.payment_id for event in handled if event.payment_id}\n"
                 "    await _lock_payments(tx, named | set(links.values()))\n"
+                "    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})\n"
             ),
         ),
     ),
@@ -185,7 +186,7 @@ KAFKA = (
     fault(
         "what waits is joined without locking what it names",
         (CROSSING_TESTS, "-k", "frees_links"),
-        ("consumers/payments/store.py", "        if named <= wanted:\n", "        if True:\n"),
+        (PAYMENTS, "        if named <= wanted:\n", "        if True:\n"),
     ),
     fault(
         "answer when the batch is handed over, not when it is acknowledged",
@@ -251,7 +252,18 @@ MATCHING = (
     fault(
         "nobody looks again once the keys are locked",
         (CROSSING_TESTS, "-k", "held_at and by_its_charge"),
-        (PAYMENTS, "links |= await _links(tx, linkable - links.keys())", "pass"),
+        (
+            PAYMENTS,
+            (
+                "    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})\n"
+                "    links = await _links(tx, keys - {event.session_id for event in handled})\n"
+            ),
+            (
+                "    keys = {key for event in handled for key in event.keys}\n"
+                "    links = await _links(tx, keys - {event.session_id for event in handled})\n"
+                "    keys = await _lock_keys(tx, keys)\n"
+            ),
+        ),
     ),
     fault(
         "a payment has one intent",
