@@ -210,7 +210,7 @@ async def insert_sales(tx, *sales, booking_status="pending", session_datetime="2
     await _insert(
         tx,
         "insert into users (id, email, password_hash, role) values ($1, $2, 'x', $3::text::userrole)",
-        [(person, f"{role}-{person[:8]}@example.com", role) for person, role, _, _ in people],
+        [(person, f"{role}-{person}@example.com", role) for person, role, _, _ in people],
     )
     for role in ("client", "coach"):
         await _insert(

@@ -7,11 +7,11 @@ server, or why nobody can be written to. Next: mime.py lays them out, delivery.p
 import functools
 import zoneinfo
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from email.utils import format_datetime
 from typing import Literal
 
-from babel.dates import format_date, format_time, get_timezone_name
+from babel.dates import format_date, get_timezone_name
 from babel.numbers import format_currency, get_currency_symbol
 
 from consumers.email import invitation, mime, names
@@ -115,9 +115,9 @@ def _words(facts: Facts, reader: Person) -> Words:
         first_name=names.clean(reader.first_name or "") or names.full_name(reader.first_name, reader.last_name),
         client_name=names.full_name(facts.client.first_name, facts.client.last_name),
         coach_name=names.full_name(facts.coach.first_name, facts.coach.last_name),
-        date=format_date(local, "EEEE, d MMMM y", locale=LOCALE),
-        time=format_time(local, "HH:mm", tzinfo=zone, locale=LOCALE),
-        time_zone=_zone_name(local, zone),
+        date=_day(local.date()),
+        time=f"{local:%H:%M}",
+        time_zone=_zone_name(local.replace(minute=0, second=0, microsecond=0), zone),
         duration=f"{facts.duration_minutes} minutes",
         amount=amount(facts.amount_minor, facts.currency),
         refunded=None if facts.refunded_minor is None else amount(facts.refunded_minor, facts.currency),
@@ -146,6 +146,12 @@ def _zone(name: str | None) -> zoneinfo.ZoneInfo:
     return zoneinfo.ZoneInfo(known if known in _zone_names() else "UTC")
 
 
+@functools.lru_cache(maxsize=1024)  # as for prices: a day has many sessions
+def _day(local: date) -> str:
+    return format_date(local, "EEEE, d MMMM y", locale=LOCALE)
+
+
+@functools.lru_cache(maxsize=1024)  # by the zone too: moments are equal in all zones
 def _zone_name(local: datetime, zone: zoneinfo.ZoneInfo) -> str:
     spoken = get_timezone_name(local, locale=LOCALE)
     return "UTC" if zone.key == "UTC" else f"{spoken} ({zone.key})"

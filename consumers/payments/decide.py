@@ -6,6 +6,7 @@ changes nothing and gets no inbox row, so that its replay is never taken for a d
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,6 +19,8 @@ from shared.domain.payment import Announcement, Changed, ChargeRefunded, Paid, P
 from shared.kafka.batch import Emitted
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
+
+Row = tuple[object, ...]  # of payment_intents, refunds or disputes, its own id first and its payment's second
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class Loaded:
     """What the database knows, read under locks: payments by id, ids by key, inbox entries, events waiting by key.
 
     `held` are the ids of those that waited and were refused when their payment came: only a replay tries them again.
-    `unreadable` are those that wait, by key, and are no events any more by today's rules, with the reason.
+    `unreadable` are those that wait, by key, and are no events any more by today's rules, with the reason. `stored` are the
+    rows that hold the payments' intents, refunds and disputes.
     """
 
     payments: Mapping[str, Payment]
@@ -67,6 +71,7 @@ class Loaded:
     waiting: Mapping[str, Sequence[Item]]
     held: frozenset[str] = frozenset()
     unreadable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    stored: AbstractSet[Row] = frozenset()
 
 
 @dataclass(slots=True)
@@ -241,7 +246,8 @@ class _Batch:
             case Unchanged(now=now):
                 line = Line(item, Decision.UNCHANGED, now.id, before=shown, after=shown)
         self.decided.lines.append(line)
-        self.decided.payments[now.id] = now
+        if now is not before:
+            self.decided.payments[now.id] = now
         return emitted
 
     def _free(self, key: str, payment_id: str) -> tuple[bytes, ...]:

@@ -47,7 +47,7 @@ class Payments:
         if decided.freed and len(items) == 1:
             decided = await save_with_freed(tx, loaded, items[0], decided)
         else:
-            await store.save(tx, decided)
+            await store.save(tx, loaded, decided)
         return Applied(decided.emitted, decided.refused, [lambda: tell(decided)])
 
 
@@ -57,24 +57,24 @@ async def save_with_freed(tx: AsyncConnection, loaded: Loaded, item: Item, decid
     A freed event that PostgreSQL cannot hold stays where it waits, refused: its liberator must not become the culprit.
     Halving leads here, so that the liberator is alone. Raises what PostgreSQL does when that one is itself at fault.
     """
-    if await _refusal(tx, decided, keep=True) is None:
+    if await _refusal(tx, loaded, decided, keep=True) is None:
         return decided
     at = clock.now()
     unfit = dict.fromkeys(sorted(decided.freed), "not_tried")
     for event_id in list(unfit):
         others = {other: reason for other, reason in unfit.items() if other != event_id}
-        reason = await _refusal(tx, decide(loaded, [item], at=at, unfit=others), keep=False)
+        reason = await _refusal(tx, loaded, decide(loaded, [item], at=at, unfit=others), keep=False)
         unfit = others if reason is None else others | {event_id: reason}
     decided = decide(loaded, [item], at=at, unfit=unfit)
-    await store.save(tx, decided)
+    await store.save(tx, loaded, decided)
     return decided
 
 
-async def _refusal(tx: AsyncConnection, decided: Decided, *, keep: bool) -> str | None:
+async def _refusal(tx: AsyncConnection, loaded: Loaded, decided: Decided, *, keep: bool) -> str | None:
     """Save behind a savepoint; return why PostgreSQL refuses the data, or None when it took it (undone unless `keep`)."""
     savepoint = await tx.begin_nested()
     try:
-        await store.save(tx, decided)
+        await store.save(tx, loaded, decided)
     except Exception as error:
         if not is_data_error(error):
             raise

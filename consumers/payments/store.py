@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.payments.decide import Attention, Decided, Item, Line, Loaded
+from consumers.payments.decide import Attention, Decided, Item, Line, Loaded, Row
 from consumers.payments.translate import Event, Refusal, translate
 from shared.db import attention, inbox, waiting
 from shared.db.engine import rows
@@ -38,9 +38,9 @@ select id::text, booking_id::text, amount_minor, amount, currency, status::text,
        closed_reason, slot_free
 from payments where id = any($1::uuid[]) order by id for no key update
 """
-INTENTS = "select payment_id::text, intent_id, paid from payment_intents where payment_id = any($1::uuid[])"
-REFUNDS = "select payment_id::text, id, status, ever_succeeded, amount_minor from refunds where payment_id = any($1::uuid[])"
-DISPUTES = "select payment_id::text, id, status from disputes where payment_id = any($1::uuid[])"
+INTENTS = "select intent_id, payment_id::text, paid from payment_intents where payment_id = any($1::uuid[])"
+REFUNDS = "select id, payment_id::text, status, ever_succeeded, amount_minor from refunds where payment_id = any($1::uuid[])"
+DISPUTES = "select id, payment_id::text, status from disputes where payment_id = any($1::uuid[])"
 WAITING = """
 select event_id, state, object_key, body, topic, "partition", "offset" from waiting_events
 where object_key = any($1::text[])
@@ -119,15 +119,15 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     links = await _links(tx, keys - {event.session_id for event in handled})
     links |= await _older_links(tx, handled, links)
     named = {event.payment_id for event in handled if event.payment_id}
-    payments = await _lock_payments(tx, named | set(links.values()))
+    payments, stored = await _lock_payments(tx, named | set(links.values()))
     known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])
     early, held, unreadable = await _waiting(tx, keys)
-    return Loaded(payments, links, known, early, held, unreadable)
+    return Loaded(payments, links, known, early, held, unreadable, stored)
 
 
-async def save(tx: AsyncConnection, decided: Decided) -> None:
-    """Write everything that was decided, in the transaction that loaded it."""
-    await _save_payments(tx, list(decided.payments.values()))
+async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
+    """Write everything that was decided, in the transaction that loaded it; what stands there already is left alone."""
+    await _save_payments(tx, list(decided.payments.values()), loaded.stored)
     if decided.charges:
         await rows(tx, INSERT_CHARGES, *_columns(decided.charges.items()))
     await _save_lines(tx, decided.lines)
@@ -175,21 +175,30 @@ async def _older_links(tx: AsyncConnection, events: Iterable[Event], links: Mapp
     return {key: row[0] for row in found for key in (row[1], row[2]) if key in asked}
 
 
-async def _lock_payments(tx: AsyncConnection, ids: Iterable[str]) -> dict[str, Payment]:
+async def _lock_payments(tx: AsyncConnection, ids: Iterable[str]) -> tuple[dict[str, Payment], frozenset[Row]]:
+    """Return the payments, and the rows beside them that they were made of."""
     locked = list(ids)
     if not locked:
-        return {}
+        return {}, frozenset()
     payments = await rows(tx, LOCK_PAYMENTS, locked)
+    stored: list[Row] = []
     intents: dict[str, dict[str, bool]] = defaultdict(dict)
-    for payment_id, intent_id, paid in await rows(tx, INTENTS, locked):
+    for row in await rows(tx, INTENTS, locked):
+        intent_id, payment_id, paid = row
         intents[payment_id][intent_id] = paid
+        stored.append(tuple(row))
     refunds: dict[str, dict[str, Refund]] = defaultdict(dict)
-    for payment_id, refund_id, status, ever_succeeded, amount_minor in await rows(tx, REFUNDS, locked):
-        refunds[payment_id][refund_id] = Refund(status, ever_succeeded, amount_minor)
+    for row in await rows(tx, REFUNDS, locked):
+        refund_id, payment_id, *known = row
+        refunds[payment_id][refund_id] = Refund(*known)
+        stored.append(tuple(row))
     disputes: dict[str, dict[str, str]] = defaultdict(dict)
-    for payment_id, dispute_id, status in await rows(tx, DISPUTES, locked):
+    for row in await rows(tx, DISPUTES, locked):
+        dispute_id, payment_id, status = row
         disputes[payment_id][dispute_id] = status
-    return {row[0]: _payment(row, intents[row[0]], refunds[row[0]], disputes[row[0]]) for row in payments}
+        stored.append(tuple(row))
+    made = {row[0]: _payment(row, intents[row[0]], refunds[row[0]], disputes[row[0]]) for row in payments}
+    return made, frozenset(stored)
 
 
 def _payment(row: Any, intents: dict[str, bool], refunds: dict[str, Refund], disputes: dict[str, str]) -> Payment:
@@ -241,16 +250,16 @@ async def _waiting(
     return early, frozenset(held), unreadable
 
 
-async def _save_payments(tx: AsyncConnection, payments: Sequence[Payment]) -> None:
+async def _save_payments(tx: AsyncConnection, payments: Sequence[Payment], stored: AbstractSet[Row]) -> None:
     if not payments:
         return
     await rows(tx, UPDATE_PAYMENTS, *_columns(_payment_row(p) for p in payments))
-    intents = [(intent, p.id, paid) for p in payments for intent, paid in p.intents.items()]
-    refunds = [(r, p.id, x.status, x.ever_succeeded, x.amount_minor) for p in payments for r, x in p.refunds.items()]
-    disputes = [(dispute, p.id, status) for p in payments for dispute, status in p.disputes.items()]
-    for statement, saved in ((UPSERT_INTENTS, intents), (UPSERT_REFUNDS, refunds), (UPSERT_DISPUTES, disputes)):
-        if saved:
-            await rows(tx, statement, *_columns(saved))
+    intents: list[Row] = [(intent, p.id, paid) for p in payments for intent, paid in p.intents.items()]
+    refunds: list[Row] = [(r, p.id, x.status, x.ever_succeeded, x.amount_minor) for p in payments for r, x in p.refunds.items()]
+    disputes: list[Row] = [(dispute, p.id, status) for p in payments for dispute, status in p.disputes.items()]
+    for statement, held in ((UPSERT_INTENTS, intents), (UPSERT_REFUNDS, refunds), (UPSERT_DISPUTES, disputes)):
+        if new := [row for row in held if row not in stored]:
+            await rows(tx, statement, *_columns(new))
 
 
 def _payment_row(p: Payment) -> tuple[object, ...]:

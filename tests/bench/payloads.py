@@ -5,6 +5,7 @@ kilobytes of it. A bench of small bodies would flatter whoever copies, hashes, p
 """
 
 import json
+import time
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def body_of(event):
     whole = recorded["data"]["object"] | event["data"]["object"]
     if "latest_charge" in whole:
         whole["latest_charge"] = whole["id"].replace("pi_", "ch_")
-    return bytes_of(recorded | event | {"data": recorded["data"] | {"object": whole}})
+    data = recorded["data"] | {"object": whole}
+    return bytes_of(recorded | event | {"created": int(time.time()), "data": data})
 
 
 @cache

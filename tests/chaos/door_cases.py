@@ -4,7 +4,6 @@ Each case drives processes of `python -m ingress` and returns what it saw; the b
 """
 
 import asyncio
-import itertools
 import json
 import os
 import signal
@@ -12,78 +11,18 @@ import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import psutil
 from aiokafka.admin import AIOKafkaAdminClient
 
 from shared import topics
 from shared.kafka import connection, provision
+from tests.load.seen import Load
 from tests.served import ROOT, Process, values
 
 MB = 1_000_000
 WARM_REQUESTS = 500  # so that what every process learns in its first second counts as its start
 TIDY_SECONDS_MAX = 25  # within which what attackers held is given back: a head's time, a body's, and a look
-
-
-@dataclass
-class Seen:
-    """What the honest client saw: one entry a webhook, in the order in which they were due, seconds since the start."""
-
-    ids: list = field(default_factory=list)
-    due: list = field(default_factory=list)
-    latency: list = field(default_factory=list)
-    status: list = field(default_factory=list)
-    retry_after: list = field(default_factory=list)
-    late: list = field(default_factory=list)
-
-    @classmethod
-    def read(cls, file):
-        rows = sorted((json.loads(line) for line in file.read_text().splitlines()), key=lambda row: row[1])
-        return cls(*(list(column) for column in zip(*rows, strict=True)))
-
-    @property
-    def statuses(self):
-        return dict(sorted(Counter(self.status).items()))
-
-    @property
-    def taken(self):
-        return {event_id for event_id, status in zip(self.ids, self.status, strict=True) if status == 200}
-
-    def latency_ms(self, share):
-        return sorted(self.latency)[min(int(len(self.latency) * share), len(self.latency) - 1)] * 1000
-
-    @property
-    def answer_seconds_max(self):
-        """The longest time from a request to its answer."""
-        return max(took - late for took, late in zip(self.latency, self.late, strict=True))
-
-    def gap_seconds_max(self):
-        """The longest time without an answer 200."""
-        moments = sorted(d + took for d, took, s in zip(self.due, self.latency, self.status, strict=True) if s == 200)
-        return max((after - before for before, after in itertools.pairwise(moments)), default=float("inf"))
-
-    def goodput(self, since, until):
-        """The share of what was due in these seconds that was answered 200."""
-        chosen = [status for due, status in zip(self.due, self.status, strict=True) if since <= due < until]
-        return sum(status == 200 for status in chosen) / max(len(chosen), 1)
-
-
-class Load:
-    """Honest webhooks at a fixed rate, by a generator in a process of its own."""
-
-    def __init__(self, folder, port, rate, seconds, *, fresh=False):
-        self._file = folder / f"load-{time.monotonic_ns()}.jsonl"
-        arguments = [str(port), str(rate), str(seconds), str(self._file), *(["--fresh"] if fresh else [])]
-        self._arguments = ["-m", "tests.chaos.open_load", *arguments]
-
-    async def start(self):
-        self._running = await asyncio.create_subprocess_exec(sys.executable, *self._arguments, cwd=ROOT)
-        return self
-
-    async def seen(self):
-        assert await self._running.wait() == 0
-        return Seen.read(self._file)
 
 
 async def load(folder, port, rate, seconds, **more):

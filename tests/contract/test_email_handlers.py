@@ -44,7 +44,7 @@ def event(sale, name="booking.confirmed", **changes):
 
 
 def address(sale, role):
-    return f"{role}-{(sale.client_id if role == 'client' else sale.coach_id)[:8]}@example.com"
+    return f"{role}-{sale.client_id if role == 'client' else sale.coach_id}@example.com"
 
 
 def recipients(mailbox):

@@ -17,10 +17,10 @@ import aiohttp
 from deploy.dev.mailbox import open_mailbox
 from deploy.dev.ports import is_free
 from shared.kafka import provision
+from tests.corpus import SECRET as WEBHOOK_SECRET
 
 ROOT = Path(__file__).parent.parent.parent
 PROCESSES = ("ingress", "payments", "bookings", "email")
-WEBHOOK_SECRET = "whsec_" + "t" * 32
 PROGRESS = {
     "ingress": "webhook_requests_total",
     "payments": "kafka_records_consumed_total",
@@ -80,7 +80,7 @@ class Pipeline:
 
     async def start(self, *names):
         for name in names:
-            module = name if name == "ingress" else f"consumers.{_kind(name)}"
+            module = "ingress" if _kind(name) == "ingress" else f"consumers.{_kind(name)}"
             with (self._logs / f"{name}.log").open("ab") as log:
                 self._running[name] = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", module, cwd=ROOT, env=self.environment(name), stdout=log, stderr=log

@@ -1,9 +1,10 @@
 """An open-model load generator in a process of its own: webhooks at a fixed rate, whether or not earlier ones were answered.
 
-`python -m tests.chaos.open_load PORT RATE SECONDS FILE [--fresh]` writes one JSON line a webhook: its event id, the second in
-which it was due since the start, how long after that moment its answer was complete, the status (0 = none came), Retry-After,
-and how long after it was due it was sent. Latency counts from the moment when it was due, so that no stall hides behind a
-generator that waited for it (coordinated omission); what a busy machine costs the generator itself is told apart by the last.
+`python -m tests.load.open PORT RATE SECONDS REPORT [--webhooks FILE] [--fresh]` writes one JSON line a webhook: its event id,
+the second in which it was due since the start, how long after that moment its answer was complete, the status (0 = none came),
+Retry-After, and how long after it was due it was sent; and prints when it began (seconds since 1970). Latency counts from the
+moment when it was due, so that no stall hides behind a generator that waited for it (coordinated omission); what a busy machine
+costs the generator itself is told apart by the last. `--webhooks` sends what lies in FILE instead of events of its own;
 `--fresh` takes a new connection for every webhook.
 """
 
@@ -16,8 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests import corpus
-from tests.builders import Sale, bytes_of
+from tests.load import webhooks
 
 # Like Stripe, from several addresses.
 SOURCES = [f"127.0.0.{number}" for number in range(2, 18)]
@@ -63,24 +63,11 @@ class Connection(asyncio.Protocol):
             self._answer.set_result(answer)
 
 
-def webhook():
-    """An event's id, and a signed request for it."""
-    sale = Sale()
-    event = sale.succeeded()
-    body = bytes_of(event)
-    head = (
-        b"POST /payment/webhook HTTP/1.1\r\nHost: door\r\nContent-Type: application/json\r\nStripe-Signature: "
-        + corpus.signature(body)
-        + b"\r\nContent-Length: %d\r\n\r\n" % len(body)
-    )
-    return event["id"], head + body
-
-
-async def run(port, rate, seconds, report, *, fresh):
+async def run(port, rate, seconds, report, coming, *, fresh):
     loop, idle, sources = asyncio.get_running_loop(), [], itertools.cycle(SOURCES)
 
-    async def deliver(due):
-        event_id, request = webhook()
+    async def deliver(due, event_id, body):
+        request = webhooks.request(body)
         status, after, late = 0, None, time.monotonic() - began - due
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -99,12 +86,13 @@ async def run(port, rate, seconds, report, *, fresh):
         report.write(json.dumps([event_id, due, time.monotonic() - began - due, status, after, late]) + "\n")
 
     under_way = set()
+    print(time.time(), flush=True)
     began = time.monotonic()
-    for number in range(int(rate * seconds)):
+    for number, (event_id, body) in zip(range(int(rate * seconds)), coming, strict=False):
         due = number / rate
         if (wait := due - (time.monotonic() - began)) > 0:
             await asyncio.sleep(wait)
-        task = asyncio.create_task(deliver(due))
+        task = asyncio.create_task(deliver(due, event_id, body))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
     await asyncio.gather(*under_way)
@@ -115,8 +103,10 @@ if __name__ == "__main__":
     parser.add_argument("port", type=int)
     parser.add_argument("rate", type=float)
     parser.add_argument("seconds", type=float)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("report", type=Path)
+    parser.add_argument("--webhooks", type=Path)
     parser.add_argument("--fresh", action="store_true")
     given = parser.parse_args()
-    with given.file.open("w") as report:
-        uvloop.run(run(given.port, given.rate, given.seconds, report, fresh=given.fresh))
+    coming = webhooks.laid(given.webhooks) if given.webhooks else webhooks.fresh()
+    with given.report.open("w") as report:
+        uvloop.run(run(given.port, given.rate, given.seconds, report, coming, fresh=given.fresh))

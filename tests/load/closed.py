@@ -1,22 +1,22 @@
 """A closed-loop load generator in a process of its own: so many connections, each sending the next webhook on its answer.
 
-`python -m tests.bench.load PORT CONNECTIONS SECONDS` prints one JSON line: answered, statuses, seconds, latencies in ms. Its
-counts are checked against the server's own in tests/unit/test_bench.py.
+`python -m tests.load.closed PORTS CONNECTIONS FILE [--seconds S]` sends what lies in FILE once, or with `--seconds` again and
+again for as long, and prints one JSON line: when it began (seconds since 1970), answered, statuses, seconds, latencies in ms.
+PORTS is one port, or several with commas between them, which the connections share evenly. A server that stalls is not asked
+meanwhile: latencies are for the open-model generator to tell.
 """
 
+import argparse
 import asyncio
+import itertools
 import json
 import statistics
-import sys
 import time
+from pathlib import Path
 
 import uvloop
 
-from tests.bench.payloads import body_of
-from tests.builders import Sale
-from tests.journey.pipeline import signature
-
-BODIES = 2_000
+from tests.load import webhooks
 
 
 class Connection(asyncio.Protocol):
@@ -57,36 +57,22 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
 
-def requests(count, port):
-    """Signed webhooks as bytes on the wire; signatures live 300 s, so they are made just before they are sent."""
-    made = []
-    for _ in range(count):
-        body = body_of(Sale().succeeded())
-        head = (
-            f"POST /payment/webhook HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-            f"Stripe-Signature: {signature(body)}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        made.append(head.encode() + body)
-    return made
-
-
-async def run(port, connections, seconds):
-    prepared = requests(BODIES, port)
-    deadline = time.perf_counter() + seconds
-
+async def run(ports, connections, requests, seconds):
     def stream():
-        position = 0
-        while time.perf_counter() < deadline:
-            yield prepared[position % BODIES]
-            position += 1
+        deadline = time.perf_counter() + seconds
+        for request in itertools.cycle(requests):
+            if time.perf_counter() >= deadline:
+                return
+            yield request
 
-    answered, source, loop = [], stream(), asyncio.get_running_loop()
-    started = time.perf_counter()
+    answered, source, loop = [], iter(requests) if seconds is None else stream(), asyncio.get_running_loop()
+    began, started = time.time(), time.perf_counter()
     opened = [
-        (await loop.create_connection(lambda: Connection(source, answered), "127.0.0.1", port))[1] for _ in range(connections)
+        (await loop.create_connection(lambda: Connection(source, answered), "127.0.0.1", port))[1]
+        for _, port in zip(range(connections), itertools.cycle(ports), strict=False)
     ]
     await asyncio.gather(*(connection.stopped for connection in opened))
-    return summary(answered, time.perf_counter() - started)
+    return {"began": began} | summary(answered, time.perf_counter() - started)
 
 
 def summary(answered, seconds):
@@ -103,5 +89,13 @@ def summary(answered, seconds):
 
 
 if __name__ == "__main__":
-    port, connections, seconds = sys.argv[1:]
-    print(json.dumps(uvloop.run(run(int(port), int(connections), float(seconds)))))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("ports")
+    parser.add_argument("connections", type=int)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--seconds", type=float)
+    given = parser.parse_args()
+    # Signed before the first is sent: what the generator computes, it takes from the cores of whoever is measured.
+    prepared = [webhooks.request(body) for _, body in webhooks.laid(given.file)]
+    ports = [int(port) for port in given.ports.split(",")]
+    print(json.dumps(uvloop.run(run(ports, given.connections, prepared, given.seconds))))
