@@ -11,13 +11,13 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from consumers.payments import store
-from shared.db import inbox, waiting
+from shared.db import inbox
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
 
 CROSSINGS = {
     store.LINKED: "look for links",
-    waiting.ADVISORY_LOCKS: "lock keys",
+    store.LOCK_UNLINKED: "lock keys",
     store.LOCK_PAYMENTS: "lock payments",
     inbox.KNOWN: "read the inbox",
     store.WAITING: "read what waits",

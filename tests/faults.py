@@ -91,10 +91,10 @@ TRANSACTION = (
         ),
         (
             PAYMENTS,
-            "    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})\n",
+            "    keys, (early, held, unreadable) = await _lock_keys(tx, {key for event in handled for key in event.keys})\n",
             (
                 "    known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])\n"
-                "    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})\n"
+                "    keys, (early, held, unreadable) = await _lock_keys(tx, {key for event in handled for key in event.keys})\n"
             ),
         ),
     ),
@@ -106,23 +106,19 @@ TRANSACTION = (
     fault(
         "keys are locked in no order",
         (CROSSING_TESTS, "-k", "same_lock and keys"),
-        (
-            WAITING,
-            "numbers = sorted({key_number(key) for key in keys})",
-            "numbers = sorted({key_number(key) for key in keys}, key=lambda _: __import__('random').random())",
-        ),
+        (PAYMENTS, "    order by number\n", "    order by random()\n"),
     ),
     fault(
         "payments are locked before the keys",
         (CROSSING_TESTS, "-k", "held_at and one_links"),
         (
             PAYMENTS,
-            "    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})\n",
+            "    keys, (early, held, unreadable) = await _lock_keys(tx, {key for event in handled for key in event.keys})\n",
             (
-                "    links = await _links(tx, {key for event in handled for key in event.keys})\n"
+                "    links = await _links(tx, {key for event in handled for key in event.keys}, handled)\n"
                 "    named = {event.payment_id for event in handled if event.payment_id}\n"
                 "    await _lock_payments(tx, named | set(links.values()))\n"
-                "    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})\n"
+                "    keys, (early, held, unreadable) = await _lock_keys(tx, {key for event in handled for key in event.keys})\n"
             ),
         ),
     ),
@@ -247,7 +243,11 @@ MATCHING = (
     fault(
         "who waits and who links hold no common lock",
         (CROSSING_TESTS, "-k", "held_at and refund_and_success"),
-        (WAITING, "        await rows(tx, ADVISORY_LOCKS, numbers)", "        pass"),
+        (
+            PAYMENTS,
+            "        if wanted:\n            await rows(tx, LOCK_UNLINKED",
+            "        if not wanted:\n            await rows(tx, LOCK_UNLINKED",
+        ),
     ),
     fault(
         "nobody looks again once the keys are locked",
@@ -255,13 +255,13 @@ MATCHING = (
         (
             PAYMENTS,
             (
-                "    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})\n"
-                "    links = await _links(tx, keys - {event.session_id for event in handled})\n"
+                "    keys, (early, held, unreadable) = await _lock_keys(tx, {key for event in handled for key in event.keys})\n"
+                "    links = await _links(tx, keys, handled)\n"
             ),
             (
                 "    keys = {key for event in handled for key in event.keys}\n"
-                "    links = await _links(tx, keys - {event.session_id for event in handled})\n"
-                "    keys = await _lock_keys(tx, keys)\n"
+                "    links = await _links(tx, keys, handled)\n"
+                "    keys, (early, held, unreadable) = await _lock_keys(tx, keys)\n"
             ),
         ),
     ),

@@ -17,20 +17,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.payments.decide import Attention, Decided, Item, Line, Loaded, Row
 from consumers.payments.translate import Event, Refusal, translate
 from shared.db import attention, inbox, waiting
-from shared.db.engine import rows
+from shared.db.engine import begin_again, rows
 from shared.domain import money
 from shared.domain.payment import ClosedReason, Payment, Refund
 from shared.kafka.records import Incoming
 
 CONSUMER = "payments"
 
-LINKED = """
-select intent_id, payment_id::text from payment_intents where intent_id = any($1::text[])
-union all select charge_id, payment_id::text from payment_charges where charge_id = any($1::text[])
+# What waits, by key: the events, the ids of those refused, and why others are no events any more.
+Waiting = tuple[dict[str, list[Item]], frozenset[str], dict[str, dict[str, str]]]
+
+# What is linked stays linked, and nobody waits under it any more: its lock would only hold neighbours up.
+LOCK_UNLINKED = """
+with unlinked as materialized (
+    select number from unnest($1::text[], $2::bigint[]) as asked (key, number)
+    where not exists (select from payment_intents where intent_id = asked.key)
+      and not exists (select from payment_charges where charge_id = asked.key)
+    order by number
+)
+select pg_advisory_xact_lock(number) from unlinked
 """
-BY_OLDER_COLUMNS = """
-select id::text, stripe_session_id, stripe_payment_intent_id from payments
-where stripe_session_id = any($1::text[]) or stripe_payment_intent_id = any($1::text[])
+# By the ids in their own columns: rows of the older application, and sessions.
+LINKED = """
+select stripe_session_id, id::text from payments where stripe_session_id = any($2::text[])
+union all select stripe_payment_intent_id, id::text from payments where stripe_payment_intent_id = any($2::text[])
+union all select charge_id, payment_id::text from payment_charges where charge_id = any($1::text[])
+union all select intent_id, payment_id::text from payment_intents where intent_id = any($1::text[])
 """
 LOCK_PAYMENTS = """
 select id::text, booking_id::text, amount_minor, amount, currency, status::text, version, paid, failed, failure_reason,
@@ -38,9 +50,14 @@ select id::text, booking_id::text, amount_minor, amount, currency, status::text,
        closed_reason, slot_free
 from payments where id = any($1::uuid[]) order by id for no key update
 """
-INTENTS = "select intent_id, payment_id::text, paid from payment_intents where payment_id = any($1::uuid[])"
-REFUNDS = "select id, payment_id::text, status, ever_succeeded, amount_minor from refunds where payment_id = any($1::uuid[])"
-DISPUTES = "select id, payment_id::text, status from disputes where payment_id = any($1::uuid[])"
+BESIDE = """
+select 'intent', intent_id, payment_id::text, null::text, paid, null::bigint
+from payment_intents where payment_id = any($1::uuid[])
+union all
+select 'refund', id, payment_id::text, status, ever_succeeded, amount_minor from refunds where payment_id = any($1::uuid[])
+union all
+select 'dispute', id, payment_id::text, status, null, null from disputes where payment_id = any($1::uuid[])
+"""
 WAITING = """
 select event_id, state, object_key, body, topic, "partition", "offset" from waiting_events
 where object_key = any($1::text[])
@@ -115,13 +132,11 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit."""
     events = [item.event for item in items]
     handled = [event for event in events if event.fact is not None]
-    keys = await _lock_keys(tx, {key for event in handled for key in event.keys})
-    links = await _links(tx, keys - {event.session_id for event in handled})
-    links |= await _older_links(tx, handled, links)
+    keys, (early, held, unreadable) = await _lock_keys(tx, {key for event in handled for key in event.keys})
+    links = await _links(tx, keys, handled)
     named = {event.payment_id for event in handled if event.payment_id}
     payments, stored = await _lock_payments(tx, named | set(links.values()))
     known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])
-    early, held, unreadable = await _waiting(tx, keys)
     return Loaded(payments, links, known, early, held, unreadable, stored)
 
 
@@ -137,68 +152,59 @@ async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
     await inbox.write_unlocked(tx, CONSUMER, sorted(decided.loose.values(), key=lambda entry: entry.event_id))
 
 
-async def _lock_keys(tx: AsyncConnection, keys: AbstractSet[str]) -> set[str]:
-    """Lock these keys, those named by what waits under them, and so on; return all of them.
+async def _lock_keys(tx: AsyncConnection, keys: AbstractSet[str]) -> tuple[set[str], Waiting]:
+    """Lock these keys, those named by what waits under them, and so on; return all of them, and what waits.
 
     Whoever joins a waiting event links whatever it names. What else is to be locked is known only under the locks, and must not
-    be waited for while they are held: another may come the other way. Rolling back to the savepoint lets go of them.
+    be waited for while they are held: another may come the other way.
     """
     wanted = set(keys)
     while True:
-        savepoint = await tx.begin_nested()
-        # Once linked, nobody waits under a key any more: those locks would only hold neighbours up.
-        await waiting.lock_keys(tx, wanted - (await _links(tx, wanted)).keys())
-        early, _, _ = await _waiting(tx, wanted)
-        named = {key for items in early.values() for item in items for key in item.event.keys}
+        if wanted:
+            await rows(tx, LOCK_UNLINKED, list(wanted), [waiting.key_number(key) for key in wanted])
+        found = await _waiting(tx, wanted)
+        named = {key for items in found[0].values() for item in items for key in item.event.keys}
         if named <= wanted:
-            await savepoint.commit()
-            return wanted
-        await savepoint.rollback()
+            return wanted, found
+        await begin_again(tx)
         wanted |= named
 
 
-async def _links(tx: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
-    asked = list(ids)
-    return {row[0]: row[1] for row in await rows(tx, LINKED, asked)} if asked else {}
+async def _links(tx: AsyncConnection, keys: AbstractSet[str], events: Iterable[Event]) -> dict[str, str]:
+    """Return which payment each key belongs to, as far as that is known.
 
-
-async def _older_links(tx: AsyncConnection, events: Iterable[Event], links: Mapping[str, str]) -> dict[str, str]:
-    """Find payments by the ids in their own columns: rows of the older application, for events whose metadata names none.
-
-    A session is asked for in any case: metadata that names nobody must not hide whose session it is.
+    A payment's own columns are asked for events whose metadata names none; for a session in any case, since metadata that
+    names nobody must not hide whose session it is.
     """
-    named = [(event.session_id,) if event.payment_id else event.keys for event in events]
-    asked = {key for keys in named for key in keys if key is not None} - links.keys()
-    if not asked:
+    if not keys:
         return {}
-    found = await rows(tx, BY_OLDER_COLUMNS, list(asked))
-    return {key: row[0] for row in found for key in (row[1], row[2]) if key in asked}
+    named = [(event.session_id,) if event.payment_id else event.keys for event in events]
+    asked = {key for keys in named for key in keys if key is not None}
+    return {row[0]: row[1] for row in await rows(tx, LINKED, list(keys), list(asked))}
 
 
-async def _lock_payments(tx: AsyncConnection, ids: Iterable[str]) -> tuple[dict[str, Payment], frozenset[Row]]:
+async def _lock_payments(tx: AsyncConnection, ids: Iterable[str]) -> tuple[dict[str, Payment], AbstractSet[Row]]:
     """Return the payments, and the rows beside them that they were made of."""
     locked = list(ids)
     if not locked:
         return {}, frozenset()
     payments = await rows(tx, LOCK_PAYMENTS, locked)
-    stored: list[Row] = []
+    stored: set[Row] = set()
     intents: dict[str, dict[str, bool]] = defaultdict(dict)
-    for row in await rows(tx, INTENTS, locked):
-        intent_id, payment_id, paid = row
-        intents[payment_id][intent_id] = paid
-        stored.append(tuple(row))
     refunds: dict[str, dict[str, Refund]] = defaultdict(dict)
-    for row in await rows(tx, REFUNDS, locked):
-        refund_id, payment_id, *known = row
-        refunds[payment_id][refund_id] = Refund(*known)
-        stored.append(tuple(row))
     disputes: dict[str, dict[str, str]] = defaultdict(dict)
-    for row in await rows(tx, DISPUTES, locked):
-        dispute_id, payment_id, status = row
-        disputes[payment_id][dispute_id] = status
-        stored.append(tuple(row))
+    for kind, its_id, payment_id, status, flag, amount_minor in await rows(tx, BESIDE, locked):
+        if kind == "intent":
+            intents[payment_id][its_id] = flag
+            stored.add((its_id, payment_id, flag))
+        elif kind == "refund":
+            refunds[payment_id][its_id] = Refund(status, flag, amount_minor)
+            stored.add((its_id, payment_id, status, flag, amount_minor))
+        else:
+            disputes[payment_id][its_id] = status
+            stored.add((its_id, payment_id, status))
     made = {row[0]: _payment(row, intents[row[0]], refunds[row[0]], disputes[row[0]]) for row in payments}
-    return made, frozenset(stored)
+    return made, stored
 
 
 def _payment(row: Any, intents: dict[str, bool], refunds: dict[str, Refund], disputes: dict[str, str]) -> Payment:
@@ -230,9 +236,7 @@ def _payment(row: Any, intents: dict[str, bool], refunds: dict[str, Refund], dis
     )
 
 
-async def _waiting(
-    tx: AsyncConnection, keys: Iterable[str]
-) -> tuple[dict[str, list[Item]], frozenset[str], dict[str, dict[str, str]]]:
+async def _waiting(tx: AsyncConnection, keys: Iterable[str]) -> Waiting:
     """Return what waits under these keys: the events, the ids of those refused, and why others are no events any more."""
     asked = list(keys)
     early: dict[str, list[Item]] = defaultdict(list)

@@ -55,6 +55,11 @@ async def driver(tx: AsyncConnection) -> asyncpg.Connection:
     return raw.driver_connection
 
 
+async def begin_again(tx: AsyncConnection) -> None:
+    """End the transaction, in which nothing was written, and begin another in its place: it holds no lock any more."""
+    await (await driver(tx)).execute("rollback; begin")
+
+
 def sqlstate(error: BaseException) -> str | None:
     """Return the SQLSTATE of a database error, however deep SQLAlchemy wrapped it."""
     seen: BaseException | None = error

@@ -83,12 +83,8 @@ class Subscription:
         stopping: asyncio.Event,
         *,
         records_max: int = BATCH_RECORDS_MAX,
-        member: int = 0,
     ) -> None:
-        """`records_max` bounds a batch; of a topic with a delay the handler gets what is due, and the rest stays in Kafka.
-
-        `member` tells those apart that one process has in one group.
-        """
+        """`records_max` bounds a batch; of a topic with a delay the handler gets what is due, and the rest stays in Kafka."""
         self.topic = topic.named(kafka.topic_prefix)
         self.group = kafka.topic_prefix + group
         self.busy_since: float | None = None
@@ -96,7 +92,7 @@ class Subscription:
         self.head_timestamp_ms: int | None = None
         self.subscriber: Any = None
         self.fatal: asyncio.Future[BaseException] | None = None
-        self._instance_id = f"{kafka.kafka_instance_id}-{group}-{member}" if kafka.kafka_instance_id else None
+        self._instance_id = f"{kafka.kafka_instance_id}-{group}" if kafka.kafka_instance_id else None
         self._handle = handle
         self._putting_off = PuttingOff(topic.delay_seconds) if topic.delay_seconds else None
         self._records_max = records_max

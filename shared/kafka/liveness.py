@@ -73,28 +73,26 @@ def has_assignment(subscription: Subscription) -> bool:
 async def watch_lag(subscriptions: Sequence[Subscription]) -> None:
     """Keep the gauges of lag and of the oldest unprocessed record up to date, until cancelled."""
     while True:
-        for topic in {subscription.topic for subscription in subscriptions}:
+        for subscription in subscriptions:
             with suppress(KafkaError, TimeoutError):
                 async with asyncio.timeout(CLUSTER_ANSWERS_WITHIN_SECONDS):
-                    await _measure(topic, [subscription for subscription in subscriptions if subscription.topic == topic])
+                    await _measure(subscription)
         await asyncio.sleep(LAG_EVERY_SECONDS)
 
 
-async def _measure(topic: str, subscriptions: Sequence[Subscription]) -> None:
-    lag, age = 0, 0.0
-    for subscription in subscriptions:
-        consumer = subscription.subscriber.consumer
-        if consumer is None:
-            return
-        for partition in consumer.assignment():
-            if partition not in consumer.assignment():
-                continue  # a rebalance took it while we asked about another
-            lag += max((consumer.highwater(partition) or 0) - (await consumer.committed(partition) or 0), 0)
-        head_ms = subscription.head_timestamp_ms
-        if head_ms is not None:
-            age = max(age, clock.now().timestamp() - head_ms / MS_PER_SECOND)
-    metrics.lag_records.labels(topic).set(lag)
-    metrics.oldest_unprocessed_seconds.labels(topic).set(age)
+async def _measure(subscription: Subscription) -> None:
+    consumer = subscription.subscriber.consumer
+    if consumer is None:
+        return
+    lag = 0
+    for partition in consumer.assignment():
+        if partition not in consumer.assignment():
+            continue  # a rebalance took it while we asked about another
+        lag += max((consumer.highwater(partition) or 0) - (await consumer.committed(partition) or 0), 0)
+    head_ms = subscription.head_timestamp_ms
+    age = clock.now().timestamp() - head_ms / MS_PER_SECOND if head_ms is not None else 0.0
+    metrics.lag_records.labels(subscription.topic).set(lag)
+    metrics.oldest_unprocessed_seconds.labels(subscription.topic).set(max(age, 0.0))
 
 
 def _stale(consumer: object) -> bool:

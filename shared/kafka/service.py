@@ -27,7 +27,6 @@ from shared.topics import Topic
 log = logs.get(__name__)
 
 LIVENESS_EVERY_SECONDS = 5.0
-MEMBERS = 1  # of a group in one process: while PostgreSQL or Kafka works for one of them, Python works for the other
 STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library still waits for
 
 
@@ -156,7 +155,7 @@ async def run_database_consumer(
             target=target.named(configured.topic_prefix),
             refusals=refusals.named(configured.topic_prefix),
         )
-        return [Subscription(source, name, batches.handle, configured, stopping, member=n) for n in range(MEMBERS)]
+        return [Subscription(source, name, batches.handle, configured, stopping)]
 
     try:
         return await run(configured, name=name, build=build, trouble=database_health.trouble(engine))

@@ -109,8 +109,8 @@ async def test_the_lag_is_measured_on_when_one_measure_fails(kafka, monkeypatch)
     await make_topics(kafka, THINGS)
     measured = []
 
-    async def measure(topic, subscriptions):
-        measured.append(topic)
+    async def measure(subscription):
+        measured.append(subscription)
         raise TimeoutError
 
     monkeypatch.setattr(liveness, "_measure", measure)
