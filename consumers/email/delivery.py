@@ -177,14 +177,9 @@ async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave) ->
     client = connection.client
     if not client.is_connected:
         await client.connect(timeout=CONNECT_SECONDS_MAX)
-    # Not by the library's `mail` and `rcpt`, which parse the addresses anew: ours are plain (names.py).
-    answer = await client.execute_command(b"MAIL", f"FROM:<{letter.sender}>".encode("ascii"))
-    if answer.code // 100 != POSITIVE:
-        raise aiosmtplib.SMTPSenderRefused(answer.code, answer.message, letter.sender)
+    await client.mail(letter.sender)
     connection.stage = _Stage.RCPT
-    answer = await client.execute_command(b"RCPT", f"TO:<{letter.recipient}>".encode("ascii"))
-    if answer.code // 100 != POSITIVE:
-        raise aiosmtplib.SMTPRecipientRefused(answer.code, answer.message, letter.recipient)
+    await client.rcpt(letter.recipient)
     connection.stage = _Stage.ASKING
     if not await may_leave():
         return Withheld()
