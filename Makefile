@@ -7,7 +7,7 @@ VENV := .venv/bin
 SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo simulate test check referees sabotage proof chaos-letters chaos-door bench lock
+.PHONY: help setup demo simulate test check referees sabotage proof chaos-letters chaos-door bench profile lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,9 +55,13 @@ chaos-door: ## Attack the door and take Kafka away from it, in full (ten minutes
 	@$(SETUP) tests
 	@$(VENV)/python -m tests.chaos.door $(ARGS)
 
-bench: ## Measure ingress and consumers
+bench: ## Measure every figure of docs/bench.md (a quarter of an hour), or with ARGS=--quick some of each
 	@$(SETUP) tests
 	@$(VENV)/python -m tests.bench $(ARGS)
+
+profile: ## Draw where the time of each process goes under load: a flame graph each in .dev/profiles
+	@$(SETUP) tests
+	@$(VENV)/python -m tests.bench.profile
 
 # In this order: each list is resolved within the ones before it.
 LISTS := runtime box tests browser uv

@@ -30,6 +30,7 @@ class Publisher:
         self._reached = asyncio.Event()
         self._waiting_records = 0
         self._waiting_bytes = 0
+        metrics.kafka_waiting_bytes.set_function(lambda: self._waiting_bytes)
 
     @asynccontextmanager
     async def reaching(self) -> AsyncIterator[None]:
@@ -50,21 +51,18 @@ class Publisher:
         bytes_sum = sum(len(record.value or b"") for record in records)
         if self._waiting_records >= WAITING_RECORDS_MAX or self._waiting_bytes + bytes_sum > WAITING_BYTES_MAX:
             raise errors.KafkaAway("too much waits for Kafka already")
-        self._wait(len(records), bytes_sum)
+        self._waiting_records += len(records)
+        self._waiting_bytes += bytes_sum
         try:
             await self._producer.publish(records, deadline_seconds=deadline_seconds)
         finally:
-            self._wait(-len(records), -bytes_sum)
+            self._waiting_records -= len(records)
+            self._waiting_bytes -= bytes_sum
 
     async def reached(self, *, seconds_max: float) -> None:
         """Return when Kafka was reached, or after so many seconds."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._reached.wait(), seconds_max)
-
-    def _wait(self, records: int, bytes_sum: int) -> None:
-        self._waiting_records += records
-        self._waiting_bytes += bytes_sum
-        metrics.kafka_waiting_bytes.set(self._waiting_bytes)
 
     async def trouble(self) -> Sequence[str]:
         """Return why no webhook can be taken now, for readiness; nothing when all is well."""

@@ -49,7 +49,6 @@ def configure(process: str) -> None:
     """
     terminal = sys.stderr.isatty()
     chain: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

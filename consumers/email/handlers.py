@@ -61,9 +61,10 @@ class Entering:
 
     async def apply(self, tx: AsyncConnection, items: Sequence[Change]) -> Applied:
         """Enter what is due, then withhold what is not: in either order a cancelled booking is confirmed to nobody."""
-        await store.enter(tx, [letter for item in items for letter in item.means.due])
+        wanted = [(letter, item.record) for item in items for letter in item.means.due]
+        open_ = await store.enter(tx, [letter for letter, _ in wanted])
         await store.withhold(tx, [one for item in items for one in item.means.withheld])
-        due = [Due(letter.ticket, attempt=0, replayed=False, record=item.record) for item in items for letter in item.means.due]
+        due = [Due(letter.ticket, attempt=0, replayed=False, record=record) for letter, record in wanted if letter.id in open_]
         return Applied(after_commit=[lambda: self.due.update((one.ticket.letter_id, one) for one in due)])
 
 

@@ -26,6 +26,7 @@ from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid
             $9::text[], $10::text[]) u
 on conflict on constraint letters_once do nothing
 """
+NOT_ENDED = "select id from letters where id = any($1::uuid[]) and state not in ('sent', 'suppressed', 'dead')"
 WITHHOLD = """
 insert into letters (id, booking_id, kind, role, cause, payment_id, amount_minor, refunded_minor, currency, message_id,
                      reason, state)
@@ -148,10 +149,13 @@ class Recorded:
     seconds: float
 
 
-async def enter(tx: AsyncConnection, letters: Sequence[NewLetter]) -> None:
-    """Queue the letters that are not known yet, whatever became of those that are."""
-    if letters:
-        await rows(tx, ENTER, *_columns(letters))
+async def enter(tx: AsyncConnection, letters: Sequence[NewLetter]) -> set[uuid.UUID]:
+    """Queue the letters that are not known yet; return those that have not come to an end: a repeated event brings others."""
+    if not letters:
+        return set()
+    columns = _columns(letters)
+    await rows(tx, ENTER, *columns)
+    return {row[0] for row in await rows(tx, NOT_ENDED, columns[0])}
 
 
 async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppression]]) -> int:

@@ -134,7 +134,7 @@ async def opened(
         max_batch_size=BATCH_BYTES_MAX,
         max_request_size=DEAD_LETTER_BYTES_MAX,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
-        compression_type="lz4",
+        compression_type="snappy",  # a µs a webhook; aiokafka packs lz4 at its highest level, for eleven
     )
     try:
         await until_kafka_answers(client.start, stopping=stopping)

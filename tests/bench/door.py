@@ -14,7 +14,7 @@ HALF = 0.5
 async def measured(folder, seconds, needs):
     """Return the figures of rows 1 to 3, and for the reader the webhooks a second of ceiling and door."""
     folder.mkdir()
-    events = [(event["id"], body_of(event)) for event in (Sale().succeeded() for _ in range(WEBHOOKS))]
+    events = webhooks_to_send()
     ceiling = await _ceiling(folder, events, seconds, processes=1)
     both = await _ceiling(folder, events, seconds, processes=2)
     async with ground(folder / "one") as (pipeline, _, _), started(pipeline, "ingress", needs=needs):
@@ -27,6 +27,11 @@ async def measured(folder, seconds, needs):
     return {"1": door / ceiling, "2": waiting, "3": doors / both}, {"ceiling": ceiling, "door": door}
 
 
+def webhooks_to_send(count=WEBHOOKS):
+    """Return so many events that nobody has seen, as pairs of id and body."""
+    return [(event["id"], body_of(event)) for event in (Sale().succeeded() for _ in range(count))]
+
+
 async def _ceiling(folder, events, seconds, *, processes):
     async with beside("tests.bench.ceiling", *([CEILING_PORT] * processes)):
         return (await load(folder, [CEILING_PORT], events, seconds=seconds))["per_second"]
@@ -35,7 +40,7 @@ async def _ceiling(folder, events, seconds, *, processes):
 async def _at_half_load(folder, port, rate, seconds):
     """The 99th percentile of milliseconds from when a webhook was due until its answer, at this rate."""
     laid = folder / "half.jsonl"
-    webhooks.lay(laid, ((event["id"], body_of(event)) for event in (Sale().succeeded() for _ in range(int(rate * seconds)))))
+    webhooks.lay(laid, webhooks_to_send(int(rate * seconds)))
     seen = await (await Load(folder, port, rate, seconds, webhooks=laid).start()).seen()
     only_200(seen.statuses)
     return seen.latency_ms(0.99)

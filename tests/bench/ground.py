@@ -36,6 +36,9 @@ class Needs:
     start_seconds: list = field(default_factory=list)
     memory_mb: dict = field(default_factory=lambda: defaultdict(float))
 
+    async def ready(self, name, pid):
+        """A process is ready, and its load comes now."""
+
 
 @asynccontextmanager
 async def ground(folder, *, database_url=None, emptied=True):
@@ -50,7 +53,7 @@ async def ground(folder, *, database_url=None, emptied=True):
     kafka = settings.Kafka(
         kafka_bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"], topic_prefix=f"b{uuid.uuid4().hex[:8]}."
     )
-    async with opened(database=database, kafka=kafka, folder=folder) as pipeline:
+    async with opened(database=database, kafka=kafka, folder=folder, forks=False) as pipeline:
         yield pipeline, engine, kafka
     await engine.dispose()
 
@@ -63,6 +66,7 @@ async def started(pipeline, *names, needs):
         await pipeline.start(name)
         await pipeline.until_ready(name)
         needs.start_seconds.append(time.perf_counter() - began)
+        await needs.ready(name, pipeline.pid(name))
     yield
     for name in names:
         needs.memory_mb[name] = max(needs.memory_mb[name], _memory_mb(pipeline.pid(name)))

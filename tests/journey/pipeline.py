@@ -18,6 +18,7 @@ from deploy.dev.mailbox import open_mailbox
 from deploy.dev.ports import is_free
 from shared.kafka import provision
 from tests.corpus import SECRET as WEBHOOK_SECRET
+from tests.journey.forked import Forked
 
 ROOT = Path(__file__).parent.parent.parent
 PROCESSES = ("ingress", "payments", "bookings", "email")
@@ -42,12 +43,13 @@ _ports = _free_ports()
 class Pipeline:
     """Processes by name, `payments-2` a second one of `payments`. Whatever is awaited has a deadline; no time is waited for."""
 
-    def __init__(self, *, database, kafka, mailbox, logs):
+    def __init__(self, *, database, kafka, mailbox, logs, forks):
         self.mailbox = mailbox
         self.settings = {}  # a test's own, which win
         self.http = aiohttp.ClientSession()
         self.kills = defaultdict(int)
         self._database, self._kafka, self._logs = database, kafka, logs
+        self._forks = forks
         self._running = {}
         self._health = defaultdict(lambda: next(_ports))
         self.port = next(_ports)
@@ -81,9 +83,13 @@ class Pipeline:
     async def start(self, *names):
         for name in names:
             module = "ingress" if _kind(name) == "ingress" else f"consumers.{_kind(name)}"
-            with (self._logs / f"{name}.log").open("ab") as log:
+            file, environment = self._logs / f"{name}.log", self.environment(name)
+            if self._forks:
+                self._running[name] = await Forked.start(module, environment=environment, log=file)
+                continue
+            with file.open("ab") as log:
                 self._running[name] = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", module, cwd=ROOT, env=self.environment(name), stdout=log, stderr=log
+                    sys.executable, "-m", module, cwd=ROOT, env=environment, stdout=log, stderr=log
                 )
 
     def pid(self, name):
@@ -155,14 +161,14 @@ _SHORT = aiohttp.ClientTimeout(total=6)
 
 
 @asynccontextmanager
-async def opened(*, database, kafka, folder, tls=None, login=None):
+async def opened(*, database, kafka, folder, tls=None, login=None, forks=True):
     """A pipeline whose topics exist and whose processes are not started yet; everything is gone afterwards.
 
-    `tls` and `login` are what its mailbox wants of its clients.
+    `tls` and `login` are what its mailbox wants of its clients. Its processes are forked (forked.py) unless `forks` is False.
     """
     await provision.apply(kafka)
     async with open_mailbox(folder / "mailbox", tls=tls, login=login) as mailbox:
-        pipeline = Pipeline(database=database, kafka=kafka, mailbox=mailbox, logs=folder)
+        pipeline = Pipeline(database=database, kafka=kafka, mailbox=mailbox, logs=folder, forks=forks)
         try:
             yield pipeline
         finally:
