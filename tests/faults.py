@@ -52,6 +52,11 @@ TRANSACTION = (
         (DECIDE, "entry = earlier or self._loaded.known.get(item.event.id)", "entry = earlier"),
     ),
     fault(
+        "an older row that an event does not change stays as it was",
+        (CONSUMER_TESTS, "-k", "older_row"),
+        (DECIDE, "if now is not before or now.id in self._loaded.older:", "if now is not before:"),
+    ),
+    fault(
         "only what is new is published",
         (CONSUMER_TESTS, "-k", "second_time"),
         (DECIDE, "        if earlier is None:\n            # Whoever", "        if False:\n            # Whoever"),

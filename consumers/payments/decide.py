@@ -62,7 +62,7 @@ class Loaded:
 
     `held` are the ids of those that waited and were refused when their payment came: only a replay tries them again.
     `unreadable` are those that wait, by key, and are no events any more by today's rules, with the reason. `stored` are the
-    rows that hold the payments' intents, refunds and disputes.
+    rows that hold the payments' intents, refunds and disputes; `older` are the payments that only the older application wrote.
     """
 
     payments: Mapping[str, Payment]
@@ -72,6 +72,7 @@ class Loaded:
     held: frozenset[str] = frozenset()
     unreadable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stored: AbstractSet[Row] = frozenset()
+    older: AbstractSet[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -246,7 +247,7 @@ class _Batch:
             case Unchanged(now=now):
                 line = Line(item, Decision.UNCHANGED, now.id, before=shown, after=shown)
         self.decided.lines.append(line)
-        if now is not before:
+        if now is not before or now.id in self._loaded.older:
             self.decided.payments[now.id] = now
         return emitted
 

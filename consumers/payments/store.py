@@ -50,6 +50,7 @@ select id::text, booking_id::text, amount_minor, amount, currency, status::text,
        closed_reason, slot_free
 from payments where id = any($1::uuid[]) order by id for no key update
 """
+AMOUNT_MINOR = 2  # its place in LOCK_PAYMENTS
 BESIDE = """
 select 'intent', intent_id, payment_id::text, null::text, paid, null::bigint
 from payment_intents where payment_id = any($1::uuid[])
@@ -135,9 +136,9 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     keys, (early, held, unreadable) = await _lock_keys(tx, {key for event in handled for key in event.keys})
     links = await _links(tx, keys, handled)
     named = {event.payment_id for event in handled if event.payment_id}
-    payments, stored = await _lock_payments(tx, named | set(links.values()))
+    payments, stored, older = await _lock_payments(tx, named | set(links.values()))
     known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])
-    return Loaded(payments, links, known, early, held, unreadable, stored)
+    return Loaded(payments, links, known, early, held, unreadable, stored, older)
 
 
 async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
@@ -183,11 +184,13 @@ async def _links(tx: AsyncConnection, keys: AbstractSet[str], events: Iterable[E
     return {row[0]: row[1] for row in await rows(tx, LINKED, list(keys), list(asked))}
 
 
-async def _lock_payments(tx: AsyncConnection, ids: Iterable[str]) -> tuple[dict[str, Payment], AbstractSet[Row]]:
-    """Return the payments, and the rows beside them that they were made of."""
+async def _lock_payments(
+    tx: AsyncConnection, ids: Iterable[str]
+) -> tuple[dict[str, Payment], AbstractSet[Row], AbstractSet[str]]:
+    """Return the payments, the rows beside them that they were made of, and which of them only the older application wrote."""
     locked = list(ids)
     if not locked:
-        return {}, frozenset()
+        return {}, frozenset(), frozenset()
     payments = await rows(tx, LOCK_PAYMENTS, locked)
     stored: set[Row] = set()
     intents: dict[str, dict[str, bool]] = defaultdict(dict)
@@ -204,7 +207,7 @@ async def _lock_payments(tx: AsyncConnection, ids: Iterable[str]) -> tuple[dict[
             disputes[payment_id][its_id] = status
             stored.add((its_id, payment_id, status))
     made = {row[0]: _payment(row, intents[row[0]], refunds[row[0]], disputes[row[0]]) for row in payments}
-    return made, stored
+    return made, stored, {row[0] for row in payments if row[AMOUNT_MINOR] is None}
 
 
 def _payment(row: Any, intents: dict[str, bool], refunds: dict[str, Refund], disputes: dict[str, str]) -> Payment:

@@ -227,6 +227,19 @@ async def test_a_paid_row_of_the_older_application_cannot_be_demoted(payments, e
     assert await query(engine, "select amount_minor from payments") == [(7500,)]
 
 
+async def test_an_event_that_changes_nothing_of_an_older_row_makes_it_ours_all_the_same(payments, engine, sale):
+    """What its nine columns meant is written down: the columns of ours would else go on saying that nobody paid."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "update payments set amount_minor = null, status = 'succeeded', stripe_payment_intent_id = $2 where id = $1",
+            (sale.payment_id, sale.intent_id),
+        )
+    await payments.handle([record(sale.succeeded())])
+
+    assert await query(engine, "select amount_minor, paid, version from payments") == [(7500, True, 0)]
+    assert await query(engine, "select intent_id, paid from payment_intents") == [(sale.intent_id, True)]
+
+
 async def test_an_older_row_is_found_by_its_own_intent_column(payments, engine, sale):
     """The older application wrote the intent's id, and no metadata names the payment."""
     async with engine.begin() as tx:
