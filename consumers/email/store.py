@@ -69,9 +69,11 @@ from unnest($1::uuid[], $2::uuid[]) u (id, token)
 where letters.id = u.id and letters.claim_token = u.token
 returning letters.id
 """
+# PostgreSQL keeps years that Python does not know: of those no letter can be written, and others shall not wait for them.
 FACTS = """
 select l.id, l.kind, l.role, l.message_id, l.booking_id, l.amount_minor, l.refunded_minor, l.currency, l.template_version,
-       b.session_datetime, b.duration_minutes, b.status = 'cancelled',
+       case when b.session_datetime between '0001-01-01' and '9999-12-31' then b.session_datetime else 'infinity' end,
+       b.duration_minutes, b.status = 'cancelled',
        cu.email, cp.first_name, cp.last_name, cp.timezone,
        ou.email, op.first_name, op.last_name, op.availability ->> 'timezone'
 from letters l

@@ -289,10 +289,11 @@ async def test_what_is_not_known_of_a_person_keeps_no_letter_back(email, mailbox
     assert "None" not in letter.text + letter.subject
 
 
-async def test_a_letter_that_cannot_be_written_holds_up_nobody(email, mailbox, engine):
-    """A session that ends beyond the end of time: its letters are dead, and all the others go out."""
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "10000-01-01", "0044-03-15 BC"])
+async def test_a_letter_that_cannot_be_written_holds_up_nobody(email, mailbox, engine, moment):
+    """A session outside the time that Python knows: its letters are dead, and all the others go out."""
     broken, whole = await sales(engine, 2)
-    await sql(engine, "update bookings set session_datetime = 'infinity' where id = $1", broken.booking_id)
+    await sql(engine, f"update bookings set session_datetime = '{moment}' where id = $1", broken.booking_id)
     await email.changes.handle([event(broken), event(whole)])
 
     assert [headers(d)["x-error"] for d in email.published.to("email.dlt")] == ["cannot_compose:OverflowError"] * 2
