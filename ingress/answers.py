@@ -14,12 +14,9 @@ from shared.domain import money
 
 def json(status: int, body: Mapping[str, object]) -> web.Response:
     """Return a JSON answer."""
-    return web.Response(
-        status=status,
-        body=msgspec.json.encode(body),
-        content_type="application/json",
-        headers={"Cache-Control": "no-store"},
-    )
+    # aiohttp's own argument for the type costs more than the rest of the answer.
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    return web.Response(status=status, body=msgspec.json.encode(body), headers=headers)
 
 
 def amount(amount_minor: int, currency: str) -> msgspec.Raw:
