@@ -2,14 +2,15 @@
 
 A process's settings are one class that inherits the concerns it needs; whatever takes settings names the one concern that
 it uses. `read` either returns them or prints one line per fault, naming the variable, and ends the process with status 2.
-The table of variables with their meaning stands in README.md.
+A secret may stand in a file, which NAME_FILE names. The table of variables with their meaning stands in README.md.
 """
 
 import sys
-from typing import Annotated, ClassVar, Literal, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, computed_field, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, computed_field, create_model, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -17,6 +18,9 @@ WEBHOOK_SECRET_CHARACTERS_MIN = 24  # shorter ones are placeholders; an empty on
 JWT_SECRET_BYTES_MIN = 32  # RFC 7518, section 3.2: an HS256 key is at least as long as the hash
 CHECKOUT_SESSION_MINUTES_MIN = 31  # Stripe refuses less than 30 minutes from its own clock; one is for ours
 CHECKOUT_SESSION_MINUTES_MAX = 1440  # Stripe's limit of 24 hours
+
+FILE = "_file"  # what a secret's name ends with where it names a file: DATABASE_URL_FILE
+IN_FILES_TOO = frozenset({"jwt_public_key"})  # no secret, but many lines, which an environment holds badly
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 AsymmetricAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
@@ -198,6 +202,8 @@ class Health(Concern):
     """Health and metrics: the port of a process, 0 for none. A default that is taken gives way; a set one does not."""
 
     health_port: int = Field(ge=0, le=65535)
+    # One family, since port 0 would give each family a port of its own.
+    health_host: str = "0.0.0.0"  # noqa: S104 - a scraper comes from outside
 
     @property
     def health_port_is_strict(self) -> bool:
@@ -210,21 +216,64 @@ Settings = TypeVar("Settings", bound=Concern)
 
 def read(kind: type[Settings]) -> Settings:
     """Return a process's settings, or print every fault on a line of its own and exit with status 2."""
+    held, unread = _from_files(kind)
+    faults = list(unread.values())
     try:
-        return kind()
+        configured = kind(**held)
     except ValidationError as invalid:
-        faults = [_told(fault) for fault in invalid.errors()]
+        # What a file did not give is its file's fault alone, and so may be whatever a rule between variables says of it.
+        faults += [_told(fault) for fault in invalid.errors() if not unread or not {*fault["loc"][:1]} <= unread.keys()]
         # Rules between variables are asked only once each variable is well: ask them concern by concern as well.
-        for concern in kind.__mro__[1:]:
-            if issubclass(concern, Concern):
-                faults += [_told(fault) for fault in _faults_between(concern)]
-        sys.stderr.writelines(f"{line}\n" for line in dict.fromkeys(faults))
-        raise SystemExit(2) from None
+        concerns = [] if unread else [concern for concern in kind.__mro__[1:] if issubclass(concern, Concern)]
+        faults += [_told(fault) for concern in concerns for fault in _faults_between(concern, held)]
+    else:
+        if not faults:
+            return configured
+    sys.stderr.writelines(f"{line}\n" for line in dict.fromkeys(faults))
+    raise SystemExit(2)
 
 
-def _faults_between(concern: type[Concern]) -> list[ErrorDetails]:
+def secrets_of(kind: type[Concern]) -> list[str]:
+    """Return the names of what may stand in a file instead."""
+    return [name for name, field in kind.model_fields.items() if name in IN_FILES_TOO or _is_secret(field.annotation)]
+
+
+def _is_secret(annotation: object) -> bool:
+    return annotation is SecretStr or any(_is_secret(part) for part in get_args(annotation))
+
+
+def _from_files(kind: type[Concern]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return by name what files hold, and the fault of each that was named and does not."""
+    names = secrets_of(kind)
+    asked: dict[str, Any] = {name + ending: (str | None, None) for name in names for ending in ("", FILE)}
+    told = create_model("InFiles", __base__=Concern, **asked)().model_dump()
+    held, unread = {}, {}
+    for name in (name for name in names if told[name + FILE]):
+        try:
+            held[name] = _held(Path(told[name + FILE]), told[name], name.upper())
+        except ValueError as fault:
+            unread[name] = f"{(name + FILE).upper()}: {fault}"
+    return held, unread
+
+
+def _held(file: Path, value: str | None, variable: str) -> str:
+    """Return what a secret's file holds, without the line's end that an editor leaves."""
+    if value is not None:
+        raise ValueError(f"{variable} is set as well; only one of the two may be")
     try:
-        concern()
+        text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    if not text:
+        raise ValueError(f"{file} is empty")
+    return text
+
+
+def _faults_between(concern: type[Concern], held: dict[str, Any]) -> list[ErrorDetails]:
+    try:
+        concern(**held)
     except ValidationError as invalid:
         return [fault for fault in invalid.errors() if not fault["loc"]]
     return []

@@ -13,9 +13,6 @@ from shared import logs, settings
 
 log = logs.get(__name__)
 
-# One family, since port 0 would give each family a port of its own.
-HOST = "0.0.0.0"  # noqa: S104 - a scraper comes from outside
-
 Check = Callable[[], Awaitable[Sequence[str]]]
 """Returns what is wrong, in words for an operator; nothing when all is well."""
 
@@ -37,11 +34,11 @@ async def served(health: settings.Health, *, live: Check, ready: Check) -> Async
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, HOST, health.health_port).start()
+            await web.TCPSite(runner, health.health_host, health.health_port).start()
         except OSError:
             if health.health_port_is_strict:
                 raise
-            await web.TCPSite(runner, HOST, 0).start()
+            await web.TCPSite(runner, health.health_host, 0).start()
         port = runner.addresses[0][1]
         log.info("health.served", port=port)
         yield port
