@@ -1,4 +1,4 @@
-"""The mailbox as one object: two servers on loopback, one store of letters, one set of switches."""
+"""The mailbox as one object: two servers, one store of letters, one set of switches."""
 
 import asyncio
 import ssl
@@ -16,7 +16,7 @@ from deploy.dev.mailbox.web import application
 from deploy.dev.mailbox.wording import Ask, of_release
 from shared import clock
 
-HOST = "127.0.0.1"
+HOST = "127.0.0.1"  # loopback, unless asked: whoever reaches a mailbox may read it
 
 
 class Mailbox:
@@ -26,6 +26,7 @@ class Mailbox:
         self,
         letters: Letters,
         *,
+        host: str,
         smtp_port: int,
         tls: ssl.SSLContext | None,
         login: tuple[str, str] | None,
@@ -37,6 +38,7 @@ class Mailbox:
         self.named: list[tuple[datetime, str]] = []
         self.store = letters
         self._switches = Switches()
+        self._host = host
         self._tls = tls
         self._login = login
         self._server: asyncio.Server | None = None
@@ -87,7 +89,7 @@ class Mailbox:
 
     async def _listen(self) -> None:
         if self._server is None:
-            self._server = await asyncio.get_running_loop().create_server(self._answer, HOST, self.smtp_port)
+            self._server = await asyncio.get_running_loop().create_server(self._answer, self._host, self.smtp_port)
             self.smtp_port = self._server.sockets[0].getsockname()[1]
 
     async def _hang_up(self) -> None:
@@ -109,23 +111,24 @@ class Mailbox:
 async def open_mailbox(
     state_dir: Path,
     *,
+    host: str = HOST,
     smtp_port: int = 0,
     http_port: int = 0,
     tls: ssl.SSLContext | None = None,
     login: tuple[str, str] | None = None,
     ask_wording: Ask = of_release,
 ) -> AsyncIterator[Mailbox]:
-    """Run a mailbox on loopback while the block runs; port 0 takes any free one.
+    """Run a mailbox while the block runs, on loopback unless `host` says where; port 0 takes any free one.
 
     With `tls` (a server's context) it offers STARTTLS; with `login` (user, password) it wants AUTH, over TLS only where TLS is
     offered. `ask_wording` tells its page what letters say by now. Letters of an earlier run in the same `state_dir` are there
     again. Raises OSError when a port is taken.
     """
-    mailbox = Mailbox(Letters(state_dir), smtp_port=smtp_port, tls=tls, login=login)
+    mailbox = Mailbox(Letters(state_dir), host=host, smtp_port=smtp_port, tls=tls, login=login)
     runner = web.AppRunner(application(mailbox, ask_wording), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, HOST, http_port)
+        site = web.TCPSite(runner, host, http_port)
         await site.start()
         mailbox.http_url = f"http://{HOST}:{runner.addresses[0][1]}"
         await mailbox.switch(Switches())

@@ -6,14 +6,16 @@ import signal
 import sys
 from pathlib import Path
 
-from deploy.dev.stripe.app import open_sandbox
+from deploy.dev.stripe.app import HOST, open_sandbox
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; exit 0 then, 2 on bad arguments, 1 where the port or the folder is not ours."""
     parser = argparse.ArgumentParser(prog="python -m deploy.dev.stripe", description="A Stripe on this machine.")
     parser.add_argument("--webhook", required=True, metavar="URL", help="who is told of events")
-    parser.add_argument("--port", type=int, default=12111, help="where to listen on 127.0.0.1 (%(default)s)")
+    parser.add_argument("--port", type=int, default=12111, help="where to listen (%(default)s)")
+    parser.add_argument("--host", default=HOST, help="on which address; anybody who reaches it may pay (%(default)s)")
+    parser.add_argument("--public-url", metavar="URL", help="where a browser finds it, when that is not where it listens")
     parser.add_argument("--secret", default="whsec_sandbox", metavar="whsec_…", help="signs webhooks (%(default)s)")
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="what survives a restart (nothing does)")
     parser.add_argument("--merchant", default="CultureBridge", metavar="NAME", help="whose name the pages bear (%(default)s)")
@@ -28,6 +30,8 @@ async def _serve(wish: argparse.Namespace) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     opened = open_sandbox(
         wish.port,
+        host=wish.host,
+        public_url=wish.public_url,
         webhook_url=wish.webhook,
         webhook_secret=wish.secret,
         state_folder=wish.state_dir,

@@ -15,7 +15,7 @@ from deploy.dev.stripe.page import FOLDER, Pages, pages_instead
 from deploy.dev.stripe.sandbox import Sandbox, Settings
 from deploy.dev.stripe.switchboard import Switchboard
 
-HOST = "127.0.0.1"  # loopback only: anybody who reaches a sandbox may pay with it
+HOST = "127.0.0.1"  # loopback, unless asked: anybody who reaches a sandbox may pay with it
 BODY_BYTES_MAX = 1024 * 1024
 
 
@@ -32,14 +32,17 @@ class Wishes(TypedDict):
 
 
 @asynccontextmanager
-async def open_sandbox(port: int = 0, **wishes: Unpack[Wishes]) -> AsyncIterator[Sandbox]:
-    """Serve a sandbox on 127.0.0.1 while the block runs; port 0 takes a free one (``sandbox.settings.public_url``).
+async def open_sandbox(
+    port: int = 0, *, host: str = HOST, public_url: str | None = None, **wishes: Unpack[Wishes]
+) -> AsyncIterator[Sandbox]:
+    """Serve a sandbox while the block runs; port 0 takes a free one (``sandbox.settings.public_url``).
 
-    Raises OSError where the port is taken.
+    ``public_url`` is where customers find its pages, when that is not where it listens: behind a port that a container
+    publishes. Raises OSError where the port is taken.
     """
-    with socket.create_server((HOST, port)) as listening:
+    with socket.create_server((host, port)) as listening:
         address = f"http://{HOST}:{listening.getsockname()[1]}"
-        sandbox = Sandbox(Settings(public_url=address, **wishes))
+        sandbox = Sandbox(Settings(public_url=public_url or address, **wishes))
         # A client that hangs up ends its own call, so that an armed hang ends with its victim.
         serving = web.AppRunner(_app(sandbox), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         sandbox.start()
