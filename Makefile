@@ -7,7 +7,7 @@ VENV := .venv/bin
 SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo simulate test check referees sabotage proof chaos-letters chaos-door bench profile lock
+.PHONY: help setup demo demo-compose simulate test test-containers check referees sabotage proof chaos-letters chaos-door sbom bench profile lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ demo: ## Bring the box up, buy one session, show each hop until the letters; sta
 	@$(SETUP) box
 	@$(VENV)/cb-dev demo $(ARGS)
 
+demo-compose: ## Tell the same story in docker-compose.yml's stack, from nothing, then take it down (ARGS=--stay leaves it); needs Docker
+	@$(SETUP) box
+	@$(VENV)/cb-dev demo-compose $(ARGS)
+
 simulate: ## Let customers of 20 seeds pay, fail and dispute on bad days; expect that all books agree (25 minutes)
 	@$(SETUP) box
 	@$(VENV)/cb-dev simulate --seeds 20 --rate 5 --for 60 --bad-days $(ARGS)
@@ -27,12 +31,19 @@ test: ## Run every test, in parallel
 	@$(SETUP) tests
 	@$(VENV)/pytest -n auto $(ARGS)
 
-check: ## Run lint, format check, types, import rules and the referees
+test-containers: ## Run the contract suite on postgres:18 and apache/kafka:4.4.0, by testcontainers; needs Docker
+	@$(SETUP) tests
+	@docker version --format 'Docker {{.Server.Version}}' 2>/dev/null || { echo 'test-containers: no Docker engine answers; `make test` needs none' >&2; exit 1; }
+	@CB_TESTS_CONTAINERS=1 $(VENV)/pytest -n auto tests/contract $(ARGS)
+
+check: ## Run lint, format check, types, import rules, the rules of what ships, a look for secrets, and the referees
 	@$(SETUP) tests
 	@$(VENV)/ruff check
 	@$(VENV)/ruff format --check
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
+	@$(VENV)/python -m tests.shipping
+	@$(VENV)/pytest -q tests/architecture
 	@$(VENV)/python -m tests.referees
 
 referees: ## Let Stripe's own types, specification, mock and command line judge the sandbox (needs Go and Node)
@@ -55,6 +66,10 @@ chaos-door: ## Attack the door and take Kafka away from it, in full (ten minutes
 	@$(SETUP) tests
 	@$(VENV)/python -m tests.chaos.door $(ARGS)
 
+sbom: ## Write sbom.cdx.json: what production runs, by the lock, as CycloneDX
+	@$(SETUP) tests
+	@$(VENV)/cyclonedx-py requirements requirements/runtime.txt --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.cdx.json
+
 bench: ## Measure every figure of docs/bench.md (a quarter of an hour), or with ARGS=--quick some of each
 	@$(SETUP) tests
 	@$(VENV)/python -m tests.bench $(ARGS)
@@ -64,7 +79,7 @@ profile: ## Draw where the time of each process goes under load: a flame graph e
 	@$(VENV)/python -m tests.bench.profile
 
 # In this order: each list is resolved within the ones before it.
-LISTS := runtime box tests browser uv
+LISTS := runtime world box tests browser uv
 UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 

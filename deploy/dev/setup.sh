@@ -75,7 +75,7 @@ level=$wanted
 if [ "$(level_installed)" = tests ]; then
     level=tests
 fi
-files="requirements/runtime.txt requirements/box.txt"
+files="requirements/runtime.txt requirements/world.txt requirements/box.txt"
 if [ "$level" = tests ]; then
     files="$files requirements/tests.txt requirements/browser.txt"
 fi

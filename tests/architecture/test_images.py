@@ -1,0 +1,89 @@
+"""What an image may be: of a pinned base, without root, no shell between a signal and the process, its room alone."""
+
+import re
+
+import pytest
+
+from consumers.bookings.app import Settings as BookingsSettings
+from consumers.email.app import Settings as EmailSettings
+from consumers.payments.app import Settings as PaymentsSettings
+from deploy.dev.pipeline import PROCESSES
+from ingress.app import IngressSettings
+from tests.architecture import dockerfile
+from tests.architecture.source import ROOT
+
+SETTINGS = {"ingress": IngressSettings, "payments": PaymentsSettings, "bookings": BookingsSettings, "email": EmailSettings}
+STAGES = dockerfile.stages(dockerfile.FILE.read_text())
+SHIPPED = (*PROCESSES, "cb-ops")
+FINAL = (*SHIPPED, "dev")
+
+
+def faults(stages, target):
+    """What is wrong with a target."""
+    bases = [stage.base for stage in dockerfile.lineage(stages, target) if stage.base not in stages]
+    found = [f"{base} is no version" for base in bases if not re.fullmatch(r"[\w./-]+:\d[\w.-]*", base)]
+    user = (dockerfile.said(stages, target, "USER") or ["root"])[-1]
+    if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", user):
+        found.append(f"runs as {user}")
+    commands = [*dockerfile.said(stages, target, "CMD"), *dockerfile.said(stages, target, "ENTRYPOINT")]
+    commands += [asked.partition("CMD ")[2] for asked in dockerfile.said(stages, target, "HEALTHCHECK")]
+    return found + [f"a shell reads {command}" for command in commands if dockerfile.exec_form(command) is None]
+
+
+@pytest.mark.parametrize("target", FINAL)
+def test_an_image_is_pinned_without_root_and_hears_signals(target):
+    """`docker stop` reaches the process itself, which drains; nobody who breaks out of it is root."""
+    assert faults(STAGES, target) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("FROM python:latest AS t\nUSER 1:1", "python:latest is no version"),
+        ("FROM python AS t\nUSER 1:1", "python is no version"),
+        ("FROM python:3.13-slim AS t", "runs as root"),
+        ("FROM python:3.13-slim AS t\nUSER 1:1\nUSER root", "runs as root"),
+        ("FROM python:3.13-slim AS t\nUSER 1:1\nCMD python -m \\\n  ingress", "a shell reads python -m ingress"),
+        ("FROM python:3.13-slim AS t\nUSER 1:1\nHEALTHCHECK CMD curl localhost", "a shell reads curl localhost"),
+    ],
+)
+def test_a_fault_is_seen_where_it_is_planted(line, fault):
+    """The rule itself is tried."""
+    assert faults(dockerfile.stages(line), "t") == [fault]
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_an_image_runs_its_process_and_is_asked_on_its_port(process):
+    """The command of the box, and the health port of its settings, set so that it is strict."""
+    assert dockerfile.exec_form(dockerfile.said(STAGES, process, "CMD")[-1]) == ["python", "-m", PROCESSES[process]]
+    port = SETTINGS[process].model_fields["health_port"].default
+    assert f"HEALTH_PORT={port}" in dockerfile.said(STAGES, process, "ENV")
+    assert len(dockerfile.said(STAGES, process, "HEALTHCHECK")) == 1
+
+
+@pytest.mark.parametrize("target", SHIPPED)
+def test_an_image_holds_its_own_room_alone(target):
+    """Besides `shared` what the process is, and never the box or the tests; packages by hash, without pip."""
+    own = {"ingress": "ingress", "cb-ops": "deploy"}.get(target, f"consumers/{target}")
+    copied = [source for one in dockerfile.said(STAGES, target, "COPY") for source in one.split()[:-1]]
+    rooms = {source.removeprefix("/app/") for source in copied if source.startswith("/app/")}
+
+    assert rooms - {"healthcheck.py", "consumers/__init__.py"} == {"shared", own}
+    assert "pip uninstall" in " ".join(dockerfile.said(STAGES, target, "RUN"))
+    assert all("--require-hashes" in run for run in STAGES["packages"].said("RUN"))
+
+
+def test_what_cb_ops_copies_of_deploy_is_ops():
+    """The image's `deploy` is made of what the stage before has put there."""
+    of_deploy = [one.split()[0] for one in STAGES["code"].said("COPY") if one.startswith("deploy/")]
+
+    assert of_deploy == ["deploy/__init__.py", "deploy/ops", "deploy/images/healthcheck.py"]
+
+
+def test_nothing_enters_a_build_unasked():
+    """A list of what may, since a list of what may not forgets tomorrow's .env."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+
+    assert lines[0] == "*"
+    assert [line for line in lines if "tests" in line or ".env" in line] == []
+    assert all((ROOT / line[1:]).exists() for line in lines if line.startswith("!"))
