@@ -70,8 +70,9 @@ def story(directory: Folder = None, *, patience: Patience = PATIENCE_SECONDS) ->
     """Buy one session in the running box and tell each hop; exit status 1 when one is missing."""
     # The pipeline's libraries take a second to import, which the other commands need not pay.
     from deploy.dev import story as telling  # noqa: PLC0415 - see above
+    from deploy.dev.scene import BoxScene  # noqa: PLC0415 - as above
 
-    if not telling.tell(Box(directory), Voice(), patience_seconds=patience):
+    if not telling.tell(BoxScene(Box(directory)), Voice(), patience_seconds=patience):
         raise typer.Exit(1)
 
 
@@ -83,6 +84,19 @@ def demo(directory: Folder = None, *, patience: Patience = PATIENCE_SECONDS) -> 
     from deploy.dev import demo as showing  # noqa: PLC0415 - as in story
 
     if not showing.show(directory, voice, patience_seconds=patience):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo_compose(
+    *,
+    stay: Annotated[bool, typer.Option("--stay", help="Leave the stack up.")] = False,
+    patience: Patience = PATIENCE_SECONDS,
+) -> None:
+    """Bring docker-compose.yml up from nothing, tell the same story in it, take it down; needs a Docker engine."""
+    from deploy.dev import composed  # noqa: PLC0415 - as in story
+
+    if not composed.show(Voice(), stay=stay, patience_seconds=patience):
         raise typer.Exit(1)
 
 

@@ -6,6 +6,7 @@ the story. Next: story.py.
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -13,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from deploy.dev import control, environment, store, story
+from deploy.dev.scene import BoxScene
 from deploy.dev.state import Box
 from deploy.dev.voice import Voice
 from shared import settings
@@ -27,8 +29,8 @@ def show(home: Path | None, voice: Voice, *, patience_seconds: float) -> bool:
     seen: bool | None = None
     try:
         with control.joined_or_kept_up(home, voice) as ours:
-            seen = story.tell(box, voice, patience_seconds=patience_seconds)
-            _show_addresses(box, voice)
+            seen = story.tell(BoxScene(box), voice, patience_seconds=patience_seconds)
+            show_addresses(voice, _addresses(box))
             if not ours:
                 voice.say("box", "was up before, and stays up")
             elif voice.console.is_terminal:
@@ -42,16 +44,8 @@ def show(home: Path | None, voice: Voice, *, patience_seconds: float) -> bool:
     return seen
 
 
-def _show_addresses(box: Box, voice: Voice) -> None:
-    variables = control.environment_of(box)
-    database = settings.Database(database_url=SecretStr(variables["DATABASE_URL"]))
-    ports = [f"{variables[f'CB_DEV_{name.upper()}_HEALTH_URL'].rpartition(':')[2]} {name}" for name in environment.HEALTH]
-    rows = {
-        **{name: f"{variables[variable]}{PATHS.get(name, '/')}" for name, variable in PAGES.items()},
-        "health ports": ", ".join(ports),
-        "to pay for": f"booking {asyncio.run(store.a_payable_booking(database))}",
-        "as its client": _token_command(box),
-    }
+def show_addresses(voice: Voice, rows: Mapping[str, str]) -> None:
+    """Print what a person may open or try, by name."""
     width = max(map(len, rows))
     if not voice.console.is_terminal:
         for name, value in rows.items():
@@ -65,7 +59,24 @@ def _show_addresses(box: Box, voice: Voice) -> None:
     voice.console.print(Panel.fit(table, border_style="dim", padding=(0, 1)), soft_wrap=False)
 
 
-def _token_command(box: Box) -> str:
+def pages(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the addresses of what can be opened in a browser, by name."""
+    return {name: f"{variables[variable]}{PATHS.get(name, '/')}" for name, variable in PAGES.items()}
+
+
+def _addresses(box: Box) -> dict[str, str]:
+    variables = control.environment_of(box)
+    database = settings.Database(database_url=SecretStr(variables["DATABASE_URL"]))
+    ports = [f"{variables[f'CB_DEV_{name.upper()}_HEALTH_URL'].rpartition(':')[2]} {name}" for name in environment.HEALTH]
+    return {
+        **pages(variables),
+        "health ports": ", ".join(ports),
+        "to pay for": f"booking {asyncio.run(store.a_payable_booking(database))}",
+        "as its client": token_command(box),
+    }
+
+
+def token_command(box: Box) -> str:
     """Return what a person types to get a token, from where they are: make does not put .venv on their PATH."""
     name = sys.argv[0] if Path(sys.argv[0]).name == "cb-dev" else "cb-dev"
     where = "" if box.home == Box().home else f" --dir {box.home}"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 # Only these pass from the developer's shell to the box's processes: a stray DATABASE_URL must not reach them.
 PASSED_ON = frozenset({"HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"})
+# What docker needs beside: its engine, and the way to registries. What docker-compose.yml asks for comes from an env file.
+DOCKER = ("DOCKER_", "BUILDX_", "BUILDKIT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 # A kill -9 between the birth of a process and the note about it leaves this mark in the process itself.
 BOX_MARK = "CB_DEV_BOX"
 
@@ -15,6 +17,12 @@ BOX_MARK = "CB_DEV_BOX"
 def passed_on() -> dict[str, str]:
     """Return the part of this environment that the box's processes may see."""
     return {name: value for name, value in os.environ.items() if name in PASSED_ON}  # noqa: TID251 - its home here
+
+
+def passed_on_to_docker() -> dict[str, str]:
+    """Return the part of this environment that docker and its compose may see."""
+    mine = {name: value for name, value in os.environ.items() if name.upper().startswith(DOCKER)}  # noqa: TID251 - its home here
+    return passed_on() | mine
 
 
 def cache_folder() -> Path:

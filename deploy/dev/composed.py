@@ -1,0 +1,205 @@
+"""docker-compose.yml as `make demo-compose` shows it: up from nothing, the story told in it, down without a trace.
+
+Enters: a machine with a Docker engine. Leaves: lines for a terminal, whether every hop was seen. Its stack has a name, ports
+and secrets of its own, so that it never touches one that a developer runs. Next: story.py.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import SecretStr
+
+from deploy.dev import demo, environment, ports, store, story, token
+from deploy.dev import settings as machine
+from deploy.dev.errors import BoxError
+from deploy.dev.scene import LOG_LINES
+from deploy.dev.state import PROJECT, Box
+from deploy.dev.voice import Voice
+from shared import settings
+
+NAME = "culturebridge-demo"
+# What docker-compose.yml publishes, and the port that a person would look for it on.
+PUBLISHED = {"POSTGRES": 5432, "KAFKA": 29092, "INGRESS": 8000, "SANDBOX": 12111, "MAILBOX": 8025}
+SERVICES = {"database": "postgres", "broker": "kafka"}  # the others are called as in the box
+ENGINE_SECONDS_MAX = 10
+# From images that are there; a first start has Kafka and PostgreSQL make their folders ready.
+UP_SECONDS_MAX = 180
+
+
+def show(voice: Voice, *, stay: bool, patience_seconds: float) -> bool:
+    """Show it; returns whether every hop was seen. BoxError when there is no engine, or the stack does not come up.
+
+    SIGTERM ends it as Ctrl-C does, with KeyboardInterrupt, and the stack with it.
+    """
+    _require_engine()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stack = Stack(Box(PROJECT / ".dev" / "composed"), voice)
+    try:
+        with stack.kept_up(stay=stay):
+            seen = story.tell(stack, voice, patience_seconds=patience_seconds)
+            if stay:
+                demo.show_addresses(voice, stack.addresses())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return seen
+
+
+class Stack:
+    """The services of docker-compose.yml with a sandbox and a mailbox; a `scene.Scene` while it is up."""
+
+    def __init__(self, box: Box, voice: Voice) -> None:
+        self._box = box
+        self._voice = voice
+        self._password = secrets.token_hex(24)
+        self._ports: dict[str, int] = {}
+        for name, usual in PUBLISHED.items():
+            self._ports[name] = ports.choose([usual], avoid=self._ports.values())
+        self._env_file = box.home / "compose.env"
+
+    @contextlib.contextmanager
+    def kept_up(self, *, stay: bool) -> Iterator[None]:
+        """Have it up inside the block, from nothing; afterwards nothing is left of it, unless it is to stay."""
+        self._write_env_file()
+        self._down()  # what a killed run has left
+        try:
+            self._up()
+            yield
+        except BaseException:
+            self._end()
+            raise
+        if stay:
+            self._voice.say("stack", f"stays up; end it with: {' '.join(self._command('down', '--volumes'))}")
+        else:
+            self._end()
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What leads to it from this machine."""
+        port = self._ports
+        return {
+            "DATABASE_URL": f"postgresql://culturebridge:{self._password}@{ports.LOOPBACK}:{port['POSTGRES']}/culturebridge",
+            "KAFKA_BOOTSTRAP_SERVERS": f"{ports.LOOPBACK}:{port['KAFKA']}",
+            **{f"CB_DEV_{name}_URL": environment.url(port[name]) for name in ("INGRESS", "SANDBOX", "MAILBOX")},
+        }
+
+    @property
+    def token(self) -> str:
+        """A bearer token of the client."""
+        return token.issue(self._box, "client")
+
+    def look(self, piece: str) -> Sequence[str]:
+        """Return what Docker says of the piece's service, and the end of its log."""
+        service = SERVICES.get(piece, piece)
+        status = self._asked("ps", "--all", "--format", "{{.Status}}", service)
+        said = self._asked("logs", "--no-log-prefix", "--tail", str(LOG_LINES), service)
+        return [f"{service}: {' '.join(status)}", *(f"| {line}" for line in said)]
+
+    def addresses(self) -> dict[str, str]:
+        """Return what a person may open or try, by name."""
+        return {
+            **demo.pages(self.variables),
+            "to pay for": f"booking {asyncio.run(store.a_payable_booking(self._database))}",
+            "as its client": demo.token_command(self._box),
+        }
+
+    @property
+    def _database(self) -> settings.Database:
+        return settings.Database(database_url=SecretStr(self.variables["DATABASE_URL"]))
+
+    def _up(self) -> None:
+        begun = time.monotonic()
+        if not self._ran("build"):
+            raise BoxError("demo-compose: the images cannot be built")
+        self._voice.ready("images", "are built", begun)
+        begun = time.monotonic()
+        if not self._ran("up", "--detach", "--wait", "--wait-timeout", str(UP_SECONDS_MAX)):
+            states = self._asked("ps", "--all", "--format", "  {{.Service}}: {{.Status}}")
+            logs = self._asked("logs", "--tail", str(LOG_LINES))
+            raise BoxError("\n".join(["demo-compose: the stack did not come up", *states, *logs]))
+        asyncio.run(store.seed(self._database))
+        self._voice.ready("stack", "is up, migrated, with topics and people", begun)
+
+    def _end(self) -> None:
+        # From here on a second Ctrl-C must not leave half of it running.
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        begun = time.monotonic()
+        self._down()
+        self._voice.ready("stack", "is down, its volumes are gone", begun)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def _down(self) -> None:
+        if not self._ran("down", "--volumes", "--remove-orphans"):
+            raise BoxError(f"demo-compose: the stack could not be taken down: {' '.join(self._command('down', '--volumes'))}")
+
+    def _write_env_file(self) -> None:
+        """Write every variable that docker-compose.yml asks for, readable by its owner alone."""
+        values = {
+            "POSTGRES_PASSWORD": self._password,
+            **self._box.secrets(),
+            "STRIPE_API_BASE": "http://sandbox:12111",
+            "CHECKOUT_ALLOWED_ORIGINS": ",".join(environment.url(self._ports[name]) for name in ("INGRESS", "MAILBOX")),
+            "SMTP_HOST": "mailbox",
+            "SMTP_PORT": "1025",
+            "SMTP_SECURITY": "none",
+            "SMTP_FROM_EMAIL": environment.LETTERS_FROM,
+            **{f"PUBLISHED_{name}_PORT": str(port) for name, port in self._ports.items()},
+        }
+        lines = "".join(f"{name}={value}\n" for name, value in values.items())
+        self._env_file.unlink(missing_ok=True)
+        with open(os.open(self._env_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - the mode
+            file.write(lines)
+
+    def _ran(self, *arguments: str) -> bool:
+        """Run a command of compose, which shows itself where there is a terminal; returns whether it succeeded."""
+        progress = "auto" if self._voice.console.is_terminal else "quiet"
+        command = self._command("--progress", progress, *arguments)
+        # Out of reach of Ctrl-C where it cleans up.
+        own_session = arguments[0] == "down"
+        ran = subprocess.run(command, env=machine.passed_on_to_docker(), check=False, start_new_session=own_session)  # noqa: S603 - our own command
+        return ran.returncode == 0
+
+    def _asked(self, *arguments: str) -> list[str]:
+        answer = subprocess.run(  # noqa: S603 - our own command
+            self._command(*arguments),
+            env=machine.passed_on_to_docker(),
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        return answer.stdout.splitlines()
+
+    def _command(self, *arguments: str) -> Sequence[str]:
+        file = PROJECT / "docker-compose.yml"
+        profile = ("--profile", "dev")
+        return ("docker", "compose", "-p", NAME, "-f", str(file), "--env-file", str(self._env_file), *profile, *arguments)
+
+
+def _require_engine() -> None:
+    """Raise BoxError, in one line, where compose cannot run."""
+    asked = {
+        "no Docker engine answers": ("docker", "version", "--format", "{{.Server.Version}}"),
+        "this Docker has no compose plugin": ("docker", "compose", "version"),
+    }
+    for why, command in asked.items():
+        try:
+            answered = subprocess.run(  # noqa: S603 - our own command
+                command, env=machine.passed_on_to_docker(), check=False, capture_output=True, timeout=ENGINE_SECONDS_MAX
+            )
+        except FileNotFoundError:
+            raise BoxError(_instead("docker is not on this machine")) from None
+        except subprocess.TimeoutExpired:
+            raise BoxError(_instead(why)) from None
+        if answered.returncode:
+            raise BoxError(_instead(why))
+
+
+def _instead(why: str) -> str:
+    return f"demo-compose: {why}; `make demo` tells the same story without it"

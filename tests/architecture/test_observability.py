@@ -1,0 +1,125 @@
+"""Dashboard, alerts and scraping: every query is PromQL and asks for metrics and labels that exist."""
+
+import json
+import re
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+
+from shared import metrics
+from tests.architecture.source import ROOT
+from tests.architecture.test_compose import SERVICES
+from tests.architecture.test_images import SETTINGS
+
+FOLDER = ROOT / "deploy/observability"
+DASHBOARD = json.loads((FOLDER / "grafana/dashboards/payments.json").read_text())
+ALERTS = yaml.safe_load((FOLDER / "prometheus/alerts.yml").read_text())
+RULES = {rule["alert"]: rule for group in ALERTS["groups"] for rule in group["rules"]}
+SCRAPED = yaml.safe_load((FOLDER / "prometheus/prometheus.yml").read_text())
+SAMPLES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
+# What Prometheus adds to whatever it scrapes.
+TARGET_LABELS = {"job", "instance"}
+
+
+def known():
+    """Every series of the pipeline by name, with its labels."""
+    found = {"up": TARGET_LABELS}
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            for ending in SAMPLES[metric._type]:
+                labels = set(metric._labelnames) | TARGET_LABELS | ({"le"} if ending == "_bucket" else set())
+                found[metric._name + ending] = labels
+    return found
+
+
+def queries():
+    """Every query with where it stands; Grafana's variables are set as it would set them."""
+    panels = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+    shown = [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+    asked = [(name, rule["expr"]) for name, rule in RULES.items()]
+    return [(name, re.sub(r"\$__\w+", "5m", query)) for name, query in shown + asked]
+
+
+def faults(query):
+    """What a query asks for that nobody tells."""
+    found = []
+
+    def look(node):
+        if isinstance(node, promql_parser.VectorSelector):
+            labels = known().get(node.name)
+            if labels is None:
+                found.append(node.name)
+            else:
+                found.extend(matcher.name for matcher in node.matchers.matchers if matcher.name not in labels)
+        if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
+            series = {name for name in known() if re.search(rf"\b{name}\b", node.expr.prettify())}
+            found.extend(label for label in node.modifier.labels if not all(label in known()[name] for name in series))
+
+    promql_parser.walk(promql_parser.parse(query), look)
+    return found
+
+
+@pytest.mark.parametrize(("name", "query"), queries())
+def test_a_query_asks_for_what_is_told(name, query):
+    """A renamed metric would leave a panel empty and an alert silent for ever."""
+    assert faults(query) == [], name
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("sum(rate(webhooks_total[5m]))", "webhooks_total"),
+        ('letters_total{result="sent"}', "result"),
+        ("sum by (reason) (rate(letters_total[5m]))", "reason"),
+        ("histogram_quantile(0.9, rate(webhook_processing_seconds[5m]))", "webhook_processing_seconds"),
+    ],
+)
+def test_a_query_that_nobody_answers_is_seen(query, fault):
+    """The rule itself is tried."""
+    assert faults(query) == [fault]
+
+
+def test_the_dashboard_shows_what_the_business_asks():
+    """The four numbers and the lag."""
+    shown = " ".join(query for _, query in queries())
+
+    for metric in (
+        'payments_changed_total{announcement="payment.succeeded"}',
+        "webhook_processing_seconds_bucket",
+        'letters_total{outcome="sent"}',
+        "payment_failures_total",
+        "kafka_lag_records",
+        "kafka_oldest_unprocessed_seconds",
+    ):
+        assert metric in shown
+
+
+def test_every_alert_says_what_it_means():
+    """Who is called at night reads a sentence and what to do, not a formula."""
+    for name, rule in RULES.items():
+        assert rule["labels"]["severity"] in {"page", "ticket"}, name
+        assert {"summary", "description"} <= set(rule["annotations"]), name
+
+
+def test_every_process_is_scraped_where_its_image_answers():
+    """By the service's name, so that each replica is found; on the port of its settings."""
+    jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in SCRAPED["scrape_configs"]}
+
+    assert {name: (job["names"], job["port"]) for name, job in jobs.items()} == {
+        name: ([name], kind.model_fields["health_port"].default) for name, kind in SETTINGS.items()
+    }
+    assert [FOLDER / "prometheus" / file for file in SCRAPED["rule_files"]] == [FOLDER / "prometheus/alerts.yml"]
+
+
+def test_grafana_finds_its_dashboard_and_its_source():
+    """Provisioned: nothing is clicked together, and a panel names the source that is there."""
+    provisioned = FOLDER / "grafana/provisioning"
+    source = yaml.safe_load((provisioned / "datasources/prometheus.yml").read_text())["datasources"][0]
+    provider = yaml.safe_load((provisioned / "dashboards/culturebridge.yml").read_text())["providers"][0]
+    mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in SERVICES["grafana"]["volumes"]}
+
+    assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"] if "datasource" in panel} == {source["uid"]}
+    assert (ROOT / mounted[provider["options"]["path"]] / "payments.json").exists()
+    assert source["url"] == "http://prometheus:9090"

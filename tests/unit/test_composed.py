@@ -1,0 +1,94 @@
+"""`make demo-compose` without an engine, and where the stack does not come up; Docker is a script that notes its calls."""
+
+import os
+import re
+import stat
+
+import pytest
+import yaml
+
+from deploy.dev import composed
+from deploy.dev.errors import BoxError
+from deploy.dev.state import Box
+from deploy.dev.voice import Silence
+from tests.architecture.source import ROOT
+
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+
+
+@pytest.fixture
+def docker(monkeypatch, tmp_path):
+    """Puts a docker on the PATH that notes its calls and does as told; the PATH holds nothing else but the shell's own."""
+    calls = tmp_path / "calls"
+    calls.touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def does(script):
+        program = tmp_path / "docker"
+        program.write_text(f'#!/bin/sh\necho "$*" >> {calls}\n{script}\n')
+        program.chmod(0o755)
+
+    does.calls = lambda: calls.read_text().splitlines()
+    return does
+
+
+def refused():
+    """What is said when it cannot be shown."""
+    with pytest.raises(BoxError) as error:
+        composed.show(Silence(), stay=False, patience_seconds=1)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (None, "docker is not on this machine"),
+        ("exit 1", "no Docker engine answers"),
+        ('[ "$1" = version ]', "this Docker has no compose plugin"),
+    ],
+)
+def test_without_an_engine_it_says_so_in_one_line(docker, script, why):
+    """And what does without: nothing was begun."""
+    if script is not None:
+        docker(script)
+
+    assert refused() == f"demo-compose: {why}; `make demo` tells the same story without it"
+
+
+def test_a_stack_that_does_not_come_up_is_taken_down_and_told(docker, monkeypatch, tmp_path):
+    """What its services say stands in the message; volumes go, too, before it and after it."""
+    monkeypatch.setattr(composed, "PROJECT", tmp_path)
+    docker(
+        'case "$*" in *" up "*) exit 1 ;; *" ps "*) echo "  email: Up (unhealthy)" ;; *" logs "*) echo "email-1 | no" ;; esac'
+    )
+
+    assert refused() == "demo-compose: the stack did not come up\n  email: Up (unhealthy)\nemail-1 | no"
+    asked = [re.search(r" (down|build|up|ps|logs) ?(.*)", call) for call in docker.calls() if "--env-file" in call]
+    assert [one[1] for one in asked] == ["down", "build", "up", "ps", "logs", "down"]
+    assert {one[2] for one in asked if one[1] == "down"} == {"--volumes --remove-orphans"}
+
+
+def test_its_env_file_holds_all_that_is_asked_for_and_is_its_owners(tmp_path):
+    """Secrets of its own, made up for it; a stranger on the machine cannot read them."""
+    stack = composed.Stack(Box(tmp_path), Silence())
+    stack._write_env_file()
+    file = tmp_path / "compose.env"
+    held = dict(line.split("=", 1) for line in file.read_text().splitlines())
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert set(re.findall(r"\$\{([A-Z_]+):\?", COMPOSE)) <= set(held)
+    assert all(held.values())
+    assert held["POSTGRES_PASSWORD"] in stack.variables["DATABASE_URL"]
+    assert len({port for name, port in held.items() if name.startswith("PUBLISHED")}) == len(composed.PUBLISHED)
+
+
+def test_a_variable_of_the_shell_does_not_reach_the_stack(monkeypatch):
+    """It would win over the env file: a DATABASE_URL of somebody's box, a live key of Stripe."""
+    for name in yaml.safe_load(COMPOSE)["services"]["ingress"]["environment"]:
+        monkeypatch.setenv(name, "of-the-shell")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/engine.sock")
+
+    passed = composed.machine.passed_on_to_docker()
+    assert "of-the-shell" not in passed.values()
+    assert passed["DOCKER_HOST"] == "unix:///run/engine.sock"
+    assert passed["PATH"] == os.environ["PATH"]
