@@ -1,7 +1,7 @@
 """The ground under every test: one box for the whole run, a database and a topic prefix for each test.
 
 The box (PostgreSQL and Kafka, real ones) is started once by the process that was called; workers find it in their
-environment. A run that asks for nothing but unit tests starts nothing.
+environment. A run that asks for nothing but unit tests starts nothing. With CB_TESTS_CONTAINERS set, containers take its place.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ SHARED = ("tests/journey/test_story.py", "tests/contract/test_ingress_corpus.py"
 BOXES_MAX = 8
 TEMPLATE_GIVEN = "CB_TESTS_TEMPLATE"  # who begins many runs brings one box for all of them, and gives each a template's name
 TEMPLATE = os.environ.get(TEMPLATE_GIVEN, "cb_template")
+CONTAINERS_WANTED = "CB_TESTS_CONTAINERS"
 SERVICES = pytest.StashKey()
 
 
@@ -39,7 +40,7 @@ def pytest_configure(config):
     if hasattr(config, "workerinput") or config.option.collectonly or not _needs_a_box(config.args):
         return
     if TEMPLATE_GIVEN not in os.environ:
-        services = first_free_box()
+        services = containers() if CONTAINERS_WANTED in os.environ else first_free_box()
         config.stash[SERVICES] = services
         os.environ |= services.environment
     asyncio.run(_make_template())
@@ -50,6 +51,12 @@ def pytest_unconfigure(config):
     services = config.stash.get(SERVICES, None)
     if services is not None:
         services.stop()
+
+
+def pytest_report_header(config):
+    """Say what the tests stand on."""
+    services = config.stash.get(SERVICES, None)
+    return None if services is None else f"services: {services.name}"
 
 
 def pytest_xdist_auto_num_workers():
@@ -146,8 +153,19 @@ def first_free_box():
             services.environment = services.start()
         except AlreadyUp:
             continue
+        services.name = f"the box in {folder}"
         return services
     raise pytest.UsageError(f"{BOXES_MAX} test boxes are up already in {ROOT / '.dev'}")
+
+
+def containers():
+    """Start the official images' services in place of a box."""
+    from tests.containers import NAME, Containers
+
+    services = Containers()
+    services.environment = services.start()
+    services.name = NAME
+    return services
 
 
 async def _make_template():
