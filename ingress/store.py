@@ -14,13 +14,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared import errors
-from shared.db.engine import rows, sqlstate
+from shared.db.engine import TROUBLE, rows, sqlstate
 from shared.domain import money
 
 DEADLINE_SECONDS = 5.0  # for a whole transaction of ours, which takes milliseconds; a caller waits no longer for a 503
@@ -105,7 +103,7 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS), engine.begin() as tx:
             yield tx
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except TROUBLE as error:
         state = sqlstate(error) or ""
         if state.startswith(OUR_OWN_FAULT):
             raise

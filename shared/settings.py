@@ -5,10 +5,11 @@ it uses. `read` either returns them or prints one line per fault, naming the var
 A secret may stand in a file, which NAME_FILE names. The table of variables with their meaning stands in README.md.
 """
 
+import ssl
 import sys
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, computed_field, create_model, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -21,6 +22,8 @@ CHECKOUT_SESSION_MINUTES_MAX = 1440  # Stripe's limit of 24 hours
 
 FILE = "_file"  # what a secret's name ends with where it names a file: DATABASE_URL_FILE
 IN_FILES_TOO = frozenset({"jwt_public_key"})  # no secret, but many lines, which an environment holds badly
+# libpq's own, https://www.postgresql.org/docs/current/libpq-ssl.html
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 AsymmetricAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
@@ -45,6 +48,7 @@ class Database(Concern):
         scheme, separator, rest = url.get_secret_value().partition("://")
         if not separator or scheme not in {"postgresql", "postgresql+asyncpg"}:
             raise ValueError("must look like postgresql://user:password@host:port/name")
+        _require_ways_of_tls(rest)
         return SecretStr(f"postgresql+asyncpg://{rest}")
 
 
@@ -70,10 +74,26 @@ class Kafka(Concern):
                 raise ValueError("must look like host:port[,host:port…]")
         return servers
 
+    @field_validator("kafka_ssl_ca_file")
+    @classmethod
+    def _authorities(cls, path: str | None) -> str | None:
+        if path is not None and (fault := _fault_of_authorities(path)):
+            raise ValueError(fault)
+        return path
+
     @model_validator(mode="after")
-    def _credentials(self) -> "Kafka":
-        if self.kafka_security_protocol.startswith("SASL") and not (self.kafka_sasl_username and self.kafka_sasl_password):
-            raise ValueError("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with this KAFKA_SECURITY_PROTOCOL")
+    def _one_way_in(self) -> "Kafka":
+        protocol, user, password = self.kafka_security_protocol, self.kafka_sasl_username, self.kafka_sasl_password
+        if bool(user) != bool(password):
+            raise ValueError("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD belong together")
+        if protocol.startswith("SASL") and not user:
+            raise ValueError(f"KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with KAFKA_SECURITY_PROTOCOL={protocol}")
+        if user and not protocol.startswith("SASL"):
+            raise ValueError(f"KAFKA_SASL_USERNAME needs KAFKA_SECURITY_PROTOCOL=SASL_SSL; with {protocol} nobody logs in")
+        if protocol == "SASL_PLAINTEXT" and self.kafka_sasl_mechanism == "PLAIN":
+            raise ValueError("KAFKA_SASL_MECHANISM=PLAIN would send the password in the clear with SASL_PLAINTEXT")
+        if self.kafka_ssl_ca_file and not protocol.endswith("SSL"):
+            raise ValueError(f"KAFKA_SSL_CA_FILE needs KAFKA_SECURITY_PROTOCOL=SASL_SSL or SSL; {protocol} is not encrypted")
         return self
 
 
@@ -289,3 +309,27 @@ def _split(value: object) -> tuple[str, ...]:
     if not isinstance(value, str):
         return tuple(value) if isinstance(value, tuple | list) else ()
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _require_ways_of_tls(address: str) -> None:
+    """Raise ValueError unless what an address of PostgreSQL says about TLS can be done, as libpq means it."""
+    asked = {name: values[-1] for name, values in parse_qs(address.partition("?")[2]).items()}
+    mode, authorities = asked.get("sslmode"), asked.get("sslrootcert")
+    if "ssl" in asked:
+        raise ValueError("write sslmode=… where ssl=… stands")
+    if mode is not None and mode not in SSL_MODES:
+        raise ValueError(f"sslmode must be one of {', '.join(SSL_MODES)}")
+    if mode is not None and mode.startswith("verify") and authorities is None:
+        raise ValueError(f"sslmode={mode} needs sslrootcert=FILE, the authorities that may sign the server's certificate")
+    if authorities is not None and (fault := _fault_of_authorities(authorities)):
+        raise ValueError(f"sslrootcert {fault}")
+
+
+def _fault_of_authorities(path: str) -> str | None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        return "holds no certificate in PEM"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None

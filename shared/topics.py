@@ -18,6 +18,7 @@ DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX + OVERHEAD_BYTES_MAX
 class Topic:
     """One topic of the map; `key` and `value` say what a record holds, `retention_days` how long it stays.
 
+    `groups` are the consumer groups of `consumers`, in their order.
     A record of a step of a ladder is due `delay_seconds` after it was written.
     """
 
@@ -27,6 +28,7 @@ class Topic:
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
     retention_days: int
+    groups: tuple[str, ...] = ()
     partitions: int = 12
     message_bytes_max: int = MESSAGE_BYTES_MAX
     delay_seconds: int = 0
@@ -42,6 +44,7 @@ STRIPE_EVENTS = Topic(
     value="the exact bytes that Stripe signed",
     producers=("ingress",),
     consumers=("payments",),
+    groups=("payments",),
     retention_days=14,
 )
 PAYMENTS_EVENTS = Topic(
@@ -50,6 +53,7 @@ PAYMENTS_EVENTS = Topic(
     value="CloudEvents 1.0, structured JSON: the payment's whole state after a change",
     producers=("payments",),
     consumers=("bookings", "email"),
+    groups=("bookings", "email-payments"),
     retention_days=14,
 )
 BOOKINGS_EVENTS = Topic(
@@ -58,6 +62,7 @@ BOOKINGS_EVENTS = Topic(
     value="CloudEvents 1.0, structured JSON: what became of a booking",
     producers=("bookings",),
     consumers=("email",),
+    groups=("email",),
     retention_days=14,
 )
 
@@ -69,6 +74,7 @@ def _email_retry(delay_seconds: int) -> Topic:
         value=f"one letter's ticket, to be tried again after {delay_seconds} s",
         producers=("email",),
         consumers=("email",),
+        groups=(f"email-retry-{delay_seconds}s",),
         retention_days=14,
         delay_seconds=delay_seconds,
     )
@@ -114,4 +120,5 @@ ALL = (
     BOOKINGS_EVENTS_DLT,
     EMAIL_DLT,
 )
+PROCESSES = tuple(dict.fromkeys(process for topic in ALL for process in topic.producers + topic.consumers))
 DEAD_LETTER_TOPICS = (STRIPE_EVENTS_DLT, PAYMENTS_EVENTS_DLT, BOOKINGS_EVENTS_DLT, EMAIL_DLT)

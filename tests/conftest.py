@@ -27,7 +27,13 @@ hypothesis.settings.load_profile("house")
 ROOT = Path(__file__).parent.parent
 BOXLESS = ("tests/unit", "tests/architecture")
 # Each of these makes one thing that all of its tests look at.
-SHARED = ("tests/journey/test_story.py", "tests/contract/test_ingress_corpus.py")
+SHARED = (
+    "tests/journey/test_story.py",
+    "tests/contract/test_database_tls.py",
+    "tests/contract/test_ingress_corpus.py",
+    "tests/contract/test_ops_roles.py",
+    "tests/contract/test_secured_kafka.py",
+)
 BOXES_MAX = 8
 TEMPLATE_GIVEN = "CB_TESTS_TEMPLATE"  # who begins many runs brings one box for all of them, and gives each a template's name
 TEMPLATE = os.environ.get(TEMPLATE_GIVEN, "cb_template")

@@ -76,17 +76,28 @@ class Walk:
     """Stripe says something, and every consumer has done its part when the call returns.
 
     Each message is a batch of its own, and what follows from it is done before its neighbour: whatever may slip in between
-    two messages, does.
+    two messages, does. A consumer works by `engine`, or by one of its own.
     """
 
-    def __init__(self, engine, mailbox):
+    def __init__(self, engine, mailbox, *, payments=None, bookings=None, email=None):
         self.engine, self.mailbox = engine, mailbox
-        self.email = Email(engine, mailbox)
+        self.email = Email(email or engine, mailbox)
         self.published = Published()
-        common = {"engine": engine, "producer": self.published}
-        self.payments = Batches(Payments(), group="payments", target="payments.events", refusals="stripe.events.dlt", **common)
+        self.payments = Batches(
+            Payments(),
+            engine=payments or engine,
+            producer=self.published,
+            group="payments",
+            target="payments.events",
+            refusals="stripe.events.dlt",
+        )
         self.bookings = Batches(
-            Bookings(), group="bookings", target="bookings.events", refusals="payments.events.dlt", **common
+            Bookings(),
+            engine=bookings or engine,
+            producer=self.published,
+            group="bookings",
+            target="bookings.events",
+            refusals="payments.events.dlt",
         )
 
     async def stripe_says(self, *events):
@@ -111,8 +122,8 @@ class Walk:
 
 
 @asynccontextmanager
-async def walking(engine, mailbox):
+async def walking(engine, mailbox, **engines):
     """A walk around this database and mailbox; its mail connections are closed afterwards."""
-    walk = Walk(engine, mailbox)
+    walk = Walk(engine, mailbox, **engines)
     yield walk
     await walk.email.delivery.close()

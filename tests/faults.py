@@ -605,4 +605,30 @@ DOOR = (
         ("ingress/keys.py", 'known.removeprefix(b"whsec_")} for known', "known} for known"),
     ),
 )
-FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS, *DOOR)
+WIRE = (
+    fault(
+        "whoever answers in the brokers' place is believed",
+        ("tests/contract/test_secured_kafka.py", "-k", "vouches"),
+        (
+            "shared/kafka/connection.py",
+            "return ssl.create_default_context(cafile=kafka.kafka_ssl_ca_file)",
+            "return ssl._create_unverified_context()",
+        ),
+    ),
+    fault(
+        "a consumer may write what it reads",
+        ("tests/contract/test_secured_kafka.py", "-k", "writes_its_own"),
+        ("shared/kafka/acls.py", 'Acl(user, Operation.READ, "topic", name)', 'Acl(user, "all", "topic", name)'),
+    ),
+    fault(
+        "a role is never taken what it should not have",
+        ("tests/contract/test_ops_roles.py", "-k", "beyond_the_map"),
+        ("deploy/ops/roles.py", 'written("revoke", "from", found - everybodys - asked)', "[]"),
+    ),
+    fault(
+        "the address's word about TLS is lost",
+        ("tests/contract/test_database_tls.py", "-k", "another_name"),
+        ("shared/db/engine.py", 'url.set(drivername="postgresql")', 'url.set(drivername="postgresql", query={})'),
+    ),
+)
+FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS, *DOOR, *WIRE)

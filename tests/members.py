@@ -14,11 +14,11 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from deploy.dev import jars
+from deploy.dev import environment, jars
 from deploy.dev.ports import is_free
 from deploy.dev.stack import Services
 from shared import settings, topics
-from shared.kafka import broker
+from shared.kafka import broker, connection
 from shared.kafka.broker import Subscription
 from shared.kafka.records import incoming
 
@@ -35,7 +35,7 @@ class BrokerAlone(Services):
         self.start_broker()
 
     def environment(self):
-        return {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{self.ports['broker']}"}
+        return environment.of_cluster(self.box, self.ports, brokers=self.brokers)
 
 
 async def until(condition, what, *, deadline_seconds=30):
@@ -53,7 +53,7 @@ async def until(condition, what, *, deadline_seconds=30):
 
 @asynccontextmanager
 async def administration(kafka):
-    admin = AIOKafkaAdminClient(bootstrap_servers=list(kafka.kafka_bootstrap_servers))
+    admin = AIOKafkaAdminClient(**connection.for_aiokafka(kafka))
     await admin.start()
     try:
         yield admin
@@ -76,9 +76,7 @@ async def make_topics(kafka, *made, partitions=1):
 
 async def put(kafka, topic, *values, partition=0, headers=(), keys=None, **options):
     """Append records, acknowledged, by a producer that is not ours; return the offset of the last."""
-    client = AIOKafkaProducer(
-        bootstrap_servers=list(kafka.kafka_bootstrap_servers), acks="all", enable_idempotence=False, **options
-    )
+    client = AIOKafkaProducer(**connection.for_aiokafka(kafka), acks="all", enable_idempotence=False, **options)
     await client.start()
     try:
         sent = [
@@ -95,7 +93,7 @@ async def put(kafka, topic, *values, partition=0, headers=(), keys=None, **optio
 async def everything(kafka, topic):
     """Read a topic from its first record to its present end."""
     name = topic.named(kafka.topic_prefix)
-    client = AIOKafkaConsumer(bootstrap_servers=list(kafka.kafka_bootstrap_servers), auto_offset_reset="earliest")
+    client = AIOKafkaConsumer(**connection.for_aiokafka(kafka), auto_offset_reset="earliest")
     await client.start()
     try:
         await client._client._wait_on_metadata(name)
@@ -236,7 +234,7 @@ class Process:
 
 
 @asynccontextmanager
-async def process(name, tmp_path, *, database, kafka, **environment):
+async def process(name, tmp_path, *, database, kafka, **told):
     """Make a process of a consumer; it is started by the test, and gone afterwards."""
     made = Process(
         name,
@@ -244,7 +242,7 @@ async def process(name, tmp_path, *, database, kafka, **environment):
         DATABASE_URL=database.database_url.get_secret_value(),
         KAFKA_BOOTSTRAP_SERVERS=",".join(kafka.kafka_bootstrap_servers),
         TOPIC_PREFIX=kafka.topic_prefix,
-        **environment,
+        **told,
     )
     try:
         yield made

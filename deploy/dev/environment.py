@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Protocol
 
-from deploy.dev import broker, database
+from deploy.dev import broker, database, keys
 from deploy.dev.ports import LOOPBACK
 from deploy.dev.state import Box
 
@@ -28,10 +28,15 @@ def of_services(box: Box, ports: ChosenPorts, *, brokers: int) -> dict[str, str]
     """Return what leads to database and broker, and the box's own secrets, so that a process may run by hand."""
     return {
         "DATABASE_URL": database_url(ports),
-        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers(ports, brokers=brokers),
+        **of_cluster(box, ports, brokers=brokers),
         **box.secrets(),
         "CHECKOUT_ALLOWED_ORIGINS": ",".join(FRONTENDS),
     }
+
+
+def of_cluster(box: Box, ports: ChosenPorts, *, brokers: int) -> dict[str, str]:
+    """Return what leads an operator to the brokers; the pipeline's processes have users of their own (keys.variables)."""
+    return {"KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers(ports, brokers=brokers), **keys.variables(box, keys.OPERATOR)}
 
 
 def of_whole_box(box: Box, ports: ChosenPorts, *, brokers: int) -> dict[str, str]:

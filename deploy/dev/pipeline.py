@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 
 from pydantic import SecretStr
 
-from deploy.dev import store
+from deploy.dev import cluster, keys, store
 from deploy.dev.environment import ChosenPorts
 from deploy.dev.ports import LOOPBACK
 from deploy.dev.process import Piece
-from deploy.dev.state import PROJECT
+from deploy.dev.state import PROJECT, Box
 from shared import settings
 from shared.db import migrate
-from shared.kafka import provision
+from shared.kafka import acls, provision
 
 PROCESSES = {
     "ingress": "ingress",
@@ -26,14 +26,15 @@ PORTS = tuple(f"{name}-health" for name in PROCESSES)
 PROBE_SECONDS_MAX = 0.5
 
 
-def pieces(environment: Mapping[str, str], ports: ChosenPorts) -> list[Piece]:
-    """Return the four; `environment` is the box's own (environment.of_whole_box)."""
+def pieces(box: Box, environment: Mapping[str, str], ports: ChosenPorts) -> list[Piece]:
+    """Return the four; `environment` is the box's own (environment.of_whole_box), its user of Kafka an operator's."""
     return [
         Piece(
             name=name,
             command=(sys.executable, "-m", module),
             environment={
                 **environment,
+                **keys.variables(box, name),
                 "PYTHONPATH": str(PROJECT),
                 "HEALTH_PORT": str(ports[f"{name}-health"]),
                 # Restarted after a crash it takes its partitions back at once, not after the session's 12 s.
@@ -56,9 +57,16 @@ def make_tables(database_url: str) -> None:
     asyncio.run(make())
 
 
-def make_topics(bootstrap_servers: str) -> None:
-    """Create the topics that are missing."""
-    asyncio.run(provision.apply(settings.Kafka(kafka_bootstrap_servers=(bootstrap_servers,))))
+def make_topics(variables: Mapping[str, str]) -> None:
+    """Create the topics that are missing and, in a secured box, let the pipeline's users at them."""
+    kafka = cluster.of(variables)
+
+    async def make() -> None:
+        await provision.apply(kafka)
+        if kafka.kafka_sasl_username:
+            await acls.apply(kafka)
+
+    asyncio.run(make())
 
 
 def _ready_on(port: int) -> Callable[[str], bool]:

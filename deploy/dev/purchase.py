@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
-from deploy.dev import form, store, tail
+from deploy.dev import cluster, form, store, tail
 from deploy.dev.form import Form
 from deploy.dev.people import CLIENT, COACH, Person
 from deploy.dev.tail import Json, Tail
@@ -87,7 +87,7 @@ class Purchase:
         self._api = variables["CB_DEV_INGRESS_URL"]
         self._sandbox = variables["CB_DEV_SANDBOX_URL"]
         self._mailbox = variables["CB_DEV_MAILBOX_URL"]
-        self._kafka = variables["KAFKA_BOOTSTRAP_SERVERS"]
+        self._kafka = cluster.of(variables)
         self._database = settings.Database(database_url=SecretStr(variables["DATABASE_URL"]))
         self._bearer = {"Authorization": f"Bearer {token}"}
         self._patience_seconds = patience_seconds

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.dev import broker, class_archive, database, environment, jars, ports
+from deploy.dev import broker, class_archive, database, environment, jars, keys, ports
 from deploy.dev.errors import PieceFailed
 from deploy.dev.process import Piece, Running, end_left_over, end_steps
 from deploy.dev.state import Box
@@ -31,18 +31,26 @@ class Services:
     is_whole = False
 
     def __init__(
-        self, home: Path | None = None, *, durable: bool = True, voice: Voice | None = None, brokers: int | None = None
+        self,
+        home: Path | None = None,
+        *,
+        durable: bool = True,
+        voice: Voice | None = None,
+        brokers: int | None = None,
+        secure: bool = False,
     ) -> None:
         """Take the folder of the box (default: `.dev/` of the project).
 
         `durable=False` is for tests: PostgreSQL does not sync to disk, so that only a crash of the machine may lose
-        something, and the usual ports are left to others. `brokers` is their number, 1 or 3 (default: what the box has).
+        something, and the usual ports are left to others. `brokers` is their number, 1 or 3 (default: what the box has);
+        `secure` locks them (keys.py), which a box keeps.
         """
         self.box = Box(home)
         self.running: dict[str, Running] = {}
         self.ports = ports.Ports(self.box, usual=durable)
         self._durable = durable
         self._brokers_asked = brokers
+        self._secure_asked = secure
         self.brokers = 1
         self.voice = voice or Silence()
 
@@ -65,6 +73,8 @@ class Services:
         self.box.take()
         try:
             self.brokers = broker.count(self.box, self._brokers_asked)
+            if broker.is_secured(self.box, asked=self._secure_asked):
+                keys.make(self.box)
             self._note(ready=False)
             for name in end_left_over(self.box):
                 self.voice.say(name, "ended what an earlier run had left")
@@ -114,7 +124,8 @@ class Services:
 
         self.start_together(prepared)
         told = ", ".join(str(self.ports[broker.name(number)]) for number in range(1, self.brokers + 1))
-        self.voice.ready("broker", f"Kafka on port {told}", begun)
+        locked = " (SASL_SSL)" if keys.passwords(self.box) else ""
+        self.voice.ready("broker", f"Kafka on port {told}{locked}", begun)
         if not (archive := class_archive.path(paths)).exists():
             class_archive.make(self.broker, archive)
 

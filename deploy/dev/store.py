@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from deploy.dev.people import CLIENT, COACH, COACH_CURRENCY, COACH_HOURLY_RATE, PEOPLE
 from shared import clock, settings
+from shared.db import engine as engines
 from shared.db import tables
 
 SESSION_MINUTES = 60
@@ -48,7 +49,7 @@ async def booking_status(database: settings.Database, booking_id: uuid.UUID) -> 
 
 @contextlib.asynccontextmanager
 async def _connection(database: settings.Database) -> AsyncIterator[AsyncConnection]:
-    engine = create_async_engine(database.database_url.get_secret_value(), poolclass=NullPool)
+    engine = create_async_engine(engines.DRIVER, poolclass=NullPool, connect_args={"dsn": engines.dsn(database)})
     try:
         async with engine.begin() as tx:
             yield tx

@@ -1,6 +1,6 @@
 """Reads topics as any stranger may: from now on, in no group, nothing committed, so that nobody's work is touched.
 
-Enters: a broker's address and topics. Leaves: records as they arrive, with the moment they were seen.
+Enters: a cluster and topics. Leaves: records as they arrive, with the moment they were seen.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer
 
-from shared import clock
+from shared import clock, settings
+from shared.kafka import connection
 
 Json = dict[str, Any]
 
@@ -67,13 +68,13 @@ class Tail:
 
 
 @contextlib.asynccontextmanager
-async def opened(bootstrap_servers: str, *topics: str) -> AsyncIterator[Tail]:
+async def opened(kafka: settings.Kafka, *topics: str) -> AsyncIterator[Tail]:
     """Follow these topics while the block runs; whatever is written after its begin is seen.
 
     Raises aiokafka.errors.KafkaError when Kafka does not answer.
     """
     tail = Tail()
-    async with AIOKafkaConsumer(*topics, bootstrap_servers=bootstrap_servers, group_id=None) as consumer:
+    async with AIOKafkaConsumer(*topics, **connection.for_aiokafka(kafka), group_id=None) as consumer:
         await consumer.seek_to_end()
         following = asyncio.create_task(tail.follow(consumer))
         try:

@@ -32,7 +32,7 @@ class WholeBox(Services):
         def prepared() -> list[Piece]:
             for name in pipeline.PORTS:
                 self.ports.take(name)
-            return pipeline.pieces(self.environment(), self.ports)
+            return pipeline.pieces(self.box, self.environment(), self.ports)
 
         self.start_together(prepared)
         self.voice.ready("pipeline", "ingress, payments, bookings and email are ready", begun)
@@ -46,7 +46,7 @@ class WholeBox(Services):
     def _broker_with_topics(self) -> None:
         self.start_broker()
         begun = time.monotonic()
-        pipeline.make_topics(environment.bootstrap_servers(self.ports, brokers=self.brokers))
+        pipeline.make_topics(environment.of_cluster(self.box, self.ports, brokers=self.brokers))
         self.voice.ready("broker", "topics are there", begun)
 
     def _start_world(self) -> None:

@@ -8,7 +8,7 @@ import logging
 
 from deploy.ops import show
 from deploy.ops.errors import telling_of_database
-from deploy.ops.faces import attention, dead_letters, inbox, stripe_account, templates, topics, waiting, why
+from deploy.ops.faces import acls, attention, dead_letters, inbox, roles, stripe_account, templates, topics, waiting, why
 from deploy.ops.faces.asking import APPLICATION, group, run
 from shared import logs, settings
 from shared.db import migrate as migrations
@@ -19,7 +19,7 @@ QUIET = {"aiokafka": logging.CRITICAL, "alembic": logging.WARNING}
 
 app = group(COMMAND, "Look after CultureBridge payments: why a payment is as it is, what waits, what failed, and the ground.")
 app.command("why")(why.tell)
-for _face in (waiting, attention, dead_letters, templates, stripe_account, inbox, topics):
+for _face in (waiting, attention, dead_letters, templates, stripe_account, inbox, topics, acls, roles):
     app.add_typer(_face.app)
 
 

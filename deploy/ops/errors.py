@@ -13,12 +13,11 @@ from contextlib import asynccontextmanager
 from typing import assert_never
 from urllib.parse import urlsplit
 
-import asyncpg
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from sqlalchemy.exc import SQLAlchemyError
 
 from shared import errors, settings
 from shared.db import engine
+from shared.kafka import connection
 from shared.stripe_api import Away, Failure, KeySpent, NoSuchSession, Refused
 
 UNDEFINED_TABLE = "42P01"  # SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -66,7 +65,7 @@ async def telling_of_kafka(kafka: settings.Kafka) -> AsyncIterator[None]:
         yield
     except (KafkaError, errors.PipelineError, TimeoutError, OSError) as error:
         where = ",".join(kafka.kafka_bootstrap_servers)
-        why = "no broker answers" if isinstance(error, KafkaConnectionError) else _one_line(error)
+        why = await connection.refusal(kafka) if isinstance(error, KafkaConnectionError) else _one_line(error)
         raise KafkaSilent(f"Kafka at {where}: {why}") from error
 
 
@@ -75,7 +74,7 @@ async def telling_of_database(database: settings.Database) -> AsyncIterator[None
     """Turn whatever PostgreSQL does to us into DatabaseSilent, which names where it was looked for, without the password."""
     try:
         yield
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, OSError) as error:
+    except engine.TROUBLE as error:
         url = urlsplit(database.database_url.get_secret_value())
         where = f"{url.hostname}:{url.port or 5432}{url.path}"
         if engine.sqlstate(error) == UNDEFINED_TABLE:

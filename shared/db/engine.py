@@ -7,26 +7,35 @@ statement itself at a batch's size.
 from typing import Any
 
 import asyncpg
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared import settings
 
 STATEMENT_TIMEOUT_MS = 30_000  # a statement of ours takes milliseconds; one that waits this long holds others up
 CONNECT_TIMEOUT_SECONDS = 5
+# asyncpg reads the address itself (`dsn`), since it knows what libpq means by sslmode and the rest: SQLAlchemy would hand these
+# over as arguments, which asyncpg does not have (sqlalchemy issue 6275).
+DRIVER = "postgresql+asyncpg://"
+
+# What a transaction raises while PostgreSQL is away or refuses; asyncpg's own where it is asked directly, as for COPY.
+TROUBLE = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 def create(database: settings.Database, *, application: str, pool_size: int = 5) -> AsyncEngine:
     """Return an engine whose connections call themselves `application`; nothing is connected yet.
 
-    Raises nothing now; its connections raise sqlalchemy.exc.DBAPIError or OSError when PostgreSQL is away.
+    Raises nothing now; its connections raise one of TROUBLE when PostgreSQL is away or lets nobody in.
     """
     return create_async_engine(
-        database.database_url.get_secret_value(),
+        DRIVER,
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=False,
         pool_recycle=1800,
         connect_args={
+            "dsn": dsn(database),
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "server_settings": {
                 "application_name": f"culturebridge-{application}",
@@ -37,6 +46,15 @@ def create(database: settings.Database, *, application: str, pool_size: int = 5)
             },
         },
     )
+
+
+def dsn(database: settings.Database) -> str:
+    """Return the address as libpq and asyncpg write it, for `connect_args`; it holds the password."""
+    url = make_url(database.database_url.get_secret_value())
+    several = url.query.get("host")
+    if isinstance(several, tuple):
+        url = url.update_query_dict({"host": ",".join(several)})
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 async def rows(tx: AsyncConnection, sql: str, *parameters: object) -> list[Any]:

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db.engine import TROUBLE, sqlstate
 
 ANSWERS_WITHIN_SECONDS = 2.0
 
@@ -16,8 +17,8 @@ def trouble(engine: AsyncEngine) -> Callable[[], Awaitable[Sequence[str]]]:
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_SECONDS), engine.connect() as connection:
                 await connection.exec_driver_sql("select 1")
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            return [f"database: {type(error).__name__}"]
+        except TROUBLE as error:
+            return [f"database: {type(error).__name__} {sqlstate(error) or ''}".rstrip()]
         return []
 
     return check

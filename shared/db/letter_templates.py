@@ -19,7 +19,9 @@ log = logs.get(__name__)
 
 RELEASE = "release"  # who put what nobody edited: the next release may replace it
 
-LOCK = "lock table letter_templates in share row exclusive mode"
+# Not of the table: its lock asks for more than the rights to read and to add rows.
+LOCK = "select pg_advisory_xact_lock($1)"
+LOCK_KEY = 0x0CB_07E3
 NEWEST = "select coalesce(max(version), 0) from letter_templates"
 SOURCES = """
 select distinct on (name) name, source, version, put_by, put_at from letter_templates
@@ -78,7 +80,7 @@ async def history(tx: AsyncConnection) -> list[Version]:
 
 async def put(tx: AsyncConnection, sources: Mapping[str, str], *, by: str) -> int | None:
     """Put these files as the next version and return it; None when nothing differs. Raises Refused, and then nothing is put."""
-    await rows(tx, LOCK)
+    await rows(tx, LOCK, LOCK_KEY)
     version = await newest(tx)
     before = await stored(tx, version)
     changed = {name: source for name, source in sources.items() if name not in before or before[name].source != source}

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared import clock, logs, settings
+from shared.db import engine as engines
 from shared.db import inbox, letter_templates
 
 log = logs.get(__name__)
@@ -24,7 +25,7 @@ MIGRATION_LOCK = 0x0CB_0A17
 
 async def upgrade(database: settings.Database) -> list[str]:
     """Run what is pending, make the inbox's coming partitions, put the release's templates; return the revisions that ran."""
-    engine = create_async_engine(database.database_url.get_secret_value(), poolclass=NullPool)
+    engine = create_async_engine(engines.DRIVER, poolclass=NullPool, connect_args={"dsn": engines.dsn(database)})
     try:
         async with engine.connect() as lock:
             await lock.exec_driver_sql("select pg_advisory_lock($1)", (MIGRATION_LOCK,))

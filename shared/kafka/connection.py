@@ -1,11 +1,24 @@
 """How every client of ours reaches the cluster: addresses, encryption, credentials; one place for all of them."""
 
+import asyncio
 import ssl
 from typing import Any
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+from aiokafka.protocol.metadata import MetadataRequest
 
 from shared import settings
 
 REQUEST_TIMEOUT_MS = 40_000  # above the rebalance timeout: JoinGroup is cut by it
+ASKING_TIMEOUT_MS = 3_000
+NOBODY = "no broker answers"
 
 
 def for_aiokafka(kafka: settings.Kafka) -> dict[str, Any]:
@@ -29,3 +42,45 @@ def for_aiokafka(kafka: settings.Kafka) -> dict[str, Any]:
 def ssl_context(kafka: settings.Kafka) -> ssl.SSLContext:
     """Return how the cluster's certificate is checked: by the given authority, else by the system's."""
     return ssl.create_default_context(cafile=kafka.kafka_ssl_ca_file)
+
+
+async def refusal(kafka: settings.Kafka) -> str:
+    """Return why the cluster takes no connection of ours, by asking its servers once more; never a password.
+
+    A wrong password, a certificate that nobody trusts and a cluster that is away are one error to aiokafka, whose log alone
+    tells them apart.
+    """
+    told = await asyncio.gather(*(_refusal_by(server, kafka) for server in kafka.kafka_bootstrap_servers))
+    return next((reason for reason in told if reason != NOBODY), NOBODY)
+
+
+async def _refusal_by(server: str, kafka: settings.Kafka) -> str:
+    host, _, port = server.rpartition(":")
+    arguments = for_aiokafka(kafka) | {"request_timeout_ms": ASKING_TIMEOUT_MS}
+    del arguments["bootstrap_servers"]
+    try:
+        asked = await create_conn(host, int(port), **arguments)
+        try:
+            # Whoever is asked to log in and does not is told so only now.
+            await asked.send(MetadataRequest([]))
+        finally:
+            asked.close()
+    except (KafkaError, OSError, TimeoutError) as error:
+        return _reason(error, kafka)
+    return NOBODY  # it does by now
+
+
+def _reason(error: Exception, kafka: settings.Kafka) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            return "it does not speak TLS"
+        case SaslAuthenticationFailed():
+            return f"{kafka.kafka_sasl_username} is not let in: wrong user or password ({kafka.kafka_sasl_mechanism})"
+        case UnsupportedSaslMechanismError() | IllegalSaslStateError():
+            return f"it does not let anybody in by {kafka.kafka_sasl_mechanism}"
+        case KafkaConnectionError() | ConnectionResetError():
+            return f"it hung up: does it speak {kafka.kafka_security_protocol}?"
+        case _:
+            return NOBODY

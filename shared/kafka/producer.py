@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -137,7 +137,7 @@ async def opened(
         compression_type="snappy",  # a µs a webhook; aiokafka packs lz4 at its highest level, for eleven
     )
     try:
-        await until_kafka_answers(client.start, stopping=stopping)
+        await until_kafka_answers(kafka, client.start, stopping=stopping)
         for topic in warm:
             # An unknown topic would otherwise block the first send for the whole request timeout.
             with suppress(KafkaError, TimeoutError):
@@ -151,8 +151,10 @@ async def opened(
             await asyncio.wait_for(client.stop(), STOP_SECONDS)
 
 
-async def until_kafka_answers(start: Callable[[], Awaitable[object]], *, stopping: asyncio.Event | None) -> None:
-    """Call `start` until it succeeds, with back-off; the first failure is logged, and the success after it.
+async def until_kafka_answers(
+    kafka: settings.Kafka, start: Callable[[], Awaitable[object]], *, stopping: asyncio.Event | None
+) -> None:
+    """Call `start` until it succeeds, with back-off; the first failure is logged with its reason, and the success after it.
 
     Raises asyncio.CancelledError when `stopping` is set meanwhile.
     """
@@ -163,7 +165,9 @@ async def until_kafka_answers(start: Callable[[], Awaitable[object]], *, stoppin
             await _unless_stopping(start, stopping)
         except (KafkaError, OSError, TimeoutError) as error:
             if waits.failures == 0:
-                log.warning("kafka.away", error=type(error).__name__, reason="waiting until it answers")
+                known = not isinstance(error, KafkaConnectionError | OSError | TimeoutError)
+                reason = str(error) if known else await connection.refusal(kafka)
+                log.warning("kafka.away", error=type(error).__name__, reason=reason)
             await waits.pause(stopping)
             if stopping.is_set():
                 raise asyncio.CancelledError from error

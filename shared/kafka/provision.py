@@ -41,7 +41,7 @@ class Report:
 async def apply(kafka: settings.Kafka) -> Report:
     """Create every missing topic of the map and compare the others with it. Raises KafkaError when the cluster refuses."""
     admin = AIOKafkaAdminClient(**connection.for_aiokafka(kafka), client_id="culturebridge-topics")
-    await producer.until_kafka_answers(admin.start, stopping=None)
+    await producer.until_kafka_answers(kafka, admin.start, stopping=None)
     try:
         brokers = len((await admin.describe_cluster())["brokers"])
         existing = set(await admin.list_topics())

@@ -73,7 +73,7 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
                 for subscription in subscriptions:
                     subscription.fatal = fatal
                 consuming = broker.create(configured, client_id=f"culturebridge-{name}", subscriptions=subscriptions)
-                await producer.until_kafka_answers(lambda: broker.start(consuming), stopping=stopping)
+                await producer.until_kafka_answers(configured, lambda: broker.start(consuming), stopping=stopping)
                 garbage.collect_rarely()
                 log.info("consumer.started", consumer=name)
                 await _until_over(subscriptions, publisher, stopping, fatal)

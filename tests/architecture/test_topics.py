@@ -28,13 +28,7 @@ ENVIRONMENT = {
     "SMTP_HOST": "127.0.0.1",
     "SMTP_FROM_EMAIL": "noreply@culturebridge.example",
 }
-GROUPS = {
-    ("payments", "stripe.events", "payments"),
-    ("bookings", "payments.events", "bookings"),
-    ("email", "bookings.events", "email"),
-    ("email", "payments.events", "email-payments"),
-    *(("email", f"email.retry.{seconds}s", f"email-retry-{seconds}s") for seconds in (1, 2, 4, 8, 16)),
-}
+GROUPS = {(room, t.name, group) for t in topics.ALL for room, group in zip(t.consumers, t.groups, strict=True)}
 TRAVELLING = (("correlation_id", b"evt_1"), ("traceparent", b"00-1-1-01"), ("content-type", b"application/json"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev import broker, environment, jars, ports, supervisor
+from deploy.dev import broker, environment, jars, keys, pipeline, ports, supervisor
 from deploy.dev.errors import BoxError
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
@@ -57,23 +57,23 @@ def test_a_changed_byte_is_seen(tmp_path):
 NODES = [broker.Node(number, 9000 + number, 9100 + number) for number in (1, 2, 3)]
 
 
-def properties(nodes, number=1):
-    told = broker.properties(Path("/data"), nodes[number - 1], nodes)
+def properties(box, nodes, number=1):
+    told = broker.properties(box, Path("/data"), nodes[number - 1], nodes)
     return dict(line.split("=", 1) for line in told.splitlines() if not line.startswith("#"))
 
 
-def test_one_broker_is_a_cluster_by_itself():
+def test_one_broker_is_a_cluster_by_itself(tmp_path):
     """One replica, and a session so short that a killed broker is back soon."""
-    alone = properties(NODES[:1])
+    alone = properties(Box(tmp_path), NODES[:1])
 
     assert alone["controller.quorum.voters"] == "1@127.0.0.1:9101"
     assert (alone["broker.session.timeout.ms"], alone["broker.heartbeat.interval.ms"]) == ("1000", "200")
     assert {alone[name] for name in alone if name.endswith(("replication.factor", "min.isr", "insync.replicas"))} == {"1"}
 
 
-def test_three_brokers_are_a_production_cluster():
+def test_three_brokers_are_a_production_cluster(tmp_path):
     """Three replicas, two in sync, the sessions that README asks for, and all three vote."""
-    told = [properties(NODES, number) for number in (1, 2, 3)]
+    told = [properties(Box(tmp_path), NODES, number) for number in (1, 2, 3)]
     [second] = [one for one in told if one["node.id"] == "2"]
 
     assert {one["controller.quorum.voters"] for one in told} == {"1@127.0.0.1:9101,2@127.0.0.1:9102,3@127.0.0.1:9103"}
@@ -98,6 +98,52 @@ def test_a_box_keeps_the_number_of_brokers_that_it_was_made_with(tmp_path):
     (tmp_path / "broker" / "data").mkdir(parents=True)
     with pytest.raises(BoxError, match="cb-dev reset"):
         broker.count(box, 3)
+
+
+def test_a_secured_box_speaks_tls_alone_and_knows_its_users(tmp_path):
+    """Clients log in over TLS, controllers show a certificate; the brokers' own user and the operators stand above ACLs."""
+    box = Box(tmp_path)
+    keys.make(box)
+    told = properties(box, NODES)
+
+    assert told["listeners"] == "SASL_SSL://127.0.0.1:9001,CONTROLLER://127.0.0.1:9101"
+    assert told["listener.security.protocol.map"] == "CONTROLLER:SSL,SASL_SSL:SASL_SSL"
+    assert told["listener.name.controller.ssl.client.auth"] == "required"
+    assert told["super.users"] == "User:broker;User:cb-ops"
+    assert keys.broker(box).stat().st_mode & 0o077 == 0
+
+
+def test_every_process_of_a_secured_box_logs_in_as_itself(tmp_path):
+    """The operator's password is for operators: the pipeline has users who may do less."""
+    box, open_box = Box(tmp_path / "secured"), Box(tmp_path / "open")
+    keys.make(box)
+    chosen = dict.fromkeys((*pipeline.PORTS, "broker"), 1)
+
+    variables = environment.of_cluster(box, chosen, brokers=1)
+    pieces = pipeline.pieces(box, variables, chosen)
+
+    assert variables["KAFKA_SASL_USERNAME"] == "cb-ops"
+    assert [piece.environment["KAFKA_SASL_USERNAME"] for piece in pieces] == [piece.name for piece in pieces]
+    assert len({piece.environment["KAFKA_SASL_PASSWORD"] for piece in pieces} | {variables["KAFKA_SASL_PASSWORD"]}) == 5
+    assert environment.of_cluster(open_box, chosen, brokers=1) == {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+
+
+def test_a_box_keeps_the_lock_that_it_was_made_with(tmp_path):
+    """A cluster does not learn its users later: asked for what it lacks it is refused, and the cure is told."""
+    box = Box(tmp_path)
+    assert (broker.is_secured(box, asked=False), broker.is_secured(box, asked=True)) == (False, True)
+
+    (tmp_path / "broker" / "data").mkdir(parents=True)
+    with pytest.raises(BoxError, match="cb-dev reset"):
+        broker.is_secured(box, asked=True)
+
+    broker.remove(box)
+    keys.make(box)
+    before = keys.passwords(box)
+    keys.make(box)
+    assert (broker.is_secured(box, asked=False), keys.passwords(box)) == (True, before)
+    broker.remove(box)
+    assert not broker.is_secured(box, asked=False)
 
 
 def test_the_brokers_of_a_box_are_all_told():

@@ -13,6 +13,7 @@ from shared.kafka.backoff import DELAY_SECONDS_MAX, Backoff
 from shared.kafka.broker import Subscription, UnsafeSubscription
 from shared.topics import DEAD_LETTER_BYTES_MAX, DEAD_LETTER_TOPICS, EMAIL_DLT, STRIPE_EVENTS
 
+NOBODY = settings.Kafka(kafka_bootstrap_servers="127.0.0.1:9")
 SAFE = {"group_id": "g", "batch": True, "ack_policy": AckPolicy.NACK_ON_ERROR, "auto_offset_reset": "earliest"}
 
 
@@ -131,7 +132,7 @@ async def test_whoever_waits_for_kafka_is_let_go_on_stop_though_its_start_hangs(
         finally:
             cut.append(True)
 
-    waiting = asyncio.create_task(producer.until_kafka_answers(hangs, stopping=stopping))
+    waiting = asyncio.create_task(producer.until_kafka_answers(NOBODY, hangs, stopping=stopping))
     await asyncio.sleep(0)
     stopping.set()
     with pytest.raises(asyncio.CancelledError):
@@ -158,6 +159,6 @@ async def test_waiting_for_kafka_says_so_once(monkeypatch):
             raise KafkaConnectionError
 
     monkeypatch.setattr(producer, "log", Log())
-    await producer.until_kafka_answers(comes_back, stopping=None)
+    await producer.until_kafka_answers(NOBODY, comes_back, stopping=None)
 
     assert said == ["kafka.away", "kafka.back"]

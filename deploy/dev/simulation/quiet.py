@@ -16,7 +16,8 @@ from consumers.email.app import GROUP as EMAIL
 from consumers.email.app import PAYMENTS_GROUP as EMAIL_PAYMENTS
 from deploy.dev.simulation import store
 from deploy.dev.simulation.patience import NotYet
-from shared import topics
+from shared import settings, topics
+from shared.kafka import connection
 
 # The ladder of letters is not among them: its letters are under way in the ledger.
 READERS = (
@@ -55,12 +56,12 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def reaching(bootstrap_servers: str) -> AsyncIterator[Cluster]:
+async def reaching(kafka: settings.Kafka) -> AsyncIterator[Cluster]:
     """Hold connections to the broker open; raises aiokafka.errors.KafkaError when it does not answer."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    admin = AIOKafkaAdminClient(**connection.for_aiokafka(kafka))
     await admin.start()
     try:
-        async with AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=None) as consumer:
+        async with AIOKafkaConsumer(**connection.for_aiokafka(kafka), group_id=None) as consumer:
             yield Cluster(admin, consumer)
     finally:
         await admin.close()

@@ -13,7 +13,7 @@ import aiohttp
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.dev import control, token
+from deploy.dev import cluster, control, token
 from deploy.dev.errors import BoxError
 from deploy.dev.purchase import TROUBLE, letters_before
 from deploy.dev.simulation import books, comparison, letters, outcomes, persons, quiet, store, watch, weather
@@ -87,10 +87,10 @@ async def _simulate(variables: Mapping[str, str], plan: Plan, tell: Tell) -> Rep
         http = await stack.enter_async_context(
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(limit=0))
         )
-        cluster = await stack.enter_async_context(quiet.reaching(variables["KAFKA_BOOTSTRAP_SERVERS"]))
+        reached = await stack.enter_async_context(quiet.reaching(cluster.of(variables)))
         engine = engines.create(settings.Database(database_url=SecretStr(variables["DATABASE_URL"])), application="simulation")
         stack.push_async_callback(engine.dispose)
-        return await _Run(variables, plan, tell, http, cluster, engine).make()
+        return await _Run(variables, plan, tell, http, reached, engine).make()
 
 
 class _Run:

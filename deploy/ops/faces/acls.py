@@ -1,0 +1,51 @@
+"""`cb-ops acls`: who may do what in the cluster."""
+
+from collections.abc import Awaitable, Callable
+
+from deploy.ops import insights, show
+from deploy.ops.errors import telling_of_kafka
+from deploy.ops.faces.asking import Json, group, run
+from shared import settings
+from shared.kafka import acls
+
+app = group("acls", "Who may do what in the cluster, by the map of topics.")
+
+
+@app.command("plan")
+def acls_plan(*, as_json: Json = False) -> None:
+    """Tell which ACLs are missing, and which are there that no process of ours needs; nothing is changed."""
+    _show(_ask(acls.plan, "comparing the cluster's ACLs with the map"), missing="missing", as_json=as_json)
+
+
+@app.command("apply")
+def acls_apply(*, as_json: Json = False) -> None:
+    """Create the ACLs that are missing and tell what is beyond them; nothing is changed or deleted."""
+    _show(_ask(acls.apply, "letting the processes at their topics"), missing="created", as_json=as_json)
+
+
+def _ask(question: Callable[[settings.Kafka], Awaitable[acls.Report]], told: str) -> acls.Report:
+    kafka = settings.read(settings.Kafka)
+
+    async def work() -> acls.Report:
+        async with telling_of_kafka(kafka):
+            await insights.require_kafka(kafka)
+            return await question(kafka)
+
+    with show.progress(told):
+        return run(work())
+
+
+def _show(report: acls.Report, *, missing: str, as_json: bool) -> None:
+    if as_json:
+        show.json(report)
+        return
+    for acl in report.missing:
+        show.say(f"{missing:<9}  {acl}")
+    for acl in report.unchanged:
+        show.say(f"unchanged  {acl}")
+    for acl in report.beyond:
+        show.say(f"BEYOND     {acl}")
+    if report.beyond:
+        show.say(
+            f"{len(report.beyond)} are beyond what our processes need and stay: taking rights away is an operator's decision"
+        )

@@ -1,0 +1,35 @@
+"""`cb-ops roles`: who may do what in the database."""
+
+from deploy.ops import roles, show
+from deploy.ops.faces.asking import Json, group, in_database, run
+from deploy.ops.roles import Plan
+from shared import settings
+
+app = group("roles", "Who may do what in the database, by the map of rights.")
+
+
+@app.command("plan")
+def roles_plan(*, as_json: Json = False) -> None:
+    """Print the SQL that brings the roles and their rights to the map; nothing is changed."""
+    _show(run(in_database(settings.read(settings.Database), roles.plan)), as_json=as_json)
+
+
+@app.command("apply")
+def roles_apply(*, as_json: Json = False) -> None:
+    """Run that SQL in one transaction and print it; run it after every migration, as the owner of the tables."""
+    database = settings.read(settings.Database)
+    with show.progress("bringing the roles to the map"):
+        made = run(in_database(database, roles.apply))
+    _show(made, as_json=as_json)
+
+
+def _show(made: Plan, *, as_json: bool) -> None:
+    if as_json:
+        show.json(made)
+        return
+    for statement in made.statements:
+        show.say(f"{statement};")
+    for note in made.notes:
+        show.say(f"-- everybody has this, ours among them: {note}")
+    if not made.statements:
+        show.say("-- nothing to do: roles and rights are as the map says")

@@ -1,0 +1,145 @@
+"""How Kafka and PostgreSQL are reached, said by settings alone: what contradicts itself is one line at start."""
+
+import pytest
+import trustme
+
+from shared import settings
+from shared.db import engine
+
+KAFKA = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9093"}
+USER = {"KAFKA_SASL_USERNAME": "payments", "KAFKA_SASL_PASSWORD": "hush"}
+ADDRESS = "postgresql://payments:hush@db:5432/culturebridge"
+
+
+@pytest.fixture
+def authority(tmp_path):
+    path = tmp_path / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture
+def read(monkeypatch, tmp_path):
+    """Read settings of a kind from these variables alone."""
+    monkeypatch.chdir(tmp_path)
+
+    def settings_of(kind, **variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return settings.read(kind)
+
+    return settings_of
+
+
+@pytest.fixture
+def told(read, capsys):
+    """Read settings of a kind from these variables alone; return the lines that stopped the process."""
+
+    def faults(kind, **variables):
+        with pytest.raises(SystemExit, match="2"):
+            read(kind, **variables)
+        return capsys.readouterr().err.splitlines()
+
+    return faults
+
+
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        ({"KAFKA_SASL_USERNAME": "payments"}, "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD belong together"),
+        (
+            {"KAFKA_SASL_PASSWORD": "hush", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
+            "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD belong together",
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
+            "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with KAFKA_SECURITY_PROTOCOL=SASL_SSL",
+        ),
+        (USER, "KAFKA_SASL_USERNAME needs KAFKA_SECURITY_PROTOCOL=SASL_SSL; with PLAINTEXT nobody logs in"),
+        (
+            USER | {"KAFKA_SECURITY_PROTOCOL": "SSL"},
+            "KAFKA_SASL_USERNAME needs KAFKA_SECURITY_PROTOCOL=SASL_SSL; with SSL nobody logs in",
+        ),
+        (
+            USER | {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SASL_MECHANISM": "PLAIN"},
+            "KAFKA_SASL_MECHANISM=PLAIN would send the password in the clear with SASL_PLAINTEXT",
+        ),
+        (
+            USER | {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SSL_CA_FILE": "/none.pem"},
+            "KAFKA_SSL_CA_FILE: cannot be read: No such file or directory",
+        ),
+    ],
+)
+def test_a_contradiction_about_kafka_is_one_line(told, variables, fault):
+    """What is missing, what is in vain, what would be heard by anybody; never a password."""
+    assert told(settings.Kafka, **KAFKA, **variables) == [fault]
+
+
+def test_an_authority_without_encryption_is_a_contradiction(told, authority):
+    """Whoever names an authority believes that somebody is asked for a certificate."""
+    assert told(settings.Kafka, **KAFKA, KAFKA_SSL_CA_FILE=authority) == [
+        "KAFKA_SSL_CA_FILE needs KAFKA_SECURITY_PROTOCOL=SASL_SSL or SSL; PLAINTEXT is not encrypted"
+    ]
+
+
+def test_a_file_that_holds_no_certificate_is_told(told, tmp_path):
+    """Not at the first connection, where nobody looks."""
+    (tmp_path / "note.pem").write_text("to be done")
+
+    assert told(settings.Kafka, **KAFKA, KAFKA_SSL_CA_FILE=str(tmp_path / "note.pem")) == [
+        "KAFKA_SSL_CA_FILE: holds no certificate in PEM"
+    ]
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
+def test_a_user_over_tls_is_what_it_takes(read, authority, mechanism):
+    """The four variables of a secured cluster together."""
+    secured = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": mechanism, "KAFKA_SSL_CA_FILE": authority}
+
+    assert read(settings.Kafka, **KAFKA, **USER, **secured).kafka_sasl_mechanism == mechanism
+
+
+def test_scram_without_tls_is_possible_for_who_asks_for_it_by_name(read):
+    """Its password does not travel, but all else does in the clear: never a default."""
+    assert read(settings.Kafka, **KAFKA, **USER, KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT").kafka_sasl_username == "payments"
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("sslmode=verified", "sslmode must be one of disable, allow, prefer, require, verify-ca, verify-full"),
+        (
+            "sslmode=verify-full",
+            "sslmode=verify-full needs sslrootcert=FILE, the authorities that may sign the server's certificate",
+        ),
+        ("sslmode=verify-full&sslrootcert=/none.pem", "sslrootcert cannot be read: No such file or directory"),
+        ("ssl=require", "write sslmode=… where ssl=… stands"),
+    ],
+)
+def test_a_contradiction_about_the_database_is_one_line(told, query, fault):
+    """A slip in the address must not end in a connection that nobody verified."""
+    assert told(settings.Database, DATABASE_URL=f"{ADDRESS}?{query}") == [f"DATABASE_URL: {fault}"]
+
+
+def test_what_an_address_says_about_tls_reaches_the_driver(read, authority):
+    """asyncpg reads the address itself, as libpq does."""
+    configured = read(settings.Database, DATABASE_URL=f"{ADDRESS}?sslmode=verify-full&sslrootcert={authority}")
+
+    assert engine.dsn(configured).startswith(f"{ADDRESS}?sslmode=verify-full&sslrootcert=")
+
+
+@pytest.mark.parametrize(
+    ("password", "encoded"), [("pa/ss?word", "pa%2Fss%3Fword"), ("a:b#c", "a%3Ab%23c"), ("per%2Fcent", "per%2Fcent")]
+)
+def test_a_password_that_is_not_encoded_still_arrives(read, password, encoded):
+    """Passwords are made by machines, and addresses by hand."""
+    configured = read(settings.Database, DATABASE_URL=f"postgresql://payments:{password}@db/culturebridge")
+
+    assert engine.dsn(configured) == f"postgresql://payments:{encoded}@db/culturebridge"
+
+
+def test_several_hosts_are_several_hosts(read):
+    """A standby that was named is tried."""
+    configured = read(settings.Database, DATABASE_URL="postgresql://payments@/culturebridge?host=one:5432&host=two:5432")
+
+    assert "one%3A5432%2Ctwo%3A5432" in engine.dsn(configured)
