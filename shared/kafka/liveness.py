@@ -1,12 +1,13 @@
 """Is this consumer making progress? A ping is not enough: aiokafka's tasks can die while the cluster still answers.
 
-Alive = its tasks run and, while the cluster answers, no batch is stuck and every assigned partition was polled lately: a
-consumer whose cluster is away waits, and restarting it would help nobody.
+Alive = its tasks run and, while the cluster answers, no batch is stuck and every assigned partition was polled lately, or has
+fetched records that wait for their turn. A consumer whose cluster is away waits, and restarting it would help nobody.
 """
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from aiokafka.errors import KafkaError
 
@@ -36,6 +37,7 @@ async def fault(subscription: Subscription) -> str | None:
     for name, task in tasks.items():
         if task is not None and task.done():
             return f"{subscription.topic}: {name}"
+    _remember_what_is_buffered(subscription, consumer)
     suspicion = _suspicion(subscription, consumer)
     if suspicion is None:
         return None
@@ -50,12 +52,12 @@ async def fault(subscription: Subscription) -> str | None:
     return f"{subscription.topic}: {suspicion}"
 
 
-def _suspicion(subscription: Subscription, consumer: object) -> str | None:
+def _suspicion(subscription: Subscription, consumer: Any) -> str | None:
     busy = subscription.busy_since
     if busy is not None:
         stuck = clock.monotonic() - busy > BATCH_SECONDS_MAX
         return f"a batch takes longer than {BATCH_SECONDS_MAX:.0f} s" if stuck else None
-    if subscription.trouble is None and _stale(consumer):
+    if subscription.trouble is None and _stale(subscription, consumer):
         return f"not polled for {POLL_AGE_SECONDS_MAX:.0f} s"
     return None
 
@@ -95,18 +97,24 @@ async def _measure(subscription: Subscription) -> None:
     metrics.oldest_unprocessed_seconds.labels(subscription.topic).set(max(age, 0.0))
 
 
-def _stale(consumer: object) -> bool:
+def _remember_what_is_buffered(subscription: Subscription, consumer: Any) -> None:
+    """Note the partitions of which fetched records wait: until they are handled, for minutes perhaps, no more is asked for."""
+    for partition in consumer._fetcher._records:  # noqa: SLF001 - aiokafka shows its buffer nowhere else
+        subscription.buffered_at[partition] = clock.now().timestamp()
+
+
+def _stale(subscription: Subscription, consumer: Any) -> bool:
     ages = [
-        clock.now().timestamp() - polled_ms / MS_PER_SECOND
-        for partition in consumer.assignment()  # type: ignore[attr-defined]  # aiokafka ships no types
-        if (polled_ms := consumer.last_poll_timestamp(partition))  # type: ignore[attr-defined]  # same
+        clock.now().timestamp() - max(polled_ms / MS_PER_SECOND, subscription.buffered_at.get(partition, 0.0))
+        for partition in consumer.assignment()
+        if (polled_ms := consumer.last_poll_timestamp(partition))
     ]
     return bool(ages) and max(ages) > POLL_AGE_SECONDS_MAX
 
 
-async def _cluster_answers(consumer: object) -> bool:
+async def _cluster_answers(consumer: Any) -> bool:
     with suppress(KafkaError, TimeoutError, OSError):
         async with asyncio.timeout(CLUSTER_ANSWERS_WITHIN_SECONDS):
-            await consumer.topics()  # type: ignore[attr-defined]  # aiokafka ships no types
+            await consumer.topics()
             return True
     return False

@@ -5,8 +5,9 @@ import asyncio
 import aiohttp
 import pytest
 
-from shared import settings
-from shared.kafka import health, liveness
+from shared import clock, settings
+from shared.kafka import health, liveness, producer
+from shared.kafka.records import Record
 from tests.members import THINGS, Taken, make_topics, member, until
 
 
@@ -102,6 +103,28 @@ async def test_an_idle_consumer_is_polled_and_therefore_alive(kafka, monkeypatch
         assert await liveness.fault(joined.subscription) is None
         monkeypatch.setattr(liveness, "POLL_AGE_SECONDS_MAX", -1.0)
         assert "not polled" in await liveness.fault(joined.subscription)
+
+
+async def test_a_backlog_that_was_fetched_long_ago_is_no_silence(kafka, monkeypatch):
+    """Of a partition whose fetched records wait nothing more is asked for; between two of its batches that is no fault."""
+    await make_topics(kafka, THINGS)
+    async with producer.opened(kafka, client_id="tests") as publisher:
+        await publisher.publish([Record(THINGS.named(kafka.topic_prefix), b"one", b"%d" % n) for n in range(3)])
+    monkeypatch.setattr(liveness, "POLL_AGE_SECONDS_MAX", 0.2)
+    going_on = asyncio.Event()
+    handled = Taken(holds=going_on)
+    async with member(kafka, handled, records_max=1) as joined:
+        [place] = joined.consumer.assignment()
+        await until(lambda: handled.calls == 1, "the first is at hand, and the others are fetched")
+
+        def polled_long_ago():
+            return clock.now().timestamp() - joined.consumer.last_poll_timestamp(place) / 1000 > 0.4
+
+        await until(polled_long_ago, "nothing more is asked for")
+        joined.subscription.busy_since = None  # as between two batches
+        assert await liveness.fault(joined.subscription) is None
+        going_on.set()
+        await until(lambda: len(handled.records) == 3, "all are handled")
 
 
 async def test_the_lag_is_measured_on_when_one_measure_fails(kafka, monkeypatch):
