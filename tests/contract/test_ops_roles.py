@@ -129,13 +129,13 @@ async def logins(ops, engine, database):
     """Settings of a login of each role, as operators make them."""
     applied = await ops("roles", "apply")
     assert applied.exit_code == 0, applied.output
-    made = {role: f"t_{uuid.uuid4().hex[:12]}" for role in RIGHTS}
+    made, password = {role: f"t_{uuid.uuid4().hex[:12]}" for role in RIGHTS}, uuid.uuid4().hex
     async with engine.begin() as tx:
         for role, login in made.items():
-            await rows(tx, f"create role {login} login in role {role}")
+            await rows(tx, f"create role {login} login password '{password}' in role {role}")
     url = make_url(database.database_url.get_secret_value())
     yield {
-        role: settings.Database(database_url=url.set(username=login).render_as_string(hide_password=False))
+        role: settings.Database(database_url=url.set(username=login, password=password).render_as_string(hide_password=False))
         for role, login in made.items()
     }
     async with engine.begin() as tx:
