@@ -52,7 +52,7 @@ def _schemas():
 
 
 def _distilled():
-    document = json.loads((fetching.module() / "embedded" / "openapi" / "spec3.json").read_text())
+    document = json.loads((fetching.source(fetching.STRIPE_MOCK) / "embedded" / "openapi" / "spec3.json").read_text())
     return specification.distill(document)
 
 

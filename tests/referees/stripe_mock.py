@@ -87,7 +87,7 @@ def _asked(connection, request, pairs):
 @contextmanager
 def _serving():
     """Give the port of a stripe-mock that serves while the block runs."""
-    command = [str(fetching.stripe_mock()), "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0"]
+    command = [str(fetching.built(fetching.STRIPE_MOCK)), "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         try:
             ready = next((match for line in running.stdout if (match := READY.search(line))), None)

@@ -86,10 +86,10 @@ def test_a_referee_that_cannot_be_had_fails_with_its_name_and_what_to_install(mo
     """One line for whoever has no Go; nobody is left out in silence."""
     monkeypatch.setenv("PATH", "")
 
-    assert referees.asked("specification", fetching.module) == 1
+    assert referees.asked("specification", lambda: fetching.source(fetching.STRIPE_MOCK)) == 1
     said = capsys.readouterr().out
     assert "no  specification" in said
-    assert "specification and stripe-mock: go is not on this machine; install Go 1.22 or newer" in said
+    assert "stripe-mock: go is not on this machine; install Go 1.22 or newer" in said
 
 
 def test_npm_packages_are_pinned_by_their_content_and_by_no_address():
