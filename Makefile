@@ -36,13 +36,14 @@ test-containers: ## Run the contract suite on postgres:18 and apache/kafka:4.4.0
 	@docker version --format 'Docker {{.Server.Version}}' 2>/dev/null || { echo 'test-containers: no Docker engine answers; `make test` needs none' >&2; exit 1; }
 	@CB_TESTS_CONTAINERS=1 $(VENV)/pytest -n auto tests/contract $(ARGS)
 
-check: ## Run lint, format check, types, import rules, the rules of what ships, a look for secrets, and the referees
+check: ## Run lint, format check, types, import rules, the rules of what ships, a look for secrets, the judges of the chart, and the referees
 	@$(SETUP) tests
 	@$(VENV)/ruff check
 	@$(VENV)/ruff format --check
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
 	@$(VENV)/python -m tests.shipping
+	@$(VENV)/python -m tests.chart
 	@$(VENV)/pytest -q tests/architecture
 	@$(VENV)/python -m tests.referees
 

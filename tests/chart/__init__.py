@@ -1,0 +1,1 @@
+"""The judges of the Helm chart: Helm itself, Kubernetes' schemas, and the rules that the pipeline adds to them."""
