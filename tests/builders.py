@@ -194,6 +194,26 @@ def confirmed(sale):
     return messages.booking_event("booking.confirmed", change, cause=sale.tag, at=clock.now())
 
 
+def paid(sale):
+    """The bytes of this sale's `payment.succeeded`."""
+    state = messages.PaymentState(
+        payment_id=uuid.UUID(sale.payment_id),
+        booking_id=uuid.UUID(sale.booking_id),
+        version=1,
+        status="succeeded",
+        paid=True,
+        cancel_due=False,
+        amount_minor=sale.amount_minor,
+        currency=sale.currency,
+        amount_refunded_minor=0,
+        failure_reason=None,
+        dispute_open=False,
+        closed_reason=None,
+        slot_free=False,
+    )
+    return messages.payment_event("payment.succeeded", state, cause=sale.tag, at=clock.now())
+
+
 async def insert_sales(tx, *sales, booking_status="pending", session_datetime="2027-03-01T10:00:00"):
     """Write each sale's people, booking and open payment, as checkout would have."""
     from datetime import datetime

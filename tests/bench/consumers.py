@@ -9,17 +9,15 @@ import uuid
 
 import asyncpg
 
-from shared import messages, settings
-from shared.clock import now
+from shared import settings
 from shared.db import migrate
 from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
-from shared.messages import PaymentState
 from shared.topics import BOOKINGS_EVENTS, PAYMENTS_EVENTS, STRIPE_EVENTS
 from tests.bench.ground import SALES_AT_ONCE, beside, ground, sales, started
 from tests.bench.payloads import body_of
-from tests.builders import confirmed
+from tests.builders import confirmed, paid
 from tests.journey.pipeline import until
 from tests.members import administration
 from tests.plans import FILL
@@ -82,7 +80,7 @@ async def bookings(folder, events, needs):
     """Payments that succeeded, each of a booking of its own."""
     async with ground(folder) as (pipeline, engine, kafka):
         topic = PAYMENTS_EVENTS.named(kafka.topic_prefix)
-        records = [Record(topic, sale.payment_id.encode(), _paid(sale)) for sale in await sales(engine, events)]
+        records = [Record(topic, sale.payment_id.encode(), paid(sale)) for sale in await sales(engine, events)]
         await _lay(kafka, records)
         async with started(pipeline, "bookings", needs=needs):
             return await _committed_per_second(kafka, "bookings", len(records))
@@ -136,22 +134,3 @@ async def _per_second(done, count):
     first, began = seen, time.perf_counter()
     await until(lambda: has_reached(count), f"{count} are done", 300)
     return (seen - first) / (time.perf_counter() - began)
-
-
-def _paid(sale):
-    state = PaymentState(
-        payment_id=uuid.UUID(sale.payment_id),
-        booking_id=uuid.UUID(sale.booking_id),
-        version=1,
-        status="succeeded",
-        paid=True,
-        cancel_due=False,
-        amount_minor=sale.amount_minor,
-        currency=sale.currency,
-        amount_refunded_minor=0,
-        failure_reason=None,
-        dispute_open=False,
-        closed_reason=None,
-        slot_free=False,
-    )
-    return messages.payment_event("payment.succeeded", state, cause=sale.tag, at=now())

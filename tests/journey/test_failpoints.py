@@ -3,16 +3,15 @@
 import asyncio
 import json
 import sys
-import uuid
 from collections import Counter
 
 import pytest
 
-from shared import messages, topics
+from shared import topics
 from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
-from tests.builders import Sale, bytes_of, confirmed, insert_sales
+from tests.builders import Sale, bytes_of, confirmed, insert_sales, paid
 from tests.journey.pipeline import ROOT
 from tests.journey.zygote import SENTINEL
 
@@ -136,7 +135,7 @@ async def test_the_bookings_consumer_may_die_at_any_crossing(zygote, publisher, 
         sales.append(sale)
         async with engine.begin() as tx:
             await insert_sales(tx, sale)
-        return [Record(topic, SENTINEL, paid_message(sale))]
+        return [Record(topic, SENTINEL, paid(sale))]
 
     await die_everywhere(zygote, feed, topic, publisher)
 
@@ -180,28 +179,3 @@ async def test_the_email_consumer_may_die_at_any_crossing(zygote, publisher, kaf
     assert len(copies) == 2 * len(sales)
     assert max(copies.values()) <= 2
     assert sum(copies.values()) - len(copies) <= 2 * crossings
-
-
-def paid_message(sale):
-    state = messages.PaymentState(
-        payment_id=uuid.UUID(sale.payment_id),
-        booking_id=uuid.UUID(sale.booking_id),
-        version=1,
-        status="succeeded",
-        paid=True,
-        cancel_due=False,
-        amount_minor=sale.amount_minor,
-        currency=sale.currency,
-        amount_refunded_minor=0,
-        failure_reason=None,
-        dispute_open=False,
-        closed_reason=None,
-        slot_free=False,
-    )
-    return messages.payment_event("payment.succeeded", state, cause=f"evt_{sale.tag}", at=_now())
-
-
-def _now():
-    from shared import clock
-
-    return clock.now()
