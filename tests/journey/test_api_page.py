@@ -3,18 +3,21 @@
 import os
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.door import ORIGIN, meeting, opened, sandbox
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def door(database, tmp_path):
     async with sandbox(tmp_path / "stripe") as stripe, opened(database, stripe=stripe) as made:
         yield made
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser, door):
     """The page; whatever its console complains about, or asks of another host, fails the test."""
     page = await browser.new_page()

@@ -3,28 +3,31 @@
 import re
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 
 from deploy.dev.stripe import cards
 from tests.browsers import CONTRASTS
 from tests.sandboxes import listening, opened
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def shop(tmp_path):
     """A sandbox whose customers come back to a page that exists."""
     async with listening() as webhook, opened(tmp_path, webhook) as world:
         yield world
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def session(shop):
     """An open checkout for one coaching session."""
     back = f"{shop.url}/_sandbox/health"
     return await shop.session(success_url=back + "?thanks={CHECKOUT_SESSION_ID}", cancel_url=back + "?back")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser):
     """A page of a browser; what its console complains about fails the test."""
     page = await browser.new_page()

@@ -4,19 +4,22 @@ from email.message import EmailMessage
 
 import aiosmtplib
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
 from shared.letters.words import LETTERS
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def mailbox(tmp_path):
     async with open_mailbox(tmp_path) as made:
         yield made
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser, mailbox):
     """The page, open before the first letter; a fault in its script fails the test."""
     page = await browser.new_page()

@@ -134,6 +134,7 @@ async def after_a_doubt_of_the_bank(hosted):
     await hosted.get_by_role("button", name="Complete").click()
 
 
+@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("way", [simply, after_a_decline, after_a_doubt_of_the_bank])
 async def test_a_person_pays_by_hand(demo, browser, way):
     """In a browser: a checkout on the API page, the card on the hosted page, back again, succeeded, and both letters came."""

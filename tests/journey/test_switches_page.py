@@ -4,11 +4,14 @@ import json
 import re
 
 import pytest
+import pytest_asyncio
 import stripe
 from playwright.async_api import expect
 
 from tests.browsers import CONTRASTS
 from tests.sandboxes import all_delivered, listening, opened, until, until_async
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 # Label -> what is typed there, and what all of it means.
 FIELDS = {
@@ -38,14 +41,14 @@ SWITCHES = {
 }
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def shop(tmp_path):
     """A sandbox that tells one webhook."""
     async with listening() as webhook, opened(tmp_path, webhook) as world:
         yield world
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser, shop):
     """The page of the switches, with one event told already."""
     page = await browser.new_page()
