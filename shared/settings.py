@@ -147,7 +147,8 @@ class Smtp(Concern):
     smtp_port: int = Field(default=587, ge=1, le=65535)
     smtp_user: str | None = None
     smtp_password: SecretStr | None = None
-    smtp_from_email: str = Field(pattern=r"^[^@\s<>,;\"]+@[^@\s<>,;\"]+$")
+    # ASCII: not every mail server takes more (SMTPUTF8), and a domain of other letters has its own spelling, xn--….
+    smtp_from_email: str = Field(pattern=r"^[!#-+\--:=?A-~]+@[!#-+\--:=?A-~]+$")
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
 
     @model_validator(mode="after")

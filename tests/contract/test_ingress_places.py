@@ -116,7 +116,7 @@ async def test_when_all_places_are_taken_the_silent_one_makes_room(database):
 async def silent(door):
     async with connected(door) as (reader, _):
         await ended(reader)
-        await asyncio.sleep(5)
+        await asyncio.Event().wait()  # holds on to what the door has let go
 
 
 async def test_the_oldest_slow_body_makes_room_for_the_next(database, monkeypatch):

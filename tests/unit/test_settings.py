@@ -121,6 +121,25 @@ def test_a_secret_has_one_place(environment, tmp_path, capsys):
     assert refused(settings.Database, capsys) == ["DATABASE_URL_FILE: DATABASE_URL is set as well; only one of the two may be"]
 
 
+@pytest.mark.parametrize(
+    "address", ["noreply", "a b@example.org", "nöreply@example.org", "noreply@bücher.example", "<a@example.org>"]
+)
+def test_a_sender_that_no_letter_could_carry_is_refused_at_start(environment, capsys, address):
+    """Else each letter would fail when it is written."""
+    environment(**EMAIL | {"SMTP_FROM_EMAIL": address})
+
+    [line] = refused(EmailSettings, capsys)
+    assert line.startswith("SMTP_FROM_EMAIL: ")
+
+
+@pytest.mark.parametrize("address", ["no-reply+letters@example.org", "o'brien@xn--bcher-kva.example", "a@localhost"])
+def test_a_sender_is_any_address_in_ascii(environment, address):
+    """Plus signs, apostrophes and a domain of other letters in its own spelling are everyday."""
+    environment(**EMAIL | {"SMTP_FROM_EMAIL": address})
+
+    assert settings.read(EmailSettings).smtp_from_email == address
+
+
 def test_an_optional_secret_that_cannot_be_read_stops_the_process_too(environment, capsys):
     """A mail server without its password would be noticed only by the first letter."""
     environment(**EMAIL, SMTP_USER="app", SMTP_PASSWORD_FILE="/nowhere/password")
