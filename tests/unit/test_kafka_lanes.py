@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from aiokafka.errors import KafkaTimeoutError
 
 from shared.kafka import lanes
@@ -200,3 +201,43 @@ async def test_with_every_partition_stalled_nothing_is_sent_until_one_answers(mo
     await client.acknowledge()
     assert waiting.done.result() is None
     assert client.partitions == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("partitions", "gathered"), [(range(2), True), (range(1), False)])
+async def test_a_busy_lane_without_order_waits_a_moment_for_as_many_as_before(monkeypatch, partitions, gathered):
+    """Publishers that wait for their answers come again together; where order is asked for nobody would come."""
+    monkeypatch.setattr(lanes, "GATHERING_SECONDS", 0.02)
+    client = Client()
+    lane = Lane(client, "t", partitions)
+    put(lane, *[b"1"] * 10)
+    await settle()
+    put(lane, b"2")
+    await client.acknowledge()
+    put(lane, b"3")
+    await until(lambda: len(client.batches) == 2, "the moment is over")
+
+    assert client.batches[1] == ([b"2", b"3"] if gathered else [b"2"])
+
+
+async def test_a_lane_that_is_not_busy_waits_for_nobody(monkeypatch):
+    monkeypatch.setattr(lanes, "GATHERING_SECONDS", 60)
+    client = Client()
+    lane = Lane(client, "t", range(2))
+    for number in range(3):
+        put(lane, str(number).encode())
+        await settle()
+        await client.acknowledge()
+
+    assert client.batches == [[b"0"], [b"1"], [b"2"]]
+
+
+async def test_as_many_as_before_wait_for_nobody(monkeypatch):
+    monkeypatch.setattr(lanes, "GATHERING_SECONDS", 60)
+    client = Client()
+    lane = Lane(client, "t", range(2))
+    put(lane, *[b"1"] * 10)
+    await settle()
+    put(lane, *[b"2"] * 10)
+    await client.acknowledge()
+
+    assert [len(batch) for batch in client.batches] == [10, 10]
