@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 import msgspec
 import structlog
 
+from shared import clock
+
 PRINTED = frozenset({
     # of structlog itself
     "event", "level", "logger", "timestamp", "process", "exception", "exc_info", "stack_info",
@@ -51,7 +53,7 @@ def configure(process: str) -> None:
     chain: list[structlog.types.Processor] = [
         structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamped,
         _named(process),
         structlog.processors.format_exc_info,
         withhold,
@@ -147,6 +149,11 @@ def _line(_logger: object, _method: str, event: Event) -> bytes:
 
 def _text(_logger: object, _method: str, event: Event) -> str:
     return _line(_logger, _method, event).decode()
+
+
+def _stamped(_logger: object, _method: str, event: Event) -> Event:
+    event["timestamp"] = clock.stamp()
+    return event
 
 
 def _named(process: str) -> structlog.types.Processor:

@@ -54,12 +54,9 @@ class Producer:
         delivery = Delivery(len(records), self._loop)
         expiry = self._loop.call_later(deadline_seconds, delivery.fail, TimeoutError())
         try:
-            for topic in {record.topic for record in records}:
-                if not self._client.client.cluster.partitions_for_topic(topic):
-                    async with asyncio.timeout_at(expiry.when()):
-                        await self._client.partitions_for(topic)
+            counts = {topic: await self._partitions(topic, expiry.when()) for topic in {record.topic for record in records}}
             for record in records:
-                self._lane(record).put(record, delivery)
+                self._lane(record, counts[record.topic]).put(record, delivery)
             await delivery.done
         except MessageSizeTooLargeError as error:
             raise _too_large(records) from error
@@ -87,8 +84,14 @@ class Producer:
                 return bool(await self._client.partitions_for(topic))
         return False
 
-    def _lane(self, record: Record) -> Lane:
-        count = len(self._client.client.cluster.partitions_for_topic(record.topic))
+    async def _partitions(self, topic: str, deadline: float) -> int:
+        known = self._client.client.cluster.partitions_for_topic(topic)
+        if not known:
+            async with asyncio.timeout_at(deadline):
+                known = await self._client.partitions_for(topic)
+        return len(known)
+
+    def _lane(self, record: Record, count: int) -> Lane:
         if record.topic in self._unordered:
             partitions = range(count)
         else:

@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 
-from shared import logs
+from shared import clock, logs
 
 WRITES = """
 import logging, sys, uuid
@@ -56,3 +57,12 @@ def test_whatever_a_stranger_put_into_a_value_the_line_is_one_object(value):
     done, *_ = lines(reason=value)
 
     assert done["reason"] == value
+
+
+def test_a_line_tells_its_moment_to_the_microsecond():
+    """In a second that is new, and again in the same one."""
+    for _ in range(3):
+        before, stamped, after = clock.now(), clock.stamp(), clock.now()
+
+        assert before <= datetime.fromisoformat(stamped) <= after
+        assert len(stamped) == len("2026-11-28T09:05:07.000042Z")
