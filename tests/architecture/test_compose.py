@@ -9,6 +9,7 @@ from consumers.payments.app import Settings as PaymentsSettings
 from deploy.dev import composed
 from deploy.dev.pipeline import PROCESSES
 from shared import settings
+from shared.kafka import acls
 from shared.kafka.service import STOP_SECONDS_MAX
 from tests.architecture.source import ROOT
 from tests.architecture.test_images import SETTINGS, STAGES
@@ -60,7 +61,46 @@ def test_no_secret_stands_in_the_file():
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
             if variable in SECRET | {"POSTGRES_PASSWORD"}:
-                assert value is None or re.search(r"\$\{[A-Z_]+:\?", value), f"{name}: {variable}"
+                assert value is None or re.fullmatch(r".*\$\{[A-Z_]+:(\?.*|-)\}.*", value), f"{name}: {variable}"
+
+
+def given(name, variables):
+    """What a service's container is told, as compose writes it: `${A:-else}`, `${A:+then}`, and `A:` for its own value."""
+
+    def written(text):
+        while found := re.search(r"\$\{([A-Z_]+)(?::([-+?])([^${}]*))?\}", text):
+            value, sign, other = variables.get(found[1], ""), found[2], found[3]
+            text = text.replace(found[0], (other if value else "") if sign == "+" else value or (other if sign == "-" else ""))
+        return text
+
+    told = SERVICES[name].get("environment", {}).items()
+    return {key: variables.get(key, "") if value is None else written(str(value)) for key, value in told}
+
+
+@pytest.mark.parametrize("name", [*PROCESSES, "topics", "cb-ops"])
+@pytest.mark.parametrize("prefix", ["", "stage."])
+def test_a_secured_cluster_is_a_matter_of_settings(name, prefix):
+    """Each logs in as itself with its own password, by the authority that is mounted; operators are one user everywhere."""
+    passwords = {variable: f"of {variable}" for variable in ASKED_FOR if variable.startswith("KAFKA_SASL_PASSWORD_")}
+    cluster = {"KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9093,kafka-2:9093", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
+    told = given(name, cluster | passwords | {"KAFKA_SSL_CA_FILE": "./ca.pem", "TOPIC_PREFIX": prefix})
+    [mounted] = SERVICES[name]["volumes"]
+    user = "cb-ops" if name in {"topics", "cb-ops"} else name
+
+    assert told.pop("KAFKA_SSL_CA_FILE") == mounted["target"]
+    assert mounted["read_only"]
+    kafka = settings.Kafka(_env_file=None, **{key.lower(): value for key, value in told.items() if value})
+    assert kafka.kafka_bootstrap_servers == ("kafka-1:9093", "kafka-2:9093")
+    assert f"User:{kafka.kafka_sasl_username}" == acls.principal(user, prefix="" if user == "cb-ops" else prefix)
+    assert kafka.kafka_sasl_password.get_secret_value() == f"of KAFKA_SASL_PASSWORD_{user.upper().replace('-', '_')}"
+
+
+@pytest.mark.parametrize("name", [*PROCESSES, "topics", "cb-ops"])
+def test_without_one_it_is_the_stack_s_own_broker(name):
+    """Nothing that was left out of .env is told."""
+    told = {key: value for key, value in given(name, {}).items() if key.startswith("KAFKA_") and value}
+
+    assert told == {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}
 
 
 def test_the_processes_wait_for_tables_and_topics():
