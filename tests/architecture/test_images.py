@@ -68,16 +68,42 @@ def test_an_image_holds_its_own_room_alone(target):
     copied = [source for one in dockerfile.said(STAGES, target, "COPY") for source in one.split()[:-1]]
     rooms = {source.removeprefix("/app/") for source in copied if source.startswith("/app/")}
 
-    assert rooms - {"healthcheck.py", "consumers/__init__.py"} == {"shared", own}
+    compiled = {source.removeprefix("/opt/own/") for source in copied if source.startswith("/opt/own/")}
+
+    assert rooms - {"healthcheck.py", "consumers/__init__.py"} == compiled == {"shared", own}
     assert "pip uninstall" in " ".join(dockerfile.said(STAGES, target, "RUN"))
-    assert all("--require-hashes" in run for run in STAGES["packages"].said("RUN"))
+    assert all("--require-hashes" in run for run in STAGES["installed"].said("RUN"))
+
+
+@pytest.mark.parametrize("target", SHIPPED)
+def test_an_image_reads_bytecode_where_it_was_written(target):
+    """Else everything would be compiled at each start, and nobody would see more than a slow one."""
+    places = {"PYTHONPYCACHEPREFIX=/opt/bytecode"}
+
+    for name in (target, "code"):
+        assert places <= set(" ".join(dockerfile.said(STAGES, name, "ENV")).split())
+    # `-E` and `-I` shut the ears to it.
+    spoken = [*dockerfile.said(STAGES, target, "CMD"), *dockerfile.said(STAGES, target, "HEALTHCHECK")]
+    assert not [words for words in spoken if re.search(r'"-\w*[EI]', words)]
+
+
+def test_every_package_of_an_image_is_trimmed_before_it_is_copied():
+    """What a later layer takes away still weighs."""
+    assert [run for run in STAGES["packages"].said("RUN") if "/trim.py" in run]
+    assert STAGES["packages"].base == "installed"
+    assert "--from=packages /opt/venv /opt/venv" in STAGES["runtime"].said("COPY")
 
 
 def test_what_cb_ops_copies_of_deploy_is_ops():
     """The image's `deploy` is made of what the stage before has put there."""
     of_deploy = [one.split()[0] for one in STAGES["code"].said("COPY") if one.startswith("deploy/")]
 
-    assert of_deploy == ["deploy/__init__.py", "deploy/ops", "deploy/images/healthcheck.py"]
+    assert of_deploy == [
+        "deploy/__init__.py",
+        "deploy/ops",
+        "deploy/images/healthcheck.py",
+        "deploy/images/bytecode.py",
+    ]
 
 
 def test_nothing_enters_a_build_unasked():
