@@ -31,10 +31,11 @@ test: ## Run every test, in parallel
 	@$(SETUP) tests
 	@$(VENV)/pytest -n auto $(ARGS)
 
-test-containers: ## Run the contract suite on postgres:18 and apache/kafka:4.4.0, by testcontainers; needs Docker
+test-containers: ## Measure our images, and run contract and journeys on postgres:18 and apache/kafka:4.4.0; needs Docker
 	@$(SETUP) tests
 	@docker version --format 'Docker {{.Server.Version}}' 2>/dev/null || { echo 'test-containers: no Docker engine answers; `make test` needs none' >&2; exit 1; }
-	@CB_TESTS_CONTAINERS=1 $(VENV)/pytest -n auto tests/contract $(ARGS)
+	@$(VENV)/python -m tests.images
+	@CB_TESTS_CONTAINERS=1 $(VENV)/pytest -n auto tests/contract tests/journey $(ARGS)
 
 check: ## Run lint, format check, types, import rules, the rules of what ships, a look for secrets, the judges of the chart, and the referees
 	@$(SETUP) tests

@@ -1,11 +1,13 @@
 """The ground under every test: one box for the whole run, a database and a topic prefix for each test.
 
 The box (PostgreSQL and Kafka, real ones) is started once by the process that was called; workers find it in their
-environment. A run that asks for nothing but unit tests starts nothing. With CB_TESTS_CONTAINERS set, containers take its place.
+environment. A run that asks for nothing but unit tests starts nothing. With CB_TESTS_CONTAINERS set, containers take its
+place, for the tests that stand on these two: others have brought what they need themselves, and are left to `make test`.
 """
 
 import asyncio
 import os
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -37,7 +39,10 @@ SHARED = (
 BOXES_MAX = 8
 TEMPLATE_GIVEN = "CB_TESTS_TEMPLATE"  # who begins many runs brings one box for all of them, and gives each a template's name
 TEMPLATE = os.environ.get(TEMPLATE_GIVEN, "cb_template")
+ENGINE_SECONDS_MAX = 10
 CONTAINERS_WANTED = "CB_TESTS_CONTAINERS"
+# What leads a test to the run's PostgreSQL and Kafka; `door` is tests/contract/test_ingress_corpus.py's, for all of its tests.
+LEADING_TO_SERVICES = {"database", "empty_database", "kafka", "door"}
 SERVICES = pytest.StashKey()
 
 
@@ -62,7 +67,9 @@ def pytest_unconfigure(config):
 def pytest_report_header(config):
     """Say what the tests stand on."""
     services = config.stash.get(SERVICES, None)
-    return None if services is None else f"services: {services.name}"
+    if services is None:
+        return None
+    return [f"services: {services.name}", f"services: {services.others}"]
 
 
 def pytest_xdist_auto_num_workers():
@@ -83,9 +90,13 @@ def pytest_xdist_make_scheduler(config, log):
     return OneStory(config, log)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Begin with the journeys: they take seconds each, and one that starts last would keep a single worker busy alone."""
     items.sort(key=lambda item: "journey" not in item.path.parts)
+    if CONTAINERS_WANTED in os.environ:
+        others = [item for item in items if not LEADING_TO_SERVICES & {*item.fixturenames}]
+        items[:] = [item for item in items if LEADING_TO_SERVICES & {*item.fixturenames}]
+        config.hook.pytest_deselected(items=others)
 
 
 @pytest.fixture
@@ -160,6 +171,7 @@ def first_free_box():
         except AlreadyUp:
             continue
         services.name = f"the box in {folder}"
+        services.others = of_containers()
         return services
     raise pytest.UsageError(f"{BOXES_MAX} test boxes are up already in {ROOT / '.dev'}")
 
@@ -171,7 +183,20 @@ def containers():
     services = Containers()
     services.environment = services.start()
     services.name = NAME
+    services.others = "tests that stand on neither, or bring a box of their own, are left to `make test`"
     return services
+
+
+def of_containers():
+    """Say whether these tests can run on containers, too."""
+    asking = ("docker", "version", "--format", "{{.Server.Version}}")
+    try:
+        has_engine = subprocess.run(asking, check=False, capture_output=True, timeout=ENGINE_SECONDS_MAX).returncode == 0
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        has_engine = False
+    if has_engine:
+        return "a Docker engine answers, so `make test-containers` runs contract and journeys on the official images, too"
+    return "no Docker engine answers, so that nothing here runs on the official images (`make test-containers`)"
 
 
 async def _make_template():

@@ -18,7 +18,7 @@ from shared import settings
 from shared.db import engine as engines
 from shared.db import migrate
 from tests.builders import Sale, insert_sales
-from tests.journey.pipeline import ROOT, opened, until
+from tests.journey.pipeline import ROOT, opened, spawned, until
 from tests.load import webhooks
 
 CONNECTIONS = 128  # Stripe delivers to one endpoint over many at once
@@ -53,7 +53,7 @@ async def ground(folder, *, database_url=None, emptied=True):
     kafka = settings.Kafka(
         kafka_bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"], topic_prefix=f"b{uuid.uuid4().hex[:8]}."
     )
-    async with opened(database=database, kafka=kafka, folder=folder, forks=False) as pipeline:
+    async with opened(database=database, kafka=kafka, folder=folder, begin=spawned) as pipeline:
         yield pipeline, engine, kafka
     await engine.dispose()
 

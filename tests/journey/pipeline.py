@@ -43,13 +43,13 @@ _ports = _free_ports()
 class Pipeline:
     """Processes by name, `payments-2` a second one of `payments`. Whatever is awaited has a deadline; no time is waited for."""
 
-    def __init__(self, *, database, kafka, mailbox, logs, forks):
+    def __init__(self, *, database, kafka, mailbox, logs, begin):
         self.mailbox = mailbox
         self.settings = {}  # a test's own, which win
         self.http = aiohttp.ClientSession()
         self.kills = defaultdict(int)
         self._database, self._kafka, self._logs = database, kafka, logs
-        self._forks = forks
+        self._begin = begin
         self._running = {}
         self._health = defaultdict(lambda: next(_ports))
         self.port = next(_ports)
@@ -84,13 +84,11 @@ class Pipeline:
         for name in names:
             module = "ingress" if _kind(name) == "ingress" else f"consumers.{_kind(name)}"
             file, environment = self._logs / f"{name}.log", self.environment(name)
-            if self._forks:
-                self._running[name] = await Forked.start(module, environment=environment, log=file)
-                continue
-            with file.open("ab") as log:
-                self._running[name] = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", module, cwd=ROOT, env=environment, stdout=log, stderr=log
-                )
+            self._running[name] = await self._begin(module, environment=environment, log=file)
+
+    def running(self, name):
+        """The process itself, as its `begin` gave it."""
+        return self._running[name]
 
     def pid(self, name):
         return self._running[name].pid
@@ -153,6 +151,14 @@ class Pipeline:
         return False
 
 
+async def spawned(module, *, environment, log):
+    """Start `python -m` module as it is started anywhere."""
+    with log.open("ab") as said:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, cwd=ROOT, env=environment, stdout=said, stderr=said
+        )
+
+
 def _kind(name):
     return name.partition("-")[0]
 
@@ -161,14 +167,14 @@ _SHORT = aiohttp.ClientTimeout(total=6)
 
 
 @asynccontextmanager
-async def opened(*, database, kafka, folder, tls=None, login=None, forks=True):
+async def opened(*, database, kafka, folder, tls=None, login=None, begin=Forked.start):
     """A pipeline whose topics exist and whose processes are not started yet; everything is gone afterwards.
 
-    `tls` and `login` are what its mailbox wants of its clients. Its processes are forked (forked.py) unless `forks` is False.
+    `tls` and `login` are what its mailbox wants of its clients. They are forked (forked.py) unless `begin` says otherwise.
     """
     await provision.apply(kafka)
     async with open_mailbox(folder / "mailbox", tls=tls, login=login) as mailbox:
-        pipeline = Pipeline(database=database, kafka=kafka, mailbox=mailbox, logs=folder, forks=forks)
+        pipeline = Pipeline(database=database, kafka=kafka, mailbox=mailbox, logs=folder, begin=begin)
         try:
             yield pipeline
         finally:
