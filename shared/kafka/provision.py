@@ -10,13 +10,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from shared import settings, topics
+from shared import errors, settings, topics
 from shared.kafka import connection, producer
 
 REPLICATION_MAX = 3
 IN_SYNC_REPLICAS_MIN = 2
 VISIBLE_SECONDS_MAX = 10.0
 VISIBLE_EVERY_SECONDS = 0.05
+BROKERS_SECONDS_MAX = 60.0  # within which a whole cluster comes up
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,16 @@ class Report:
     differences: tuple[Difference, ...]
 
 
-async def apply(kafka: settings.Kafka) -> Report:
-    """Create every missing topic of the map and compare the others with it. Raises KafkaError when the cluster refuses."""
+async def apply(kafka: settings.Kafka, *, brokers_min: int = 1) -> Report:
+    """Create every missing topic of the map and compare the others with it, once so many brokers are there.
+
+    A topic keeps the replicas that it was made with: one that was made while brokers were away would lose what they are for.
+    Raises errors.Transient when they do not come, KafkaError when the cluster refuses.
+    """
     admin = AIOKafkaAdminClient(**connection.for_aiokafka(kafka), client_id="culturebridge-topics")
     await producer.until_kafka_answers(kafka, admin.start, stopping=None)
     try:
-        brokers = len((await admin.describe_cluster())["brokers"])
+        brokers = await _until_there(admin, brokers_min)
         existing = set(await admin.list_topics())
         wanted = {topic.named(kafka.topic_prefix): topic for topic in topics.ALL}
         missing = [name for name in wanted if name not in existing]
@@ -55,6 +60,18 @@ async def apply(kafka: settings.Kafka) -> Report:
         return Report(tuple(missing), tuple(n for n in there if n not in differing), tuple(differences))
     finally:
         await admin.close()
+
+
+async def _until_there(admin: AIOKafkaAdminClient, brokers_min: int) -> int:
+    """Return how many brokers there are, at least `brokers_min`."""
+    brokers = 0
+    try:
+        async with asyncio.timeout(BROKERS_SECONDS_MAX):
+            while (brokers := len((await admin.describe_cluster())["brokers"])) < brokers_min:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(VISIBLE_EVERY_SECONDS)
+    except TimeoutError:
+        raise errors.Transient(f"{brokers} of {brokers_min} brokers are there, and no topic was made") from None
+    return brokers
 
 
 def configuration(topic: topics.Topic, *, brokers: int) -> dict[str, str]:

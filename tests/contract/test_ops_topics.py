@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from deploy.ops.cli import app
 from shared import topics
-from shared.kafka import connection
+from shared.kafka import connection, provision
 
 
 @pytest.fixture
@@ -66,6 +66,17 @@ async def test_a_person_reads_one_line_a_topic(apply, kafka):
 
     assert [f"created    {name}" for name in names(kafka)] == created
     assert [f"unchanged  {name}" for name in names(kafka)] == unchanged
+
+
+async def test_no_topic_is_made_while_brokers_are_missing(apply, admin, kafka, monkeypatch):
+    """It would keep the replicas that it got."""
+    monkeypatch.setattr(provision, "BROKERS_SECONDS_MAX", 0.2)
+
+    result = await apply("--brokers", "3")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "1 of 3 brokers are there" in result.stderr
+    assert not set(names(kafka)) & set(await admin.list_topics())
 
 
 async def test_what_an_operator_changed_is_told_and_left_alone(apply, admin, kafka):

@@ -1,5 +1,9 @@
 """`cb-ops topics`: the cluster and the map of topics."""
 
+from typing import Annotated
+
+import typer
+
 from deploy.ops import insights, show
 from deploy.ops.errors import telling_of_kafka
 from deploy.ops.faces.asking import Json, group, run
@@ -9,15 +13,18 @@ from shared.kafka import provision
 app = group("topics", "The cluster and the map of topics.")
 
 
+Brokers = Annotated[int, typer.Option("--brokers", min=1, help="Wait for so many, whose number decides the replicas.")]
+
+
 @app.command("apply")
-def topics_apply(*, as_json: Json = False) -> None:
+def topics_apply(*, brokers: Brokers = 1, as_json: Json = False) -> None:
     """Create the topics that are missing and tell what differs from the map; nothing is changed, shrunk or deleted."""
     kafka = settings.read(settings.Kafka)
 
     async def work() -> provision.Report:
         async with telling_of_kafka(kafka):
             await insights.require_kafka(kafka)
-            return await provision.apply(kafka)
+            return await provision.apply(kafka, brokers_min=brokers)
 
     with show.progress("comparing the cluster with the map"):
         report = run(work())
