@@ -1,7 +1,7 @@
-"""`make check` on what ships: hadolint reads the Dockerfile, Docker the compose file, Prometheus its rules. A line for each.
+"""`make check` on what ships: hadolint reads the Dockerfiles, Docker the compose files, Prometheus its rules, HAProxy its own.
 
-Exits non-zero where one complains. hadolint comes with the requirements. Docker and promtool are asked where they are on the
-machine, and a line says so where they are not: the tests in tests/architecture then judge alone.
+A line for each; exits non-zero where one complains. hadolint comes with the requirements. Docker, promtool and haproxy are
+asked where they are on the machine, and a line says so where they are not: the tests in tests/architecture then judge alone.
 """
 
 import os
@@ -13,28 +13,28 @@ from pathlib import Path
 from tests.architecture.dockerfile import FILE
 from tests.architecture.source import ROOT
 
-COMPOSE = (
-    "docker",
-    "compose",
-    "--env-file",
-    ".env.example",
-    "--profile",
-    "dev",
-    "--profile",
-    "observability",
-    "--profile",
-    "ops",
-)
+HADOLINT = (str(Path(sys.executable).with_name("hadolint")), "--no-color")
+COMPOSE = ("docker", "compose", "--env-file", ".env.example", "--profile", "dev", "--profile", "ops")
+CLUSTER = "deploy/cluster/compose.yml"
+BALANCER = "deploy/cluster/balancer"
 JUDGES = {
-    "Dockerfile: hadolint": (str(Path(sys.executable).with_name("hadolint")), "--no-color", str(FILE)),
-    "docker-compose.yml: docker compose": (*COMPOSE, "config", "--quiet"),
+    "Dockerfile: hadolint": (*HADOLINT, str(FILE)),
+    f"{BALANCER}/Dockerfile: hadolint": (*HADOLINT, f"{BALANCER}/Dockerfile"),
+    "docker-compose.yml: docker compose": (*COMPOSE, "--profile", "observability", "config", "--quiet"),
+    f"{CLUSTER}: docker compose": (*COMPOSE, "-f", CLUSTER, "config", "--quiet"),
+    f"{BALANCER}/haproxy.cfg: haproxy": ("haproxy", "-c", "-q", "-f", f"{BALANCER}/haproxy.cfg"),
     "alerts and scraping: promtool": ("promtool", "check", "config", "deploy/observability/prometheus/prometheus.yml"),
 }
 OPTIONAL = {
     "docker": ("docker", "compose", "version"),
     "promtool": ("promtool", "--version"),
+    "haproxy": ("haproxy", "-v"),
 }
-HOW = {"docker": "Docker with its compose plugin", "promtool": "promtool (on Debian: apt-get install prometheus)"}
+HOW = {
+    "docker": "Docker with its compose plugin",
+    "promtool": "promtool (on Debian: apt-get install prometheus)",
+    "haproxy": "haproxy (on Debian: apt-get install haproxy)",
+}
 # What .env.example leaves to its reader; nothing is started with it.
 FILLED_IN = dict.fromkeys(("POSTGRES_PASSWORD", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "JWT_SECRET_KEY"), "filled-in")
 

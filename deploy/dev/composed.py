@@ -1,7 +1,8 @@
 """docker-compose.yml as `make demo-compose` shows it: up from nothing, the story told in it, down without a trace.
 
-Enters: a machine with a Docker engine. Leaves: lines for a terminal, whether every hop was seen. Its stack has a name, ports
-and secrets of its own, so that it never touches one that a developer runs. Next: story.py.
+Enters: a machine with a Docker engine. Leaves: lines for a terminal, whether every hop was seen. A stack has a name, ports
+and secrets of its own, so that it never touches one that a developer runs; `make chaos-cluster` has deploy/cluster/compose.yml
+up in the same way. Next: story.py.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -23,9 +26,32 @@ from deploy.dev.state import PROJECT, Box
 from deploy.dev.voice import Voice
 from shared import settings
 
-NAME = "culturebridge-demo"
-# What docker-compose.yml publishes, and the port that a person would look for it on.
-PUBLISHED = {"POSTGRES": 5432, "KAFKA": 29092, "INGRESS": 8000, "SANDBOX": 12111, "MAILBOX": 8025}
+
+@dataclass(frozen=True)
+class Composition:
+    """A compose file as a command of ours has it up: `published` is what it publishes, and where a person would look for it.
+
+    `name` is that of its project; `instead` tells what there is for who has no engine.
+    """
+
+    command: str
+    name: str
+    file: Path
+    published: Mapping[str, int]
+    instead: str
+
+    def refusal(self, why: str) -> BoxError:
+        """Return the error of a command that cannot begin."""
+        return BoxError(f"{self.command}: {why}{self.instead}")
+
+
+DEMO = Composition(
+    command="demo-compose",
+    name="culturebridge-demo",
+    file=PROJECT / "docker-compose.yml",
+    published={"POSTGRES": 5432, "KAFKA": 29092, "INGRESS": 8000, "SANDBOX": 12111, "MAILBOX": 8025},
+    instead="; `make demo` tells the same story without it",
+)
 SERVICES = {"database": "postgres", "broker": "kafka"}  # the others are called as in the box
 ENGINE_SECONDS_MAX = 10
 # From images that are there; a first start has Kafka and PostgreSQL make their folders ready.
@@ -37,9 +63,9 @@ def show(voice: Voice, *, stay: bool, patience_seconds: float) -> bool:
 
     SIGTERM ends it as Ctrl-C does, with KeyboardInterrupt, and the stack with it.
     """
-    _require_engine()
+    require_engine(DEMO)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    stack = Stack(Box(PROJECT / ".dev" / "composed"), voice)
+    stack = Stack(DEMO, Box(PROJECT / ".dev" / "composed"), voice)
     try:
         with stack.kept_up(stay=stay):
             seen = story.tell(stack, voice, patience_seconds=patience_seconds)
@@ -51,14 +77,19 @@ def show(voice: Voice, *, stay: bool, patience_seconds: float) -> bool:
 
 
 class Stack:
-    """The services of docker-compose.yml with a sandbox and a mailbox; a `scene.Scene` while it is up."""
+    """The services of a compose file with a sandbox and a mailbox; a `scene.Scene` while it is up.
 
-    def __init__(self, box: Box, voice: Voice) -> None:
+    `told` are variables that its services are given besides, and instead of, its own.
+    """
+
+    def __init__(self, of: Composition, box: Box, voice: Voice, told: Mapping[str, str] | None = None) -> None:
+        self._of = of
+        self._told = told or {}
         self._box = box
         self._voice = voice
         self._password = secrets.token_hex(24)
         self._ports: dict[str, int] = {}
-        for name, usual in PUBLISHED.items():
+        for name, usual in of.published.items():
             self._ports[name] = ports.choose([usual], avoid=self._ports.values())
         self._env_file = box.home / "compose.env"
 
@@ -74,7 +105,7 @@ class Stack:
             self._end()
             raise
         if stay:
-            self._voice.say("stack", f"stays up; end it with: {' '.join(self._command('down', '--volumes'))}")
+            self._voice.say("stack", f"stays up; end it with: {' '.join(self.command('down', '--volumes'))}")
         else:
             self._end()
 
@@ -82,11 +113,16 @@ class Stack:
     def variables(self) -> Mapping[str, str]:
         """What leads to it from this machine."""
         port = self._ports
+        brokers = [f"{ports.LOOPBACK}:{number}" for name, number in port.items() if name.startswith("KAFKA")]
         return {
             "DATABASE_URL": f"postgresql://culturebridge:{self._password}@{ports.LOOPBACK}:{port['POSTGRES']}/culturebridge",
-            "KAFKA_BOOTSTRAP_SERVERS": f"{ports.LOOPBACK}:{port['KAFKA']}",
+            "KAFKA_BOOTSTRAP_SERVERS": ",".join(brokers),
             **{f"CB_DEV_{name}_URL": environment.url(port[name]) for name in ("INGRESS", "SANDBOX", "MAILBOX")},
         }
+
+    def port(self, name: str) -> int:
+        """Return where this machine finds what is published under a name of the composition."""
+        return self._ports[name]
 
     @property
     def token(self) -> str:
@@ -96,8 +132,8 @@ class Stack:
     def look(self, piece: str) -> Sequence[str]:
         """Return what Docker says of the piece's service, and the end of its log."""
         service = SERVICES.get(piece, piece)
-        status = self._asked("ps", "--all", "--format", "{{.Status}}", service)
-        said = self._asked("logs", "--no-log-prefix", "--tail", str(LOG_LINES), service)
+        status = self.asked("ps", "--all", "--format", "{{.Status}}", service)
+        said = self.asked("logs", "--no-log-prefix", "--tail", str(LOG_LINES), service)
         return [f"{service}: {' '.join(status)}", *(f"| {line}" for line in said)]
 
     def addresses(self) -> dict[str, str]:
@@ -115,13 +151,13 @@ class Stack:
     def _up(self) -> None:
         begun = time.monotonic()
         if not self._ran("build"):
-            raise BoxError("demo-compose: the images cannot be built")
+            raise BoxError(f"{self._of.command}: the images cannot be built")
         self._voice.ready("images", "are built", begun)
         begun = time.monotonic()
         if not self._ran("up", "--detach", "--wait", "--wait-timeout", str(UP_SECONDS_MAX)):
-            states = self._asked("ps", "--all", "--format", "  {{.Service}}: {{.Status}}")
-            logs = self._asked("logs", "--tail", str(LOG_LINES))
-            raise BoxError("\n".join(["demo-compose: the stack did not come up", *states, *logs]))
+            states = self.asked("ps", "--all", "--format", "  {{.Service}}: {{.Status}}")
+            logs = self.asked("logs", "--tail", str(LOG_LINES))
+            raise BoxError("\n".join([f"{self._of.command}: the stack did not come up", *states, *logs]))
         asyncio.run(store.seed(self._database))
         self._voice.ready("stack", "is up, migrated, with topics and people", begun)
 
@@ -136,7 +172,8 @@ class Stack:
 
     def _down(self) -> None:
         if not self._ran("down", "--volumes", "--remove-orphans"):
-            raise BoxError(f"demo-compose: the stack could not be taken down: {' '.join(self._command('down', '--volumes'))}")
+            by_hand = " ".join(self.command("down", "--volumes"))
+            raise BoxError(f"{self._of.command}: the stack could not be taken down: {by_hand}")
 
     def _write_env_file(self) -> None:
         """Write every variable that docker-compose.yml asks for, readable by its owner alone."""
@@ -150,6 +187,7 @@ class Stack:
             "SMTP_SECURITY": "none",
             "SMTP_FROM_EMAIL": environment.LETTERS_FROM,
             **{f"PUBLISHED_{name}_PORT": str(port) for name, port in self._ports.items()},
+            **self._told,
         }
         lines = "".join(f"{name}={value}\n" for name, value in values.items())
         self._env_file.unlink(missing_ok=True)
@@ -159,15 +197,16 @@ class Stack:
     def _ran(self, *arguments: str) -> bool:
         """Run a command of compose, which shows itself where there is a terminal; returns whether it succeeded."""
         progress = "auto" if self._voice.console.is_terminal else "quiet"
-        command = self._command("--progress", progress, *arguments)
+        command = self.command("--progress", progress, *arguments)
         # Out of reach of Ctrl-C where it cleans up.
         own_session = arguments[0] == "down"
         ran = subprocess.run(command, env=machine.passed_on_to_docker(), check=False, start_new_session=own_session)  # noqa: S603 - our own command
         return ran.returncode == 0
 
-    def _asked(self, *arguments: str) -> list[str]:
+    def asked(self, *arguments: str) -> list[str]:
+        """Return the lines that a command of compose says."""
         answer = subprocess.run(  # noqa: S603 - our own command
-            self._command(*arguments),
+            self.command(*arguments),
             env=machine.passed_on_to_docker(),
             check=False,
             capture_output=True,
@@ -176,13 +215,13 @@ class Stack:
         )
         return answer.stdout.splitlines()
 
-    def _command(self, *arguments: str) -> Sequence[str]:
-        file = PROJECT / "docker-compose.yml"
-        profile = ("--profile", "dev")
-        return ("docker", "compose", "-p", NAME, "-f", str(file), "--env-file", str(self._env_file), *profile, *arguments)
+    def command(self, *arguments: str) -> Sequence[str]:
+        """Return the command line of compose that does something with this stack."""
+        project = ("-p", self._of.name, "-f", str(self._of.file), "--env-file", str(self._env_file), "--profile", "dev")
+        return ("docker", "compose", *project, *arguments)
 
 
-def _require_engine() -> None:
+def require_engine(composition: Composition) -> None:
     """Raise BoxError, in one line, where compose cannot run."""
     asked = {
         "no Docker engine answers": ("docker", "version", "--format", "{{.Server.Version}}"),
@@ -194,12 +233,8 @@ def _require_engine() -> None:
                 command, env=machine.passed_on_to_docker(), check=False, capture_output=True, timeout=ENGINE_SECONDS_MAX
             )
         except FileNotFoundError:
-            raise BoxError(_instead("docker is not on this machine")) from None
+            raise composition.refusal("docker is not on this machine") from None
         except subprocess.TimeoutExpired:
-            raise BoxError(_instead(why)) from None
+            raise composition.refusal(why) from None
         if answered.returncode:
-            raise BoxError(_instead(why))
-
-
-def _instead(why: str) -> str:
-    return f"demo-compose: {why}; `make demo` tells the same story without it"
+            raise composition.refusal(why)

@@ -16,12 +16,15 @@ SETTINGS = {"ingress": IngressSettings, "payments": PaymentsSettings, "bookings"
 STAGES = dockerfile.stages(dockerfile.FILE.read_text())
 SHIPPED = (*PROCESSES, "cb-ops")
 FINAL = (*SHIPPED, "dev")
+BALANCER = dockerfile.stages((ROOT / "deploy/cluster/balancer/Dockerfile").read_text())
+# A number, or a release of Debian by its name: `stable` is another one every two years.
+VERSION = re.compile(r"[\w./-]+:(\d[\w.-]*|trixie-slim)")
 
 
 def faults(stages, target):
     """What is wrong with a target."""
     bases = [stage.base for stage in dockerfile.lineage(stages, target) if stage.base not in stages]
-    found = [f"{base} is no version" for base in bases if not re.fullmatch(r"[\w./-]+:\d[\w.-]*", base)]
+    found = [f"{base} is no version" for base in bases if not VERSION.fullmatch(base)]
     user = (dockerfile.said(stages, target, "USER") or ["root"])[-1]
     if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", user):
         found.append(f"runs as {user}")
@@ -36,11 +39,18 @@ def test_an_image_is_pinned_without_root_and_hears_signals(target):
     assert faults(STAGES, target) == []
 
 
+def test_the_balancer_is_built_by_the_same_rules():
+    """What stands before the doors hears signals as they do, and ends what is under way: docker stop sends what it says."""
+    assert faults(BALANCER, "") == []
+    assert dockerfile.said(BALANCER, "", "STOPSIGNAL") == ["SIGUSR1"]
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
         ("FROM python:latest AS t\nUSER 1:1", "python:latest is no version"),
         ("FROM python AS t\nUSER 1:1", "python is no version"),
+        ("FROM debian:stable-slim AS t\nUSER 1:1", "debian:stable-slim is no version"),
         ("FROM python:3.13-slim AS t", "runs as root"),
         ("FROM python:3.13-slim AS t\nUSER 1:1\nUSER root", "runs as root"),
         ("FROM python:3.13-slim AS t\nUSER 1:1\nCMD python -m \\\n  ingress", "a shell reads python -m ingress"),

@@ -70,7 +70,7 @@ def test_a_stack_that_does_not_come_up_is_taken_down_and_told(docker, monkeypatc
 
 def test_its_env_file_holds_all_that_is_asked_for_and_is_its_owners(tmp_path):
     """Secrets of its own, made up for it; a stranger on the machine cannot read them."""
-    stack = composed.Stack(Box(tmp_path), Silence())
+    stack = composed.Stack(composed.DEMO, Box(tmp_path), Silence())
     stack._write_env_file()
     file = tmp_path / "compose.env"
     held = dict(line.split("=", 1) for line in file.read_text().splitlines())
@@ -79,7 +79,7 @@ def test_its_env_file_holds_all_that_is_asked_for_and_is_its_owners(tmp_path):
     assert set(re.findall(r"\$\{([A-Z_]+):\?", COMPOSE)) <= set(held)
     assert all(held.values())
     assert held["POSTGRES_PASSWORD"] in stack.variables["DATABASE_URL"]
-    assert len({port for name, port in held.items() if name.startswith("PUBLISHED")}) == len(composed.PUBLISHED)
+    assert len({port for name, port in held.items() if name.startswith("PUBLISHED")}) == len(composed.DEMO.published)
 
 
 def test_a_variable_of_the_shell_does_not_reach_the_stack(monkeypatch):
