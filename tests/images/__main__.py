@@ -7,7 +7,7 @@ locked as docker-compose.yml locks it. Exits non-zero where a promise is broken.
 import argparse
 import asyncio
 import json
-import platform
+import os
 import re
 import subprocess
 import sys
@@ -207,8 +207,7 @@ def page(text, measured):
     rest = after.splitlines(keepends=True)
     while rest and rest[0].startswith("|"):
         rest.pop(0)
-    day = f"{clock.now():%Y-%m-%d}, Python {platform.python_version()}"
-    rest[1] = f"Measured on {day}, by `make test-containers`.\n"
+    rest[1] = f"Measured on {clock.now():%Y-%m-%d}, on {os.cpu_count()} cores, by `.venv/bin/python -m tests.images --write`.\n"
     return before + HEAD + "".join(f"{line}\n" for line in measured.lines()) + "".join(rest)
 
 
