@@ -7,7 +7,7 @@ VENV := .venv/bin
 SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-compose simulate test test-containers check referees sabotage proof chaos-letters chaos-door sbom bench profile lock
+.PHONY: help setup demo demo-compose simulate test test-containers check referees sabotage proof chaos-letters chaos-door chaos-cluster sbom bench profile lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ chaos-letters: ## Do to the letters what mail servers and kills do, in full, and
 chaos-door: ## Attack the door and take Kafka away from it, in full (ten minutes at most), and write its part of docs/bench.md
 	@$(SETUP) tests
 	@$(VENV)/python -m tests.chaos.door $(ARGS)
+
+chaos-cluster: ## Kill and restart what deploy/cluster/compose.yml runs, under load, and write its part of docs/scaling.md (a quarter of an hour); needs Docker
+	@$(SETUP) tests
+	@$(VENV)/python -m tests.chaos.cluster $(ARGS)
 
 sbom: ## Write sbom.cdx.json: what production runs, by the lock, as CycloneDX
 	@$(SETUP) tests

@@ -12,6 +12,8 @@ from shared import settings
 from tests.architecture import composition
 from tests.architecture.source import ROOT
 from tests.architecture.test_images import SETTINGS
+from tests.chaos import cluster, cluster_cases
+from tests.chaos.cluster_ground import COMPOSITION
 
 SERVICES = composition.services(composition.CLUSTER)
 BROKERS = {name: service for name, service in SERVICES.items() if name.startswith("kafka-")}
@@ -60,6 +62,14 @@ def test_there_are_three_brokers_as_production_has_them():
             assert one[f"KAFKA_{replicated}_REPLICATION_FACTOR"] == broker.CLUSTER["replicas"]
         for in_sync in ("MIN_INSYNC_REPLICAS", "TRANSACTION_STATE_LOG_MIN_ISR"):
             assert one[f"KAFKA_{in_sync}"] == broker.CLUSTER["in_sync"]
+
+
+def test_a_webhook_outlasts_a_broker_that_was_the_controller_too():
+    """Another controller is elected before the dead one's session begins; both together end before the door gives up."""
+    for service in BROKERS.values():
+        told = service["environment"]
+        waited_ms = told["KAFKA_CONTROLLER_QUORUM_FETCH_TIMEOUT_MS"] + told["KAFKA_BROKER_SESSION_TIMEOUT_MS"]
+        assert waited_ms / 1000 < webhook.PUBLISH_SECONDS_MAX
 
 
 def test_topics_are_made_when_all_brokers_are_there():
@@ -121,10 +131,31 @@ def test_a_checkout_is_not_sent_again_once_a_door_had_it():
 def test_no_webhook_is_answered_late():
     """The door's own answer comes first; a connection that a door is about to close is not used."""
     assert webhook.PUBLISH_SECONDS_MAX < seconds("backend webhooks", "timeout", "server") < ANSWER_SECONDS_MAX
-    assert seconds("defaults", "timeout", "connect") < 0.5
+    assert seconds("defaults", "timeout", "connect") <= 0.5
     assert seconds("defaults", "timeout", "http-keep-alive") < door.KEEPALIVE_SECONDS
 
 
 def test_the_balancer_has_time_to_end():
     """Docker kills after the grace period."""
     assert seconds("global", "hard-stop-after") < float(SERVICES["balancer"]["stop_grace_period"].removesuffix("s"))
+
+
+def test_the_chaos_run_has_ports_of_its_own_and_meets_every_process():
+    """Its stack never meets another one's; who is added to the file is restarted, too."""
+    ports = {port for service in SERVICES.values() for port in service.get("ports", ())}
+    published = {re.search(r"PUBLISHED_(\w+)_PORT", port)[1] for port in ports}
+    processes = {name for name in SERVICES if re.fullmatch(r"\w+-\d", name)}
+
+    assert set(COMPOSITION.published) == published
+    assert set(cluster_cases.ROLLED) == processes
+
+
+def test_the_chaos_run_writes_its_part_of_the_page():
+    """In place of the last one, and nothing else."""
+    written = cluster.page(cluster.PAGE.read_text(), [("killed", "0 lost", "0 lost", {})], "On a machine.")
+    again = cluster.page(written, [("rolled", "all 200", "all 200", {})], "On another.")
+
+    assert "\n| killed | 0 lost | 0 lost |\n\nOn a machine.\n<!-- /chaos-cluster -->" in written
+    assert again.partition(cluster.HEAD)[0] == written.partition(cluster.HEAD)[0]
+    assert "killed |" not in again.partition(cluster.HEAD)[2]
+    assert again.partition(cluster.END)[2] == written.partition(cluster.END)[2]

@@ -61,7 +61,7 @@ async def _latencies(folder, seconds, needs):
         async with started(pipeline, *PROCESSES, needs=needs):
             seen = await (await Load(folder, pipeline.port, PAYMENTS_PER_SECOND * 2, seconds, webhooks=laid).start()).seen()
             only_200(seen.statuses)
-            await until(lambda: _has_ended(engine, len(sold), 2 * len(sold), 2 * len(sold)), "every letter is sent", 60)
+            await until(lambda: has_ended(engine, len(sold), 2 * len(sold), 2 * len(sold)), "every letter is sent", 60)
         due_at = {first_of[i]: seen.began + due for i, due in zip(seen.ids, seen.due, strict=True) if i in first_of}
         told = await everything(kafka, BOOKINGS_EVENTS)
         taken = [record.timestamp_ms - due_at[_booking_of(record)] * MS_PER_SECOND for record in told]
@@ -79,14 +79,14 @@ async def _sustained(folder, payments, needs, *, letters_for_one_in):
     async with beside("tests.bench.sink", SINK_PORT), ground(folder) as (pipeline, engine, _):
         pipeline.settings["SMTP_PORT"] = str(SINK_PORT)
         sold = await sales(engine, payments)
-        await _send_before(engine, [sale for number, sale in enumerate(sold) if number % letters_for_one_in])
+        await sent_before(engine, [sale for number, sale in enumerate(sold) if number % letters_for_one_in])
         async with started(pipeline, *PROCESSES, needs=needs):
             told = await load(folder, [pipeline.port], [webhook for sale in sold for webhook in _both(sale)])
-            await until(lambda: _has_ended(engine, payments, 2 * payments, 2 * payments), "nothing is left to do", 300)
+            await until(lambda: has_ended(engine, payments, 2 * payments, 2 * payments), "nothing is left to do", 300)
             return payments / (time.time() - told["began"])
 
 
-async def _send_before(engine, sold):
+async def sent_before(engine, sold):
     """Let letters stand as sent before anybody pays: the email consumer reads of them, looks, and lets them be."""
     due = [letter for sale in sold for letter in kinds.of_booking(confirmed(sale), sender_domain="bench.example").due]
     async with engine.begin() as tx:
@@ -94,7 +94,8 @@ async def _send_before(engine, sold):
         await rows(tx, ALL_SENT)
 
 
-async def _has_ended(engine, bookings, events, letters):
+async def has_ended(engine, bookings, events, letters):
+    """Whether so many bookings are confirmed, events taken, and letters sent."""
     async with engine.begin() as tx:
         return tuple((await rows(tx, ENDED))[0]) == (bookings, events, letters)
 

@@ -137,7 +137,7 @@ async def away(pipeline, engine, publish, certificate, *, down_seconds, password
     well_at = clock.monotonic()
     await until(lambda: settled(engine, told), "every letter is sent", 60)
     recovered_seconds = clock.monotonic() - well_at
-    ledger = await count(pipeline, engine)
+    ledger = await count(pipeline.mailbox.letters, engine)
     assert ledger.states == {"sent": told}
     assert (ledger.duplicates, ledger.possible_duplicates, len(ledger.copies)) == (0, 0, told)
     return ledger, recovered_seconds
@@ -196,7 +196,7 @@ async def killed(pipeline, engine, publish, *, kills, bookings_per_second, seed,
         }
 
     await until(all_ended, "every letter that is due is sent, and no other", 180)
-    ledger = await count(pipeline, engine)
+    ledger = await count(pipeline.mailbox.letters, engine)
     people = {person[:8] for sale in none for person in (sale.client_id, sale.coach_id)}
     async with engine.begin() as tx:
         mine = await rows(tx, "select message_id, possible_duplicates from letters where state = 'sent'")
@@ -238,8 +238,9 @@ async def tells(pipeline, reason):
     return False
 
 
-async def count(pipeline, engine):
+async def count(letters, engine):
+    """Count what is in the ledger, and in the mailbox: these letters."""
     async with engine.begin() as tx:
         [[attempts, possible]] = await rows(tx, "select max(attempts), sum(possible_duplicates) from letters")
-    copies = Counter(letter.message_id for letter in pipeline.mailbox.letters)
+    copies = Counter(letter.message_id for letter in letters)
     return Ledger(Counter(await states(engine)), attempts, copies, int(possible))

@@ -190,11 +190,11 @@ def signature(body, *, secret=WEBHOOK_SECRET, at=None):
     return f"t={moment},v1={digest}"
 
 
-async def until(condition, what, deadline_seconds=60):
+async def until(condition, what, deadline_seconds=60, *, every_seconds=0.05):
     """Wait until an async condition holds; TimeoutError names what did not come."""
     try:
         async with asyncio.timeout(deadline_seconds):
             while not await condition():  # noqa: ASYNC110 - what is waited for happens in other processes
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(every_seconds)
     except TimeoutError:
         raise TimeoutError(f"not within {deadline_seconds} s: {what}") from None

@@ -44,9 +44,10 @@ class Seen:
         """The longest time from a request to its answer."""
         return max(took - late for took, late in zip(self.latency, self.late, strict=True))
 
-    def gap_seconds_max(self):
-        """The longest time without an answer 200."""
-        moments = sorted(d + took for d, took, s in zip(self.due, self.latency, self.status, strict=True) if s == 200)
+    def gap_seconds_max(self, since=0.0, until=float("inf")):
+        """The longest time without an answer 200 between these moments."""
+        answered = (d + took for d, took, s in zip(self.due, self.latency, self.status, strict=True) if s == 200)
+        moments = sorted(moment for moment in answered if since <= moment <= until)
         return max((after - before for before, after in itertools.pairwise(moments)), default=float("inf"))
 
     def goodput(self, since, until):

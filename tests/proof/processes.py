@@ -40,7 +40,7 @@ async def through_kafka(pipeline, engine, kafka, *, seed, payments, progress=sil
             batch = coming.bodies[first : first + PUBLISHED_AT_ONCE]
             await publisher.publish([Record(topic, drawn.randbytes(8), body) for body in batch], deadline_seconds=60)
             progress(first, len(coming.bodies))
-    await _until_caught_up(kafka, STRIPE_EVENTS, PAYMENTS_EVENTS)
+    await until_caught_up(kafka, STRIPE_EVENTS, PAYMENTS_EVENTS)
     await _hold_against_the_oracle(engine, kafka, manifest, coming)
     refused = {record.value for record in await everything(kafka, STRIPE_EVENTS_DLT)}
     assert set(manifest.junk) <= refused, f"dropped in silence: {set(manifest.junk) - refused}"
@@ -75,7 +75,7 @@ async def while_killed(pipeline, engine, kafka, *, seed, events, kills, progress
     await send(pipeline, coming.bodies, until_then=killing, per_second=per_second, told=told)
     await killing
     await pipeline.until_ready(*names)
-    await _until_caught_up(kafka, *GROUPS)
+    await until_caught_up(kafka, *GROUPS)
     stories = await _hold_against_the_oracle(engine, kafka, manifest, coming)
     await until(lambda: _letters_have_ended(engine), "every letter has ended", 120)
     letters = await _letters_are_exact(engine, pipeline, stories)
@@ -133,7 +133,7 @@ async def _hold_against_the_oracle(engine, kafka, manifest, coming):
     return stories_of_bookings(setting, bookings_events)
 
 
-async def _until_caught_up(kafka, *topics):
+async def until_caught_up(kafka, *topics):
     """Wait for the consumers in their order: each has committed all that the one before it published."""
     for topic in topics:
         async with _ends(kafka, topic) as end_offsets:

@@ -10,7 +10,7 @@ from aiohttp import web
 from tests.builders import Sale, bytes_of
 from tests.journey.pipeline import ROOT
 from tests.load import webhooks
-from tests.load.seen import Load
+from tests.load.seen import Load, Seen
 
 RATE, SECONDS, STALL_SECONDS = 100, 2.0, 0.5
 
@@ -68,3 +68,11 @@ async def test_no_stall_hides_behind_the_open_model(tmp_path):
     assert sorted(told.ids) == sorted(seen) == sorted(event_id for event_id, _ in made)
     waited = [latency for latency in told.latency if latency > STALL_SECONDS / 2]
     assert len(waited) >= RATE * STALL_SECONDS / 2 * 0.8
+
+
+def test_the_longest_time_without_an_answer_is_found_between_two_moments():
+    """A kill is judged by what came after it; what was refused meanwhile is no answer."""
+    seen = Seen(0.0, due=[0, 1, 2, 9, 10], latency=[0.5] * 5, status=[200, 200, 503, 200, 200])
+
+    assert seen.gap_seconds_max() == 8
+    assert seen.gap_seconds_max(9, 11) == 1
