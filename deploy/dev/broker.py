@@ -31,6 +31,8 @@ log.dirs={data}
 # After kill -9 the controller waits for the dead broker's session; with the default 9000 for 12 s.
 broker.session.timeout.ms={session_ms}
 broker.heartbeat.interval.ms={heartbeat_ms}
+controller.quorum.fetch.timeout.ms={quorum_fetch_ms}
+controller.quorum.election.timeout.ms={quorum_election_ms}
 # The default buffer of 128 MB does not fit into the heap below: the broker would die in silence.
 log.cleaner.dedupe.buffer.size=2097152
 offsets.topic.replication.factor={replicas}
@@ -63,9 +65,24 @@ authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:{broker};User:{operator}
 """
 LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required"
-SINGLE: Mapping[str, int] = {"session_ms": 1000, "heartbeat_ms": 200, "replicas": 1, "in_sync": 1}
-# As in production; a session of 3 s is what a dead broker costs every acknowledgement.
-CLUSTER: Mapping[str, int] = {"session_ms": 3000, "heartbeat_ms": 500, "replicas": 3, "in_sync": 2}
+SINGLE: Mapping[str, int] = {
+    "session_ms": 1000,
+    "heartbeat_ms": 200,
+    "quorum_fetch_ms": 2000,
+    "quorum_election_ms": 1000,
+    "replicas": 1,
+    "in_sync": 1,
+}
+# As in production; a session of 3 s is what a dead broker costs every acknowledgement. When it was the active controller, too,
+# another one is elected first: with Kafka's own timeouts, those of SINGLE, both are more than 5 s.
+CLUSTER: Mapping[str, int] = {
+    "session_ms": 3000,
+    "heartbeat_ms": 500,
+    "quorum_fetch_ms": 1000,
+    "quorum_election_ms": 500,
+    "replicas": 3,
+    "in_sync": 2,
+}
 COUNTS = (1, 3)
 JAVA_OPTIONS = (
     *("-Xmx192m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),

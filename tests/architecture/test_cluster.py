@@ -58,6 +58,8 @@ def test_there_are_three_brokers_as_production_has_them():
         assert one["KAFKA_ADVERTISED_LISTENERS"].endswith(f"HOST://127.0.0.1:{published}")
         assert one["KAFKA_BROKER_SESSION_TIMEOUT_MS"] == broker.CLUSTER["session_ms"]
         assert one["KAFKA_BROKER_HEARTBEAT_INTERVAL_MS"] == broker.CLUSTER["heartbeat_ms"]
+        assert one["KAFKA_CONTROLLER_QUORUM_FETCH_TIMEOUT_MS"] == broker.CLUSTER["quorum_fetch_ms"]
+        assert one["KAFKA_CONTROLLER_QUORUM_ELECTION_TIMEOUT_MS"] == broker.CLUSTER["quorum_election_ms"]
         for replicated in ("DEFAULT", "OFFSETS_TOPIC", "TRANSACTION_STATE_LOG"):
             assert one[f"KAFKA_{replicated}_REPLICATION_FACTOR"] == broker.CLUSTER["replicas"]
         for in_sync in ("MIN_INSYNC_REPLICAS", "TRANSACTION_STATE_LOG_MIN_ISR"):

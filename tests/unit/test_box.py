@@ -80,6 +80,7 @@ def test_three_brokers_are_a_production_cluster(tmp_path):
     assert second["listeners"] == "PLAINTEXT://127.0.0.1:9002,CONTROLLER://127.0.0.1:9102"
     for one in told:
         assert (one["broker.session.timeout.ms"], one["broker.heartbeat.interval.ms"]) == ("3000", "500")
+        assert one["controller.quorum.fetch.timeout.ms"] == "1000"
         assert {one[name] for name in one if name.endswith("replication.factor")} == {"3"}
         assert (one["min.insync.replicas"], one["transaction.state.log.min.isr"]) == ("2", "2")
 
