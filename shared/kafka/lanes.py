@@ -20,7 +20,7 @@ from shared.kafka.records import Record
 # an acknowledgement takes milliseconds, and the partitions of a dead leader take seconds.
 STALLED_SECONDS = 0.1
 # Publishers who come one by one and wait for their answers fall into two halves, of which each fills the turn of the other:
-# twice as many batches, of half the size, and a batch costs the broker and us as much as a dozen records.
+# twice as many batches, of half the size, for the broker and for us.
 GATHERING_SECONDS = 0.002
 GATHERING_RECORDS = 8  # the last batch was larger: below it nobody waits
 

@@ -67,7 +67,7 @@ async def _until_there(admin: AIOKafkaAdminClient, brokers_min: int) -> int:
     brokers = 0
     try:
         async with asyncio.timeout(BROKERS_SECONDS_MAX):
-            while (brokers := len((await admin.describe_cluster())["brokers"])) < brokers_min:  # noqa: ASYNC110 - as above
+            while (brokers := len((await admin.describe_cluster())["brokers"])) < brokers_min:  # noqa: ASYNC110 - Kafka tells nobody of it
                 await asyncio.sleep(VISIBLE_EVERY_SECONDS)
     except TimeoutError:
         raise errors.Transient(f"{brokers} of {brokers_min} brokers are there, and no topic was made") from None

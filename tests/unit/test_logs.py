@@ -59,10 +59,11 @@ def test_whatever_a_stranger_put_into_a_value_the_line_is_one_object(value):
     assert done["reason"] == value
 
 
-def test_a_line_tells_its_moment_to_the_microsecond():
-    """In a second that is new, and again in the same one."""
-    for _ in range(3):
-        before, stamped, after = clock.now(), clock.stamp(), clock.now()
+def test_a_line_tells_its_moment_to_the_microsecond(monkeypatch):
+    """In a second that is new, again in the same one, and where its digits begin with zeros."""
+    before, stamped, after = clock.now(), clock.stamp(), clock.now()
+    assert before <= datetime.fromisoformat(stamped) <= after
 
-        assert before <= datetime.fromisoformat(stamped) <= after
-        assert len(stamped) == len("2026-11-28T09:05:07.000042Z")
+    for nanoseconds, told in ((42_999, "00.000042Z"), (7_000_000, "00.007000Z"), (1_000_000_000, "01.000000Z")):
+        monkeypatch.setattr(clock.time, "time_ns", lambda moment=nanoseconds: moment)
+        assert clock.stamp() == f"1970-01-01T00:00:{told}"
