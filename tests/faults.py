@@ -179,8 +179,8 @@ KAFKA = (
         ("tests/contract/test_kafka_producing.py", "-k", "acknowledgement"),
         (
             "shared/kafka/producer.py",
-            "            await delivery.done\n",
-            "            pass\n",
+            "            met = await delivery.done\n",
+            "            met = None\n",
         ),
     ),
     fault(

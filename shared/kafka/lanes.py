@@ -7,7 +7,6 @@ as many as came the last time. Next in the walk: producer.py.
 """
 
 import asyncio
-import copy
 from collections import deque
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
@@ -43,16 +42,18 @@ class Sends(Protocol):
 
 
 class Delivery:
-    """What a publisher waits for: `done` ends when each of `count` records is acknowledged, or raises what one of them met.
+    """What a publisher waits for: `done` ends with None once each of `count` records is acknowledged, else with what one met.
 
-    Whoever gives up cancels `done`: records of it that are not under way by then never will be.
+    Whoever gives up cancels `done`: records of it that are not under way by then never will be. What was met is a value, not
+    raised from here: a batch that is under way to a broker that stands still holds its deliveries, and an exception that was
+    raised would hold all that its publisher held.
     """
 
     __slots__ = ("_missing", "done")
 
     def __init__(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
         self._missing = count
-        self.done: asyncio.Future[None] = loop.create_future()
+        self.done: asyncio.Future[KafkaError | TimeoutError | None] = loop.create_future()
 
     def acknowledge(self) -> None:
         """One more record is in the log."""
@@ -60,10 +61,10 @@ class Delivery:
         if not self._missing and not self.done.done():
             self.done.set_result(None)
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: KafkaError | TimeoutError) -> None:
         """One record is not in the log, or nobody knows."""
         if not self.done.done():
-            self.done.set_exception(error)
+            self.done.set_result(error)
 
 
 class Lane:
@@ -139,9 +140,8 @@ class Lane:
         try:
             await (await self._client.send_batch(batch, self._topic, partition=partition))
         except KafkaError as error:
-            # A copy for each: one exception that many raise would grow a traceback for each of them.
             for delivery in deliveries:
-                delivery.fail(copy.copy(error))
+                delivery.fail(error)
         else:
             for delivery in deliveries:
                 delivery.acknowledge()

@@ -57,13 +57,18 @@ class Producer:
             counts = {topic: await self._partitions(topic, expiry.when()) for topic in {record.topic for record in records}}
             for record in records:
                 self._lane(record, counts[record.topic]).put(record, delivery)
-            await delivery.done
-        except MessageSizeTooLargeError as error:
-            raise _too_large(records) from error
+            met = await delivery.done
         except (TimeoutError, KafkaError) as error:
-            raise errors.KafkaAway(f"{type(error).__name__} while publishing to {records[0].topic}") from error
+            met = error
         finally:
             expiry.cancel()
+        match met:
+            case None:
+                return
+            case MessageSizeTooLargeError():
+                raise _too_large(records) from met
+            case _:
+                raise errors.KafkaAway(f"{type(met).__name__} while publishing to {records[0].topic}") from met
 
     async def emptied(self) -> None:
         """Return when nothing is under way."""
