@@ -343,7 +343,7 @@ MONEY = (
     fault(
         "the charge's own total is ignored",
         FOLD_TESTS,
-        (FOLD, "return replace(known, charge_refunded_minor=max(known.charge_refunded_minor, total))", "return known"),
+        (FOLD, "return known._replace(charge_refunded_minor=max(known.charge_refunded_minor, total))", "return known"),
     ),
     fault(
         "all refunds ever seen are added up",
@@ -371,7 +371,7 @@ MONEY = (
     fault(
         "a late success opens a closed payment again",
         FOLD_TESTS,
-        (FOLD, "return known if known.paid else replace(known, paid=True)", "return replace(known, paid=True, closed=False)"),
+        (FOLD, "return known if known.paid else known._replace(paid=True)", "return known._replace(paid=True, closed=False)"),
     ),
     fault(
         "a row that checkout closed frees the slot",

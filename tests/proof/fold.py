@@ -8,7 +8,6 @@ included) are stepped once. That rests on one thing, that `advance` is a functio
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 
 import hypothesis
 from hypothesis import strategies as st
@@ -71,7 +70,7 @@ def opened():
 
 def columns(known):
     """Everything that is written of a payment but what tells of timing; mappings in no order."""
-    kept = tuple(_unordered(getattr(known, f.name)) for f in fields(Payment) if f.name not in TIMING)
+    kept = tuple(_unordered(value) for name, value in zip(Payment._fields, known, strict=True) if name not in TIMING)
     return (*kept, *(getattr(known, name) for name in DERIVED))
 
 
@@ -113,7 +112,7 @@ class Walk:
         return len(self._edges)
 
     def _id(self, known):
-        exact = tuple(_ordered(getattr(known, f.name)) for f in fields(Payment))
+        exact = tuple(_ordered(value) for value in known)
         found = self._ids.setdefault(exact, len(self.states))
         if found == len(self.states):
             self.states.append(known)
