@@ -33,11 +33,10 @@ from shared.topics import Topic
 log = logs.get(__name__)
 
 BATCH_RECORDS_MAX = 500
-BATCH_TIMEOUT_MS = 20  # FastStream sleeps this long again after an empty poll
-FETCH_WAIT_MS = 50
-# Of a topic whose records wait for seconds anyway: five idle steps would else cost more than all the work of a quiet day.
-DELAYED_BATCH_TIMEOUT_MS = 100
-DELAYED_FETCH_WAIT_MS = 500
+# FastStream sleeps this long after an empty poll, deaf to what comes meanwhile; that waiting is rewinding.py's.
+BATCH_TIMEOUT_MS = 1
+# A broker answers as soon as there is a record; until then this is how often it is asked, by every subscription.
+FETCH_WAIT_MS = 500
 SESSION_TIMEOUT_MS = 12_000  # a dead member's partitions stand still this long; heartbeats share the event loop
 HEARTBEAT_INTERVAL_MS = 1_000
 REBALANCE_TIMEOUT_MS = 30_000
@@ -119,13 +118,13 @@ class Subscription:
             group_instance_id=self._instance_id,
             batch=True,
             max_records=self._records_max,
-            batch_timeout_ms=DELAYED_BATCH_TIMEOUT_MS if self._putting_off else BATCH_TIMEOUT_MS,
+            batch_timeout_ms=BATCH_TIMEOUT_MS,
             parser=tolerant_parser,
             decoder=raw_bodies,
             ack_policy=AckPolicy.NACK_ON_ERROR,
             auto_offset_reset="earliest",
             no_reply=True,
-            fetch_max_wait_ms=DELAYED_FETCH_WAIT_MS if self._putting_off else FETCH_WAIT_MS,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,

@@ -1,13 +1,16 @@
-"""A consumer that puts back what a failed poll had already taken.
+"""A consumer that puts back what a failed poll had already taken, and waits where it hears what comes.
 
 aiokafka's `getmany` moves the position of partition A before it unpacks partition B; when B raises (a bad checksum, a
-missing codec), A's records are gone from the buffer and the next commit would pass them.
+missing codec), A's records are gone from the buffer and the next commit would pass them. FastStream gives it as long to wait as
+it sleeps after it has waited in vain; so whoever asks for little sleep would ask all day long.
 """
 
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
+
+POLL_WAIT_MS = 1_000
 
 
 class RewindingConsumer(AIOKafkaConsumer):
@@ -21,14 +24,14 @@ class RewindingConsumer(AIOKafkaConsumer):
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Any]]:
-        """Return records by partition; on any exception restore every position first.
+        """Return records by partition, after a second at most; on any exception restore every position first.
 
         Raises KafkaError whatever went wrong: on anything else FastStream's loop would poll again at once, for ever.
         """
         before = self._positions()
         try:
             records: dict[TopicPartition, list[Any]] = await super().getmany(
-                *partitions, timeout_ms=timeout_ms, max_records=max_records
+                *partitions, timeout_ms=max(timeout_ms, POLL_WAIT_MS), max_records=max_records
             )
         except ConsumerStoppedError:
             raise

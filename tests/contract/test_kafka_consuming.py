@@ -1,10 +1,12 @@
 """How a subscription consumes, on a real broker: nothing that fails, breaks or moves is ever lost."""
 
 import asyncio
+import itertools
 
 import pytest
 from aiokafka.errors import CorruptRecordException
 
+from shared import clock
 from shared.kafka import broker, liveness
 from shared.kafka.rewinding import RewindingConsumer
 from tests.members import THINGS, Taken, committed, everything, make_topics, member, put, until
@@ -192,6 +194,30 @@ async def test_a_poll_that_keeps_failing_pauses_and_says_why(kafka, monkeypatch,
         await put(kafka, THINGS, b"a")
         await until(lambda: taken.records, "it goes on")
         assert joined.subscription.trouble is None
+
+
+async def test_an_idle_subscription_polls_once_a_second_and_is_never_deaf(kafka, monkeypatch):
+    """FastStream sleeps after a poll in vain for as long as it let it wait; what comes then is not heard."""
+    await make_topics(kafka, THINGS)
+    slept, polled = [], []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+        await _sleep(seconds)
+
+    monkeypatch.setattr("anyio.sleep", sleep)
+    async with member(kafka, Taken()) as joined:
+        poll = joined.consumer._fetcher.fetched_records
+
+        async def counted(*arguments, **options):
+            polled.append(clock.monotonic())
+            return await poll(*arguments, **options)
+
+        joined.consumer._fetcher.fetched_records = counted
+        await until(lambda: len(polled) == 3, "it has polled in vain, twice")
+
+    assert min(after - before for before, after in itertools.pairwise(polled)) > 0.9
+    assert max(slept) <= 0.001
 
 
 async def test_only_rewinding_consumers_are_used(kafka):
