@@ -77,6 +77,7 @@ FAULTS = {
         {"helm.sh/hook": "pre-install"}
     ),
     "a command that is not": lambda it: _container(it, "inbox-prune").update(args=["inbox", "trim"]),
+    "an option that is not": lambda it: _container(it, "topics")["args"].append("--all"),
     "nothing denied": lambda it: it.all.remove(it.of("NetworkPolicy")["denied"]),
     "mail from the door": lambda it: _policy(it, "ingress")["egress"].append(_policy(it, "email")["egress"][-1]),
     "no way to Kafka": lambda it: _policy(it, "payments")["egress"].pop(1),

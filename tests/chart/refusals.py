@@ -30,6 +30,7 @@ WRONG = (
     ("door.ingress.enabled", True, "host"),
     ("network.kafka.to", [], "kafka"),
     ("network.smtp.to", [{"cidr": "203.0.113.25/32"}], "smtp"),
+    ("tasks.topics.brokers", 0, "brokers"),
     ("tasks.inbox-prune.schedule", "daily", "schedule"),
 )
 

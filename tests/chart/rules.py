@@ -1,8 +1,9 @@
 """What the manifests have to be beyond Kubernetes' schemas: the pipeline's promises, kept where it runs.
 
-Manifests enter; complaints leave, a line each. tests/unit/test_chart_rules.py breaks each rule once.
+Manifests enter; complaints leave, a line each. planted.py breaks each rule once.
 """
 
+from typer.exceptions import TyperException
 from typer.main import get_command
 
 from deploy.dev.pipeline import PROCESSES
@@ -90,11 +91,19 @@ def _of_tasks(manifests):
             yield f"{name}: it does not run before every release"
     for name in manifests.of(*JOBS):
         container = manifests.pods[name]["spec"]["containers"][0]
-        command = get_command(cli.app)
-        for word in container["args"]:
-            command = getattr(command, "commands", {}).get(word)
-        if command is None or "/cb-ops:" not in container["image"]:
+        if not _is_command(container["args"]) or "/cb-ops:" not in container["image"]:
             yield f"{name}: {container['image']} has no command {container['args']}"
+
+
+def _is_command(arguments):
+    """Whether cb-ops takes these words: a command of its own, and after it options that it has."""
+    command, rest = get_command(cli.app), list(arguments)
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command = command.commands[rest.pop(0)]
+    try:
+        return not hasattr(command, "commands") and bool(command.make_context("cb-ops", rest))
+    except TyperException:
+        return False
 
 
 def _of_network(manifests, network):

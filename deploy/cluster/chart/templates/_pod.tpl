@@ -48,7 +48,8 @@ spec:
       image: {{ printf "%s/%s:%s" .root.Values.image.repository $image (.root.Values.image.tag | default .root.Chart.AppVersion) }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       {{- with .shape.command }}
-      args: {{ toJson . }}
+      {{- $told := list }}{{ with $.own.brokers }}{{ $told = list "--brokers" (toString .) }}{{ end }}
+      args: {{ toJson (concat . $told) }}
       {{- end }}
       env:
         {{- include "payments.environment" . | nindent 8 }}
