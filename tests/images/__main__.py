@@ -21,7 +21,7 @@ from shared.db.engine import rows
 from tests.architecture.source import ROOT
 from tests.builders import Sale, bytes_of, insert_sales
 from tests.containers import Containers
-from tests.images import contained, words
+from tests.images import contained, secured, words
 from tests.images.contained import Contained, once
 from tests.journey.pipeline import PROCESSES, opened, until
 from tests.referees.__main__ import asked
@@ -79,6 +79,7 @@ def main():
             "images: letters say what they say elsewhere": lambda: list(letters()),
             "images: cb-ops does its work": lambda: list(operated(environment)),
             "images: each is soon ready, ends in time, and loses nothing": lambda: asyncio.run(lived(environment, measured)),
+            "images: each lets itself into a secured Kafka, by files": lambda: asyncio.run(secured.let_in(environment)),
         }
         status = max([asked(name, ask) for name, ask in promises.items()])
     finally:
@@ -101,7 +102,7 @@ def weighed(measured):
 def letters():
     """Every amount, day and zone, as this machine's packages have them, which nobody trimmed."""
     script = Path(words.__file__)
-    ran = once("email", "python", "/words.py", options=[f"--volume={script}:/words.py:ro"])
+    ran = once("email", "python", "/words.py", files={script: "/words.py"})
     if ran.returncode:
         yield ran.stderr
         return

@@ -38,11 +38,18 @@ def size_bytes(name):
     return int(docker("image", "inspect", "--format={{.Size}}", name))
 
 
-def once(target, *command, environment=(), options=()):
-    """Run a command in a container of a target, as locked as a process is; return the finished subprocess."""
+def once(target, *command, environment=(), files=()):
+    """Run a command in a container of a target, as locked as a process is; return the finished subprocess.
+
+    `files` are of this machine, by where the container has them, for reading.
+    """
     told = [f"--env={name}={value}" for name, value in dict(environment).items()]
-    locked = ("run", "--rm", *LOCKED, *told, *options)
+    locked = ("run", "--rm", *LOCKED, *told, *_mounted(files))
     return subprocess.run(["docker", *locked, image(target), *command], check=False, capture_output=True, text=True)
+
+
+def _mounted(files):
+    return [f"--volume={here}:{there}:ro" for here, there in dict(files).items()]
 
 
 class Contained:
@@ -52,10 +59,11 @@ class Contained:
         self._process, self.name = process, name
 
     @classmethod
-    async def start(cls, module, *, environment, log):
+    async def start(cls, module, *, environment, log, files=()):
         name = f"culturebridge-tests-{uuid.uuid4().hex[:12]}"
         told = [f"--env={key}={value}" for key, value in environment.items() if key not in OF_THIS_MACHINE]
-        command = ("docker", "run", "--rm", f"--name={name}", *LOCKED, *told, image(module.rpartition(".")[2]))
+        locked = (*LOCKED, *told, *_mounted(files))
+        command = ("docker", "run", "--rm", f"--name={name}", *locked, image(module.rpartition(".")[2]))
         with log.open("ab") as said:
             return cls(await asyncio.create_subprocess_exec(*command, stdout=said, stderr=said, start_new_session=True), name)
 
