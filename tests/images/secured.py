@@ -23,10 +23,10 @@ async def let_in(environment):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         broker = BrokerAlone(root / "box", durable=False, secure=True)
-        told = environment | broker.start()
+        operator = broker.start()
         try:
             ways = {user: _way_in(broker.box, root, user) for user in (keys.OPERATOR, *PROCESSES)}
-            return [line async for line in _complaints(told, root, ways, keys.variables(broker.box, keys.OPERATOR))]
+            return [line async for line in _complaints(environment, cluster.of(operator), root, ways)]
         finally:
             broker.stop()
 
@@ -41,21 +41,22 @@ def _way_in(box, root, user):
     return variables | named, {password: PASSWORD, authority: AUTHORITY}
 
 
-async def _complaints(told, root, ways, operator):
+async def _complaints(environment, kafka, root, ways):
     async def begin(module, *, environment, log):
         variables, files = ways[module.rpartition(".")[2]]
         return await Contained.start(module, environment=environment | variables, log=log, files=files)
 
-    engine = engines.create(settings.Database(database_url=told["DATABASE_URL"]), application="tests")
+    database = settings.Database(database_url=environment["DATABASE_URL"])
+    engine = engines.create(database, application="tests")
     sale = Sale()
     async with engine.begin() as tx:
         await insert_sales(tx, sale)
     await engine.dispose()
-    database = settings.Database(database_url=told["DATABASE_URL"])
-    async with opened(database=database, kafka=cluster.of(told | operator), folder=root, begin=begin) as pipeline:
+    async with opened(database=database, kafka=kafka, folder=root, begin=begin) as pipeline:
         variables, files = ways[keys.OPERATOR]
+        variables |= {"KAFKA_BOOTSTRAP_SERVERS": ",".join(kafka.kafka_bootstrap_servers)}
         for command in (("topics", "apply"), ("acls", "apply")):
-            ran = once("cb-ops", *command, environment=told | variables, files=files)
+            ran = once("cb-ops", *command, environment=variables, files=files)
             if ran.returncode:
                 yield f"cb-ops {' '.join(command)}: {ran.returncode}: {ran.stdout}{ran.stderr}"
         await pipeline.start(*PROCESSES)
