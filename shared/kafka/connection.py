@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from typing import Any
 
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaConnectionError,
@@ -18,6 +18,7 @@ from shared import settings
 
 REQUEST_TIMEOUT_MS = 40_000  # above the rebalance timeout: JoinGroup is cut by it
 ASKING_TIMEOUT_MS = 3_000
+GOODBYE_SECONDS_MAX = 0.3  # a broker that refuses somebody lets a tenth of a second pass before it hangs up
 NOBODY = "no broker answers"
 
 
@@ -58,15 +59,16 @@ async def _refusal_by(server: str, kafka: settings.Kafka) -> str:
     host, _, port = server.rpartition(":")
     arguments = for_aiokafka(kafka) | {"request_timeout_ms": ASKING_TIMEOUT_MS}
     del arguments["bootstrap_servers"]
+    asked = AIOKafkaConnection(host, int(port), **arguments)
     try:
-        asked = await create_conn(host, int(port), **arguments)
-        try:
-            # Whoever is asked to log in and does not is told so only now.
-            await asked.send(MetadataRequest([]))
-        finally:
-            asked.close()
+        await asked.connect()
+        # Whoever is asked to log in and does not is told so only now.
+        await asked.send(MetadataRequest([]))
     except (KafkaError, OSError, TimeoutError) as error:
         return _reason(error, kafka)
+    finally:
+        # TLS says goodbye, and waits to hear it, too: our caller may end with its loop before that.
+        await asyncio.wait((asked.close(),), timeout=GOODBYE_SECONDS_MAX)
     return NOBODY  # it does by now
 
 

@@ -6,6 +6,7 @@ One secured broker serves every test of this file.
 import asyncio
 import json
 
+import psutil
 import pytest
 import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -96,6 +97,16 @@ async def test_who_is_not_let_in_hears_why_in_one_line(ops, secured, changes, re
 
     assert (result.exit_code, result.stderr) == (1, f"Kafka at 127.0.0.1:{secured.ports['broker']}: {reason}\n")
     assert not any(password in result.output for password in ("guessed", *keys.passwords(secured.box).values()))
+
+
+@pytest.mark.parametrize("changes", [{"KAFKA_SASL_PASSWORD": "guessed"}, {"KAFKA_SASL_MECHANISM": "PLAIN"}, {}])
+async def test_who_asked_why_has_hung_up_by_then(as_user, secured, changes):
+    """Whoever asked may end with its loop at once, and a connection that is still closing would be left to the collector."""
+    told = await connection.refusal(as_user("cb-ops", **changes))
+
+    assert bool(changes) == (told != connection.NOBODY)
+    held = psutil.Process().net_connections("tcp")
+    assert [one for one in held if one.raddr and one.raddr.port == secured.ports["broker"]] == []
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(ops, secured, tmp_path):
