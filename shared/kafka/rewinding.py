@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 POLL_WAIT_MS = 1_000
+JOINING_MS = 5  # as long as a broker takes that has something
 
 
 class RewindingConsumer(AIOKafkaConsumer):
@@ -26,13 +27,24 @@ class RewindingConsumer(AIOKafkaConsumer):
     ) -> dict[TopicPartition, list[Any]]:
         """Return records by partition, after a second at most; on any exception restore every position first.
 
+        Records that were there at once came while a batch was at hand, and aiokafka asks a broker for nothing more as long as
+        one of its records waits: the rest of what came meanwhile is asked for now, and belongs to them.
+
         Raises KafkaError whatever went wrong: on anything else FastStream's loop would poll again at once, for ever.
         """
         before = self._positions()
         try:
-            records: dict[TopicPartition, list[Any]] = await super().getmany(
-                *partitions, timeout_ms=max(timeout_ms, POLL_WAIT_MS), max_records=max_records
-            )
+            records: dict[TopicPartition, list[Any]] = await super().getmany(*partitions, max_records=max_records)
+            if not records:
+                wait_ms = max(timeout_ms, POLL_WAIT_MS)
+                records = await super().getmany(*partitions, timeout_ms=wait_ms, max_records=max_records)
+            elif max_records is not None and (room := max_records - sum(map(len, records.values()))):
+                assignment = self._assignment()
+                more = await super().getmany(*partitions, timeout_ms=JOINING_MS, max_records=room)
+                if self._assignment() is not assignment:
+                    records = {}  # whoever has those partitions now, perhaps we, reads them from what is committed
+                for partition, later in more.items():
+                    records.setdefault(partition, []).extend(later)
         except ConsumerStoppedError:
             raise
         except Exception as error:
@@ -51,9 +63,12 @@ class RewindingConsumer(AIOKafkaConsumer):
             elif not (await self.seek_to_committed(partition))[partition]:
                 await self.seek_to_beginning(partition)
 
-    def _positions(self) -> dict[TopicPartition, int]:
+    def _assignment(self) -> Any:
         subscription = self._subscription.subscription
-        assignment = subscription.assignment if subscription else None
+        return subscription.assignment if subscription else None
+
+    def _positions(self) -> dict[TopicPartition, int]:
+        assignment = self._assignment()
         if assignment is None:
             return {}
         states = ((partition, assignment.state_value(partition)) for partition in assignment.tps)

@@ -7,7 +7,7 @@ import pytest
 from aiokafka.errors import CorruptRecordException
 
 from shared import clock
-from shared.kafka import broker, liveness
+from shared.kafka import broker, liveness, rewinding
 from shared.kafka.rewinding import RewindingConsumer
 from tests.members import THINGS, Taken, committed, everything, make_topics, member, put, until
 
@@ -207,17 +207,45 @@ async def test_an_idle_subscription_polls_once_a_second_and_is_never_deaf(kafka,
 
     monkeypatch.setattr("anyio.sleep", sleep)
     async with member(kafka, Taken()) as joined:
-        poll = joined.consumer._fetcher.fetched_records
+        poll = joined.consumer.getmany
 
         async def counted(*arguments, **options):
             polled.append(clock.monotonic())
             return await poll(*arguments, **options)
 
-        joined.consumer._fetcher.fetched_records = counted
+        joined.consumer.getmany = counted
         await until(lambda: len(polled) == 3, "it has polled in vain, twice")
 
     assert min(after - before for before, after in itertools.pairwise(polled)) > 0.9
     assert max(slept) <= 0.001
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_what_came_while_a_batch_was_at_hand_is_the_next_one(kafka, monkeypatch, dies):
+    """aiokafka asks a broker for nothing while a record of it waits; what came after that one would wait for a batch more."""
+    monkeypatch.setattr(rewinding, "JOINING_MS", 10_000)
+    monkeypatch.setattr("anyio.sleep", _no_pause)
+    await make_topics(kafka, THINGS, partitions=2)
+    at_hand, go_on, batches = asyncio.Event(), asyncio.Event(), []
+
+    async def handle(records):
+        batches.append(sorted(record.value for record in records))
+        at_hand.set()
+        await go_on.wait()
+
+    async with member(kafka, handle) as joined:
+        joined.consumer._fetcher._prefetch_backoff = 60
+        await put(kafka, THINGS, b"one")
+        await at_hand.wait()
+        await put(kafka, THINGS, b"two")
+        await until(lambda: joined.consumer._fetcher._records, "the first to come is fetched")
+        await put(kafka, THINGS, b"three", partition=1)
+        broken = _break_once(monkeypatch, partition=1) if dies else ["never"]
+        go_on.set()
+        await commits(kafka, {0: 2, 1: 1})
+
+    assert broken
+    assert batches == [[b"one"], [b"three", b"two"]]
 
 
 async def test_only_rewinding_consumers_are_used(kafka):
@@ -265,8 +293,8 @@ async def test_the_lag_and_the_age_of_what_waits_are_measured(kafka):
         assert (shown(metrics.lag_records), shown(metrics.oldest_unprocessed_seconds)) == (0, 0)
 
 
-def _break_once(monkeypatch):
-    """Make the first poll that drained partition 0 raise, as a bad checksum in partition 1 would."""
+def _break_once(monkeypatch, *, partition=0):
+    """Make the first poll that drained this partition raise, as a bad checksum in another would."""
     from aiokafka.consumer.fetcher import Fetcher
 
     broken = []
@@ -274,7 +302,7 @@ def _break_once(monkeypatch):
 
     async def breaks_once(self, *arguments, **options):
         drained = await original(self, *arguments, **options)
-        if not broken and any(place.partition == 0 for place in drained):
+        if not broken and any(place.partition == partition for place in drained):
             broken.append("broke")
             raise CorruptRecordException
         return drained

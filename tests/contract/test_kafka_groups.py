@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from aiokafka import AIOKafkaConsumer
 
 from shared import metrics
-from shared.kafka import broker
+from shared.kafka import broker, rewinding
 from shared.kafka.broker import Subscription
 from tests.members import THINGS, Taken, committed, make_topics, member, put, until
 
@@ -167,3 +167,27 @@ async def test_every_group_of_a_process_joins_at_once(kafka, monkeypatch):
     await consuming.stop()
 
     assert joining["most"] == 6
+
+
+async def test_what_was_taken_before_a_rebalance_comes_once_after_it(kafka, monkeypatch):
+    """A poll that still waits for what belongs to its records lets go of them: whoever has the partition reads them."""
+    monkeypatch.setattr(rewinding, "JOINING_MS", 60_000)
+    await make_topics(kafka, THINGS, partitions=2)
+    at_hand, go_on, batches = asyncio.Event(), asyncio.Event(), []
+
+    async def handle(records):
+        batches.append([record.value for record in records])
+        at_hand.set()
+        await go_on.wait()
+
+    async with member(kafka, handle, client_id="a") as first:
+        await put(kafka, THINGS, b"one")
+        await at_hand.wait()
+        await put(kafka, THINGS, b"two")
+        await until(lambda: first.consumer._fetcher._records, "the next is fetched")
+        go_on.set()
+        await until(lambda: not first.consumer._fetcher._records, "it is taken, and waits for what belongs to it")
+        async with member(kafka, Taken(), client_id="b"):
+            await until(lambda: len(batches) == 2, "it is handled")
+
+    assert batches == [[b"one"], [b"two"]]
