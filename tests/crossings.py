@@ -11,6 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from consumers.payments import store
+from shared.db import engine as engines
 from shared.db import inbox
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
@@ -46,18 +47,28 @@ class Told:
 class Rival:
     """One payments consumer on a connection of its own, with a rein."""
 
-    def __init__(self, engine, consumer):
+    def __init__(self, engine, consumer, monkeypatch):
         self.told = Told()
         self.passed = []
         self.arrived = asyncio.Event()
         self._engine = engine
+        self._pid = None
         self._stop_before = TO_THE_END
         self._go = asyncio.Event()
         self.running = None
         self._story = Batches(
             consumer, engine=engine, producer=self.told, group="payments", target="payments.events", refusals="dlt"
         )
+        # The first statement of a transaction goes through SQLAlchemy, the others to asyncpg itself.
         event.listen(engine.sync_engine, "before_cursor_execute", self._before)
+        fetched = engines.fetched
+
+        async def statement(raw, sql, parameters):
+            if raw.get_server_pid() == self._pid and sql in CROSSINGS and self._stops(CROSSINGS[sql]):
+                await self._go.wait()
+            return await fetched(raw, sql, parameters)
+
+        monkeypatch.setattr(engines, "fetched", statement)
         event.listen(engine.sync_engine, "commit", lambda _: self._cross("commit"))
 
     async def connect(self):
@@ -105,10 +116,15 @@ class Rival:
             self._cross(CROSSINGS[statement])
 
     def _cross(self, name):
-        self.passed.append(name)
-        if len(self.passed) > self._stop_before:
-            self.arrived.set()
+        if self._stops(name):
             await_only(self._go.wait())
+
+    def _stops(self, name):
+        self.passed.append(name)
+        if len(self.passed) <= self._stop_before:
+            return False
+        self.arrived.set()
+        return True
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ async def plans(tx, sql):
 
     A prepared statement is planned anew for its parameters unless the plan for any parameters is thought to cost less.
     """
-    connection = await driver(tx)
+    connection = driver(tx)
     prepared = await connection.prepare(sql)
     values = [
         [ONE[kind.name.removesuffix("[]")]] * BATCH_RECORDS_MAX if kind.kind == "array" else ONE[kind.name]

@@ -31,7 +31,7 @@ class Pruned:
 async def prune(engine: AsyncEngine, now: datetime, *, progress: Callable[[int, int], None]) -> Pruned:
     """Make the coming months, drop the outdated ones, empty the DEFAULT partition of what is outdated.
 
-    Raises SQLAlchemyError, also when a lock could not be had in 5 s; `progress` is told of entries deleted so far.
+    Raises one of engine.TROUBLE, also when a lock could not be had in 5 s; `progress` is told of entries deleted so far.
     """
     async with engine.begin() as tx:
         made = await inbox.make_partitions(tx, now)

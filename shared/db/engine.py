@@ -1,9 +1,10 @@
-"""The one way to reach PostgreSQL: SQLAlchemy's transactions over asyncpg.
+"""The one way to reach PostgreSQL: SQLAlchemy's pool and transactions, asyncpg's statements.
 
-Stores speak SQL through `exec_driver_sql` with asyncpg's own `$1`, since compiling and converting costs more than the
-statement itself at a batch's size.
+Stores speak SQL with asyncpg's own `$1` and ask asyncpg itself: SQLAlchemy's way from a statement to its rows takes three times
+asyncpg's own, and a batch of eight events has a dozen of them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -19,7 +20,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 # over as arguments, which asyncpg does not have (sqlalchemy issue 6275).
 DRIVER = "postgresql+asyncpg://"
 
-# What a transaction raises while PostgreSQL is away or refuses; asyncpg's own where it is asked directly, as for COPY.
+# What a transaction raises while PostgreSQL is away or refuses: asyncpg's own, and SQLAlchemy's of its beginning and its end.
 TROUBLE = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -58,32 +59,44 @@ def dsn(database: settings.Database) -> str:
 
 
 async def rows(tx: AsyncConnection, sql: str, *parameters: object) -> list[Any]:
-    """Run one statement with `$1…` parameters and return its rows."""
+    """Run one statement with `$1…` parameters and return its rows. Raises one of TROUBLE."""
+    raw = driver(tx)
+    if raw.is_in_transaction():
+        return await fetched(raw, sql, parameters)
+    # SQLAlchemy begins with the first statement that goes through it, and ends only what it began.
     result = await tx.exec_driver_sql(sql, parameters)
     return list(result.all()) if result.returns_rows else []
 
 
-async def driver(tx: AsyncConnection) -> asyncpg.Connection:
-    """Return asyncpg's own connection inside `tx`, for COPY.
+async def fetched(raw: asyncpg.Connection, sql: str, parameters: Sequence[object]) -> list[Any]:
+    """Return the rows of a statement, by asyncpg itself."""
+    found: list[Any] = await raw.fetch(sql, *parameters)
+    return found
 
-    Only after a statement went through `tx`: SQLAlchemy begins lazily, and before its BEGIN a COPY would commit by itself.
+
+def driver(tx: AsyncConnection) -> asyncpg.Connection:
+    """Return asyncpg's own connection inside `tx`.
+
+    For COPY only after a statement went through `rows`: before the BEGIN it would commit by itself.
     """
-    assert tx.in_transaction(), "open the transaction first"
-    raw = await tx.get_raw_connection()
-    return raw.driver_connection
+    assert tx.sync_connection is not None, "open the transaction first"
+    return tx.sync_connection.connection.driver_connection
 
 
 async def begin_again(tx: AsyncConnection) -> None:
     """End the transaction, in which nothing was written, and begin another in its place: it holds no lock any more."""
-    await (await driver(tx)).execute("rollback; begin")
+    await driver(tx).execute("rollback; begin")
 
 
 def sqlstate(error: BaseException) -> str | None:
     """Return the SQLSTATE of a database error, however deep SQLAlchemy wrapped it."""
+    state = getattr(refusal(error), "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def refusal(error: BaseException) -> BaseException:
+    """Return what asyncpg raised, however deep SQLAlchemy wrapped it; of any other error, itself."""
     seen: BaseException | None = error
-    while seen is not None:
-        state = getattr(seen, "sqlstate", None)
-        if isinstance(state, str):
-            return state
+    while seen is not None and not isinstance(seen, asyncpg.PostgresError):
         seen = getattr(seen, "orig", None) or seen.__cause__
-    return None
+    return error if seen is None else seen

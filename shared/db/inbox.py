@@ -85,14 +85,14 @@ async def known(tx: AsyncConnection, consumer: str, events: Iterable[tuple[datet
 async def write(tx: AsyncConnection, consumer: str, entries: Sequence[Entry]) -> None:
     """Add entries of events whose rows are locked in this transaction, by COPY (which knows no conflict)."""
     if entries:
-        connection = await driver(tx)
+        connection = driver(tx)
         await connection.copy_records_to_table("inbox", records=[_row(consumer, e) for e in entries], columns=COLUMNS)
 
 
 async def write_unlocked(tx: AsyncConnection, consumer: str, entries: Sequence[Entry]) -> None:
     """Add entries of events that touch no locked row, so that another process may be adding them too."""
     if entries:
-        connection = await driver(tx)
+        connection = driver(tx)
         await connection.executemany(INSERT, [_row(consumer, entry) for entry in entries])
 
 

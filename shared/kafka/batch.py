@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared import clock, errors, logs, messages, metrics
-from shared.db.engine import sqlstate
+from shared.db.engine import refusal, sqlstate
 from shared.kafka import dead_letters
 from shared.kafka.dead_letters import Refused
 from shared.kafka.producer import Producer
@@ -187,5 +187,5 @@ def is_data_error(error: Exception) -> bool:
 def kind(error: BaseException) -> str:
     """Name an error without its text, which may hold data: its type, and its SQLSTATE when it has one."""
     state = sqlstate(error)
-    name = type(error).__name__
+    name = type(refusal(error)).__name__
     return f"{name}:{state}" if state else name

@@ -60,7 +60,7 @@ async def test_a_database_that_is_away_turns_readiness_red_and_green_again_and_a
     await feed(kafka, engine, [Sale()])
     await until(lambda: payments.answers("/health/ready", 503), "readiness turns red")
     _, body = await payments.ask("/health/ready")
-    assert json.loads(body)["reasons"] == [f"{topics.STRIPE_EVENTS.named(kafka.topic_prefix)}: ProgrammingError:42P01"]
+    assert json.loads(body)["reasons"] == [f"{topics.STRIPE_EVENTS.named(kafka.topic_prefix)}: UndefinedTableError:42P01"]
     assert await payments.answers("/health/live", 200)
     assert await everything(kafka, topics.STRIPE_EVENTS_DLT) == []
 

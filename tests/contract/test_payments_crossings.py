@@ -96,9 +96,9 @@ SCENES = (
 
 
 @pytest.fixture
-async def rivals(database):
+async def rivals(database, monkeypatch):
     made = [engines.create(database, application=f"rival-{n}", pool_size=1) for n in range(3)]
-    three = [Rival(engine, Payments()) for engine in made]
+    three = [Rival(engine, Payments(), monkeypatch) for engine in made]
     for rival in three:
         await rival.connect()
     yield three

@@ -42,7 +42,7 @@ async def bookings(engine, made):
     """Write bookings, told as tests/oracle.py tells them."""
     async with engine.begin() as tx:
         await rows(tx, "select 1")
-        connection = await driver(tx)
+        connection = driver(tx)
         await connection.copy_records_to_table(
             "bookings",
             records=[(b.booking_id, CLIENT_ID, COACH_ID, SESSION_AT, b.status, b.payment_id) for b in made],
@@ -59,7 +59,7 @@ async def payments(engine, made):
     ]
     async with engine.begin() as tx:
         await rows(tx, "select 1")
-        connection = await driver(tx)
+        connection = driver(tx)
         await connection.copy_records_to_table("payments", records=[_payment(row) for row in made], columns=PAYMENT_COLUMNS)
         await connection.copy_records_to_table(
             "booking_payments", records=settled, columns=("payment_id", "booking_id", "version", "paid", "cancel_due")
