@@ -1,7 +1,7 @@
 """The one way to reach PostgreSQL: SQLAlchemy's pool and transactions, asyncpg's statements.
 
-Stores speak SQL with asyncpg's own `$1` and ask asyncpg itself: SQLAlchemy's way from a statement to its rows takes three times
-asyncpg's own, and a batch of eight events has a dozen of them.
+Stores speak SQL with asyncpg's own `$1` and ask asyncpg itself: SQLAlchemy's way from a statement to its rows takes nearly
+three times asyncpg's own, and a batch of eight events has a dozen of them.
 """
 
 from collections.abc import Sequence
