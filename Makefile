@@ -5,6 +5,8 @@ PYTHON ?=
 ARGS ?=
 VENV := .venv/bin
 SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
+# Images of continuous integration set it; then every process compiles all that it imports, and tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-compose simulate test test-containers check referees sabotage proof chaos-letters chaos-door chaos-cluster sbom bench profile lock

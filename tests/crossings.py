@@ -7,11 +7,11 @@ lets either finish first. Whoever waits for the other inside PostgreSQL is seen 
 import asyncio
 from dataclasses import dataclass
 
+import asyncpg
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from consumers.payments import store
-from shared.db import engine as engines
 from shared.db import inbox
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
@@ -61,14 +61,14 @@ class Rival:
         )
         # The first statement of a transaction goes through SQLAlchemy, the others to asyncpg itself.
         event.listen(engine.sync_engine, "before_cursor_execute", self._before)
-        fetched = engines.fetched
+        fetch = asyncpg.Connection.fetch
 
-        async def statement(raw, sql, parameters):
+        async def statement(raw, sql, *parameters):
             if raw.get_server_pid() == self._pid and sql in CROSSINGS and self._stops(CROSSINGS[sql]):
                 await self._go.wait()
-            return await fetched(raw, sql, parameters)
+            return await fetch(raw, sql, *parameters)
 
-        monkeypatch.setattr(engines, "fetched", statement)
+        monkeypatch.setattr(asyncpg.Connection, "fetch", statement)
         event.listen(engine.sync_engine, "commit", lambda _: self._cross("commit"))
 
     async def connect(self):

@@ -4,7 +4,6 @@ Stores speak SQL with asyncpg's own `$1` and ask asyncpg itself: SQLAlchemy's wa
 three times asyncpg's own, and a batch of eight events has a dozen of them.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -62,16 +61,11 @@ async def rows(tx: AsyncConnection, sql: str, *parameters: object) -> list[Any]:
     """Run one statement with `$1…` parameters and return its rows. Raises one of TROUBLE."""
     raw = driver(tx)
     if raw.is_in_transaction():
-        return await fetched(raw, sql, parameters)
+        found: list[Any] = await raw.fetch(sql, *parameters)
+        return found
     # SQLAlchemy begins with the first statement that goes through it, and ends only what it began.
     result = await tx.exec_driver_sql(sql, parameters)
     return list(result.all()) if result.returns_rows else []
-
-
-async def fetched(raw: asyncpg.Connection, sql: str, parameters: Sequence[object]) -> list[Any]:
-    """Return the rows of a statement, by asyncpg itself."""
-    found: list[Any] = await raw.fetch(sql, *parameters)
-    return found
 
 
 def driver(tx: AsyncConnection) -> asyncpg.Connection:

@@ -7,7 +7,7 @@ is one line, and no name can become markup. Next: whoever puts a template refuse
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 
-from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import Environment, TemplateError, TemplateSyntaxError, meta, nodes
 
 from shared.letters.templates import FILES, HTML_FILE, Templates, environment
 from shared.letters.words import LETTERS, NAMES, SUBJECT, example, examples, hostile
@@ -20,18 +20,21 @@ ATTRIBUTES_THAT_FETCH = frozenset({"src", "srcset", "background", "poster"})
 
 def faults(sources: Mapping[str, str]) -> list[str]:
     """Return why these templates, by name, cannot be sent by; an empty list when they can."""
-    known = [fault for name in sorted(sources) for fault in _of_source(sources, name)]
-    return known or [fault for letter in LETTERS for fault in _of_letter(Templates(sources), letter)]
-
-
-def _of_source(sources: Mapping[str, str], name: str) -> Iterator[str]:
     compiler = environment(sources)
+    known = [fault for name in sorted(sources) for fault in _of_source(compiler, sources, name)]
+    if known:
+        return known
+    templates = Templates(sources)
+    return [fault for letter in LETTERS for fault in _of_letter(templates, letter)]
+
+
+def _of_source(compiler: Environment, sources: Mapping[str, str], name: str) -> Iterator[str]:
     if name not in FILES:
         yield f"{name}: no letter has such a file"
         return
     try:
         tree = compiler.parse(sources[name])
-        compiler.compile(sources[name])
+        compiler.compile(tree)
     except TemplateSyntaxError as error:
         yield f"{name}, line {error.lineno}: {error.message}"
         return

@@ -16,7 +16,7 @@ class Module:
     path: str
     tree: ast.Module
 
-    @property
+    @functools.cached_property
     def names(self):
         """Every identifier that the file uses: names, attributes, arguments of calls, imported names, strings of one word.
 
@@ -24,12 +24,12 @@ class Module:
         """
         return frozenset(name for node in ast.walk(self.tree) for name in _names(node))
 
-    @property
+    @functools.cached_property
     def imports(self):
         """Every module or name that the file imports, in full: `aiohttp`, `aiohttp.web`."""
         return frozenset(name for node in ast.walk(self.tree) for name in _imported(node))
 
-    @property
+    @functools.cached_property
     def strings(self):
         """Every string of the file but its docstrings and comments."""
         holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -16,7 +16,6 @@ from faststream.kafka.message import KafkaAckableMessage
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from shared.db import engine
 from shared.kafka import broker, producer
 
 SENTINEL = b"sentinel"
@@ -41,13 +40,13 @@ class Crossings:
 def instrument(crossings, module):
     """Put a crossing before and after everything that touches the world."""
     event.listen(Engine, "before_cursor_execute", crossings.cross)
-    fetched = engine.fetched
+    fetch = asyncpg.Connection.fetch
 
     async def statement(*arguments):
         crossings.cross()
-        return await fetched(*arguments)
+        return await fetch(*arguments)
 
-    engine.fetched = statement
+    asyncpg.Connection.fetch = statement
     event.listen(Engine, "commit", crossings.cross)
     patch(asyncpg.Connection, "copy_records_to_table", crossings)
     patch(producer.Producer, "publish", crossings)

@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import functools
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -72,7 +73,13 @@ def write(facts=FACTS):
 
 
 def parsed(letter):
-    return email.message_from_bytes(letter.content, policy=email.policy.default)
+    return read(letter.content)
+
+
+@functools.lru_cache(maxsize=8)
+def read(content):
+    """A message that nobody changes; each test looks at its own from several sides."""
+    return email.message_from_bytes(content, policy=email.policy.default)
 
 
 def text_of(letter):
@@ -186,9 +193,10 @@ def test_no_name_leaves_its_place(name, letter):
     assert str(now["Subject"]) == str(was["Subject"]).replace(other, shown)
     assert [part.get_content_type() for part in now.walk()] == [part.get_content_type() for part in was.walk()]
     assert all(part.defects == [] for part in now.walk())
-    assert Dom(html_of(hostile)).elements == Dom(html_of(plain)).elements
-    assert len(Dom(html_of(hostile)).words) == len(Dom(html_of(plain)).words)
-    assert any(word == shown for word in Dom(html_of(hostile)).words)
+    dom, plain_dom = Dom(html_of(hostile)), Dom(html_of(plain))
+    assert dom.elements == plain_dom.elements
+    assert len(dom.words) == len(plain_dom.words)
+    assert shown in dom.words
     assert shown in text_of(hostile)
     assert len(text_of(hostile).splitlines()) == len(text_of(plain).splitlines())
     assert calendar_lines(now) == [line.replace(other, shown) for line in calendar_lines(was)]
