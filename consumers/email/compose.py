@@ -5,11 +5,12 @@ server, or why nobody can be written to. Next: mime.py lays them out, delivery.p
 """
 
 import functools
-import zoneinfo
 from dataclasses import dataclass
 from datetime import date, datetime
 from email.utils import format_datetime
+from importlib import resources
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, get_timezone_name
 from babel.numbers import format_currency, get_currency_symbol
@@ -21,7 +22,9 @@ from shared.letters.words import Words
 
 LOCALE = "en"  # nobody's language is stored; the letters are written in English
 SENDER_NAME = "CultureBridge"
-UNTRUSTED_ZONES = {"localtime", "Factory"}  # they name whatever this machine is set to
+# The locked package's rules, not the machine's, which may be years old: where a letter is written must not change its hour.
+TZDATA = resources.files("tzdata")
+UNKNOWN_ZONE = "Factory"  # what a machine is set to that nobody has set
 
 Role = Literal["client", "coach"]
 
@@ -140,10 +143,16 @@ def amount(amount_minor: int, currency: str) -> str:
     return format_currency(value, code, pattern, locale=LOCALE, currency_digits=False)
 
 
-def _zone(name: str | None) -> zoneinfo.ZoneInfo:
+def _zone(name: str | None) -> ZoneInfo:
     """Return the zone of this IANA name; an empty or wrong one is UTC."""
     known = (name or "").strip()
-    return zoneinfo.ZoneInfo(known if known in _zone_names() else "UTC")
+    return _rules(known if known in _zone_names() else "UTC")
+
+
+@functools.cache
+def _rules(name: str) -> ZoneInfo:
+    with TZDATA.joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
+        return ZoneInfo.from_file(rules, key=name)
 
 
 @functools.lru_cache(maxsize=1024)  # as for prices: a day has many sessions
@@ -152,11 +161,11 @@ def _day(local: date) -> str:
 
 
 @functools.lru_cache(maxsize=1024)  # by the zone too: moments are equal in all zones
-def _zone_name(local: datetime, zone: zoneinfo.ZoneInfo) -> str:
+def _zone_name(local: datetime, zone: ZoneInfo) -> str:
     spoken = get_timezone_name(local, locale=LOCALE)
     return "UTC" if zone.key == "UTC" else f"{spoken} ({zone.key})"
 
 
 @functools.cache
 def _zone_names() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones() - UNTRUSTED_ZONES)
+    return frozenset(TZDATA.joinpath("zones").read_text().split()) - {UNKNOWN_ZONE}

@@ -5,6 +5,7 @@ changes nothing and gets no inbox row, so that its replay is never taken for a d
 """
 
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -77,7 +78,10 @@ class Loaded:
 
 @dataclass(slots=True)
 class Decided:
-    """What to write in this transaction and to publish after it. `entries` are under locks, `loose` are not."""
+    """What to write in this transaction and to publish after it. `entries` are under locks, `loose` are not.
+
+    `settled` are aggregates by the reason for which nobody has to look at them any more.
+    """
 
     payments: dict[str, Payment] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -88,6 +92,7 @@ class Decided:
     freed: set[str] = field(default_factory=set)
     refused_waiting: set[str] = field(default_factory=set)
     attention: list[Attention] = field(default_factory=list)
+    settled: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     emitted: list[Emitted] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
 
@@ -241,9 +246,10 @@ class _Batch:
             case Changed(now=now, announcement=announcement):
                 emitted += (messages.payment_event(announcement, state(now), cause=event.id, at=self._at),)
                 line = Line(item, Decision.APPLIED, now.id, before=shown, after=_shown(now), announcement=announcement)
-                self.decided.attention += [
-                    Attention(reason, f"payment:{now.id}", event.id) for reason in payment.needs_a_person(before, now)
-                ]
+                aggregate = f"payment:{now.id}"
+                self.decided.attention += [Attention(r, aggregate, event.id) for r in payment.needs_a_person(before, now)]
+                for reason in payment.needs_nobody(before, now):
+                    self.decided.settled[reason].append(aggregate)
             case Unchanged(now=now):
                 line = Line(item, Decision.UNCHANGED, now.id, before=shown, after=shown)
         self.decided.lines.append(line)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.payments.decide import Attention, Decided, Item, Line, Loaded, Row
+from consumers.payments.decide import Decided, Item, Line, Loaded, Row
 from consumers.payments.translate import Event, Refusal, translate
 from shared.db import attention, inbox, waiting
 from shared.db.engine import begin_again, rows
@@ -148,7 +148,7 @@ async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
         await rows(tx, INSERT_CHARGES, *_columns(decided.charges.items()))
     await _save_lines(tx, decided.lines)
     await _save_waiting(tx, decided)
-    await _save_attention(tx, decided.attention)
+    await _save_attention(tx, decided)
     await inbox.write(tx, CONSUMER, list(decided.entries.values()))
     await inbox.write_unlocked(tx, CONSUMER, sorted(decided.loose.values(), key=lambda entry: entry.event_id))
 
@@ -332,9 +332,11 @@ async def _save_waiting(tx: AsyncConnection, decided: Decided) -> None:
         await rows(tx, REFUSE_WAITING, list(decided.refused_waiting))
 
 
-async def _save_attention(tx: AsyncConnection, matters: Sequence[Attention]) -> None:
-    for matter in matters:
+async def _save_attention(tx: AsyncConnection, decided: Decided) -> None:
+    for matter in decided.attention:
         await attention.open_(tx, reason=matter.reason, aggregate=matter.aggregate, cause=matter.cause)
+    for reason, aggregates in decided.settled.items():
+        await attention.settle(tx, reason=reason, aggregates=aggregates, by=f"the {CONSUMER} consumer")
 
 
 def _columns(found: Iterable[tuple[object, ...]]) -> list[list[object]]:

@@ -54,7 +54,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "disputes": Rights(select=EVERY, insert=EVERY, update="status"),
         "payment_ledger": Rights(select="event_id event_type event_created decision", insert=LINE),
         "waiting_events": Rights(select=EVERY, insert=EVERY, update="state", delete=True),
-        "attention": Rights(select="id reason aggregate", insert=MATTER.insert),
+        "attention": Rights(select="id reason aggregate resolved_at", insert=MATTER.insert, update="resolved_at resolved_by"),
         "inbox": INBOX,
     },
     "cb_bookings": {

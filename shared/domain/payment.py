@@ -36,6 +36,7 @@ class ClosedReason(StrEnum):
 
 CLOSED_RANK = {reason: rank for rank, reason in enumerate(ClosedReason)}
 FREES_THE_SLOT = frozenset({ClosedReason.EXPIRED, ClosedReason.CANCELED, ClosedReason.ASYNC_FAILED})
+REFUNDED_IN_PARTS = "refunded_in_parts_without_charge"  # why a person is told, until the charge says so after all
 
 
 class Announcement(StrEnum):
@@ -232,12 +233,18 @@ def advance(before: Payment, fact: Fact, *, session_id: str | None = None, inten
 def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
     """Yield the reasons for which an operator is told about this change."""
     if now.status is Status.REFUNDED and not now.cancel_due and before.status is not Status.REFUNDED:
-        yield "refunded_in_parts_without_charge"
+        yield REFUNDED_IN_PARTS
     # The failure may be seen before the refund that failed: then the status never was REFUNDED.
     if (before.status is Status.REFUNDED and now.status is not Status.REFUNDED) or (now.came_back and not before.came_back):
         yield "refund_failed"
     if now.dispute_open and not before.dispute_open:
         yield "dispute_opened"
+
+
+def needs_nobody(before: Payment, now: Payment) -> Iterable[str]:
+    """Yield the reasons for which nobody has to look any more, since this change says what was missing."""
+    if now.cancel_due and not before.cancel_due:
+        yield REFUNDED_IN_PARTS
 
 
 def _link(known: Payment, fact: Fact, *, session_id: str | None, intent_id: str | None) -> Payment:

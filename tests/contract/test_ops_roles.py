@@ -33,7 +33,15 @@ from tests.plans import STATEMENTS
 # What each role asks for, beside the constants of its own room.
 SHARED = {
     "cb_ingress": ["ingress"],
-    "cb_payments": ["consumers.payments", attention.OPEN, inbox.KNOWN, inbox.INSERT, inbox.PARTITIONS, waiting],
+    "cb_payments": [
+        "consumers.payments",
+        attention.OPEN,
+        attention.SETTLE,
+        inbox.KNOWN,
+        inbox.INSERT,
+        inbox.PARTITIONS,
+        waiting,
+    ],
     "cb_bookings": ["consumers.bookings", attention.OPEN, inbox.KNOWN, inbox.INSERT],
     "cb_email": ["consumers.email", attention.OPEN, letter_templates.NEWEST, letter_templates.SOURCES],
     "cb_operator": [

@@ -307,3 +307,20 @@ async def test_a_payment_is_closed_once_and_for_all(payments, engine, sale):
 
         assert await query(engine, "select closed_at from payments") == closed
     assert len(closed) == 1
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+async def test_all_given_back_in_parts_needs_a_person_only_until_the_charge_says_so(payments, engine, sale, order, at_once):
+    """Whichever of the last part and its charge comes first: nothing is left to look at, and copies open nothing again."""
+    events = [sale.refund(5000, refund_id="re_1"), sale.refund(2500, refund_id="re_2"), sale.refunded()]
+    told = [record(events[place], offset=place + 1) for place in order]
+    await payments.handle([record(sale.succeeded(), offset=0)])
+
+    for batch in [told] if at_once else [[one] for one in told]:
+        await payments.handle(batch)
+        await payments.handle(batch)
+
+    matters = await query(engine, "select reason, resolved_by from attention")
+    parts_came_first = [("refunded_in_parts_without_charge", "the payments consumer")]
+    assert matters == (parts_came_first if order[2] == 2 else [])

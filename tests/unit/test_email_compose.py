@@ -4,9 +4,11 @@ import email
 import email.policy
 import functools
 import re
+import zoneinfo
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from importlib import resources
 
 import pytest
 from hypothesis import given, settings
@@ -261,6 +263,22 @@ def test_without_names_the_greeting_is_neutral(nothing):
 def test_a_wrong_time_zone_is_utc(zone):
     """An empty or unknown zone is told as UTC, never an error."""
     assert "17:30, UTC" in text_of(write(replace(FACTS, client=replace(ADA, timezone=zone))))
+
+
+def test_the_machines_time_zones_change_no_letter(tmp_path):
+    """A machine that believes Tokyo to be at UTC: what counts are the rules that were locked."""
+    there = tmp_path / "Asia/Tokyo"
+    there.parent.mkdir()
+    there.write_bytes(resources.files("tzdata").joinpath("zoneinfo/UTC").read_bytes())
+    zoneinfo.reset_tzpath(to=[str(tmp_path)])
+    try:
+        zoneinfo.ZoneInfo.clear_cache()
+        letter = write(replace(FACTS, client=replace(ADA, timezone="Asia/Tokyo")))
+    finally:
+        zoneinfo.reset_tzpath()
+        zoneinfo.ZoneInfo.clear_cache()
+
+    assert "02:30, Japan Standard Time (Asia/Tokyo)" in text_of(letter)
 
 
 def test_the_date_is_the_readers():

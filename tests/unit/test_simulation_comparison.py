@@ -90,7 +90,6 @@ class Story:
         self._refund(3600)
         self._refund(2400)
         self._cancel()
-        self.matters.append(Matter("refunded_in_parts_without_charge", f"payment:{self.payment_id}"))
 
     def refunded_before_it_was_told(self):
         """Nobody was confirmed, so nobody is cancelled to."""

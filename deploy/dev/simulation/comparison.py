@@ -179,14 +179,8 @@ def _due(paper: Paper) -> set[str]:
 
 
 def _fitting(paper: Paper) -> frozenset[str]:
-    """Return the reasons for which a person may have been told, as the order of arrival had it."""
-    # Parts that arrive before their charge says that all went back look as if it never would.
-    in_parts = len(paper.refunds) > 1 and paper.refunded_minor >= paper.session.amount_minor
-    return frozenset(
-        reason
-        for reason, may_be in (("dispute_opened", paper.disputes), ("refunded_in_parts_without_charge", in_parts))
-        if may_be
-    )
+    """Return the reasons for which a person may still be asked, as the order of arrival had it."""
+    return frozenset({"dispute_opened"} if paper.disputes else ())
 
 
 def _money(amount_minor: int, currency: str) -> str:

@@ -47,7 +47,7 @@ class Dispute:
 
 @dataclass(frozen=True)
 class Matter:
-    """A row of `attention`; `aggregate` is `payment:…` or `booking:…`."""
+    """An open row of `attention`; `aggregate` is `payment:…` or `booking:…`."""
 
     reason: str
     aggregate: str

@@ -29,7 +29,7 @@ from payments where booking_id = any($1::uuid[])
 """
 REFUNDS = "select r.id, r.payment_id::text, r.status, r.amount_minor from refunds r where r.payment_id = any($1::uuid[])"
 DISPUTES = "select d.id, d.payment_id::text, d.status from disputes d where d.payment_id = any($1::uuid[])"
-MATTERS = "select reason, aggregate from attention where aggregate = any($1::text[])"
+MATTERS = "select reason, aggregate from attention where aggregate = any($1::text[]) and resolved_at is null"
 LETTERS = """
 select booking_id::text, kind, role, cause, state, coalesce(reason, ''), message_id, possible_duplicates
 from letters where booking_id = any($1::uuid[])
