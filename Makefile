@@ -88,11 +88,11 @@ profile: ## Draw where the time of each process goes under load: a flame graph e
 
 # In this order: each list is resolved within the ones before it.
 LISTS := runtime world box tests browser uv
-UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
-COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
 lock: ## Resolve requirements/*.in, Kafka's jars and the referees' npm packages anew
 	@$(SETUP) box
-	@cd requirements && for list in $(LISTS); do UV_SYSTEM_CERTS=1 $(COMPILE) $$list.in -o $$list.txt || exit 1; done
+	@uv=$$(command -v uv || ls $(CURDIR)/.uv/bin/uv $(CURDIR)/.uv/target/bin/uv 2>/dev/null | head -n 1); cd requirements && \
+		for list in $(LISTS); do UV_SYSTEM_CERTS=1 $$uv $(COMPILE) $$list.in -o $$list.txt || exit 1; done
 	@$(VENV)/python -m deploy.dev.pin_jars
 	@cd tests/referees && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund

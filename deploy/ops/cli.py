@@ -25,18 +25,20 @@ for _face in (waiting, attention, dead_letters, templates, stripe_account, inbox
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the newest shape; a second run changes nothing."""
+    """Bring the database to the newest shape; a second run changes nothing, nor does an older release's."""
     database = settings.read(settings.Database)
 
-    async def work() -> list[str]:
+    async def work() -> migrations.Upgraded:
         async with telling_of_database(database):
             return await migrations.upgrade(database)
 
     with show.progress("bringing the database to the newest shape"):
-        ran = run(work())
-    for revision in ran:
+        upgraded = run(work())
+    for revision in upgraded.ran:
         show.say(f"ran {revision}")
-    if not ran:
+    if upgraded.newer is not None:
+        show.say(f"left as it is: the database is of a newer release ({upgraded.newer})")
+    elif not upgraded.ran:
         show.say("nothing to do: the database has the newest shape")
 
 

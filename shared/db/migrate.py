@@ -4,6 +4,7 @@ Enters: the database's settings. Leaves: the names of the migrations that ran no
 lock in PostgreSQL itself. Next: `cb-ops migrate` and `cb-dev up` call it.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
@@ -23,33 +24,50 @@ log = logs.get(__name__)
 MIGRATION_LOCK = 0x0CB_0A17
 
 
-async def upgrade(database: settings.Database) -> list[str]:
-    """Run what is pending, make the inbox's coming partitions, put the release's templates; return the revisions that ran."""
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What became of a database: the revisions that ran, or the one of a newer release in which it was found."""
+
+    ran: tuple[str, ...] = ()
+    newer: str | None = None
+
+
+async def upgrade(database: settings.Database) -> Upgraded:
+    """Run what is pending, make the inbox's coming partitions, put the release's templates.
+
+    Whoever goes back to an earlier release finds a newer database: it runs on that, and its older texts are not put over the
+    newer ones.
+    """
     engine = create_async_engine(engines.DRIVER, poolclass=NullPool, connect_args={"dsn": engines.dsn(database)})
     try:
         async with engine.connect() as lock:
             await lock.exec_driver_sql("select pg_advisory_lock($1)", (MIGRATION_LOCK,))
             async with engine.connect() as connection:
-                ran: list[str] = await connection.run_sync(_upgrade)
+                upgraded: Upgraded = await connection.run_sync(_upgrade)
                 await connection.commit()
             async with engine.begin() as tx:
                 await inbox.make_partitions(tx, clock.now())
-                await letter_templates.seed(tx)
+                if upgraded.newer is None:
+                    await letter_templates.seed(tx)
             await lock.rollback()
     finally:
         await engine.dispose()
-    for revision in ran:
+    for revision in upgraded.ran:
         log.info("migration.ran", revision=revision)
-    return ran
+    if upgraded.newer is not None:
+        log.warning("migration.newer", revision=upgraded.newer)
+    return upgraded
 
 
-def _upgrade(connection: Connection) -> list[str]:
+def _upgrade(connection: Connection) -> Upgraded:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
     scripts = ScriptDirectory.from_config(config)
-    context = MigrationContext.configure(connection)
-    pending = [script.revision for script in scripts.iterate_revisions("head", context.get_current_revision())]
+    current = MigrationContext.configure(connection).get_current_revision()
     connection.rollback()
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        return Upgraded(newer=current)
+    pending = [script.revision for script in scripts.iterate_revisions("head", current)]
     command.upgrade(config, "head")
-    return pending[::-1]
+    return Upgraded(ran=tuple(pending[::-1]))

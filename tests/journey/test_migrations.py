@@ -1,12 +1,15 @@
 """Joining a database that exists, and being run twice."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from typer.testing import CliRunner
 
+from deploy.ops.cli import app
 from shared.db import engine as engines
 from shared.db import migrate, tables
 from shared.db.engine import rows
@@ -42,8 +45,27 @@ async def test_running_the_migrations_twice_changes_nothing(empty_database):
     first = await migrate.upgrade(empty_database)
     second = await migrate.upgrade(empty_database)
 
-    assert first == sorted(file.name[:4] for file in Path(versions.__file__).parent.glob("0*.py"))
-    assert second == []
+    assert first.ran == tuple(sorted(file.name[:4] for file in Path(versions.__file__).parent.glob("0*.py")))
+    assert second == migrate.Upgraded()
+
+
+async def test_an_older_release_leaves_a_newer_database_as_it_is(database, engine):
+    """Whoever goes back runs `cb-ops migrate`, too: it is no failure, and what letters say by now stays."""
+    texts = "select version, name, source from letter_templates order by version, name"
+    async with engine.begin() as tx:
+        await rows(tx, "update alembic_version set version_num = '9999'")
+        await rows(tx, "update letter_templates set source = source || ' (newer)' where name = 'layout.html'")
+        newer = await rows(tx, texts)
+
+    result = await asyncio.to_thread(
+        CliRunner().invoke, app, ["migrate"], env={"DATABASE_URL": database.database_url.get_secret_value()}
+    )
+
+    assert result.exit_code == 0
+    assert result.stdout.endswith("left as it is: the database is of a newer release (9999)\n")
+    async with engine.begin() as tx:
+        assert await rows(tx, "select version_num from alembic_version") == [("9999",)]
+        assert await rows(tx, texts) == newer
 
 
 async def test_rows_of_the_older_application_stay_as_they_are(empty_database, empty):
