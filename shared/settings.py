@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, computed_field, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    computed_field,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -25,6 +34,24 @@ IN_FILES_TOO = frozenset({"jwt_public_key"})  # no secret, but many lines, which
 # libpq's own, https://www.postgresql.org/docs/current/libpq-ssl.html
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
+
+def _fault_of_authorities(path: str) -> str | None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        return "holds no certificate in PEM"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None
+
+
+def _authorities(path: str | None) -> str | None:
+    if path is not None and (fault := _fault_of_authorities(path)):
+        raise ValueError(fault)
+    return path
+
+
+Authorities = Annotated[str | None, AfterValidator(_authorities)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 AsymmetricAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
 
@@ -60,7 +87,7 @@ class Kafka(Concern):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_ca_file: str | None = None
+    kafka_ssl_ca_file: Authorities = None
     kafka_instance_id: str = ""
     topic_prefix: str = Field(default="", pattern=r"^[a-zA-Z0-9._-]{0,80}$")
 
@@ -73,13 +100,6 @@ class Kafka(Concern):
             if not host or not port.isdecimal():
                 raise ValueError("must look like host:port[,host:port…]")
         return servers
-
-    @field_validator("kafka_ssl_ca_file")
-    @classmethod
-    def _authorities(cls, path: str | None) -> str | None:
-        if path is not None and (fault := _fault_of_authorities(path)):
-            raise ValueError(fault)
-        return path
 
     @model_validator(mode="after")
     def _one_way_in(self) -> "Kafka":
@@ -150,6 +170,7 @@ class Smtp(Concern):
     # ASCII: not every mail server takes more (SMTPUTF8), and a domain of other letters has its own spelling, xn--….
     smtp_from_email: str = Field(pattern=r"^[!#-+\--:=?A-~]+@[!#-+\--:=?A-~]+$")
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_ssl_ca_file: Authorities = None
 
     @model_validator(mode="after")
     def _no_password_in_the_clear(self) -> "Smtp":
@@ -157,6 +178,8 @@ class Smtp(Concern):
             raise ValueError("SMTP_USER would send its password in the clear with SMTP_SECURITY=none")
         if bool(self.smtp_user) != bool(self.smtp_password):
             raise ValueError("SMTP_USER and SMTP_PASSWORD belong together")
+        if self.smtp_ssl_ca_file and self.smtp_security == "none":
+            raise ValueError("SMTP_SSL_CA_FILE needs SMTP_SECURITY=starttls or tls; none is not encrypted")
         return self
 
 
@@ -324,13 +347,3 @@ def _require_ways_of_tls(address: str) -> None:
         raise ValueError(f"sslmode={mode} needs sslrootcert=FILE, the authorities that may sign the server's certificate")
     if authorities is not None and (fault := _fault_of_authorities(authorities)):
         raise ValueError(f"sslrootcert {fault}")
-
-
-def _fault_of_authorities(path: str) -> str | None:
-    try:
-        ssl.create_default_context(cafile=path)
-    except ssl.SSLError:
-        return "holds no certificate in PEM"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    return None

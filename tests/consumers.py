@@ -1,7 +1,6 @@
 """The three consumers as their app.py wires them, in this process: a test hands them records and looks at what they leave."""
 
 import asyncio
-import ssl
 from contextlib import asynccontextmanager
 
 from consumers.bookings.handlers import Bookings
@@ -18,8 +17,6 @@ from shared.kafka.batch import Batches
 from shared.kafka.records import Incoming
 from tests.builders import record
 from tests.fakes import Published
-
-AUTHORITIES = ssl.create_default_context()  # once for all tests: reading the system's takes 20 ms
 
 
 class Reachable(Published):
@@ -52,7 +49,7 @@ class Email:
             smtp_from_email="noreply@culturebridge.example",
             smtp_security="none",
         )
-        self.delivery = Delivery(smtp, tls=AUTHORITIES)
+        self.delivery = Delivery(smtp)
         self.sender = Sender(
             engine=engine,
             delivery=self.delivery,

@@ -91,10 +91,11 @@ class _Connection:
 class Delivery:
     """A small pool of long-lived connections to one mail server; as many as letters are delivered at once."""
 
-    def __init__(self, smtp: settings.Smtp, *, tls: ssl.SSLContext | None = None) -> None:
-        """`tls` decides which certificates are trusted; by default the system's authorities."""
+    def __init__(self, smtp: settings.Smtp) -> None:
+        """Trust the certificates of the authority that the settings name, else of the system's."""
         self._smtp = smtp
-        self._tls = tls or ssl.create_default_context()
+        encrypts = smtp.smtp_security != "none"
+        self._tls = ssl.create_default_context(cafile=smtp.smtp_ssl_ca_file) if encrypts else None
         self._idle: list[_Connection] = []
         self._lost_before_dot: str | None = None
 

@@ -96,7 +96,7 @@ def test_a_secured_cluster_is_a_matter_of_settings(name, prefix):
     passwords = {variable: f"of {variable}" for variable in ASKED_FOR if variable.startswith("KAFKA_SASL_PASSWORD_")}
     cluster = {"KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9093,kafka-2:9093", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
     told = given(name, cluster | passwords | {"KAFKA_SSL_CA_FILE": "./ca.pem", "TOPIC_PREFIX": prefix})
-    [mounted] = SERVICES[name]["volumes"]
+    mounted = SERVICES[name]["volumes"][0]
     user = "cb-ops" if name in {"topics", "cb-ops"} else name
 
     assert told.pop("KAFKA_SSL_CA_FILE") == mounted["target"]
@@ -105,6 +105,15 @@ def test_a_secured_cluster_is_a_matter_of_settings(name, prefix):
     assert kafka.kafka_bootstrap_servers == ("kafka-1:9093", "kafka-2:9093")
     assert f"User:{kafka.kafka_sasl_username}" == acls.principal(user, prefix="" if user == "cb-ops" else prefix)
     assert kafka.kafka_sasl_password.get_secret_value() == f"of KAFKA_SASL_PASSWORD_{user.upper().replace('-', '_')}"
+
+
+def test_a_mail_server_of_an_authority_of_ones_own_is_a_matter_of_settings():
+    """Its file is mounted where the email process looks for it; without one nothing is told."""
+    _, mounted = SERVICES["email"]["volumes"]
+
+    assert given("email", {"SMTP_SSL_CA_FILE": "./ca.pem"})["SMTP_SSL_CA_FILE"] == mounted["target"]
+    assert (mounted["source"], mounted["read_only"]) == ("${SMTP_SSL_CA_FILE:-/dev/null}", True)
+    assert given("email", {})["SMTP_SSL_CA_FILE"] == ""
 
 
 @pytest.mark.parametrize("name", [*PROCESSES, "topics", "cb-ops"])

@@ -108,7 +108,7 @@ async def away(pipeline, engine, publish, certificate, *, down_seconds, password
         "SMTP_SECURITY": "starttls",
         "SMTP_USER": LOGIN[0],
         "SMTP_PASSWORD": LOGIN[1],
-        "SSL_CERT_FILE": str(certificate),
+        "SMTP_SSL_CA_FILE": str(certificate),
     }
     await pipeline.start("email")
     await pipeline.until_ready("email")

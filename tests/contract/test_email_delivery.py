@@ -1,7 +1,6 @@
 """What a mail server's answers mean, against a real one on real sockets with every way of failing switched on."""
 
 import asyncio
-import ssl
 
 import pytest
 
@@ -184,8 +183,13 @@ async def test_starttls_with_a_trusted_certificate_and_a_password(certificate, t
     """The default: encrypted, the certificate verified, and only then the password."""
     async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
         delivery = Delivery(
-            smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"),
-            tls=ssl.create_default_context(cafile=str(certificate)),
+            smtp(
+                box,
+                smtp_security="starttls",
+                smtp_user="user",
+                smtp_password="secret",
+                smtp_ssl_ca_file=str(certificate),
+            )
         )
         assert await deliver(delivery, a_letter()) == Accepted("250")
         await delivery.close()
@@ -207,8 +211,13 @@ async def test_a_server_whose_tls_is_gone_gets_neither_letter_nor_password(certi
     """Not offered any more, or broken in the handshake: the server's trouble, named; well again, the letter goes out."""
     async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
         delivery = Delivery(
-            smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"),
-            tls=ssl.create_default_context(cafile=str(certificate)),
+            smtp(
+                box,
+                smtp_security="starttls",
+                smtp_user="user",
+                smtp_password="secret",
+                smtp_ssl_ca_file=str(certificate),
+            )
         )
         await box.switch(Switches(starttls=starttls))
         outcome = await deliver(delivery, a_letter())
@@ -225,8 +234,13 @@ async def test_whatever_goes_wrong_at_auth_is_the_servers_trouble(certificate, t
     """Refused, cut off or put off: no letter is to blame, and the reason names the step."""
     async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
         delivery = Delivery(
-            smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"),
-            tls=ssl.create_default_context(cafile=str(certificate)),
+            smtp(
+                box,
+                smtp_security="starttls",
+                smtp_user="user",
+                smtp_password="secret",
+                smtp_ssl_ca_file=str(certificate),
+            )
         )
         await box.switch(Switches(faults=(Fault(at="auth", what=what),)))
         outcome = await deliver(delivery, a_letter())
@@ -284,8 +298,13 @@ async def test_a_wrong_password_is_the_servers_trouble_and_says_so(certificate, 
     """535 is no letter's fault, and the operator reads AUTH in the reason, not the password."""
     async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
         delivery = Delivery(
-            smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="wrong-one"),
-            tls=ssl.create_default_context(cafile=str(certificate)),
+            smtp(
+                box,
+                smtp_security="starttls",
+                smtp_user="user",
+                smtp_password="wrong-one",
+                smtp_ssl_ca_file=str(certificate),
+            )
         )
         outcome = await deliver(delivery, a_letter())
         assert isinstance(outcome, ServerTrouble)

@@ -82,6 +82,19 @@ def test_an_authority_without_encryption_is_a_contradiction(told, authority):
     ]
 
 
+def test_an_authority_for_mail_in_the_clear_is_a_contradiction(read, told, authority):
+    """Likewise at the mail server."""
+    mail = {"SMTP_HOST": "mail.example", "SMTP_FROM_EMAIL": "noreply@mail.example", "SMTP_SSL_CA_FILE": authority}
+
+    assert read(settings.Smtp, **mail).smtp_ssl_ca_file == authority
+    assert told(settings.Smtp, **mail, SMTP_SECURITY="none") == [
+        "SMTP_SSL_CA_FILE needs SMTP_SECURITY=starttls or tls; none is not encrypted"
+    ]
+    assert told(settings.Smtp, **mail | {"SMTP_SSL_CA_FILE": "/none.pem"}) == [
+        "SMTP_SSL_CA_FILE: cannot be read: No such file or directory"
+    ]
+
+
 def test_a_file_that_holds_no_certificate_is_told(told, tmp_path):
     """Not at the first connection, where nobody looks."""
     (tmp_path / "note.pem").write_text("to be done")
