@@ -24,12 +24,15 @@ PRINTED = frozenset({
     "event_id", "event_type", "payment_id", "booking_id", "letter_id", "session_id", "intent_id", "request_id",
     "correlation_id", "message_id", "aggregate", "attention_id", "user_id",
     # where
-    "topic", "partition", "offset", "group", "consumer", "port", "host", "revision", "path", "method", "instance_id",
+    "topic", "partition", "offset", "group", "consumer", "port", "host", "revision", "path", "method", "instance_id", "version",
     # what happened
     "outcome", "reason", "error", "code", "kind", "role", "was", "now", "step", "attempt", "announcement", "api_version",
     "status",
     # how much
-    "count", "seconds", "bytes", "culprits", "attempts", "records", "known", "emitted", "waiting", "dead",
+    "count", "seconds", "bytes", "culprits", "attempts", "records", "known", "emitted", "waiting", "dead", "files_max",
+    "connections_max",
+    # what stands in our own repository, or was examined like it
+    "templates", "faults",
 })  # fmt: skip
 WITHHELD = "[withheld]"
 # The stripe library tells at INFO what a customer typed wrong; stripe_api.py logs its errors by code alone.

@@ -143,7 +143,7 @@ TRANSACTION = (
     fault(
         "culprits without end are refused",
         (BATCH_TESTS, "-k", "twenty"),
-        (BATCH, "if len(self._seen) > CULPRITS_PER_MINUTE_MAX and", "if False and"),
+        (BATCH, "if len(self._seen_at) > CULPRITS_PER_MINUTE_MAX:", "if False:"),
     ),
     fault(
         "an index is missing",

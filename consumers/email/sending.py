@@ -206,7 +206,7 @@ class Sender:
         try:
             return compose(mine.facts, mine.templates, sender=self._sender_address, at=clock.now())
         except Exception as error:  # noqa: BLE001 - one letter that cannot be written must not hold up the others for ever
-            self._culprits.add(error)
+            self._culprits.add(mine.letter_id, error)
             return Unaddressable(f"cannot_compose:{type(error).__name__}")
 
     async def _record(self, mine: Mine, accepted: Accepted) -> None:

@@ -5,6 +5,7 @@ Enters: records of `stripe.events`. Leaves: rows, and `payments.events`. Next in
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -74,7 +75,8 @@ async def _refusal(tx: AsyncConnection, loaded: Loaded, decided: Decided, *, kee
     """Save behind a savepoint; return why PostgreSQL refuses the data, or None when it took it (undone unless `keep`)."""
     savepoint = await tx.begin_nested()
     try:
-        await store.save(tx, loaded, decided)
+        # What is only tried calls for nobody.
+        await store.save(tx, loaded, decided if keep else replace(decided, attention=[]))
     except Exception as error:
         if not is_data_error(error):
             raise

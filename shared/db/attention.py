@@ -23,7 +23,10 @@ where reason = $1 and aggregate = any($2::text[]) and resolved_at is null return
 
 
 async def open_(tx: AsyncConnection, *, reason: str, aggregate: str, cause: str) -> None:
-    """Tell an operator, once: `aggregate` is what it is about (`payment:…`), `cause` the event or letter behind it."""
+    """Tell an operator, once: `aggregate` is what it is about (`payment:…`), `cause` the event or letter behind it.
+
+    The metric and the log tell before the commit: a transaction that is run again tells twice, but none stands untold.
+    """
     matter = uuid.uuid5(messages.NAMESPACE, f"attention/{reason}/{aggregate}/{cause}")
     if await rows(tx, OPEN, matter, reason, aggregate, cause):
         metrics.operator_attention.labels(reason.partition(":")[0]).inc()

@@ -89,7 +89,7 @@ async def put(tx: AsyncConnection, sources: Mapping[str, str], *, by: str) -> in
     if faults := examination.faults({name: one.source for name, one in before.items()} | changed):
         raise Refused(faults)
     await rows(tx, PUT, version + 1, list(changed), list(changed.values()), by)
-    log.info("templates.put", version=version + 1, by=by, names=sorted(changed))
+    log.info("templates.put", version=version + 1, templates=sorted(changed))
     return version + 1
 
 

@@ -5,7 +5,6 @@ Kafka, every refused record acknowledged as a dead letter; then the caller commi
 redelivers, and the inbox makes the repetition publish the same bytes instead of changing anything twice.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from shared.kafka.records import CONTENT_TYPE, Incoming, Record
 log = logs.get(__name__)
 
 CULPRITS_PER_MINUTE_MAX = 20  # more than that is no bad event but bad code: stop before it empties the topic
+CULPRITS_COUNT_SECONDS = 60
 DATA_ERROR_CLASSES = ("22", "23")  # SQLSTATE: data exception, integrity constraint violation
 
 Item = TypeVar("Item")
@@ -77,13 +77,17 @@ class Culprits:
     """Counts the records that broke our code, and calls it our fault when they are many."""
 
     def __init__(self) -> None:
-        self._seen: deque[float] = deque(maxlen=CULPRITS_PER_MINUTE_MAX + 1)
+        self._seen_at: dict[object, float] = {}
 
-    def add(self, error: Exception) -> None:
-        """Count one; raises TooManyCulprits when more than the maximum came within a minute."""
+    def add(self, culprit: object, error: Exception) -> None:
+        """Count one; raises TooManyCulprits when more than the maximum came within a minute.
+
+        `culprit` says which: while Kafka is away a batch is run again and again, and meets the same ones.
+        """
         now = clock.monotonic()
-        self._seen.append(now)
-        if len(self._seen) > CULPRITS_PER_MINUTE_MAX and now - self._seen[0] < 60:  # noqa: PLR2004 - a minute
+        self._seen_at = {one: at for one, at in self._seen_at.items() if now - at < CULPRITS_COUNT_SECONDS}
+        self._seen_at[culprit] = now
+        if len(self._seen_at) > CULPRITS_PER_MINUTE_MAX:
             raise TooManyCulprits(f"more than {CULPRITS_PER_MINUTE_MAX} culprits within a minute") from error
 
 
@@ -155,8 +159,8 @@ class Batches(Generic[Item]):
         return applied
 
     def _culprit(self, item: Item, error: Exception) -> Refused:
-        self._culprits.add(error)
         record = self._consumer.record_of(item)
+        self._culprits.add(record.place, error)
         return Refused(record, f"broke_its_batch:{kind(error)}")
 
     async def _publish(self, emitted: Sequence[Emitted], refused: Sequence[Refused]) -> None:

@@ -32,16 +32,16 @@ class RewindingConsumer(AIOKafkaConsumer):
 
         Raises KafkaError whatever went wrong: on anything else FastStream's loop would poll again at once, for ever.
         """
-        before = self._positions()
+        assignment, before = self._assignment(), self._positions()
         try:
             records: dict[TopicPartition, list[Any]] = await super().getmany(*partitions, max_records=max_records)
             if not records:
                 wait_ms = max(timeout_ms, POLL_WAIT_MS)
                 records = await super().getmany(*partitions, timeout_ms=wait_ms, max_records=max_records)
             elif max_records is not None and (room := max_records - sum(map(len, records.values()))):
-                assignment = self._assignment()
+                handed_out = self._assignment()
                 more = await super().getmany(*partitions, timeout_ms=JOINING_MS, max_records=room)
-                if self._assignment() is not assignment:
+                if self._assignment() is not handed_out:
                     records = {}  # whoever has those partitions now, perhaps we, reads them from what is committed
                 for partition, later in more.items():
                     records.setdefault(partition, []).extend(later)
@@ -49,7 +49,8 @@ class RewindingConsumer(AIOKafkaConsumer):
             raise
         except Exception as error:
             self.poll_error = type(error).__name__
-            await self._rewind(before)
+            # Positions of an assignment that is over may lie behind a batch that failed under it, and was nobody's to rewind.
+            await self._rewind(before if self._assignment() is assignment else {})
             if isinstance(error, KafkaError):
                 raise
             raise KafkaError(f"a poll failed: {self.poll_error}") from error

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from shared.logs import PRINTED
 from tests.architecture.source import ROOMS, ROOT, module, product
 
 SHAPELESS = {"utils.py", "util.py", "helpers.py", "common.py", "types.py", "misc.py"}
@@ -71,6 +72,26 @@ def test_nothing_is_called_by_what_it_lacks():
 def test_a_library_stands_only_where_it_may(library, allowed):
     """One room knows each library, so that replacing it is that room's work alone."""
     assert [one.path for one in product() if library in one.imports and outside(one.path, allowed)] == []
+
+
+def fields_withheld(one):
+    """The fields of a file's log lines that nobody would ever read."""
+    calls = (node for node in ast.walk(one.tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
+    levels = {"debug", "info", "warning", "error", "exception", "critical"}
+    told = (call for call in calls if call.func.attr in levels and isinstance(call.func.value, ast.Name))
+    lines = (call for call in told if call.func.value.id == "log")
+    return sorted({field.arg for line in lines for field in line.keywords if field.arg} - PRINTED)
+
+
+def test_every_field_of_a_log_line_is_printed():
+    """Whoever adds one puts it on the list of shared/logs.py, having thought of what it may hold; else it says [withheld]."""
+    assert {one.path: fields_withheld(one) for one in product() if fields_withheld(one)} == {}
+
+
+@pytest.mark.parametrize("level", ["info", "warning", "error"])
+def test_a_field_that_is_not_printed_is_seen_where_it_is_planted(level):
+    """At any level, beside others."""
+    assert fields_withheld(module("ingress/webhook.py", f'log.{level}("a.b", reason="x", card_number=1)')) == ["card_number"]
 
 
 def test_no_file_that_counts_money_makes_a_float():

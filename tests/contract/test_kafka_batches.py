@@ -262,6 +262,15 @@ async def test_more_than_twenty_culprits_a_minute_are_our_own_fault(batches, pub
     assert published.calls == 2
 
 
+async def test_culprits_that_a_repeated_batch_meets_again_count_once(batches, published):
+    """While Kafka takes no dead letter, the same few come back with every try, and that is no fault of ours."""
+    again = [record(b"unwanted") for _ in range(10)]
+    for _ in range(5):
+        await batches.handle(again)
+
+    assert published.calls == 5
+
+
 async def test_twenty_culprits_a_minute_go_on_for_ever(batches, published, monkeypatch):
     """Few bad events an hour add up to many in the end, and that is no reason to stop."""
     now = [0.0]

@@ -3,11 +3,15 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.errors import CorruptRecordException
 
 from shared import metrics
-from shared.kafka import broker, rewinding
+from shared.kafka import broker, connection, rewinding
 from shared.kafka.broker import Subscription
+from shared.kafka.rewinding import RewindingConsumer
 from tests.members import THINGS, Taken, committed, make_topics, member, put, until
 
 PARTITIONS = 4
@@ -167,6 +171,44 @@ async def test_every_group_of_a_process_joins_at_once(kafka, monkeypatch):
     await consuming.stop()
 
     assert joining["most"] == 6
+
+
+async def test_a_poll_that_fails_across_a_rebalance_goes_back_to_what_is_committed(kafka, monkeypatch):
+    """What was taken before it, and never committed, comes again: the position of then is nobody's any more."""
+    await make_topics(kafka, THINGS, partitions=1)
+    await put(kafka, THINGS, b"one", b"two")
+
+    def joining():
+        return RewindingConsumer(
+            THINGS.named(kafka.topic_prefix),
+            **connection.for_aiokafka(kafka),
+            group_id=kafka.topic_prefix + "group",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+
+    fetched = Fetcher.fetched_records
+
+    async def breaks(self, *arguments, **options):
+        if self is not first._fetcher:
+            return await fetched(self, *arguments, **options)
+        before = first._subscription.subscription.assignment
+        async with joining():
+            await until(lambda: first._subscription.subscription.assignment is not before, "the group was dealt anew")
+        await until(lambda: not first._subscription.reassignment_in_progress and first.assignment(), "all of it is ours again")
+        monkeypatch.undo()
+        raise CorruptRecordException
+
+    async with joining() as first:
+        taken = await first.getmany()
+        monkeypatch.setattr(Fetcher, "fetched_records", breaks)
+        with pytest.raises(CorruptRecordException):
+            await first.getmany()
+        again = await first.getmany()
+
+    assert [[r.value for r in records] for records in taken.values()] == [[b"one", b"two"]]
+    assert again.keys() == taken.keys()
+    assert [r.value for records in again.values() for r in records] == [b"one", b"two"]
 
 
 async def test_what_was_taken_before_a_rebalance_comes_once_after_it(kafka, monkeypatch):

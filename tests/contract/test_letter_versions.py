@@ -80,7 +80,9 @@ async def test_a_release_that_does_not_fit_to_an_edit_is_withheld(engine, databa
     await migrate.upgrade(database)
 
     assert await in_database(engine, letter_templates.newest) == 2
-    assert "templates.release_withheld" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "templates.release_withheld" in said
+    assert "an example does not render" in said
 
 
 async def test_what_would_not_render_is_not_put(engine):

@@ -3,6 +3,7 @@
 import uuid
 
 import pytest
+from prometheus_client import REGISTRY
 
 from consumers.payments import store
 from consumers.payments.handlers import Payments
@@ -138,6 +139,11 @@ async def test_each_freed_event_is_told_under_an_id_of_its_own(payments, publish
     assert sorted(event.data.version for event in told) == [1, 2, 3]
 
 
+def told_of(reason):
+    """How many matters of a kind were put before an operator by this process."""
+    return REGISTRY.get_sample_value("operator_attention_total", {"reason": reason.partition(":")[0]}) or 0
+
+
 UNFIT = {
     "a character that no text column holds": lambda sale: sale.refund(100, refund_id="re_\x00"),
     "a number that no column holds": lambda sale: sale.refund(2**63, refund_id="re_huge"),
@@ -148,6 +154,7 @@ UNFIT = {
 async def test_a_freed_event_that_postgresql_cannot_hold_never_blames_its_liberator(payments, published, engine, sale, unfit):
     """It stays, refused, with its bytes; who freed it and what waited beside it are folded, and a person is told."""
     forged, honest = unfit(sale), sale.refund(100, refund_id="re_honest")
+    told_before = told_of("broke_its_batch")
     await payments.handle([record(forged), record(honest)])
     assert await query(engine, "select count(*) from waiting_events") == [(2,)]
 
@@ -158,6 +165,7 @@ async def test_a_freed_event_that_postgresql_cannot_hold_never_blames_its_libera
     assert await query(engine, "select status::text, amount_refunded_minor from payments") == [("succeeded", 100)]
     [(reason, aggregate)] = await query(engine, "select reason, aggregate from attention")
     assert (reason.startswith("broke_its_batch:"), aggregate) == (True, f"payment:{sale.payment_id}")
+    assert told_of(reason) == told_before + 1, "what was only tried called for nobody"
     quarantined = "select event_id from payment_ledger where decision = 'quarantined'"
     assert await query(engine, quarantined) == [(forged["id"],)]
     assert await query(engine, "select count(*) from inbox where event_id = $1", forged["id"]) == [(0,)]
