@@ -154,7 +154,7 @@ class Stack:
             raise BoxError(f"{self._of.command}: the images cannot be built")
         self._voice.ready("images", "are built", begun)
         begun = time.monotonic()
-        if not self._ran("up", "--detach", "--wait", "--wait-timeout", str(UP_SECONDS_MAX)):
+        if not self._ran("up", "--no-build", "--detach", "--wait", "--wait-timeout", str(UP_SECONDS_MAX)):
             states = self.asked("ps", "--all", "--format", "  {{.Service}}: {{.Status}}")
             logs = self.asked("logs", "--tail", str(LOG_LINES))
             raise BoxError("\n".join([f"{self._of.command}: the stack did not come up", *states, *logs]))

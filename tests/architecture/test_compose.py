@@ -58,6 +58,14 @@ def test_a_service_is_pinned_and_published_to_this_machine_alone(name):
         assert service["cap_drop"] == ["ALL"]
 
 
+def test_our_own_images_are_built_and_never_pulled():
+    """Compose looks on a public hub first, unless it is told to build; there, our names may be anybody's."""
+    ours = {name for name, service in EVERY.items() if service["image"].startswith("culturebridge/")}
+
+    assert ours == {name for name, service in EVERY.items() if "build" in service}
+    assert ours == {name for name, service in EVERY.items() if service.get("pull_policy") == "build"}
+
+
 @pytest.mark.parametrize("process", PROCESSES)
 def test_a_process_is_given_what_it_reads_and_no_more(process):
     """The mail's password is no business of the door, nor Stripe's key of the letters."""

@@ -66,6 +66,7 @@ def test_a_stack_that_does_not_come_up_is_taken_down_and_told(docker, monkeypatc
     asked = [re.search(r" (down|build|up|ps|logs) ?(.*)", call) for call in docker.calls() if "--env-file" in call]
     assert [one[1] for one in asked] == ["down", "build", "up", "ps", "logs", "down"]
     assert {one[2] for one in asked if one[1] == "down"} == {"--volumes --remove-orphans"}
+    assert {one[2].split()[0] for one in asked if one[1] == "up"} == {"--no-build"}  # not a second time
 
 
 def test_its_env_file_holds_all_that_is_asked_for_and_is_its_owners(tmp_path):
