@@ -16,6 +16,7 @@ EXAMPLE = CLUSTER / "example.yaml"
 RELEASE, NAMESPACE = "shop", "money"
 # The least that has to be given: everything else is as values.yaml has it.
 LEAST = {
+    "image": {"repository": "registry.example/culturebridge"},
     "settings": {
         "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
         "CHECKOUT_ALLOWED_ORIGINS": "https://culturebridge.example",
