@@ -51,6 +51,13 @@ FAULTS = {
     "another port of health": lambda it: _variable(it, "HEALTH_PORT").update(value="8001"),
     "a path that nobody serves": lambda it: _container(it)["livenessProbe"]["httpGet"].update(path="/healthz"),
     "liveness by readiness": lambda it: _container(it)["livenessProbe"]["httpGet"].update(path="/health/ready"),
+    "a door shut while Kafka is away": lambda it: _container(it, "ingress")["readinessProbe"]["httpGet"].update(
+        path="/health/ready"
+    ),
+    "a door let in without Kafka": lambda it: _container(it, "ingress")["startupProbe"]["httpGet"].update(path="/health/live"),
+    "a door restarted while it waits for Kafka": lambda it: _container(it, "ingress")["startupProbe"].update(
+        failureThreshold=30
+    ),
     "a kill while it drains": lambda it: _pod(it).update(terminationGracePeriodSeconds=10),
     "a door that shuts at once": lambda it: _container(it, "ingress").pop("lifecycle"),
     "the sleep taken from the drain": lambda it: _pod(it, "ingress").update(terminationGracePeriodSeconds=12),

@@ -14,6 +14,8 @@ from tests.chart.reading import SECRETS, SETTINGS, fields
 ROUTES = set(re.findall(r'add_get\("([^"]+)"', (ROOT / "shared" / "kafka" / "health.py").read_text()))
 USER, GROUP = map(int, dockerfile.said(STAGES, "process", "USER")[-1].split(":"))
 MARGIN_SECONDS = 1.0  # between the end that a process sets itself and the kill
+# The kubelet starts a container again ever later, up to five minutes, and forgets that once it ran for so long.
+RESTARTS_FORGOTTEN_SECONDS = 600
 
 
 def complaints(name, pod):
@@ -63,10 +65,15 @@ def _of_health(name, pod):
     probes = {kind: container[kind]["httpGet"] for kind in container if kind.endswith("Probe")}
     if ports and set(probes) != {"startupProbe", "livenessProbe", "readinessProbe"}:
         yield f"{name}: it is asked for {sorted(probes)} alone"
+    # The door has to be ready once, to be let in: then it serves whom it can, while Kafka is away.
+    must_be_ready = "startupProbe" if name == "ingress" else "readinessProbe"
     for kind, asked in probes.items():
-        path = "/health/ready" if kind == "readinessProbe" else "/health/live"
+        path = "/health/ready" if kind == must_be_ready else "/health/live"
         if asked != {"path": path, "port": "health"} or path not in ROUTES:
             yield f"{name}: {kind} asks {asked}"
+        patience = container[kind]["periodSeconds"] * container[kind]["failureThreshold"]
+        if kind == must_be_ready == "startupProbe" and patience <= RESTARTS_FORGOTTEN_SECONDS:
+            yield f"{name}: after {patience} s without Kafka it is restarted, later each time"
 
 
 def _of_stopping(name, pod):

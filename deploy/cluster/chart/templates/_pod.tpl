@@ -5,8 +5,9 @@ A pod of one process or task. Enters: root, name, `shape` (its entry in processe
 {{- $isProcess := hasKey .shape "kind" }}
 {{- $image := ternary .name "cb-ops" $isProcess }}
 {{- $secrets := include "payments.secrets" . | fromJson }}
+{{- $isDoor := eq .name "ingress" }}
 {{- $grace := 12 }}{{- /* a process ends within 10 s of SIGTERM */}}
-{{- if eq .name "ingress" }}{{ $grace = add $grace .root.Values.door.deregistrationSeconds }}{{ end -}}
+{{- if $isDoor }}{{ $grace = add $grace .root.Values.door.deregistrationSeconds }}{{ end -}}
 metadata:
   labels:
     {{- include "payments.labels" . | nindent 4 }}
@@ -59,27 +60,41 @@ spec:
         capabilities: {drop: [ALL]}
       {{- if $isProcess }}
       ports:
-        {{- if eq .name "ingress" }}
+        {{- if $isDoor }}
         - {name: http, containerPort: {{ include "payments.setting" (dict "root" .root "own" .own "variable" "INGRESS_PORT") }}}
         {{- end }}
         - {name: health, containerPort: {{ .own.settings.HEALTH_PORT }}}
+      {{- if $isDoor }}
+      # It is let in once it has reached Kafka: a release with a wrong password replaces no good door. Until then it is waited
+      # for, as no restart brings Kafka back. In the end it is restarted all the same, lest it hang: after 15 minutes, since the
+      # kubelet forgets after ten what it had restarted before, and does not make the door wait longer each time.
+      startupProbe:
+        httpGet: {path: /health/ready, port: health}
+        periodSeconds: 2
+        failureThreshold: 450
+        timeoutSeconds: 5
+      {{- else }}
       # It answers before it has reached anything; from then on a process that does not is restarted.
       startupProbe:
         httpGet: {path: /health/live, port: health}
         periodSeconds: 2
         failureThreshold: 30
         timeoutSeconds: 5
+      {{- end }}
       livenessProbe:
         httpGet: {path: /health/live, port: health}
         periodSeconds: 10
         failureThreshold: 3
         timeoutSeconds: 5
       readinessProbe:
-        httpGet: {path: /health/ready, port: health}
+        {{- if $isDoor }}
+        # Once in, it stays while Kafka is away: it serves checkouts, and tells Stripe itself to send again.
+        {{- end }}
+        httpGet: {path: /health/{{ ternary "live" "ready" $isDoor }}, port: health}
         periodSeconds: 5
         failureThreshold: 2
         timeoutSeconds: 5
-      {{- if eq .name "ingress" }}
+      {{- if $isDoor }}
       lifecycle:
         preStop:
           sleep: {seconds: {{ .root.Values.door.deregistrationSeconds }}}
