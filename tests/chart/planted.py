@@ -39,6 +39,10 @@ def _policy(planted, name):
     return _spec(planted, "NetworkPolicy", name)
 
 
+def _hook(planted, name):
+    return planted.of("NetworkPolicy")[name]["metadata"]["annotations"]
+
+
 # Each is one mistake that somebody has made in some chart.
 FAULTS = {
     "a token": lambda it: _pod(it).update(automountServiceAccountToken=True),
@@ -89,6 +93,17 @@ FAULTS = {
     "mail from the door": lambda it: _policy(it, "ingress")["egress"].append(_policy(it, "email")["egress"][-1]),
     "no way to Kafka": lambda it: _policy(it, "payments")["egress"].pop(1),
     "the door shut": lambda it: _policy(it, "ingress")["ingress"].pop(0),
+    "a policy that comes with the release, after its job": lambda it: it.of("NetworkPolicy")["topics"]["metadata"].pop(
+        "annotations"
+    ),
+    "a policy that comes after its job": lambda it: _hook(it, "migrate").update({"helm.sh/hook-weight": "1"}),
+    "a policy for installations alone": lambda it: _hook(it, "migrate").update({"helm.sh/hook": "pre-install"}),
+    "a policy gone before its job ends": lambda it: _hook(it, "migrate").update(
+        {"helm.sh/hook-delete-policy": "hook-succeeded"}
+    ),
+    "a policy that outlives its release": lambda it: it.of("NetworkPolicy")["payments"]["metadata"].update(
+        annotations=_hook(it, "migrate")
+    ),
     "a Service that finds nobody": lambda it: it.of("Service")["ingress"]["spec"]["selector"].update(
         {"app.kubernetes.io/component": "door"}
     ),

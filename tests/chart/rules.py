@@ -24,6 +24,8 @@ REACHED = {
     "inbox-prune": {"dns", "postgresql"},
 }
 BEFORE_A_RELEASE = ("migrate", "roles", "topics", "acls")
+HOOK = "helm.sh/hook"
+REPLACED = "before-hook-creation"  # by the next release, and not gone before
 
 
 def complaints(manifests, network):
@@ -34,6 +36,7 @@ def complaints(manifests, network):
         *_of_workloads(manifests),
         *_of_tasks(manifests),
         *_of_network(manifests, network),
+        *_of_hooks(manifests),
         *_of_names(manifests),
     ]
 
@@ -82,12 +85,12 @@ def _of_workloads(manifests):
 def _of_tasks(manifests):
     """Tables before who may use them, topics likewise, all before the processes, by commands that cb-ops has."""
     jobs = manifests.of("Job")
-    weights = {name: int(job["metadata"]["annotations"].get("helm.sh/hook-weight", 0)) for name, job in jobs.items()}
+    weights = {name: _weight(job) for name, job in jobs.items()}
     order = [name for name in BEFORE_A_RELEASE if name in weights]
     if sorted(weights, key=weights.get) != order or not {"migrate", "topics"} <= weights.keys():
         yield f"before a release run {weights}"
     for name, job in jobs.items():
-        if job["metadata"]["annotations"].get("helm.sh/hook") != "pre-install,pre-upgrade":
+        if job["metadata"]["annotations"].get(HOOK) != "pre-install,pre-upgrade":
             yield f"{name}: it does not run before every release"
     for name in manifests.of(*JOBS):
         container = manifests.pods[name]["spec"]["containers"][0]
@@ -126,6 +129,24 @@ def _of_network(manifests, network):
             yield f"{name}: it is reached at {ports}, and serves {served}"
         if name == "ingress" and "http" not in ports:
             yield f"{name}: the door is shut"
+
+
+def _of_hooks(manifests):
+    """What lets a job through stands before it runs, as the last release denies it all; everything else goes with its own."""
+    jobs = manifests.of("Job")
+    for name, policy in manifests.of("NetworkPolicy").items():
+        told = policy["metadata"].get("annotations", {})
+        if name not in jobs:
+            if HOOK in told:
+                yield f"{name}: its policy is no part of the release"
+        elif told.get(HOOK) != jobs[name]["metadata"]["annotations"][HOOK] or _weight(policy) >= _weight(jobs[name]):
+            yield f"{name}: it runs before its policy stands"
+        elif told.get(f"{HOOK}-delete-policy") != REPLACED:
+            yield f"{name}: its policy is not replaced by the next release, or is gone while the job runs"
+
+
+def _weight(one):
+    return int(one["metadata"]["annotations"].get(f"{HOOK}-weight", 0))
 
 
 def _of_names(manifests):
