@@ -28,6 +28,7 @@ class Breaker:
         self._reason: str | None = None
         self._tripped_at = 0.0
         self._one = asyncio.Lock()
+        metrics.mail_server_away.set_function(lambda: self.reason is not None)
 
     @property
     def reason(self) -> str | None:
@@ -55,7 +56,6 @@ class Breaker:
             log.warning("mail_server.away", reason=reason)
         self.trips += 1
         self._reason, self._tripped_at = reason, clock.monotonic()
-        metrics.mail_server_away.set(1)
         return MailServerAway(reason)
 
     def close(self) -> None:
@@ -63,4 +63,3 @@ class Breaker:
         if self._reason is not None:
             log.info("mail_server.back", attempts=self.trips)
         self._reason = None
-        metrics.mail_server_away.set(0)
