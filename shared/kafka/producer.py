@@ -81,12 +81,13 @@ class Producer:
         task = self._client._sender.sender_task  # noqa: SLF001 - aiokafka shows its tasks nowhere else
         return task is not None and bool(task.done())
 
-    async def answers(self, topic: str, *, deadline_seconds: float = 2.0) -> bool:
-        """Tell whether the cluster knows this topic's partitions and answers now, for readiness."""
+    async def answers(self, *topics: str, deadline_seconds: float = 2.0) -> bool:
+        """Tell whether the cluster knows the partitions of all these topics and answers now, for readiness."""
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(deadline_seconds):
-                await self._client.client.fetch_all_metadata()
-                return bool(await self._client.partitions_for(topic))
+                # Not what the client remembers: a topic that is gone would be known to it for minutes.
+                known = await self._client.client.fetch_all_metadata()
+                return all(known.partitions_for_topic(topic) for topic in topics)
         return False
 
     async def _partitions(self, topic: str, deadline: float) -> int:

@@ -59,8 +59,8 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
         reasons = [f"{s.topic}: {s.trouble}" for s in subscriptions if s.trouble]
         if publisher is None or not subscriptions or not all(liveness.has_assignment(s) for s in subscriptions):
             reasons.append("no partitions assigned yet")
-        elif not await publisher.answers(subscriptions[0].topic):
-            reasons.append("kafka: no answer")
+        elif not await publisher.answers(*(s.topic for s in subscriptions)):
+            reasons.append("kafka: no answer, or not for every topic")
         return [*reasons, *await trouble()]
 
     async def live() -> Sequence[str]:

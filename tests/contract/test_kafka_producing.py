@@ -7,11 +7,11 @@ import secrets
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
-from shared import clock, errors
+from shared import clock, errors, topics
 from shared.kafka import producer
 from shared.kafka.records import Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
-from tests.members import THINGS, everything, make_topics, until
+from tests.members import THINGS, administration, everything, make_topics, until
 
 
 @pytest.fixture
@@ -106,6 +106,22 @@ async def test_an_unknown_topic_ends_with_the_deadline(kafka):
         with pytest.raises(errors.KafkaAway):
             await publisher.publish([Record(f"{kafka.topic_prefix}nobody.made.this", b"k", b"v")], deadline_seconds=0.5)
         assert clock.monotonic() - began < 5
+
+
+async def test_one_topic_that_is_gone_is_missed_at_once(kafka, name):
+    """What the client remembers of it is minutes old, and whoever reads several topics needs each."""
+    other = topics.Topic("others", key="", value="", producers=(), consumers=(), retention_days=1)
+    gone = other.named(kafka.topic_prefix)
+    await make_topics(kafka, other)
+    async with producer.opened(kafka, client_id="tests", warm=[name, gone]) as publisher, administration(kafka) as admin:
+        await until(lambda: publisher.answers(name, gone), "both are known")
+        await admin.delete_topics([gone])
+
+        async def missed():
+            return not await publisher.answers(name, gone)
+
+        await until(missed, "one of them is not there", deadline_seconds=10)
+        assert await publisher.answers(name)
 
 
 async def test_a_sender_task_that_ended_is_noticed(kafka, name):
