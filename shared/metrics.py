@@ -50,7 +50,10 @@ letter_duplicates_possible = Counter(
     "letter_duplicates_possible_total",
     "Letters tried again that may have been accepted: a sender died, or the connection, after DATA began",
 )
-mail_server_away = Gauge("mail_server_away", "1 while the mail server does not take letters")
+mail_server_away = Gauge("mail_server_away", "1 while the mail server is known not to take letters; old news is none")
+
+# Every process
+process_ready = Gauge("process_ready", "1 while /health/ready says ok, else 0; asked whenever this is scraped")
 
 # Every consumer
 records_consumed = Counter("kafka_records_consumed_total", "Records handled to the end, offsets committed", ["topic"])
@@ -63,6 +66,6 @@ dead_letters = Counter("dead_letters_total", "Records refused into a dead letter
 lag_records = Gauge("kafka_lag_records", "Records in assigned partitions that are not handled yet", ["topic"])
 oldest_unprocessed_seconds = Gauge(
     "kafka_oldest_unprocessed_seconds",
-    "Age of the oldest record that is not handled yet; 0 when there is none",
+    "Age of the oldest record of the batch at hand, also while it is put back; 0 without one, be it that none can be fetched",
     ["topic"],
 )

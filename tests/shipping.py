@@ -24,6 +24,7 @@ JUDGES = {
     f"{CLUSTER}: docker compose": (*COMPOSE, "-f", CLUSTER, "config", "--quiet"),
     f"{BALANCER}/haproxy.cfg: haproxy": ("haproxy", "-c", "-q", "-f", f"{BALANCER}/haproxy.cfg"),
     "alerts and scraping: promtool": ("promtool", "check", "config", "deploy/observability/prometheus/prometheus.yml"),
+    "alerts that fire: promtool": ("promtool", "test", "rules", "tests/architecture/alerts.yml"),
 }
 OPTIONAL = {
     "docker": ("docker", "compose", "version"),

@@ -1,17 +1,21 @@
 """Health and metrics of a process, on a port of its own: /health/live, /health/ready, /metrics.
 
 Live = restart me if not. Ready = send me traffic, or look at `reasons`. Both answer JSON and never versions or addresses.
+Whoever scrapes reads in `process_ready` what /health/ready would say at that moment.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shared import logs, settings
+from shared import logs, metrics, settings
 
 log = logs.get(__name__)
+
+READY_WITHIN_SECONDS = 4.0  # Kafka and the database have 2 s each to answer; Prometheus waits for 10 s
 
 Check = Callable[[], Awaitable[Sequence[str]]]
 """Returns what is wrong, in words for an operator; nothing when all is well."""
@@ -29,7 +33,7 @@ async def served(health: settings.Health, *, live: Check, ready: Check) -> Async
     app = web.Application()
     app.router.add_get("/health/live", _answering(live))
     app.router.add_get("/health/ready", _answering(ready))
-    app.router.add_get("/metrics", _metrics)
+    app.router.add_get("/metrics", _measuring(ready))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -55,5 +59,23 @@ def _answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]
     return answer
 
 
-async def _metrics(_request: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+def _measuring(ready: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_request: web.Request) -> web.Response:
+        metrics.process_ready.set(await _holds(ready))
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return answer
+
+
+async def _holds(check: Check) -> bool:
+    """Whether nothing is wrong; a check that hangs or breaks says no, for its metrics are wanted most just then."""
+    asked = asyncio.ensure_future(check())
+    # Not asyncio.timeout, which waits for what it cancels: a driver's goodbye to a silent server takes its time.
+    done, _ = await asyncio.wait((asked,), timeout=READY_WITHIN_SECONDS)
+    if not done or asked.cancelled():
+        asked.cancel()
+        return False
+    if (error := asked.exception()) is not None:
+        log.error("health.check_broke", error=type(error).__name__)
+        return False
+    return not asked.result()

@@ -81,6 +81,44 @@ def test_a_query_that_nobody_answers_is_seen(query, fault):
     assert faults(query) == [fault]
 
 
+def fragile(query):
+    """The comparisons and ratios in a query that say nothing where their smaller side should be 0."""
+    found = []
+
+    def look(node):
+        if isinstance(node, promql_parser.BinaryExpr):
+            smaller = {"<": node.lhs, "<=": node.lhs, "/": node.lhs, ">": node.rhs, ">=": node.rhs}.get(str(node.op))
+            inner = smaller.expr if isinstance(smaller, promql_parser.ParenExpr) else smaller
+            told = isinstance(inner, promql_parser.NumberLiteral) or str(getattr(inner, "op", None)) == "or"
+            if smaller is not None and not told and not isinstance(node.rhs, promql_parser.NumberLiteral):
+                found.append(node.prettify())
+
+    promql_parser.walk(promql_parser.parse(query), look)
+    return found
+
+
+@pytest.mark.parametrize(("name", "query"), queries())
+def test_what_never_happened_counts_as_0(name, query):
+    """A label's series begins with its first event: without `or vector(0)` all payments may fail, and nothing compares them."""
+    assert fragile(query) == [], name
+
+
+@pytest.mark.parametrize(
+    ("query", "is_fragile"),
+    [
+        ("sum(a) < sum(b)", True),
+        ("sum(b) > sum(a) and sum(b) > 20", True),
+        ("sum(a) / sum(b)", True),
+        ("(sum(a) or vector(0)) / sum(b)", False),
+        ("(sum(a) or vector(0)) < sum(b) and sum(b) >= 20", False),
+        ("sum(a) > 0 or sum(a unless a offset 5m) > 0", False),
+    ],
+)
+def test_a_query_that_waits_for_a_first_event_is_seen(query, is_fragile):
+    """The rule itself is tried."""
+    assert bool(fragile(query)) == is_fragile
+
+
 def test_the_dashboard_shows_what_the_business_asks():
     """The four numbers and the lag."""
     shown = " ".join(query for _, query in queries())
@@ -92,6 +130,7 @@ def test_the_dashboard_shows_what_the_business_asks():
         "payment_failures_total",
         "kafka_lag_records",
         "kafka_oldest_unprocessed_seconds",
+        "process_ready",
     ):
         assert metric in shown
 

@@ -1,6 +1,7 @@
 """The health server and what it is told: dead tasks, taken ports, answers for machines."""
 
 import asyncio
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -42,6 +43,60 @@ async def test_live_ready_and_metrics_are_served():
         status, text = await get(port, "/metrics")
         assert status == 200
         assert "kafka_lag_records" in text
+
+
+async def told_ready(port):
+    """What a scrape reads in `process_ready`."""
+    status, text = await get(port, "/metrics")
+    assert status == 200
+    [line] = [line for line in text.splitlines() if line.startswith("process_ready ")]
+    return float(line.partition(" ")[2])
+
+
+async def test_a_scrape_says_what_readiness_says():
+    """A process that lives and cannot work is seen by whoever watches, and as soon as it can work again."""
+    reasons = ["things: TopicAuthorizationFailedError"]
+
+    async def ready():
+        return reasons
+
+    async with health.served(anywhere(), live=nothing, ready=ready) as port:
+        assert await told_ready(port) == 0
+        reasons.clear()
+        assert await told_ready(port) == 1
+        reasons.append("kafka: no answer")
+        assert await told_ready(port) == 0
+
+
+async def test_a_readiness_that_hangs_costs_no_scrape(monkeypatch):
+    """The metrics of a process in trouble are wanted most; even a check that will not be cancelled holds nobody up."""
+    monkeypatch.setattr(health, "READY_WITHIN_SECONDS", 0.1)
+    over = asyncio.Event()
+
+    async def hangs():
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await over.wait()
+        return []
+
+    async with health.served(anywhere(), live=nothing, ready=hangs) as port:
+        try:
+            async with asyncio.timeout(5):
+                assert await told_ready(port) == 0
+        finally:
+            over.set()
+        assert await told_ready(port) == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+async def test_a_readiness_that_breaks_costs_no_scrape(error):
+    """Whatever a client library throws while it falls apart: the process is not ready, and tells its metrics."""
+
+    async def breaks():
+        raise error
+
+    async with health.served(anywhere(), live=nothing, ready=breaks) as port:
+        assert await told_ready(port) == 0
 
 
 async def test_a_default_port_that_is_taken_gives_way():

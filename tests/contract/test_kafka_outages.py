@@ -159,6 +159,7 @@ async def test_a_process_started_without_kafka_waits_says_so_once_and_begins(box
         await waiting.until_said("kafka.away")
         assert await waiting.answers("/health/live", 200)
         assert await waiting.answers("/health/ready", 503)
+        assert "\nprocess_ready 0.0\n" in (await waiting.ask("/metrics"))[1]
         status, seconds = await waiting.terminate()
         assert (status, seconds < 10) == (0, True)
 
@@ -166,6 +167,7 @@ async def test_a_process_started_without_kafka_waits_says_so_once_and_begins(box
         await until(lambda: len(waiting.said("kafka.away")) == 2, "the second one waits too")
         await asyncio.to_thread(box.broker.start)
         await until(lambda: waiting.answers("/health/ready", 200), "it begins")
+        assert "\nprocess_ready 1.0\n" in (await waiting.ask("/metrics"))[1]
         assert len(waiting.said("kafka.away")) == 2
         assert len(waiting.said("kafka.back")) == 1
 

@@ -150,11 +150,13 @@ async def test_without_kafka_and_database_the_door_stands_and_says_so_once(start
 
     answers = [await process.deliver(bytes_of(Sale().succeeded())) for _ in range(3)]
     ready = await process.get(process.health, "/health/ready")
+    metrics = await process.get(process.health, "/metrics")
     live = await process.get(process.health, "/health/live")
 
     assert answers == [(503, "2")] * 3
     assert ready[0] == 503
     assert "Kafka" in ready[1]
+    assert "\nprocess_ready 0.0\n" in metrics[1]
     assert live[0] == 200
     status, seconds = await process.stop()
     assert status == 0, process.said()
@@ -173,6 +175,7 @@ async def test_ready_on_kafka_alone(started, database, kafka):
     assert (await process.deliver(bytes_of(Sale().succeeded())))[0] == 200
     metrics = await process.get(process.health, "/metrics")
     assert 'webhook_requests_total{outcome="accepted"} 1.0' in metrics[1]
+    assert "\nprocess_ready 1.0\n" in metrics[1]
     assert (await process.get(process.port, "/metrics"))[0] == 404
     assert (await process.stop())[0] == 0
 
