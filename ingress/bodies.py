@@ -33,7 +33,8 @@ class OnTheWay:
         while self.bytes > ON_THE_WAY_BYTES_MAX and len(self._held) > 1:
             oldest = next(iter(self._held))
             self.release(oldest)
-            oldest.reschedule(asyncio.get_running_loop().time())
+            if not oldest.expired():  # one that is just ending by itself takes no other time
+                oldest.reschedule(asyncio.get_running_loop().time())
 
     def release(self, limit: asyncio.Timeout) -> None:
         """Count it no more; may be called twice."""
