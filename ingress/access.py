@@ -19,12 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingress import problems, store
 from ingress.problems import Problem
-from shared import settings
+from shared import clock, settings
 
 ROLES = frozenset({"client", "coach", "admin"})  # the labels of CultureBridge's enum type `userrole`
 
 TOKEN_CHARACTERS_MAX = 8000  # under the limit of a header line; a token of ours has a few hundred
 TOKEN_LIFETIME_SECONDS_MAX = 366 * 24 * 60 * 60  # one that lives longer is a mistake of its issuer, or no token of ours
+# The issuer's clock may be ahead of ours: who has just logged in is not sent away. No token lives longer by it.
+ISSUER_AHEAD_SECONDS_MAX = 30
 # RFC 7515, section 2: base64url without padding. That each segment has only one spelling is seen to by PyJWT.
 TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # An allow-list, since crit, jku, jwk, x5u, x5c, zip and b64 are all ways to let a token say how it wants to be judged.
@@ -89,6 +91,7 @@ def _claims(token: str, jwt_settings: settings.Jwt) -> dict[str, Any] | None:
             algorithms=[jwt_settings.jwt_algorithm],
             issuer=jwt_settings.jwt_issuer,
             audience=jwt_settings.jwt_audience,
+            leeway=ISSUER_AHEAD_SECONDS_MAX,
             options={
                 "require": ["exp", "iat", "sub"],
                 "verify_iss": jwt_settings.jwt_issuer is not None,
@@ -121,6 +124,8 @@ def _is_access_token(claims: dict[str, Any]) -> bool:
     return (
         type(issued) is int
         and type(expires) is int
+        # PyJWT gives its leeway to the end of a token as well as to its beginning.
+        and clock.now().timestamp() < expires
         and expires - issued <= TOKEN_LIFETIME_SECONDS_MAX
         and claims.get("type", "access") == "access"
         and claims.get("token_use", "access") == "access"

@@ -7,7 +7,7 @@ import pytest
 
 from ingress import access
 from ingress.access import Caller
-from shared import settings
+from shared import clock, settings
 from tests.tokens import CLAIMS, EC, ES, HEADERS, KEY, PLAIN, RS, RSA, SPELLINGS, USER, claims, raw, token
 
 
@@ -68,6 +68,23 @@ def test_two_authorization_headers_are_nobody():
 def test_a_token_with_wrong_claims_is_nobody(changes):
     """A good signature under wrong claims opens nothing."""
     assert asked(raw(PLAIN, json.dumps(claims(**changes)).encode())) is None
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+def test_an_issuer_whose_clock_is_ahead_a_little_is_heard(claim):
+    """Who has just logged in is let in; what is to begin later than clocks differ is not there yet."""
+    now = int(clock.now().timestamp())
+
+    assert asked(token(**{claim: now + 10})) == USER
+    assert asked(token(**{claim: now + 60})) is None
+
+
+def test_a_token_of_an_issuer_ahead_lives_no_longer():
+    """Its end is its end, to the second."""
+    now = int(clock.now().timestamp())
+
+    assert asked(token(iat=now - 900, exp=now)) is None
+    assert asked(token(iat=now + 10, exp=now)) is None
 
 
 @pytest.mark.parametrize("absent", ["exp", "iat", "sub"])
