@@ -112,7 +112,7 @@ class Checkout:
             return problems.BOOKING_HAS_NO_PRICE
         if step.instead_of is not None and not await store.close_payment(tx, step.instead_of, now):
             return ReadAgain("the payment to close was bound or closed meanwhile")
-        expires_at = now.replace(microsecond=0) + self._lifetime
+        expires_at = checkout_rules.session_end(now, self._lifetime)
         payment = Payment(
             id=uuid7(now),
             booking_id=booking.id,

@@ -16,9 +16,11 @@ from ingress.store import Booking, Payment, Standing
 from shared.domain import money
 from shared.stripe_api import NoSuchSession, Session, SessionRequest, SessionStatus
 
-STRIPE_SESSION_MINUTES_MIN = 30  # https://docs.stripe.com/api/checkout/sessions/create, expires_at
-# With a minute for the call itself: three attempts of ten seconds and the pauses between them.
-SESSION_LEFT_MIN = timedelta(minutes=STRIPE_SESSION_MINUTES_MIN + 1)
+# Stripe takes sessions of 30 minutes to 24 hours, counted from when it hears the call by its own clock:
+# https://docs.stripe.com/api/checkout/sessions/create, expires_at. Forty seconds are for the call itself, three attempts of ten
+# seconds and the pauses between them. Less than the shortest session of our settings: a row just made is nobody's to give up.
+SESSION_LEFT_MIN = timedelta(minutes=30, seconds=40)
+SESSION_LIFETIME_MAX = timedelta(hours=24) - timedelta(minutes=1)  # the minute is for a clock of ours that is ahead
 KEY_AGE_MAX = timedelta(hours=23)  # Stripe keeps an idempotency key for at least 24 hours
 AMOUNT_MINOR_MAX = 99_999_999  # eight digits: https://docs.stripe.com/api/payment_intents/object, amount
 
@@ -122,6 +124,11 @@ def item_name(booking: Booking) -> str:
     """Return the line that the customer reads on Stripe's page."""
     whom = f" with {booking.coach_name}" if booking.coach_name else ""
     return f"Coaching session{whom}, {booking.duration_minutes} min"
+
+
+def session_end(now: datetime, lifetime: timedelta) -> datetime:
+    """Return when a session that is made now shall end, in whole seconds."""
+    return now.replace(microsecond=0) + min(lifetime, SESSION_LIFETIME_MAX)
 
 
 def stored_request(wish: Wish, booking: Booking, amount_minor: int, expires_at: datetime) -> dict[str, object]:

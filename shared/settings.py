@@ -26,8 +26,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 WEBHOOK_SECRET_CHARACTERS_MIN = 24  # shorter ones are placeholders; an empty one would let anybody sign
 JWT_SECRET_BYTES_MIN = 32  # RFC 7518, section 3.2: an HS256 key is at least as long as the hash
-CHECKOUT_SESSION_MINUTES_MIN = 31  # Stripe refuses less than 30 minutes from its own clock; one is for ours
-CHECKOUT_SESSION_MINUTES_MAX = 1440  # Stripe's limit of 24 hours
+CHECKOUT_SESSION_MINUTES_MIN = 31  # Stripe refuses less than 30 minutes from its own clock; one is for the call
+CHECKOUT_SESSION_MINUTES_MAX = 1440  # Stripe's limit of 24 hours; a session asks for a minute less, for the clocks
 
 FILE = "_file"  # what a secret's name ends with where it names a file: DATABASE_URL_FILE
 IN_FILES_TOO = frozenset({"jwt_public_key"})  # no secret, but many lines, which an environment holds badly

@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from shared import settings
 from shared.domain import money
 from tests.door import ORIGIN, URLS, bearer, gathered, meeting, opened, person, sandbox
 
@@ -188,6 +189,23 @@ async def test_fifty_at_once_open_one_session(door):
     assert {body["session_id"] for _, body in answers} == {session["id"]}
     assert len([status for status, _ in answers if status == 201]) >= 1
     assert len(await door.sql(PAYMENTS)) == 1
+
+
+@pytest.mark.parametrize("minutes", [settings.CHECKOUT_SESSION_MINUTES_MIN, settings.CHECKOUT_SESSION_MINUTES_MAX])
+async def test_the_shortest_and_the_longest_session_are_opened_at_once(database, tmp_path, minutes):
+    """One row, one session for all who ask: a row that was just made is nobody's to give up."""
+    async with (
+        sandbox(tmp_path / "stripe") as stripe,
+        opened(database, stripe=stripe, checkout_session_minutes=minutes) as door,
+    ):
+        booked = await meeting(door.engine)
+
+        answers = await gathered(*(door.checkout(booked.booking_id, booked.client) for _ in range(9)))
+
+        assert 201 in {status for status, _ in answers}
+        [session] = door.sessions()
+        assert {body["session_id"] for _, body in answers} == {session["id"]}
+        assert len(await door.sql(PAYMENTS)) == 1
 
 
 async def test_two_processes_at_once_open_one_session(database, tmp_path):

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from ingress import checkout, checkout_rules, problems
+from ingress import checkout, checkout_rules, problems, store
 from ingress.checkout_rules import Ask, Create, Heard, Insert, Refuse, Repeat, Wish, decide
 from ingress.store import Booking, Payment, Standing
+from shared import settings
 from shared.stripe_api import NoSuchSession, Session, SessionStatus
 
 NOW = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
@@ -68,18 +69,40 @@ def test_nothing_in_the_way():
     assert next_step() == Insert()
 
 
-@pytest.mark.parametrize("left_minutes", [31, 60, 1440])
-def test_a_row_without_session_is_resumed(left_minutes):
+@pytest.mark.parametrize("left", [timedelta(minutes=30, seconds=40), timedelta(minutes=60), timedelta(minutes=1440)])
+def test_a_row_without_session_is_resumed(left):
     """With enough time left for Stripe's minimum, the same row is taken to Stripe again."""
-    row = replace(FRESH, expires_at=NOW + timedelta(minutes=left_minutes))
+    row = replace(FRESH, expires_at=NOW + left)
 
     assert next_step(row) == Create(row)
 
 
 @pytest.mark.parametrize(
+    "minutes",
+    [
+        settings.CHECKOUT_SESSION_MINUTES_MIN,
+        settings.CHECKOUT_SESSION_MINUTES_MIN + 1,
+        60,
+        settings.CHECKOUT_SESSION_MINUTES_MAX - 1,
+        settings.CHECKOUT_SESSION_MINUTES_MAX,
+    ],
+)
+def test_a_row_just_made_is_taken_to_stripe_however_long_sessions_last(minutes):
+    """By whoever finds it, after two slow transactions too; and Stripe, half a minute before or behind, takes its end."""
+    made = NOW - timedelta(microseconds=1)
+    end = checkout_rules.session_end(made, timedelta(minutes=minutes))
+    row = replace(FRESH, created_at=made, expires_at=end)
+    later = made + timedelta(seconds=2 * store.DEADLINE_SECONDS)
+
+    assert decide(WISH, BOOKING, Standing(row, None, None), Heard(), later) == Create(row)
+    for stripes_now in (made - timedelta(seconds=30), later + timedelta(seconds=30)):
+        assert timedelta(minutes=30) <= end - stripes_now <= timedelta(hours=24)
+
+
+@pytest.mark.parametrize(
     "changes",
     [
-        {"expires_at": NOW + timedelta(minutes=31) - timedelta(seconds=1)},
+        {"expires_at": NOW + timedelta(minutes=30, seconds=39)},
         {"expires_at": None},
         {"created_at": NOW - timedelta(hours=23, seconds=1), "expires_at": NOW + timedelta(hours=1)},
         {"request": {}},
