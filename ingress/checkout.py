@@ -22,7 +22,7 @@ from ingress.checkout_rules import Ask, Create, Heard, Insert, Refuse, Repeat, W
 from ingress.problems import Problem
 from ingress.store import Booking, Payment
 from shared import clock, logs, settings, stripe_api
-from shared.stripe_api import Away, KeySpent, NoSuchSession, Refused, Session
+from shared.stripe_api import Away, KeySpent, NoSuchSession, NotAllowed, Refused, Session
 
 log = logs.get(__name__)
 
@@ -140,7 +140,9 @@ class Checkout:
             case KeySpent():
                 heard.spent.add(payment.id)
                 return ReadAgain("Stripe will never make a session for this key")
-            case Refused() | NoSuchSession():
+            case Refused(code=code):
+                return await self._give_up(payment, code)
+            case NotAllowed() | NoSuchSession():
                 return problems.STRIPE_REFUSED
             case Away(code=stripe_api.KEY_IN_USE):
                 return ReadAgain("another process asks Stripe the same")
@@ -174,13 +176,23 @@ class Checkout:
             await self._stripe.expire_session(session.id)
         return ReadAgain("the session's row was closed meanwhile")
 
+    async def _give_up(self, payment: Payment, code: str) -> Problem | ReadAgain:
+        """Close the row whose words Stripe refused, so that the next call says what price and address are by then."""
+        async with store.transaction(self._engine) as tx:
+            closed = await store.close_payment(tx, payment, clock.now())
+            row = None if closed else await store.load_payment(tx, payment.id)
+        if row is not None and row.closed_at is None:
+            return ReadAgain("the payment that was refused was bound or paid meanwhile")
+        log.info("payment.given_up", payment_id=str(payment.id), booking_id=str(payment.booking_id), code=code)
+        return problems.STRIPE_REFUSED
+
     async def _ask(self, session_id: str, heard: Heard) -> Problem | ReadAgain:
         answer = await self._stripe.retrieve_session(session_id)
         match answer:
             case Session() | NoSuchSession():
                 heard.sessions[session_id] = answer
                 return ReadAgain("Stripe told what became of the session")
-            case Refused() | KeySpent():
+            case Refused() | KeySpent() | NotAllowed():
                 return problems.STRIPE_REFUSED
             case Away():
                 return problems.STRIPE_UNAVAILABLE

@@ -86,6 +86,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class NotAllowed:
+    """The secret key is wrong or lacks a right; what was asked for was not looked at, and may be once the key is mended."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class Away:
     """No answer that counts: unreachable, too slow, overloaded, or busy with the same key. The effect may have happened."""
 
@@ -104,7 +111,7 @@ class Endpoint:
     livemode: bool
 
 
-Failure = NoSuchSession | KeySpent | Refused | Away
+Failure = NoSuchSession | KeySpent | Refused | NotAllowed | Away
 Answer = Session | Failure
 Told = TypeVar("Told")
 Said = TypeVar("Said")
@@ -214,6 +221,8 @@ def _failure(error: stripe.StripeError) -> Failure:
             return Away(code)
         case stripe.InvalidRequestError(http_status=404):
             return NoSuchSession()
+        case stripe.AuthenticationError() | stripe.PermissionError():
+            return NotAllowed(code)
         case stripe.APIError() if (error.headers or {}).get("idempotent-replayed") == "true":
             # Stripe keeps also a 5xx once the work had begun; under this key it will say nothing else for a day.
             return KeySpent(code)

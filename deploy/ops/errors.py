@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from shared import errors, settings
 from shared.db import engine
 from shared.kafka import connection
-from shared.stripe_api import Away, Failure, KeySpent, NoSuchSession, Refused
+from shared.stripe_api import Away, Failure, KeySpent, NoSuchSession, NotAllowed, Refused
 
 UNDEFINED_TABLE = "42P01"  # SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
 
@@ -43,7 +43,7 @@ class StripeSilent(OpsError):
         match failure:
             case NoSuchSession():
                 why = "does not know what was asked for"
-            case KeySpent(code=code) | Refused(code=code) | Away(code=code):
+            case KeySpent(code=code) | Refused(code=code) | NotAllowed(code=code) | Away(code=code):
                 why = code
             case _ as never:
                 assert_never(never)

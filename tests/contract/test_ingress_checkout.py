@@ -422,13 +422,50 @@ async def test_a_key_that_was_used_for_something_else_gives_way(door):
     assert [row[5] for row in await door.sql(PAYMENTS)] == [False, True]
 
 
-async def test_what_stripe_refuses_is_502(door):
-    """Less than Stripe charges: nobody's fault here, told with its own code."""
+@pytest.mark.parametrize("key", [None, "k-1"])
+async def test_what_stripe_refuses_is_502_until_it_is_mended(door, key):
+    """Less than Stripe charges, told with its own code; the next call says what price and address are by then."""
     booked = await meeting(door.engine, rate="0.10")
 
-    status, body = await door.checkout(booked.booking_id, booked.client)
+    for _ in range(2):
+        status, body = await door.checkout(booked.booking_id, booked.client, key=key)
+        assert (status, body["code"]) == (502, "stripe_refused")
+    await door.sql("update coach_profiles set hourly_rate = 75")
+    await door.sql("update users set email = 'mended@example.com' where id = $1", booked.client.id)
+    status, body = await door.checkout(booked.booking_id, booked.client, key=key)
 
-    assert (status, body["code"]) == (502, "stripe_refused")
+    assert (status, body.get("amount")) == (201, 75), body
+    [session] = door.sessions()
+    assert session["customer_email"] == "mended@example.com"
+    assert [row[4:] for row in await door.sql(PAYMENTS)] == [(None, False), (None, False), (session["id"], True)]
+
+
+async def test_a_refusal_that_nobody_wrote_down_is_heard_again(door):
+    """Killed between Stripe's answer and the row: the next call asks the same, closes the row, and the one after is free."""
+    booked = await meeting(door.engine, rate="0.10")
+    await door.checkout(booked.booking_id, booked.client)
+    await door.sql("update payments set closed_at = null")
+    await door.sql("update coach_profiles set hourly_rate = 75")
+
+    first, second = [await door.checkout(booked.booking_id, booked.client) for _ in range(2)]
+
+    assert [status for status, _ in (first, second)] == [502, 201]
+    assert [row[5] for row in await door.sql(PAYMENTS)] == [False, True]
+
+
+async def test_a_key_that_stripe_does_not_let_in_is_502_and_resumed(database, tmp_path):
+    """Nothing was said about the row: once the key is mended the same one goes on with its words."""
+    async with sandbox(tmp_path / "stripe") as stripe:
+        async with opened(database, stripe=stripe, stripe_secret_key="sk_live_" + "k" * 24) as door:
+            booked = await meeting(door.engine)
+            status, body = await door.checkout(booked.booking_id, booked.client)
+            assert (status, body["code"]) == (502, "stripe_refused")
+            [row] = await door.sql(PAYMENTS)
+            assert row[4:] == (None, True)
+        async with opened(database, stripe=stripe) as door:
+            status, body = await door.checkout(booked.booking_id, booked.client)
+
+            assert (status, body["payment_id"]) == (201, str(row[0]))
 
 
 BAD_BODIES = {

@@ -9,7 +9,7 @@ from ingress import store
 from ingress.checkout import Checkout, ReadAgain
 from ingress.checkout_rules import Insert, Wish
 from shared import clock
-from shared.stripe_api import StripeApi
+from shared.stripe_api import Refused, StripeApi
 from tests.door import URLS, ingress_settings, meeting, opened, person, sandbox
 from tests.journey.pipeline import until
 
@@ -92,6 +92,43 @@ async def test_a_row_whose_session_was_shown_meanwhile_is_never_given_up(doors, 
     assert (status, shown["url"], session["status"]) == (201, session["url"], "open")
     assert (later, told["code"], told["url"]) == (400, "payment_already_exists", session["url"])
     assert await quick.sql("select stripe_session_id, closed_at from payments") == [(session["id"], None)]
+
+
+async def test_two_who_are_refused_at_once_close_one_row(doors):
+    """The second one to hear it finds the row closed, is told the same, and opens no other."""
+    slow, quick, held = doors
+    booked = await meeting(quick.engine, rate="0.10")
+    first = asyncio.create_task(slow.checkout(booked.booking_id, booked.client))
+    await held.answered.wait()
+
+    second = await quick.checkout(booked.booking_id, booked.client)
+    held.let_go.set()
+
+    assert await first == second
+    assert (second[0], second[1]["code"]) == (502, "stripe_refused")
+    assert await quick.sql("select closed_at is null from payments") == [(False,)]
+
+
+async def test_a_row_that_was_bound_meanwhile_is_never_given_up_for_a_refusal(doors, monkeypatch):
+    """Stripe refuses one call and takes the other: both show the session that there is."""
+    slow, quick, held = doors
+    booked = await meeting(quick.engine)
+
+    async def refuse_later(_request, *, idempotency_key):
+        held.answered.set()
+        await held.let_go.wait()
+        return Refused(f"parameter_invalid under {idempotency_key}")
+
+    monkeypatch.setattr(held, "create_session", refuse_later)
+    first = asyncio.create_task(slow.checkout(booked.booking_id, booked.client))
+    await held.answered.wait()
+
+    _, shown = await quick.checkout(booked.booking_id, booked.client)
+    held.let_go.set()
+    status, told = await first
+
+    assert (status, told["code"], told["url"]) == (400, "payment_already_exists", shown["url"])
+    assert await quick.sql("select stripe_session_id, closed_at from payments") == [(shown["session_id"], None)]
 
 
 async def test_a_second_process_resumes_a_row_in_flight_and_both_answer_it(doors):

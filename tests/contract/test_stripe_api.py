@@ -5,9 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import stripe as stripe_library
 
-from shared import clock, settings
-from shared.stripe_api import Away, KeySpent, NoSuchSession, Refused, Session, SessionStatus, StripeApi
+from shared import clock, settings, stripe_api
+from shared.stripe_api import Away, KeySpent, NoSuchSession, NotAllowed, Refused, Session, SessionStatus, StripeApi
 from tests.fake_stripe import FakeStripe
 from tests.sandboxes import listening, opened, session_request
 
@@ -113,3 +114,20 @@ async def test_what_stripe_does_not_know_is_told_as_such(stripe):
 async def test_what_stripe_does_not_sell_is_refused(stripe, changes):
     """Below the smallest charge, and outside thirty minutes to a day."""
     assert isinstance(await made(stripe, session_request(**changes)), Refused)
+
+
+async def test_a_key_that_is_not_let_in_is_no_refusal_of_what_was_asked(tmp_path):
+    """The same words may pass once the key is mended."""
+    async with listening() as webhook, opened(tmp_path, webhook) as world:
+        api = StripeApi(settings.StripeApi(_env_file=None, stripe_secret_key="sk_live_x", stripe_api_base=world.url))
+        request = session_request()
+
+        assert isinstance(await api.create_session(request, idempotency_key=str(request.payment_id)), NotAllowed)
+        assert await api.retrieve_session("cs_test_unknown") == NotAllowed("AuthenticationError")
+        await api.close()
+
+
+@pytest.mark.parametrize("error", [stripe_library.AuthenticationError, stripe_library.PermissionError])
+def test_neither_a_wrong_key_nor_one_without_the_right_refuses_what_was_asked(error):
+    """401 and 403."""
+    assert stripe_api._failure(error("no")) == NotAllowed(error.__name__)
