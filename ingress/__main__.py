@@ -1,7 +1,7 @@
 """Read settings, build, serve, drain.
 
-Enters: the environment. Leaves: exit status 0 after SIGTERM or SIGINT, within 10 s; 1 when the port is taken; 2 when a
-setting is missing or malformed.
+Enters: the environment. Leaves: exit status 0 after SIGTERM or SIGINT, within 10 s; 1 when the port is taken, or when something
+broke that a restart must mend; 2 when a setting is missing or malformed.
 """
 
 import asyncio
@@ -10,12 +10,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import uvloop
 from aiohttp import web
 
 from ingress import app, connections, listener
 from ingress.app import IngressSettings
+from ingress.publisher import Publisher
 from shared import garbage, logs, settings
 from shared.kafka import health
 
@@ -27,6 +29,7 @@ SHUTDOWN_SECONDS_MAX = 0.5  # for what is under way even then; it is cancelled
 LINGER_SECONDS_MAX = 1.0  # for the rest of a body that was refused; then the connection is closed
 READ_BUFFER_BYTES = 16_384  # a connection may send twice this ahead of its turn; aiohttp's default is four times as much
 REACH_SECONDS_MAX = 3.0  # without Kafka we open all the same, and say 503
+LIVENESS_EVERY_SECONDS = 5.0
 STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library still waits for
 
 
@@ -38,7 +41,7 @@ def main() -> int:
 
 
 async def serve(configured: IngressSettings) -> int:
-    """Serve until a signal comes, then finish what is under way."""
+    """Serve until a signal or a fault comes, then finish what is under way."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -47,13 +50,16 @@ async def serve(configured: IngressSettings) -> int:
     everybody = connections.of_settings(configured, files_max)
     async with app.opened(configured, everybody) as (application, publisher), everybody.watched():
 
+        async def live() -> Sequence[str]:
+            return [publisher.fault] if publisher.fault is not None else []
+
         async def ready() -> Sequence[str]:
             return ["draining"] if stopping.is_set() else await publisher.trouble()
 
         runner = runner_of(application)
         await runner.setup()
         try:
-            async with health.served(configured, live=alive, ready=ready):
+            async with health.served(configured, live=live, ready=ready):
                 if configured.ingress_reuse_port:
                     # Others serve the port already: whatever comes to us before Kafka is reached they would have taken.
                     await publisher.reached(seconds_max=REACH_SECONDS_MAX)
@@ -66,8 +72,8 @@ async def serve(configured: IngressSettings) -> int:
                 )
                 garbage.collect_rarely()
                 log.info("ingress.served", host=configured.ingress_host, port=configured.ingress_port)
-                await stopping.wait()
-                loop.call_later(STOP_SECONDS_MAX, give_up)
+                status = await until_over(publisher, stopping)
+                loop.call_later(STOP_SECONDS_MAX, give_up, status)
                 await door.stop()
                 await everybody.drained(seconds_max=DRAIN_SECONDS_MAX)
         except OSError as error:
@@ -76,7 +82,7 @@ async def serve(configured: IngressSettings) -> int:
         finally:
             await runner.cleanup()
     log.info("ingress.stopped")
-    return 0
+    return status
 
 
 def runner_of(application: web.Application) -> web.AppRunner:
@@ -97,15 +103,21 @@ def runner_of(application: web.Application) -> web.AppRunner:
     )
 
 
-async def alive() -> Sequence[str]:
-    """Return why this process must be restarted: whoever answers this is alive."""
-    return []
+async def until_over(publisher: Publisher, stopping: asyncio.Event) -> int:
+    """Return the exit status once a signal came, or once nothing can be published until somebody restarts us."""
+    while publisher.fault is None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), LIVENESS_EVERY_SECONDS)
+            return 0
+    log.error("ingress.gave_up", reason=publisher.fault)
+    stopping.set()
+    return 1
 
 
-def give_up() -> None:
+def give_up(status: int) -> None:
     """End the process although something still waits."""
     log.error("ingress.stopped_hard", seconds=STOP_SECONDS_MAX)
-    os._exit(0)
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -64,10 +64,18 @@ class Publisher:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._reached.wait(), seconds_max)
 
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be published any more, however well Kafka is, so that only a restart helps; None while it can."""
+        is_dead = self._producer is not None and self._producer.is_dead
+        return "the producer's sender task ended" if is_dead else None
+
     async def trouble(self) -> Sequence[str]:
         """Return why no webhook can be taken now, for readiness; nothing when all is well."""
         if self._producer is None:
             return ["Kafka was not reached yet"]
+        if self.fault is not None:
+            return [self.fault]
         return [] if await self._producer.answers(self._topic) else [f"Kafka does not answer for {self._topic}"]
 
     async def _hold(self, stopping: asyncio.Event) -> None:

@@ -18,6 +18,7 @@ from shared.kafka import provision
 from shared.kafka.records import Record
 from tests.builders import Sale, bytes_of, stripe_event
 from tests.door import WEBHOOK_SECRET, FakePublisher, opened, signed
+from tests.journey.pipeline import until
 
 
 class RealPublisher(Publisher):
@@ -67,6 +68,28 @@ async def small(database):
     """A door with a Kafka of the test's own, for what never gets as far as Kafka."""
     async with opened(database) as made:
         yield made
+
+
+async def test_a_publisher_whose_producer_died_is_not_ready_although_kafka_answers(kafka):
+    """Nobody sends webhooks where none can be taken, and the reason is told."""
+    await provision.apply(kafka)
+    publisher = RealPublisher(kafka)
+    async with publisher.reaching():
+        await until(lambda: is_ready(publisher), "Kafka is reached", 20)
+        assert publisher.fault is None
+        publisher._producer._client._sender.sender_task.cancel()
+        await until(lambda: is_dead(publisher), "its end is noticed", 5)
+
+        assert await publisher._producer.answers(publisher._topic)
+        assert await publisher.trouble() == [publisher.fault] == ["the producer's sender task ended"]
+
+
+async def is_ready(publisher):
+    return not await publisher.trouble()
+
+
+async def is_dead(publisher):
+    return publisher.fault is not None
 
 
 async def test_the_exact_bytes_are_published_before_the_answer(door, kafka):

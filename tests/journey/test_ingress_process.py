@@ -25,8 +25,8 @@ ROOT = Path(__file__).parent.parent.parent
 class Process:
     """One `python -m ingress` with the environment that it was given."""
 
-    def __init__(self, log, **environment):
-        self.port, self.log = any_free(()), log
+    def __init__(self, log, *, program=("-m", "ingress"), **environment):
+        self.port, self.log, self.program = any_free(()), log, program
         self.health = any_free({self.port})
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -46,7 +46,7 @@ class Process:
     async def start(self):
         with self.log.open("ab") as log:
             self.running = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "ingress", cwd=ROOT, env=self.environment, stdout=log, stderr=log
+                sys.executable, *self.program, cwd=ROOT, env=self.environment, stdout=log, stderr=log
             )
 
     async def until_served(self):
@@ -76,6 +76,19 @@ class Process:
         ):
             return answer.status, answer.headers.get("Retry-After")
 
+    @asynccontextmanager
+    async def half_delivered(self):
+        """Have a webhook under way; give where its answer will come, and what sends the rest."""
+        body = bytes_of(Sale().succeeded())
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        head = f"POST /payment/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nStripe-Signature: {signed(body)}"
+        writer.write(f"{head}\r\n\r\n".encode() + body[:100])
+        await writer.drain()
+        # A second request is answered after the first one's head was read: the first is under way now.
+        await self.get(self.port, "/openapi.json")
+        yield reader, lambda: writer.write(body[100:])
+        writer.close()
+
     async def stop(self):
         """SIGTERM; give the exit status and the seconds it took."""
         began = asyncio.get_running_loop().time()
@@ -93,8 +106,8 @@ async def started(tmp_path):
     """Start processes that are gone afterwards."""
     made = []
 
-    async def start(**environment):
-        process = Process(tmp_path / f"ingress-{len(made)}.log", **environment)
+    async def start(**arguments):
+        process = Process(tmp_path / f"ingress-{len(made)}.log", **arguments)
         made.append(process)
         await process.start()
         return process
@@ -185,24 +198,59 @@ async def test_what_is_under_way_is_finished(started, database, kafka):
     await provision.apply(kafka)
     process = await started(**joined(database, kafka))
     await process.until_ready()
-    body = bytes_of(Sale().succeeded())
-    reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
-    head = (
-        f"POST /payment/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nStripe-Signature: {signed(body)}\r\n\r\n"
-    )
-    writer.write(head.encode() + body[:100])
-    await writer.drain()
-    # A second request is answered after the first one's head was read: the first is under way now.
-    await process.get(process.port, "/openapi.json")
+    async with process.half_delivered() as (reader, rest):
+        process.running.send_signal(signal.SIGTERM)
+        await process.until_ready(503)
+        rest()
 
-    process.running.send_signal(signal.SIGTERM)
-    await process.until_ready(503)
-    writer.write(body[100:])
+        async with asyncio.timeout(10):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+            assert await process.running.wait() == 0
 
-    async with asyncio.timeout(10):
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
-        assert await process.running.wait() == 0
-    writer.close()
+
+# The door as it is; from SIGUSR1 on, the next record meets an error that aiokafka does not expect, and its sender task ends.
+FRAIL = """
+import asyncio, contextlib, signal, sys
+from ingress import __main__ as door
+from shared.kafka import producer
+
+opened = producer.opened
+
+@contextlib.asynccontextmanager
+async def frail(*arguments, **options):
+    async with opened(*arguments, **options) as made:
+        waiting = made._client._message_accumulator
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, setattr, waiting, "drain_by_nodes", None)
+        yield made
+
+producer.opened = frail
+door.LIVENESS_EVERY_SECONDS = 0.2
+sys.exit(door.main())
+"""
+
+
+async def test_a_door_that_can_publish_nothing_more_asks_for_its_restart(started, database, kafka):
+    """Kafka is well, and every webhook would be 503 for ever: it is not live, answers what is under way, and ends with 1."""
+    await provision.apply(kafka)
+    process = await started(program=("-c", FRAIL), **joined(database, kafka))
+    await process.until_ready()
+    assert (await process.get(process.health, "/health/live"))[0] == 200
+    async with process.half_delivered() as (reader, rest):
+        process.running.send_signal(signal.SIGUSR1)
+
+        async def refused():
+            return await process.deliver(bytes_of(Sale().succeeded())) == (503, "2")
+
+        await until(refused, "no webhook is taken any more", 5)
+        live = await process.get(process.health, "/health/live")
+        rest()
+
+        async with asyncio.timeout(10):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+            assert await process.running.wait() == 1
+    assert live[0] == 503
+    assert "sender task ended" in live[1]
+    assert "ingress.gave_up" in process.said()
 
 
 async def test_two_processes_share_a_port_when_asked(started):
