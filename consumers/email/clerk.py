@@ -134,7 +134,8 @@ def _found(
         return judgement
     letter_id = due.ticket.letter_id
     facts, templates = made_of.get(letter_id, (None, None))
-    return Mine(due, taken[letter_id].token, judgement.attempts, judgement.maybe_sent, facts, templates)
+    ours = due.claimed(judgement.attempts)
+    return Mine(ours, taken[letter_id].token, judgement.attempts, judgement.maybe_sent, facts, templates)
 
 
 def _has_ended(standings: dict[uuid.UUID, ledger.Standing], mine: Mine) -> bool:

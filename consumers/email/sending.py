@@ -149,6 +149,7 @@ class Sender:
         due = flight.due
         match await self._clerk.claim(due):
             case Mine() as mine:
+                flight.due = mine.due
                 if mine.maybe_sent:
                     metrics.letter_duplicates_possible.inc()
                     _tell(due, "letter.maybe_sent_before", reason="it may have been accepted, and nobody knows")

@@ -4,7 +4,7 @@ Enters and leaves: records of `email.retry.*` and `email.dlt`. The value is the 
 step's ticket is due says shared/kafka/retry.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -32,6 +32,10 @@ class Due:
         """Where the letter's first record lay, as topic/partition/offset."""
         return _header(self.record, dead_letters.ORIGIN) or self.record.place.encode()
 
+    def claimed(self, attempts: int) -> "Due":
+        """Return what is due of a letter that was claimed after so many attempts: a replay has done its work by then."""
+        return replace(self, attempt=attempts, replayed=False)
+
 
 def read(record: Incoming) -> Due | Refused:
     """Return the letter that a ticket is about, or why it cannot be read."""
@@ -44,7 +48,7 @@ def read(record: Incoming) -> Due | Refused:
 
 
 def later(due: Due, step: Step, *, now_ms: int) -> Record:
-    """Return the ticket for a step, its attempts unchanged: somebody else holds the letter's lease."""
+    """Return the ticket for a step, attempts unchanged: it is under a lease. A replay that claimed nothing stays one."""
     replay = ((dead_letters.REPLAY, b"1"),) if due.replayed else ()
     return _record(due, step.topic, (*_climbing(due, step, attempts=due.attempt, now_ms=now_ms), *replay))
 

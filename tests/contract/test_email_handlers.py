@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from consumers.email import store
+from consumers.email import sending, store
 from consumers.email.breaker import MailServerAway
 from consumers.email.sending import Stopping
 from consumers.email.store import Taking
@@ -245,6 +245,71 @@ async def test_a_replayed_letter_has_the_whole_ladder_before_it(email, mailbox, 
     [ticket] = email.published.incoming("email.retry.1s")
     assert headers(ticket)["x-attempt"] == "1"
     assert await states(engine) == [("client", "retrying", 1), ("coach", "sent", 1)]
+
+
+@pytest.mark.parametrize(("answer", "attempts", "steps"), [(550, 1, []), (452, 6, [1, 2, 4, 8, 16])])
+async def test_a_replay_is_one_replay_however_slow_the_server_refuses(
+    email, mailbox, engine, sale, monkeypatch, answer, attempts, steps
+):
+    """A slow conversation's ticket neither revives the letter that ended meanwhile nor tries it beside the ladder."""
+    client = address(sale, "client")
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550, recipient=client),)))
+    await email.changes.handle([event(sale)])
+    await mailbox.switch(Switches(delay_seconds=0.1, faults=(Fault(at="rcpt", what=answer),)))
+    monkeypatch.setattr(sending, "PATIENCE_SECONDS", 0.05)
+    conversations, deliver = [], email.delivery.deliver
+
+    async def counted(letter, *, may_leave):
+        conversations.append(letter.message_id)
+        return await deliver(letter, may_leave=may_leave)
+
+    email.delivery.deliver = counted
+    handled = len(email.published.records)
+    await email.retries.handle([replay_of(email)])
+    await email.sender.settle()
+    while handled < len(email.published.records) and len(conversations) <= attempts:
+        tickets = [r for r in email.published.records[handled:] if r.topic != "email.dlt"]
+        handled = len(email.published.records)
+        for ticket in tickets:
+            await email.retries.handle([Incoming(ticket.topic, 0, handled, ticket.key, ticket.value, ticket.headers)])
+            await email.sender.settle()
+
+    climbed = [r for r in email.published.records if b"smtp_transient" in dict(r.headers).get("x-error", b"")]
+    assert len(conversations) == attempts
+    assert [r.topic for r in climbed if r.topic != "email.dlt"] == [f"email.retry.{seconds}s" for seconds in steps]
+    assert len(email.published.to("email.dlt")) == 2
+    assert await states(engine) == [("client", "dead", attempts), ("coach", "sent", 1)]
+
+
+async def test_a_replay_whose_process_died_in_a_slow_conversation_is_looked_at_again(email, mailbox, engine, sale):
+    """Its lease runs out, and the ticket that it left, an ordinary one by now, sends the letter."""
+    client = address(sale, "client")
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550, recipient=client),)))
+    await email.changes.handle([event(sale)])
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="hang"),)))
+    await email.retries.handle([replay_of(email)])
+    [ticket] = email.published.incoming("email.retry.1s")
+    assert "x-replay" not in headers(ticket)
+
+    await mailbox.switch(Switches())
+    await sql(engine, "update letters set lease_until = now() - interval '1 s' where role = 'client'")
+    await email.retries.handle([ticket])
+    assert recipients(mailbox) == both(sale)
+    for conversation in list(mailbox.conversations):
+        conversation.abort()
+    await email.sender.settle()
+    assert await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]
+
+
+async def test_a_replay_that_finds_the_letter_busy_stays_a_replay(email, mailbox, engine, sale):
+    """It has claimed nothing yet: if the letter dies once more, the replay is still to be done."""
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550, recipient=address(sale, "client")),)))
+    await email.changes.handle([event(sale)])
+    await sql(engine, "update letters set state = 'sending', lease_until = now() + interval '20 s' where role = 'client'")
+    await email.retries.handle([replay_of(email)])
+
+    [ticket] = email.published.incoming("email.retry.1s")
+    assert headers(ticket)["x-replay"] == "1"
 
 
 def replay_of(email):
