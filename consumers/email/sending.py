@@ -89,6 +89,7 @@ class Sender:
         self._conversations = asyncio.Semaphore(LETTERS_AT_ONCE_MAX)
         self._culprits = Culprits()
         self._unrecorded: dict[uuid.UUID, tuple[Mine, Accepted]] = {}
+        self._catching_up = asyncio.Lock()
         self._left_alone: set[asyncio.Task[None]] = set()
 
     async def send_all(self, letters: Sequence[Due]) -> None:
@@ -98,8 +99,9 @@ class Sender:
         MailServerAway, MailServerSlow, Stopping, KafkaAway or what PostgreSQL raises, once no letter waits for its turn any
         more: the caller rewinds, and what was done is recognised.
         """
-        for mine, accepted in list(self._unrecorded.values()):
-            await self._record(mine, accepted)
+        async with self._catching_up:  # whoever comes meanwhile waits: nothing is sent before all is recorded
+            while self._unrecorded:
+                await self._record(*self._unrecorded.popitem()[1])
         trips, begin_by = self._breaker.trips, clock.monotonic() + BEGIN_SECONDS_MAX
         flights = [Flight(due) for due in letters]
         for flight in flights:
@@ -212,9 +214,11 @@ class Sender:
 
     async def _record(self, mine: Mine, accepted: Accepted) -> None:
         """Record a 250; when the database is away it is remembered here, and recorded before anything else is sent."""
-        self._unrecorded[mine.letter_id] = (mine, accepted)
-        recorded = await self._clerk.sent(mine, accepted.answer)
-        self._unrecorded.pop(mine.letter_id, None)
+        try:
+            recorded = await self._clerk.sent(mine, accepted.answer)
+        except BaseException:  # also when told to stop: the batch of a neighbour may still come
+            self._unrecorded[mine.letter_id] = (mine, accepted)
+            raise
         _count(mine.due, "sent")
         metrics.letter_seconds.observe(recorded.seconds)
         _tell(mine.due, "letter.sent", outcome="claim_held" if recorded.claim_held else "claim_lost")

@@ -10,7 +10,7 @@ from consumers.email.breaker import MailServerAway
 from consumers.email.sending import Stopping
 from consumers.email.store import Taking
 from deploy.dev.mailbox import Fault, Switches
-from shared import clock, messages
+from shared import clock, messages, metrics
 from shared.db.engine import rows
 from shared.errors import KafkaAway
 from shared.kafka.records import Incoming
@@ -532,6 +532,62 @@ async def test_a_250_that_could_not_be_recorded_is_recorded_before_anything_else
     assert len(mailbox.letters) == 2
     assert await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]
     assert email.published.records == []
+
+
+def counted_as_sent():
+    return sum(metrics.letters.labels("confirmation", role, "sent")._value.get() for role in ("client", "coach"))
+
+
+async def test_a_letter_being_recorded_is_not_recorded_by_its_neighbours(email, mailbox, engine, sale, monkeypatch):
+    """Another subscription's batch neither waits for the commit nor counts the letters a second time."""
+    record_sent, before = store.record_sent, counted_as_sent()
+    begun, go_on, recorded = asyncio.Event(), asyncio.Event(), []
+
+    async def slowly(tx, sent):
+        recorded.extend(one.letter_id for one in sent)
+        begun.set()
+        await go_on.wait()
+        return await record_sent(tx, sent)
+
+    monkeypatch.setattr(store, "record_sent", slowly)
+    handling = asyncio.create_task(email.changes.handle([event(sale)]))
+    async with asyncio.timeout(5):
+        await begun.wait()
+        await email.sender.send_all([])
+    go_on.set()
+    await handling
+
+    assert len(recorded) == len(set(recorded)) == 2
+    assert counted_as_sent() == before + 2
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_could_not_be_recorded_is_recorded_once_by_many(email, mailbox, engine, sale, monkeypatch, cancelled):
+    """All subscriptions come back at once, one of them is perhaps told to stop: each letter is counted as sent once."""
+    record_sent, before, recorded = store.record_sent, counted_as_sent(), []
+
+    async def away(*_arguments):
+        raise ConnectionResetError
+
+    async def told(tx, sent):
+        recorded.extend(one.letter_id for one in sent)
+        await asyncio.sleep(0)
+        return await record_sent(tx, sent)
+
+    monkeypatch.setattr(store, "record_sent", away)
+    with pytest.raises(ConnectionResetError):
+        await email.changes.handle([event(sale)])
+    monkeypatch.setattr(store, "record_sent", told)
+    batches = [asyncio.create_task(email.sender.send_all([])) for _ in range(3)]
+    if cancelled:
+        await asyncio.sleep(0)
+        batches[0].cancel()
+    await asyncio.gather(*batches, return_exceptions=True)
+
+    assert counted_as_sent() == before + 2
+    assert set(recorded) == {letter_id for (letter_id,) in await states(engine, "id")}
+    assert cancelled or len(recorded) == 2
+    assert await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]
 
 
 async def test_a_stop_begins_no_letter(email, mailbox, engine, sale):
