@@ -119,7 +119,7 @@ class Clerk:
     async def _hand_over(self, claims: Sequence[Mine]) -> list[bool]:
         async with self._alone.connect() as tx:
             held = await store.hand_over(tx, [(mine.letter_id, mine.token) for mine in claims])
-        return [mine.letter_id in held for mine in claims]
+        return [mine.token in held for mine in claims]
 
     async def _record_sent(self, sent: Sequence[Sent]) -> list[Recorded]:
         async with self._alone.connect() as tx:

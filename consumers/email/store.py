@@ -63,11 +63,15 @@ from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[]) u (id, token, attempts
 where letters.id = u.id
 """
 HAND_OVER = """
+with held as (
+  select l.id
+  from letters l join unnest($1::uuid[], $2::uuid[]) u (id, token) on u.id = l.id and u.token = l.claim_token
+  order by l.id for update of l
+)
 update letters
 set handed_over_at = now(), lease_until = now() + make_interval(secs => $3), updated_at = now()
-from unnest($1::uuid[], $2::uuid[]) u (id, token)
-where letters.id = u.id and letters.claim_token = u.token
-returning letters.id
+from held where letters.id = held.id
+returning letters.claim_token
 """
 # PostgreSQL keeps years that Python does not know: of those no letter can be written, and others shall not wait for them.
 FACTS = """
@@ -192,7 +196,7 @@ async def suppress(tx: AsyncConnection, letters: Sequence[tuple[uuid.UUID, Suppr
 
 
 async def hand_over(tx: AsyncConnection, claims: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> set[uuid.UUID]:
-    """Note that DATA begins for these letters (id, token), and renew their leases; return those whose claim still holds."""
+    """Note that DATA begins for these letters (id, token), and renew their leases; return the tokens that still hold."""
     ids, tokens = [letter_id for letter_id, _ in claims], [token for _, token in claims]
     return {row[0] for row in await rows(tx, HAND_OVER, ids, tokens, LEASE_SECONDS)}
 

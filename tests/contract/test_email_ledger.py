@@ -12,6 +12,7 @@ from consumers.email.store import Sent, Taking
 from shared import clock, messages
 from shared.db.engine import rows
 from tests.builders import Sale, insert_sales
+from tests.members import until
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ async def test_a_lease_that_ran_out_after_data_began_is_claimed_as_maybe_sent(en
     await entered(engine, *letters)
     token = await claimed(engine, letters[0])
     assert await judged(engine, letters[0]) == Busy()
-    assert await handed_over(engine, letters[0], token) == {letters[0].id}
+    assert await handed_over(engine, letters[0], token) == {token}
     await expire(engine, letters[0])
 
     assert await judged(engine, letters[0]) == Claim(maybe_sent=True, attempts=0)
@@ -144,8 +145,43 @@ async def test_a_letter_leaves_only_under_its_claim(engine, letters):
     await expire(engine, letters[0])
 
     assert await handed_over(engine, letters[0], lost) == set()
-    assert await handed_over(engine, letters[0], now) == {letters[0].id}
+    assert await handed_over(engine, letters[0], now) == {now}
     assert await judged(engine, letters[0]) == Busy()
+
+
+async def test_whoever_lost_its_claim_is_not_mistaken_for_its_holder(engine, letters):
+    """Both ask in one statement before DATA: the letter leaves once."""
+    await entered(engine, *letters)
+    lost, now = await claimed(engine, letters[0]), await claimed(engine, letters[0])
+
+    async with engine.begin() as tx:
+        assert await store.hand_over(tx, [(letters[0].id, lost), (letters[0].id, now)]) == {now}
+
+
+async def test_letters_are_handed_over_in_the_order_in_which_they_are_loaded(engine, letters):
+    """Whoever waits for one letter holds none that comes after it: nobody waits crosswise."""
+    await entered(engine, *letters)
+    first, second = sorted(letters, key=lambda letter: letter.id)
+    claims = [(letter.id, await claimed(engine, letter)) for letter in (second, first)]
+
+    async with engine.begin() as holder:
+        await store.load(holder, [first.id])
+        async with engine.begin() as tx:
+            asking = asyncio.create_task(store.hand_over(tx, claims))
+            await until(waits_for_a_lock(engine), "it waits for the first letter")
+            await rows(holder, "set local lock_timeout = '2s'")
+            await store.load(holder, [second.id])
+            await holder.commit()
+            assert await asking == {token for _, token in claims}
+
+
+def waits_for_a_lock(engine):
+    async def waits():
+        async with engine.begin() as tx:
+            asked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            return bool(await rows(tx, asked))
+
+    return waits
 
 
 async def test_a_failed_attempt_is_counted_and_may_be_repeated(engine, letters):
