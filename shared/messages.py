@@ -45,6 +45,7 @@ class BookingChange(msgspec.Struct, frozen=True):
     reason: str | None
     amount_minor: int
     currency: str
+    confirmed_elsewhere: bool = False  # as an earlier release's messages, which do not say it, were taken
 
 
 class Envelope(msgspec.Struct, Generic[Data], frozen=True):

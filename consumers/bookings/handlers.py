@@ -128,6 +128,7 @@ def _follow(
         reason=reason,
         amount_minor=data.amount_minor,
         currency=data.currency,
+        confirmed_elsewhere=isinstance(outcome, Cancel) and outcome.confirmed_elsewhere,
     )
     return (messages.booking_event(name, change, cause=str(event.id), at=at),)
 

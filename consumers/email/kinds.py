@@ -31,6 +31,7 @@ class Suppression(StrEnum):
 
     CANCELLED_FIRST = "cancelled_before_sent"
     CANCELLED_PERHAPS_SENT = "cancelled_perhaps_sent"  # whoever was sending the confirmation left no record
+    SENT_BY_OLDER_APPLICATION = "sent_by_older_application"  # a confirmation that went out before this pipeline came
     NEVER_CONFIRMED = "confirmation_not_sent"
     HOLDS_NO_BOOKING = "payment_holds_no_booking"  # late or second money: a person decides, nobody is mailed
     SUPERSEDED = "superseded"  # more was refunded since, or a refund failed: the amount is not true any more
@@ -77,7 +78,7 @@ def of_booking(value: bytes, *, sender_domain: str) -> Means | Unusable:
     """Return what one event of `bookings.events` means; raises msgspec.DecodeError, RecursionError or UnicodeError.
 
     Only `booking.confirmed` makes the two confirmations. `booking.cancelled` takes them back and makes two cancellations,
-    for those whose confirmation went out.
+    for those whose confirmation went out, ours or the older application's.
     """
     event = messages.booking_changes.decode(value)
     data = event.data
@@ -95,7 +96,8 @@ def of_booking(value: bytes, *, sender_domain: str) -> Means | Unusable:
             return Means(due=both(Kind.CONFIRMATION))
         case "booking.cancelled":
             given_back = data.amount_minor if data.reason == REFUNDED else None
-            withheld = tuple((letter, Suppression.CANCELLED_FIRST) for letter in both(Kind.CONFIRMATION))
+            why = Suppression.SENT_BY_OLDER_APPLICATION if data.confirmed_elsewhere else Suppression.CANCELLED_FIRST
+            withheld = tuple((letter, why) for letter in both(Kind.CONFIRMATION))
             return Means(due=both(Kind.CANCELLATION, given_back), withheld=withheld)
         case _:
             return Means()

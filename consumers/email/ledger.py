@@ -49,7 +49,7 @@ class Confirmation:
         return (
             self.state is State.SENT
             or (self.state is State.SENDING and self.handed_over)
-            or self.reason == Suppression.CANCELLED_PERHAPS_SENT
+            or self.reason in {Suppression.CANCELLED_PERHAPS_SENT, Suppression.SENT_BY_OLDER_APPLICATION}
             or self.last_answer == LOST_AFTER_DOT
             or self.possible_duplicates > 0
         )
@@ -59,7 +59,8 @@ class Confirmation:
 class Standing:
     """A letter's row, as far as sending it matters. `lease_over`: nobody holds it, by the database's clock.
 
-    `handed_over`: whoever claimed it last had begun DATA. `holds_booking`: the booking names the letter's payment.
+    `handed_over`: whoever claimed it last had begun DATA. `holds_booking`: the booking names the letter's payment, or none
+    and it is the one that was paid (the older application named none).
     `refunded_minor` is what the letter says went back, `payment_refunded_minor` what is true of its payment by now; both are
     None where nothing is known.
     """

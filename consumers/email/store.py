@@ -39,17 +39,24 @@ where letters.state in ('queued', 'retrying')
 returning id
 """
 # A cancellation follows the confirmation of the same person. The payment is asked for what is true of it by now: its row is
-# committed before any message tells of it.
+# committed before any message tells of it. Which payment holds a booking that names none is the rule of
+# shared/domain/booking.py; money that was in conflict never held it.
 # In the order of their ids, so that two processes lock rows in one order.
 LOAD = """
 select l.id, l.state, l.attempts, l.lease_until is null or l.lease_until < now(), l.handed_over_at is not null,
-       l.last_answer, l.kind, b.status::text, b.payment_id is not distinct from l.payment_id,
+       l.last_answer, l.kind, b.status::text,
+       b.payment_id is not distinct from l.payment_id
+       or (b.id is not null and b.payment_id is null and k.paid is true and k.conflict_reason is null and not exists (
+           select from booking_payments other
+           where other.booking_id = l.booking_id and other.payment_id <> l.payment_id and other.paid and not other.cancel_due
+       )),
        l.refunded_minor, p.paid, p.amount_refunded_minor,
        c.state, c.lease_until is null or c.lease_until < now(), c.handed_over_at is not null,
        c.reason, c.last_answer, c.possible_duplicates
 from letters l
 left join bookings b on b.id = l.booking_id
 left join payments p on p.id = l.payment_id
+left join booking_payments k on k.payment_id = l.payment_id
 left join letters c on l.kind = 'cancellation' and c.kind = 'confirmation' and c.cause = ''
                    and c.booking_id = l.booking_id and c.role = l.role
 where l.id = any($1::uuid[]) order by l.id for update of l

@@ -70,6 +70,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "coach_profiles": Rights(select="user_id first_name last_name availability"),
         "bookings": Rights(select="id client_id coach_id session_datetime duration_minutes status payment_id"),
         "payments": Rights(select="id paid amount_refunded_minor"),
+        "booking_payments": Rights(select="payment_id booking_id paid cancel_due conflict_reason"),
         "letters": Rights(
             select=EVERY,
             insert="id booking_id kind role cause payment_id amount_minor refunded_minor currency message_id state reason",

@@ -28,6 +28,7 @@ CONFLICTS = {
 SUPPRESSIONS = {
     "cancelled_before_sent": "the booking was cancelled before it could be sent",
     "cancelled_perhaps_sent": "the booking was cancelled; an earlier sender may have handed it over without a record",
+    "sent_by_older_application": "the older application had sent it",
     "confirmation_not_sent": "there was no confirmation to take back",
     "payment_holds_no_booking": "the payment holds no booking",
     "superseded": "the refunded amount has changed since",

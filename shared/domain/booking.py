@@ -53,7 +53,13 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The payment that holds the booking was fully given back."""
+    """The payment that holds the booking was fully given back.
+
+    `confirmed_elsewhere`: the booking was confirmed and names no payment. Whoever confirms here names one, so that it was
+    the older application that confirmed it, and told its people.
+    """
+
+    confirmed_elsewhere: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +107,5 @@ def follow(booking: Booking, before: Known | None, now: Known, *, another_is_pai
 def _give_back(booking: Booking, now: Known, *, another_is_paid: bool) -> Outcome:
     holds = booking.payment_id == now.payment_id or (booking.payment_id is None and not another_is_paid)
     if holds and booking.status in {Status.PENDING, Status.CONFIRMED}:
-        return Cancel()
+        return Cancel(confirmed_elsewhere=booking.status is Status.CONFIRMED and booking.payment_id is None)
     return Leave("a full refund of a payment that does not hold the booking, or of one that ended")

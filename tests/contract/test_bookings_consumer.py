@@ -189,6 +189,7 @@ async def test_a_full_refund_cancels_an_older_booking_unless_another_payment_is_
     assert (await booking(engine, alone))[0] == "cancelled"
     assert (await booking(engine, shared))[0] == "confirmed"
     assert published.told() == [("booking.cancelled", "refunded")]
+    assert [change.data.confirmed_elsewhere for change in published.changes()] == [True]
 
 
 async def test_every_order_of_a_payment_s_messages_ends_the_same(bookings, engine):
