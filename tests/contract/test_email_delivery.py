@@ -179,18 +179,16 @@ async def test_a_server_that_says_nothing_is_given_up_in_time(mailbox, delivery,
     assert await deliver(delivery, a_letter(3)) == ServerTrouble("it does not answer in time")
 
 
+def encrypting(box, certificate, *, password="secret"):
+    """A delivery that trusts this certificate alone, and logs in."""
+    login = {"smtp_user": "user", "smtp_password": password}
+    return Delivery(smtp(box, smtp_security="starttls", smtp_ssl_ca_file=str(certificate), **login))
+
+
 async def test_starttls_with_a_trusted_certificate_and_a_password(certificate, tmp_path):
     """The default: encrypted, the certificate verified, and only then the password."""
     async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
-        delivery = Delivery(
-            smtp(
-                box,
-                smtp_security="starttls",
-                smtp_user="user",
-                smtp_password="secret",
-                smtp_ssl_ca_file=str(certificate),
-            )
-        )
+        delivery = encrypting(box, certificate)
         assert await deliver(delivery, a_letter()) == Accepted("250")
         await delivery.close()
 
@@ -210,15 +208,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, tmp
 async def test_a_server_whose_tls_is_gone_gets_neither_letter_nor_password(certificate, tmp_path, starttls, why):
     """Not offered any more, or broken in the handshake: the server's trouble, named; well again, the letter goes out."""
     async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
-        delivery = Delivery(
-            smtp(
-                box,
-                smtp_security="starttls",
-                smtp_user="user",
-                smtp_password="secret",
-                smtp_ssl_ca_file=str(certificate),
-            )
-        )
+        delivery = encrypting(box, certificate)
         await box.switch(Switches(starttls=starttls))
         outcome = await deliver(delivery, a_letter())
         assert isinstance(outcome, ServerTrouble)
@@ -233,15 +223,7 @@ async def test_a_server_whose_tls_is_gone_gets_neither_letter_nor_password(certi
 async def test_whatever_goes_wrong_at_auth_is_the_servers_trouble(certificate, tmp_path, what):
     """Refused, cut off or put off: no letter is to blame, and the reason names the step."""
     async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
-        delivery = Delivery(
-            smtp(
-                box,
-                smtp_security="starttls",
-                smtp_user="user",
-                smtp_password="secret",
-                smtp_ssl_ca_file=str(certificate),
-            )
-        )
+        delivery = encrypting(box, certificate)
         await box.switch(Switches(faults=(Fault(at="auth", what=what),)))
         outcome = await deliver(delivery, a_letter())
         assert isinstance(outcome, ServerTrouble)
@@ -297,15 +279,7 @@ async def test_without_starttls_no_credentials_are_sent(mailbox, monkeypatch):
 async def test_a_wrong_password_is_the_servers_trouble_and_says_so(certificate, tmp_path):
     """535 is no letter's fault, and the operator reads AUTH in the reason, not the password."""
     async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
-        delivery = Delivery(
-            smtp(
-                box,
-                smtp_security="starttls",
-                smtp_user="user",
-                smtp_password="wrong-one",
-                smtp_ssl_ca_file=str(certificate),
-            )
-        )
+        delivery = encrypting(box, certificate, password="wrong-one")
         outcome = await deliver(delivery, a_letter())
         assert isinstance(outcome, ServerTrouble)
         assert "AUTH" in outcome.reason
