@@ -88,9 +88,7 @@ class Stack:
         self._box = box
         self._voice = voice
         self._password = secrets.token_hex(24)
-        self._ports: dict[str, int] = {}
-        for name, usual in of.published.items():
-            self._ports[name] = ports.choose([usual], avoid=self._ports.values())
+        self._ports = self._free_ports()
         self._env_file = box.home / "compose.env"
 
     @contextlib.contextmanager
@@ -154,12 +152,21 @@ class Stack:
             raise BoxError(f"{self._of.command}: the images cannot be built")
         self._voice.ready("images", "are built", begun)
         begun = time.monotonic()
+        # Anew: building takes a minute, in which others may have taken one.
+        self._ports = self._free_ports()
+        self._write_env_file()
         if not self._ran("up", "--no-build", "--detach", "--wait", "--wait-timeout", str(UP_SECONDS_MAX)):
             states = self.asked("ps", "--all", "--format", "  {{.Service}}: {{.Status}}")
             logs = self.asked("logs", "--tail", str(LOG_LINES))
             raise BoxError("\n".join([f"{self._of.command}: the stack did not come up", *states, *logs]))
         asyncio.run(store.seed(self._database))
         self._voice.ready("stack", "is up, migrated, with topics and people", begun)
+
+    def _free_ports(self) -> dict[str, int]:
+        chosen: dict[str, int] = {}
+        for name, usual in self._of.published.items():
+            chosen[name] = ports.choose([usual], avoid=chosen.values())
+        return chosen
 
     def _end(self) -> None:
         # From here on a second Ctrl-C must not leave half of it running.

@@ -1,5 +1,6 @@
 """`make demo-compose` without an engine, and where the stack does not come up; Docker is a script that notes its calls."""
 
+import itertools
 import os
 import re
 import stat
@@ -67,6 +68,21 @@ def test_a_stack_that_does_not_come_up_is_taken_down_and_told(docker, monkeypatc
     assert [one[1] for one in asked] == ["down", "build", "up", "ps", "logs", "down"]
     assert {one[2] for one in asked if one[1] == "down"} == {"--volumes --remove-orphans"}
     assert {one[2].split()[0] for one in asked if one[1] == "up"} == {"--no-build"}  # not a second time
+
+
+def test_a_port_that_was_taken_while_images_were_built_is_side_stepped(docker, monkeypatch, tmp_path):
+    """Building takes a minute; what is published is chosen after it."""
+    monkeypatch.setattr(composed, "PROJECT", tmp_path)
+    numbers = itertools.count(20_000)
+    monkeypatch.setattr(composed.ports, "choose", lambda _usual, avoid: next(n for n in numbers if n not in avoid))
+    at_up = tmp_path / "at_up"
+    env_file = tmp_path / ".dev" / "composed" / "compose.env"
+    docker(f'case "$*" in *" up "*) while read line; do echo "$line"; done < {env_file} > {at_up}; exit 1 ;; esac')
+
+    refused()
+
+    published = [int(line.rpartition("=")[2]) for line in at_up.read_text().splitlines() if line.startswith("PUBLISHED")]
+    assert published == [20_000 + len(published) + number for number in range(len(published))]
 
 
 def test_its_env_file_holds_all_that_is_asked_for_and_is_its_owners(tmp_path):
