@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -21,6 +21,10 @@ from shared.stripe_events import Kind
 EVENT_ID = re.compile(r"evt_\w{1,200}", re.ASCII)
 CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 UNKNOWN_REASON = "unknown"
+
+# Stripe keeps its ids within 255 characters: https://docs.stripe.com/upgrades, "Backwards-compatible changes". An index of ours
+# holds no more than 2700 bytes, and PostgreSQL says that by an error which blames no record.
+Id = Annotated[str, msgspec.Meta(max_length=255)]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -33,13 +37,13 @@ class Problem(msgspec.Struct, frozen=True):
 class Object(msgspec.Struct, frozen=True):
     """Every field of a session, an intent, a charge, a refund or a dispute that decides something."""
 
-    id: str
+    id: Id
     object: str
     status: str | None = None
     payment_status: str | None = None
-    payment_intent: str | None = None
-    charge: str | None = None
-    latest_charge: str | None = None
+    payment_intent: Id | None = None
+    charge: Id | None = None
+    latest_charge: Id | None = None
     client_reference_id: str | None = None
     metadata: dict[str, str] | None = None
     currency: str | None = None

@@ -207,6 +207,30 @@ async def test_an_event_that_postgresql_refuses_is_found_by_halving(payments, pu
     assert await query(engine, "select count(*) from inbox") == [(21,)]
 
 
+LONG = "x" * 256
+TOO_LONG = {
+    "intent": lambda sale: sale.succeeded(id=LONG),
+    "intent of what waits": lambda sale: sale.refunded(payment_intent=LONG),
+    "session": lambda sale: sale.completed(id=LONG),
+    "latest charge": lambda sale: sale.succeeded(latest_charge=LONG),
+    "charge": lambda sale: sale.refund(charge=LONG, metadata=sale.metadata),
+    "refund": lambda sale: sale.refund(refund_id=LONG, metadata=sale.metadata),
+    "dispute": lambda sale: sale.dispute(id=LONG, metadata=sale.metadata),
+}
+
+
+@pytest.mark.parametrize("what", TOO_LONG)
+async def test_an_id_that_no_index_holds_costs_only_its_own_event(payments, published, engine, sale, what):
+    """PostgreSQL would refuse it by an error that blames no record (54000), and the partition would stand still for ever."""
+    other = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, other)
+    await payments.handle([record(TOO_LONG[what](sale)), record(other.succeeded())])
+
+    assert [reason.partition(":")[0] for reason in published.refusals("stripe.events.dlt")] == ["wrong_shape"]
+    assert (await folded(engine, other))[0] == "succeeded"
+
+
 async def test_an_event_of_a_kind_that_is_not_ours_is_recorded_as_unhandled(payments, engine):
     """Nothing is dropped without a trace."""
     await payments.handle([record(stripe_event("customer.created", {"id": "cus_1", "object": "customer"}))])
