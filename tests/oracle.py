@@ -130,7 +130,8 @@ def _given_back(row: Row, events: Iterable[Mapping]) -> tuple[int, bool]:
     standing = sum(amount for status, amount in ends if status == "succeeded")
     undone = sum(amount for status, amount in ends if status in {"failed", "canceled"})
     largest = max((amount for seen in refunds.values() for _, status, amount in seen if status == "succeeded"), default=0)
-    return max(standing, charged_back - undone, 0), max(charged_back, largest) >= row.amount_minor > 0
+    back = sorted((0, max(standing, charged_back - undone), row.amount_minor))[1]
+    return back, max(charged_back, largest) >= row.amount_minor > 0
 
 
 def _status(row: Row, refunded: int, *, paid: bool, failed: bool) -> str:

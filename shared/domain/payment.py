@@ -139,12 +139,16 @@ class Payment(NamedTuple):
 
     @property
     def refunded_minor(self) -> int:
-        """Money that went back: refunds that stand, or the charge's own total less those that failed."""
+        """Money that went back: refunds that stand, or the charge's own total less those that failed.
+
+        Never more than there was: who was given all back, did not get it and was given it again has two refunds that stand,
+        until the failure of the first is heard of.
+        """
         if not self.refunds:
-            return self.charge_refunded_minor
+            return min(self.charge_refunded_minor, self.amount_minor)
         standing = sum(r.amount_minor for r in self.refunds.values() if r.status == "succeeded")
         undone = sum(r.amount_minor for r in self.refunds.values() if REFUND_RANK[r.status] == REFUND_RANK["failed"])
-        return max(standing, self.charge_refunded_minor - undone, 0)
+        return min(max(standing, self.charge_refunded_minor - undone, 0), self.amount_minor)
 
     @property
     def cancel_due(self) -> bool:

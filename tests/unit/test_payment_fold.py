@@ -156,6 +156,15 @@ def test_a_refund_that_failed_is_the_only_step_back(events):
         known = now
 
 
+@given(events=EVENTS)
+def test_no_more_than_the_amount_is_ever_shown_as_given_back(events):
+    """Nor less than nothing: whoever reads it between two events pays out, or claims, the difference."""
+    known = opened()
+    for event in events:
+        known = step(known, event).now
+        assert 0 <= known.refunded_minor <= AMOUNT
+
+
 @pytest.mark.parametrize(
     "facts",
     list(
@@ -243,6 +252,13 @@ def test_what_a_story_means(facts, status, refunded, cancel_due):
     assert (known.status, known.refunded_minor, known.cancel_due) == (status, refunded, cancel_due)
 
 
+        # All of it, which came back, and all of it again: until the failure of the first is heard of, both stand.
+        (
+            (Paid(100, "usd"), RefundSeen("re_1", "succeeded", 100), RefundSeen("re_2", "succeeded", 100)),
+            Status.REFUNDED,
+            100,
+            True,
+        ),
 @pytest.mark.parametrize(
     ("facts", "announced"),
     [
