@@ -333,7 +333,11 @@ MONEY = (
     fault(
         "a refund that fails before it was seen is told to nobody",
         (FOLD_TESTS, "-k", "person_is_told_in_any_order"),
-        (FOLD, " or (now.came_back and not before.came_back)", ""),
+        (
+            FOLD,
+            "if _undone(now) - _undone(before):",
+            "if before.status is Status.REFUNDED and now.status is not Status.REFUNDED:",
+        ),
     ),
     fault(
         "the last decline gives the reason",

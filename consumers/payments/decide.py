@@ -246,13 +246,13 @@ class _Batch:
             case Changed(now=now, announcement=announcement):
                 emitted += (messages.payment_event(announcement, state(now), cause=event.id, at=self._at),)
                 line = Line(item, Decision.APPLIED, now.id, before=shown, after=_shown(now), announcement=announcement)
-                aggregate = f"payment:{now.id}"
-                self.decided.attention += [Attention(r, aggregate, event.id) for r in payment.needs_a_person(before, now)]
-                for reason in payment.needs_nobody(before, now):
-                    self.decided.settled[reason].append(aggregate)
             case Unchanged(now=now):
                 line = Line(item, Decision.UNCHANGED, now.id, before=shown, after=shown)
         self.decided.lines.append(line)
+        aggregate = f"payment:{now.id}"
+        self.decided.attention += [Attention(r, aggregate, event.id) for r in payment.needs_a_person(before, now)]
+        for reason in payment.needs_nobody(before, now):
+            self.decided.settled[reason].append(aggregate)
         if now is not before or now.id in self._loaded.older:
             self.decided.payments[now.id] = now
         return emitted

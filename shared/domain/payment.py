@@ -179,11 +179,6 @@ class Payment(NamedTuple):
         return any(status not in DISPUTE_CLOSED for status in self.disputes.values())
 
     @property
-    def came_back(self) -> bool:
-        """Whether the booking had to go for a refund that then failed: the money is ours again, and a person owes it."""
-        return self.cancel_due and self.status is not Status.REFUNDED
-
-    @property
     def intent_id(self) -> str | None:
         """The intent that is shown: one that paid, else any; the smallest of them, so that order does not matter."""
         paid = [intent for intent, has_paid in self.intents.items() if has_paid]
@@ -238,10 +233,11 @@ def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
     """Yield the reasons for which an operator is told about this change."""
     if now.status is Status.REFUNDED and not now.cancel_due and before.status is not Status.REFUNDED:
         yield REFUNDED_IN_PARTS
-    # The failure may be seen before the refund that failed: then the status never was REFUNDED.
-    if (before.status is Status.REFUNDED and now.status is not Status.REFUNDED) or (now.came_back and not before.came_back):
+    # By the refund, not by what is shown: it may be a part, or fail while it is pending, or before it was seen to succeed.
+    if _undone(now) - _undone(before):
         yield "refund_failed"
-    if now.dispute_open and not before.dispute_open:
+    # By the dispute, not by what is shown: its end may be seen before its beginning, and a second one beside a first.
+    if now.disputes.keys() - before.disputes.keys():
         yield "dispute_opened"
 
 
@@ -249,6 +245,11 @@ def needs_nobody(before: Payment, now: Payment) -> Iterable[str]:
     """Yield the reasons for which nobody has to look any more, since this change says what was missing."""
     if now.cancel_due and not before.cancel_due:
         yield REFUNDED_IN_PARTS
+
+
+def _undone(known: Payment) -> frozenset[str]:
+    """Return the refunds whose money came back or never left: somebody believes that it is with the customer."""
+    return frozenset(refund for refund, seen in known.refunds.items() if REFUND_RANK[seen.status] == REFUND_RANK["failed"])
 
 
 def _link(known: Payment, fact: Fact, *, session_id: str | None, intent_id: str | None) -> Payment:

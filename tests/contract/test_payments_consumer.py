@@ -231,6 +231,16 @@ async def test_an_id_that_no_index_holds_costs_only_its_own_event(payments, publ
     assert (await folded(engine, other))[0] == "succeeded"
 
 
+@pytest.mark.parametrize("statuses", [("needs_response", "lost"), ("lost", "needs_response")])
+async def test_of_a_dispute_a_person_is_told_whatever_is_heard_of_it_first(payments, engine, sale, statuses):
+    """Its end may come before its beginning: then nothing that is shown changes, and the money is gone all the same."""
+    await payments.handle([record(sale.succeeded())])
+    for status in statuses:
+        await payments.handle([record(sale.dispute(status))])
+
+    assert await query(engine, "select reason, aggregate from attention") == [("dispute_opened", f"payment:{sale.payment_id}")]
+
+
 async def test_an_event_of_a_kind_that_is_not_ours_is_recorded_as_unhandled(payments, engine):
     """Nothing is dropped without a trace."""
     await payments.handle([record(stripe_event("customer.created", {"id": "cus_1", "object": "customer"}))])

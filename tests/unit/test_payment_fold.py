@@ -190,6 +190,21 @@ def test_of_a_full_refund_that_failed_a_person_is_told_in_any_order(facts):
     assert "refund_failed" in told
 
 
+@pytest.mark.parametrize("end", ["failed", "canceled"])
+@pytest.mark.parametrize("order", [*permutations(["pending", "succeeded"]), ["pending"], ["succeeded"], []], ids=str)
+@pytest.mark.parametrize("amount", [40, 100])
+def test_of_each_refund_that_failed_a_person_is_told_once(order, end, amount):
+    """Of a part as of all, on its way or given, whatever of it was seen before: whoever made it believes the customer paid."""
+    seen = [RefundSeen("re_1", status, amount) for status in order]
+    known, told = plain(Paid(100, "usd"), RefundSeen("re_0", "failed", 1)), []
+    for fact in (*seen, RefundSeen("re_1", end, amount), *seen, RefundSeen("re_1", end, amount), ChargeRefunded(amount)):
+        now = step(known, (fact, None, None)).now
+        told += needs_a_person(known, now)
+        known = now
+
+    assert told == ["refund_failed"]
+
+
 @given(events=EVENTS)
 def test_a_slot_is_free_only_while_the_payment_is_closed_and_unpaid(events):
     """Whoever frees a slot by it never frees one that is paid for."""
@@ -237,6 +252,13 @@ def test_a_slot_is_free_only_while_the_payment_is_closed_and_unpaid(events):
             60,
             False,
         ),
+        # All of it, which came back, and all of it again: until the failure of the first is heard of, both stand.
+        (
+            (Paid(100, "usd"), RefundSeen("re_1", "succeeded", 100), RefundSeen("re_2", "succeeded", 100)),
+            Status.REFUNDED,
+            100,
+            True,
+        ),
         # In two parts, and the charge's own event never came.
         (
             (Paid(100, "usd"), RefundSeen("re_1", "succeeded", 60), RefundSeen("re_2", "succeeded", 40)),
@@ -252,13 +274,6 @@ def test_what_a_story_means(facts, status, refunded, cancel_due):
     assert (known.status, known.refunded_minor, known.cancel_due) == (status, refunded, cancel_due)
 
 
-        # All of it, which came back, and all of it again: until the failure of the first is heard of, both stand.
-        (
-            (Paid(100, "usd"), RefundSeen("re_1", "succeeded", 100), RefundSeen("re_2", "succeeded", 100)),
-            Status.REFUNDED,
-            100,
-            True,
-        ),
 @pytest.mark.parametrize(
     ("facts", "announced"),
     [
@@ -320,3 +335,15 @@ def test_a_dispute_and_refunds_without_their_charge_are_for_a_person():
     told = fold([(ChargeRefunded(100), None, None)], parts)
     assert (set(needs_a_person(parts, told)), set(needs_nobody(parts, told))) == (set(), {"refunded_in_parts_without_charge"})
     assert set(needs_a_person(paid, fold([(DisputeSeen("dp_1", "needs_response"), None, None)], paid))) == {"dispute_opened"}
+
+
+@pytest.mark.parametrize("first", ["needs_response", "lost", "prevented"])
+def test_of_each_dispute_a_person_is_told_once_in_any_order(first):
+    """Also when its end is the first that is heard of it, and while another one is open."""
+    known, told = plain(Paid(100, "usd"), DisputeSeen("dp_0", "needs_response")), []
+    for status in (first, "needs_response", "lost", first):
+        now = step(known, (DisputeSeen("dp_1", status), None, None)).now
+        told += needs_a_person(known, now)
+        known = now
+
+    assert told == ["dispute_opened"]

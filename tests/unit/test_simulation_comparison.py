@@ -115,9 +115,14 @@ class Story:
         self.disputed("under_review")
 
     def dispute_lost(self):
-        """Closed before it was seen open: there is nothing left to do for anybody."""
+        """Whether its end was seen before its beginning or after it, somebody was told."""
+        self.disputed("lost", "lost")
+
+    def refund_failed_in_part(self):
+        """It was on its way and never left: the payment is as it was, and somebody owes the money."""
         self.paid()
-        self._dispute("lost", "lost")
+        self._refund(600, status="failed")
+        self.matters.append(Matter("refund_failed", f"payment:{self.payment_id}"))
 
     def _checkout(
         self, status, payment_status, payment, *, intent=None, charges=(), error=False, refunded=0, session_kept=True
@@ -216,7 +221,11 @@ PLANTED = {
         lambda w: w.having(disputes=first(w.rows.disputes, status="needs_response")),
         "dispute",
     ),
-    "nobody is told": (["disputed", "came_back"], lambda w: w.having(matters=()), "matter for a person"),
+    "nobody is told": (
+        ["disputed", "dispute_lost", "came_back", "refund_failed_in_part"],
+        lambda w: w.having(matters=()),
+        "matter for a person",
+    ),
     "told for nothing": (
         ["paid"],
         lambda w: w.having(matters=(Matter("amount_mismatch", f"payment:{w.rows.payments[0].id}"),)),

@@ -1,8 +1,8 @@
 """Do Stripe's books, our database and the mailbox tell one story? Pure.
 
 Enters: what each of the three says once everything is quiet. Leaves: a Difference for everything that does not fit, with the
-command that explains ours. What only the order of arrival decides (whether a letter was still wanted, whether a dispute that
-was opened and closed was ever seen open) fits either way. Next: letters.py compares letters, show.py shows differences.
+command that explains ours. What only the order of arrival decides (whether a letter was still wanted) fits either way. Next:
+letters.py compares letters, show.py shows differences.
 """
 
 from collections import Counter, defaultdict
@@ -14,6 +14,7 @@ from deploy.dev.simulation.rows import Booking, Payment, Rows
 
 NOTHING = "nothing"
 DISPUTE_OVER = frozenset({"won", "lost", "warning_closed", "prevented"})
+REFUND_UNDONE = frozenset({"failed", "canceled"})
 
 
 @dataclass(frozen=True)
@@ -156,31 +157,22 @@ def _matters(of_booking: Mapping[str, list[Paper]], ours: Rows) -> Iterator[Diff
         about = f"booking:{booking_id}"
         yield from _told(open_ones, about, booking_id, due={"payment_conflict:already_paid"} if several else set())
         for paper in papers:
-            due, fitting = _due(paper), _fitting(paper)
-            yield from _told(open_ones, f"payment:{paper.session.payment_id}", str(paper.session.payment_id), due, fitting)
+            yield from _told(open_ones, f"payment:{paper.session.payment_id}", str(paper.session.payment_id), _due(paper))
     for aggregate, reason in open_ones:
         yield Difference("matter for a person", NOTHING, reason, why(aggregate.partition(":")[2]))
 
 
-def _told(
-    open_ones: Counter[tuple[str, str]], aggregate: str, ask: str, due: set[str], fitting: frozenset[str] = frozenset()
-) -> Iterator[Difference]:
-    """Take what fits away, so that what does not is left."""
-    for reason in due | fitting:
-        if open_ones.pop((aggregate, reason), 0) == 0 and reason in due:
+def _told(open_ones: Counter[tuple[str, str]], aggregate: str, ask: str, due: set[str]) -> Iterator[Difference]:
+    """Take what is due away, so that what is not is left."""
+    for reason in due:
+        if open_ones.pop((aggregate, reason), 0) == 0:
             yield Difference("matter for a person", reason, NOTHING, why(ask))
 
 
 def _due(paper: Paper) -> set[str]:
     """Return the reasons for which a person must have been told."""
-    open_now = any(dispute.status not in DISPUTE_OVER for dispute in paper.disputes)
-    lost_again = paper.given_back_once and paper.refunded_minor < paper.session.amount_minor
-    return ({"dispute_opened"} if open_now else set()) | ({"refund_failed"} if lost_again else set())
-
-
-def _fitting(paper: Paper) -> frozenset[str]:
-    """Return the reasons for which a person may still be asked, as the order of arrival had it."""
-    return frozenset({"dispute_opened"} if paper.disputes else ())
+    undone = any(refund.status in REFUND_UNDONE for refund in paper.refunds)
+    return ({"dispute_opened"} if paper.disputes else set()) | ({"refund_failed"} if undone else set())
 
 
 def _money(amount_minor: int, currency: str) -> str:
