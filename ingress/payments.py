@@ -14,6 +14,11 @@ from ingress.problems import Problem
 from ingress.store import Shown
 from shared import settings
 
+# Of these Stripe asks to tell no more than of a generic decline: whoever pays with a stolen card must not learn that it was
+# reported. https://docs.stripe.com/declines/codes
+GENERIC_DECLINE = "generic_decline"
+TOLD_AS_GENERIC = frozenset({"fraudulent", "lost_card", "merchant_blacklist", "stolen_card"})
+
 
 class PaymentHandler:
     """Answers who asks for a payment."""
@@ -48,7 +53,7 @@ def shown(payment: Shown) -> dict[str, object]:
         "currency": payment.currency,
         "status": payment.status,
         "amount_refunded": answers.amount(payment.amount_refunded_minor, payment.currency),
-        "failure_reason": payment.failure_reason,
+        "failure_reason": GENERIC_DECLINE if payment.failure_reason in TOLD_AS_GENERIC else payment.failure_reason,
         "created_at": answers.moment(payment.created_at),
         "updated_at": answers.moment(payment.updated_at),
     }

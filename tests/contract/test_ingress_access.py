@@ -141,6 +141,10 @@ SHOWN = {
         "status = 'failed', failed = true, failure_reason = 'insufficient_funds'",
         {"status": "failed", "failure_reason": "insufficient_funds"},
     ),
+    "failed by a card that is not the customer's": (
+        "status = 'failed', failed = true, failure_reason = 'stolen_card'",
+        {"status": "failed", "failure_reason": "generic_decline"},
+    ),
     "failed, then paid": (
         "status = 'succeeded', failed = true, failure_reason = 'insufficient_funds'",
         {"status": "succeeded", "failure_reason": None},
