@@ -41,6 +41,9 @@ def create(database: settings.Database, *, application: str, pool_size: int = 5)
                 "application_name": f"culturebridge-{application}",
                 "statement_timeout": str(STATEMENT_TIMEOUT_MS),
                 "timezone": "UTC",
+                # Offsets are committed, and Stripe is asked, once a transaction stands: whoever told this database or role to
+                # wait for no disk would lose what nobody sends again.
+                "synchronous_commit": "on",
                 # A plan that was kept from the time when a table was empty reads it whole, until somebody analyzes it.
                 "plan_cache_mode": "force_custom_plan",
             },
