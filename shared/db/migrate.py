@@ -22,6 +22,9 @@ from shared.db import inbox, letter_templates
 log = logs.get(__name__)
 
 MIGRATION_LOCK = 0x0CB_0A17
+# CultureBridge keeps its own revision in `alembic_version`, Alembic's usual place: there it would pass for a newer one of ours,
+# and ours would stop its next migration.
+VERSION_TABLE = "payments_alembic_version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,9 @@ def _upgrade(connection: Connection) -> Upgraded:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
+    config.attributes["version_table"] = VERSION_TABLE
     scripts = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
     connection.rollback()
     if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
         return Upgraded(newer=current)

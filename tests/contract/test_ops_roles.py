@@ -69,7 +69,7 @@ FOR_NOBODY = [
     "create table mine (id int)",
     "create table inbox_2091_01 partition of inbox for values from ('2091-01-01') to ('2091-02-01')",
     "create role mine",
-    "update alembic_version set version_num = '0001'",
+    "update payments_alembic_version set version_num = '0001'",
 ]
 FOR_OTHERS = {
     "cb_ingress": [

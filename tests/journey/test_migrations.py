@@ -53,7 +53,7 @@ async def test_an_older_release_leaves_a_newer_database_as_it_is(database, engin
     """Whoever goes back runs `cb-ops migrate`, too: it is no failure, and what letters say by now stays."""
     texts = "select version, name, source from letter_templates order by version, name"
     async with engine.begin() as tx:
-        await rows(tx, "update alembic_version set version_num = '9999'")
+        await rows(tx, f"update {migrate.VERSION_TABLE} set version_num = '9999'")
         await rows(tx, "update letter_templates set source = source || ' (newer)' where name = 'layout.html'")
         newer = await rows(tx, texts)
 
@@ -64,7 +64,7 @@ async def test_an_older_release_leaves_a_newer_database_as_it_is(database, engin
     assert result.exit_code == 0
     assert result.stdout.endswith("left as it is: the database is of a newer release (9999)\n")
     async with engine.begin() as tx:
-        assert await rows(tx, "select version_num from alembic_version") == [("9999",)]
+        assert await rows(tx, f"select version_num from {migrate.VERSION_TABLE}") == [("9999",)]
         assert await rows(tx, texts) == newer
 
 
@@ -88,6 +88,21 @@ async def test_rows_of_the_older_application_stay_as_they_are(empty_database, em
         (uid(4), "pending", None, True, 0),
     ]
     assert [tuple(row) for row in seeded] == [(uid(1), 0, True, False), (uid(3), 0, True, True)]
+
+
+async def test_culturebridge_and_we_keep_a_revision_each(empty_database, empty):
+    """Its own stands in `alembic_version`: neither taken for ours nor overwritten, or its next migration fails."""
+    async with empty.begin() as tx:
+        await tx.run_sync(_make_older_tables)
+        await rows(tx, "create table alembic_version (version_num varchar(32) primary key)")
+        await rows(tx, "insert into alembic_version values ('001')")
+
+    first, second = await migrate.upgrade(empty_database), await migrate.upgrade(empty_database)
+
+    assert (first.newer, second) == (None, migrate.Upgraded())
+    async with empty.begin() as tx:
+        assert await rows(tx, "select version_num from alembic_version") == [("001",)]
+        assert await rows(tx, "select count(*) from payment_ledger") == [(0,)]
 
 
 async def test_an_older_table_is_never_rewritten(empty_database, empty):

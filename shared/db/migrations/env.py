@@ -1,10 +1,12 @@
 """What Alembic runs: every pending migration in one transaction, one migrating process at a time.
 
-Enters: an open connection under `config.attributes["connection"]`, from shared/db/migrate.py.
+Enters: under `config.attributes` an open connection and the name of the table that keeps our revision, from
+shared/db/migrate.py.
 """
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], transaction_per_migration=True)
+given = context.config.attributes
+context.configure(connection=given["connection"], version_table=given["version_table"], transaction_per_migration=True)
 with context.begin_transaction():
     context.run_migrations()
