@@ -263,7 +263,9 @@ def _mismatch(event: Mapping, row: Row) -> str | None:
 
 def _claimed(event: Mapping) -> str | None:
     about = event["data"]["object"]
-    return (about.get("metadata") or {}).get("payment_id") or about.get("client_reference_id")
+    named = about.get("metadata") or {}
+    claimed = named.get("payment_id") or about.get("client_reference_id")
+    return claimed if claimed != named.get("booking_id") else None
 
 
 def _intent(event: Mapping) -> str | None:

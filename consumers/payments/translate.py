@@ -200,14 +200,17 @@ def translate(value: bytes) -> Event | Refusal:
 def _named(body: Body, created: datetime, fact: Fact) -> Event:
     subject = body.data.object
     metadata = subject.metadata or {}
+    payment_id = _uuid(metadata.get("payment_id") or subject.client_reference_id)
+    booking_id = _uuid(metadata.get("booking_id"))
     return Event(
         id=body.id,
         type=body.type,
         created=created,
         fact=fact,
         currency=subject.currency,
-        payment_id=_uuid(metadata.get("payment_id") or subject.client_reference_id),
-        booking_id=_uuid(metadata.get("booking_id")),
+        # The older application's sessions refer to their booking where ours refer to their payment.
+        payment_id=payment_id if payment_id != booking_id else None,
+        booking_id=booking_id,
         session_id=subject.id if subject.object == "checkout.session" else None,
         intent_id=subject.id if subject.object == "payment_intent" else subject.payment_intent,
         charge_id=subject.id if subject.object == "charge" else subject.charge or subject.latest_charge,

@@ -286,6 +286,20 @@ async def test_an_older_row_is_found_by_its_own_intent_column(payments, engine, 
     assert (await folded(engine, sale))[0] == "refunded"
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+async def test_who_pays_at_a_session_that_the_older_application_opened_has_paid(payments, published, engine, sale, order):
+    """Opened before the change, paid after it: the session refers to the booking, the intent to nobody; in any order."""
+    await query(engine, "update payments set amount_minor = null, stripe_session_id = $1", sale.session_id)
+    older = {"client_reference_id": sale.booking_id, "metadata": {"booking_id": sale.booking_id, "coach_id": sale.coach_id}}
+    events = [sale.completed(**older), sale.succeeded(metadata={}), sale.refunded(2500)]
+    for position in order:
+        await payments.handle([record(events[position])])
+
+    assert published.refusals("stripe.events.dlt") == []
+    assert (await folded(engine, sale))[:4] == ("succeeded", 2500, 2500, True)
+    assert await query(engine, "select count(*) from waiting_events") == [(0,)]
+
+
 async def test_the_ledger_tells_the_state_before_and_after(payments, engine, sale):
     """Why is this payment refunded? The ledger answers with event, place and both states."""
     await payments.handle([record(sale.succeeded(), partition=3, offset=41), record(sale.refunded())])

@@ -75,6 +75,15 @@ def test_the_ids_of_a_session_an_intent_and_a_refund_are_told_apart():
     assert (refund.intent_id, refund.payment_id, refund.keys) == (sale.intent_id, None, (sale.intent_id,))
 
 
+def test_a_session_of_the_older_application_refers_to_its_booking_and_names_no_payment():
+    """It is found by its own id, which the older row holds; its reference, taken for a payment's, would be somebody else."""
+    sale = Sale()
+    older = {"client_reference_id": sale.booking_id, "metadata": {"booking_id": sale.booking_id, "client_id": sale.client_id}}
+    session = translate(bytes_of(sale.completed(**older)))
+
+    assert (session.payment_id, session.booking_id, session.session_id) == (None, sale.booking_id, sale.session_id)
+
+
 def test_a_charge_is_named_by_itself_and_by_its_intent_refund_and_dispute():
     """Whoever knows the charge can find the payment, also where Stripe names no intent."""
     sale = Sale()
