@@ -3,12 +3,15 @@
 What every switch does: deploy/dev/stripe/README.md. The sandbox itself refuses words that it does not know.
 """
 
+import http.client
 import json
 import re
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -21,6 +24,10 @@ app = typer.Typer(name="stripe", help="The Stripe sandbox's switches.", no_args_
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 TIMEOUT_SECONDS = 10.0
+# It listens on this machine: a company's proxy, which the environment may name, does not lead there.
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+Number = TypeVar("Number", int, float)
 
 Url = Annotated[str, typer.Option("--url", help="The sandbox's address; default: that of the running box.")]
 Times = Annotated[int, typer.Option("--times", help="How often.")]
@@ -57,13 +64,13 @@ def deliveries(
         "duplicate_share": duplicate_share,
         "delay_ms": delay_ms,
         "reorder_ms": reorder_ms,
-        "order": [int(place) for place in order.split(",")] if re.fullmatch(r"[0-9,]+", order) else order,
+        "order": _numbers(int, order, "--order") if order[:1].isdigit() else order,
         "forgeries": forge or [],
         "drop_first": drop_first,
         "seed": seed,
     }
     if retry:
-        words["retry_schedule_seconds"] = retry if retry == "live" else [float(step) for step in retry.split(",")]
+        words["retry_schedule_seconds"] = retry if retry == "live" else _numbers(float, retry, "--retry")
     _print(_call(directory, url, "PUT", "deliveries", words))
 
 
@@ -82,13 +89,13 @@ def resume(directory: Folder = None, url: Url = "", *, endpoint: Endpoint = None
 @app.command()
 def redeliver(event: str, directory: Folder = None, url: Url = "", *, endpoint: Endpoint = None) -> None:
     """Send an event once more, delivered or not."""
-    _print(_call(directory, url, "POST", f"events/{event}/redeliver", {"endpoint": endpoint}))
+    _print(_call(directory, url, "POST", f"events/{_part(event)}/redeliver", {"endpoint": endpoint}))
 
 
 @app.command()
 def forge(event: str, kind: str, directory: Folder = None, url: Url = "", *, endpoint: Endpoint = None) -> None:
     """Send a forgery of an event, once."""
-    _print(_call(directory, url, "POST", f"events/{event}/forge", {"kind": kind, "endpoint": endpoint}))
+    _print(_call(directory, url, "POST", f"events/{_part(event)}/forge", {"kind": kind, "endpoint": endpoint}))
 
 
 @app.command()
@@ -116,7 +123,7 @@ def lose(
 @app.command()
 def clock(advance: str, directory: Folder = None, url: Url = "") -> None:
     """Set the sandbox's clock forward: 90s, 30m, 2h or 3d."""
-    match = re.fullmatch(r"([0-9.]+)([smhd])", advance)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", advance)
     if match is None:
         raise typer.BadParameter("give a number and a unit: 90s, 30m, 2h or 3d")
     _print(_call(directory, url, "POST", "clock", {"advance_seconds": float(match[1]) * UNIT_SECONDS[match[2]]}))
@@ -131,7 +138,7 @@ def roll(
     overlap_seconds: Annotated[float, typer.Option(help="How long the old secret goes on signing, too.")] = 86400.0,
 ) -> None:
     """Give a webhook endpoint a new secret."""
-    _print(_call(directory, url, "POST", f"webhook_endpoints/{endpoint}/roll", {"overlap_seconds": overlap_seconds}))
+    _print(_call(directory, url, "POST", f"webhook_endpoints/{_part(endpoint)}/roll", {"overlap_seconds": overlap_seconds}))
 
 
 @app.command()
@@ -140,17 +147,40 @@ def clear(directory: Folder = None, url: Url = "") -> None:
     _print(_call(directory, url, "POST", "clear"))
 
 
-def _call(directory: Folder, url: str, method: str, path: str, words: object = None) -> object:
-    base = url or control.environment_of(Box(directory))["CB_DEV_SANDBOX_URL"]
-    body = json.dumps(words).encode() if words is not None else None
-    request = urllib.request.Request(f"{base}/_sandbox/{path}", data=body, method=method)  # noqa: S310 - our own sandbox
+def _numbers(kind: Callable[[str], Number], typed: str, option: str) -> list[Number]:
+    """Return numbers that were typed with commas between them."""
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - same
+        return [kind(number) for number in typed.split(",")]
+    except ValueError:
+        raise typer.BadParameter("give numbers with commas between them, such as 1,2,4", param_hint=option) from None
+
+
+def _part(typed: str) -> str:
+    """Return an id as a part of a path, whatever was typed for it."""
+    return urllib.parse.quote(typed, safe="")
+
+
+def _call(directory: Folder, url: str, method: str, path: str, words: object = None) -> object:
+    base = (url or control.environment_of(Box(directory))["CB_DEV_SANDBOX_URL"]).rstrip("/")
+    body = json.dumps(words).encode() if words is not None else None
+    try:
+        request = urllib.request.Request(f"{base}/_sandbox/{path}", data=body, method=method)  # noqa: S310 - our own sandbox
+        with DIRECTLY.open(request, timeout=TIMEOUT_SECONDS) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as refused:
-        raise BoxError(f"the sandbox refuses: {json.load(refused)['error']}") from None
+        raise BoxError(_refusal(base, refused)) from None
     except urllib.error.URLError as gone:
         raise BoxError(f"no sandbox answers at {base}: {gone.reason}") from None
+    except (OSError, http.client.HTTPException, ValueError) as other:
+        raise BoxError(f"no sandbox answers at {base}: {other}") from None
+
+
+def _refusal(base: str, refused: urllib.error.HTTPError) -> str:
+    """Return what the sandbox says against the words; whoever else answers there says it in another shape."""
+    try:
+        return f"the sandbox refuses: {json.load(refused)['error']}"
+    except (ValueError, LookupError, TypeError):
+        return f"no sandbox answers at {base}: its answer is {refused.code} {refused.reason}"
 
 
 def _print(shown: object) -> None:

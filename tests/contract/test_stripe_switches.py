@@ -359,3 +359,48 @@ async def test_cb_dev_says_what_the_sandbox_refused(world, words):
 
     assert isinstance(ran.exception, BoxError)
     assert str(ran.exception).startswith("the sandbox refuses: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["deliveries", "--retry", "soon"], ["deliveries", "--order", "1,,2"], ["deliveries", "--order", "1.5"], ["clock", "1.2.3h"]],
+)
+def test_cb_dev_names_the_word_that_is_mistyped(words):
+    """As any wrong word of a command: how to write it, and status 2; nobody was asked."""
+    ran = CliRunner().invoke(app, ["stripe", *words, "--url", "http://127.0.0.1:1"])
+
+    assert (ran.exit_code, type(ran.exception)) == (2, SystemExit)
+    assert "give " in ran.output
+
+
+async def test_cb_dev_finds_the_sandbox_past_a_proxy_and_a_slash_too_many(world, monkeypatch):
+    """A company's proxy does not lead to this machine."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    ran = await asyncio.to_thread(CliRunner().invoke, app, ["stripe", "clear", "--url", f"{world.url}/"])
+
+    assert ran.exit_code == 0, ran.exception
+
+
+@pytest.mark.parametrize("words", [["redeliver", "evt x"], ["roll", "we/../x"]])
+async def test_cb_dev_takes_any_id(world, words):
+    """One that cannot be, too, is for the sandbox to refuse."""
+    ran = await asyncio.to_thread(CliRunner().invoke, app, ["stripe", *words, "--url", world.url])
+
+    assert str(ran.exception).startswith("the sandbox refuses: No such")
+
+
+@pytest.mark.parametrize("answers", ["404", "what it is", "nothing", "no address"])
+async def test_cb_dev_says_that_something_else_answers(world, answers):
+    """One line, no traceback: another server, a page, a closed connection, or no address at all."""
+    mute = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    async with mute:
+        url = {
+            "404": f"{world.url}/nowhere",
+            "what it is": f"{world.url}/_assets/page.js?",
+            "nothing": f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}",
+            "no address": "localhost",
+        }[answers]
+        ran = await asyncio.to_thread(CliRunner().invoke, app, ["stripe", "show", "--url", url])
+
+    assert isinstance(ran.exception, BoxError), ran.exception
+    assert str(ran.exception).startswith(f"no sandbox answers at {url}: ")
