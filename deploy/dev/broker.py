@@ -121,7 +121,9 @@ def count(box: Box, asked: int | None) -> int:
     """Return how many brokers the box has, or will have; BoxError when it was made with another number than asked for."""
     made = box.read("cluster").get("brokers") or (1 if (box.home / name(1) / "data").exists() else None)
     if asked is not None and made is not None and asked != made:
-        raise BoxError(f"the box in {box.home} was made with brokers: {made}; for {asked} empty it first: cb-dev reset")
+        raise BoxError(
+            f"the box in {box.home} was made with brokers: {made}; for {asked} empty it first: {box.command('reset')}"
+        )
     return int(made or asked or 1)
 
 
@@ -130,7 +132,7 @@ def is_secured(box: Box, *, asked: bool) -> bool:
     made = (box.home / name(1) / "data").exists()
     secured = bool(keys.passwords(box))
     if asked and made and not secured:
-        raise BoxError(f"the box in {box.home} was made without --secure; empty it first: cb-dev reset")
+        raise BoxError(f"the box in {box.home} was made without --secure; empty it first: {box.command('reset')}")
     return secured or asked
 
 

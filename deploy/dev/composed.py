@@ -138,8 +138,8 @@ class Stack:
         """Return what a person may open or try, by name."""
         return {
             **demo.pages(self.variables),
-            "to pay for": f"booking {asyncio.run(store.a_payable_booking(self._database))}",
-            "as its client": demo.token_command(self._box),
+            "to pay for": store.to_pay_for(self._database),
+            "as its client": self._box.command("token --as client"),
         }
 
     @property

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+import filelock
 import psutil
 
 from deploy.dev import broker, database, supervisor
 from deploy.dev.errors import AlreadyUp, BoxError
-from deploy.dev.process import end_left_over
+from deploy.dev.process import end_left_over, of_note
 from deploy.dev.stack import Services
 from deploy.dev.state import PROJECT, Box
 from deploy.dev.voice import Voice
@@ -36,7 +37,7 @@ def is_up(box: Box) -> bool:
 def environment_of(box: Box) -> dict[str, str]:
     """Return the variables of a box that is up; BoxError when it is not."""
     if not is_up(box) or not (note := box.read("box")).get("ready"):
-        raise BoxError(f"the box in {box.home} is not up; bring it up with: cb-dev up --detach")
+        raise BoxError(f"the box in {box.home} is not up; bring it up with: {box.command('up --detach')}")
     variables: dict[str, str] = note["environment"]
     return variables
 
@@ -95,7 +96,7 @@ def wait_for_ever() -> None:
 
 def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = None, secure: bool = False) -> None:
     """Bring the box up by a process of its own that stays; returns when it is up, BoxError when it does not come up."""
-    box.logs.mkdir(parents=True, exist_ok=True)
+    box.make_logs()
     log = box.logs / SUPERVISOR_LOG
     asked = ["--services-only"] if services_only else []
     asked += [] if brokers is None else ["--brokers", str(brokers)]
@@ -120,7 +121,7 @@ def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None =
     voice.relay(next(lines))
     if child.poll() is not None:
         raise BoxError(f"the box in {box.home} did not come up\n  its log: {log}")
-    voice.say("box", f"stays up in the background; end it with: cb-dev down  (log: {log})")
+    voice.say("box", f"stays up in the background; end it with: {box.command('down')}  (log: {log})")
 
 
 def join(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = None, secure: bool = False) -> None:
@@ -133,7 +134,8 @@ def join(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = N
             raise BoxError(f"the box in {box.home} did not come up\n  its log: {box.logs / SUPERVISOR_LOG}")
         time.sleep(LOOK_EVERY_SECONDS)
     if not services_only and not box.read("box")["whole"]:
-        raise AlreadyUp(f"the box in {box.home} is up with services only; for all of it: cb-dev down, then cb-dev up")
+        again = f"{box.command('down')}, then {box.command('up')}"
+        raise AlreadyUp(f"the box in {box.home} is up with services only; for all of it: {again}")
     broker.count(box, brokers)
     broker.is_secured(box, asked=secure)
     voice.say("box", f"is up already in {box.home}; joined")
@@ -154,7 +156,8 @@ def down(box: Box, voice: Voice) -> None:
 def reset(box: Box, voice: Voice) -> None:
     """End everything and remove all that the box remembers."""
     down(box, voice)
-    if not box.home.exists():
+    if not box.is_made():
+        voice.say("box", f"there is none in {box.home}; nothing was removed")
         return
     box.take()
     try:
@@ -192,23 +195,27 @@ def _follow(log: Path) -> Iterator[str]:
 
 
 def _end_supervisor(box: Box) -> None:
-    note = box.read("box")
+    asked: psutil.Process | None = None
     deadline = time.monotonic() + DOWN_SECONDS_MAX
-    try:
-        process = psutil.Process(note["pid"])
-        process.terminate()
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
         while is_up(box) and time.monotonic() < deadline:
+            # Who has just begun has not noted itself yet, and a note that a crash has left may name a stranger by now.
+            found = of_note(note) if (note := box.read("box")) else None
+            if found is not None and found != asked:
+                asked = found
+                found.terminate()
             time.sleep(LOOK_EVERY_SECONDS)
-        if is_up(box):
-            process.kill()
-            process.wait(DOWN_SECONDS_MAX)
-    except (KeyError, psutil.NoSuchProcess):
-        return  # It ended meanwhile.
+        if asked is not None and is_up(box):
+            asked.kill()
+            asked.wait(DOWN_SECONDS_MAX)
 
 
 def _under_lock_end_left_over(box: Box) -> list[str]:
-    if not box.home.exists():
+    if not box.is_made():
         return []
-    with box.lock.acquire(timeout=DOWN_SECONDS_MAX):
-        box.forget("box")
-        return end_left_over(box)
+    try:
+        with box.lock.acquire(timeout=DOWN_SECONDS_MAX):
+            box.forget("box")
+            return end_left_over(box)
+    except filelock.Timeout:
+        raise AlreadyUp(f"another cb-dev is at the box in {box.home}, and has not let go of it") from None

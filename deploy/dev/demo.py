@@ -4,14 +4,13 @@ A box that was up is joined and stays up. Otherwise it is ours: with a terminal 
 the story. Next: story.py.
 """
 
-import asyncio
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from deploy.dev import control, environment, store, story
 from deploy.dev.scene import BoxScene
@@ -55,7 +54,7 @@ def show_addresses(voice: Voice, rows: Mapping[str, str]) -> None:
     table.add_column(width=width, style="bold")
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     voice.console.print(Panel.fit(table, border_style="dim", padding=(0, 1)), soft_wrap=False)
 
 
@@ -71,13 +70,6 @@ def _addresses(box: Box) -> dict[str, str]:
     return {
         **pages(variables),
         "health ports": ", ".join(ports),
-        "to pay for": f"booking {asyncio.run(store.a_payable_booking(database))}",
-        "as its client": token_command(box),
+        "to pay for": store.to_pay_for(database),
+        "as its client": box.command("token --as client"),
     }
-
-
-def token_command(box: Box) -> str:
-    """Return what a person types to get a token, from where they are: make does not put .venv on their PATH."""
-    name = sys.argv[0] if Path(sys.argv[0]).name == "cb-dev" else "cb-dev"
-    where = "" if box.home == Box().home else f" --dir {box.home}"
-    return f"{name} token --as client{where}"

@@ -5,4 +5,4 @@ from typing import Annotated
 
 import typer
 
-Folder = Annotated[Path | None, typer.Option("--dir", help="The box's folder; default: .dev of the project.")]
+Folder = Annotated[Path | None, typer.Option("--dir", file_okay=False, help="The box's folder; default: .dev of the project.")]

@@ -1,10 +1,10 @@
 """What a person sees of a box: which pieces run and since when, where its state lies, which addresses to open."""
 
-import uuid
 from datetime import timedelta
 
 import psutil
 from rich.table import Table
+from rich.text import Text
 
 from deploy.dev import process
 from deploy.dev.state import Box
@@ -23,9 +23,12 @@ ADDRESSES = {
 def show(box: Box, voice: Voice) -> bool:
     """Print the whole state of the box; returns whether it is up."""
     note = box.read("box")
-    is_up = box.is_taken() and bool(note.get("ready"))
+    is_taken = box.is_taken()
     running = process.remembered(box)
-    if not is_up:
+    if is_taken and not note.get("ready"):
+        voice.say("box", f"is on its way up, or down ({box.home}); so far: {', '.join(sorted(running)) or 'nothing'}")
+        return False
+    if not is_taken:
         left = f"; left over from a crash and ended by the next start: {', '.join(sorted(running))}" if running else ""
         voice.say("box", f"is down ({box.home}){left}")
         return False
@@ -33,7 +36,7 @@ def show(box: Box, voice: Voice) -> bool:
     voice.say("state", f"{box.home}, the database's in {note['database_folder']}")
     show_addresses(box, voice)
     if note["whole"]:
-        voice.say("to try", f"booking {_booking(note['environment']['DATABASE_URL'])} and: cb-dev token --as client")
+        voice.say("to try", f"{_to_pay_for(note['environment']['DATABASE_URL'])} and: {box.command('token --as client')}")
     return True
 
 
@@ -43,29 +46,28 @@ def show_addresses(box: Box, voice: Voice) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for variable, (name, path) in ADDRESSES.items():
         if variable in variables:
-            table.add_row(f"[bold]{name}[/bold]", f"{variables[variable]}{path}")
+            table.add_row(Text(name, "bold"), Text(f"{variables[variable]}{path}"))
     voice.console.print(table)
-    voice.say("any shell", 'joins with: eval "$(cb-dev env)"')
+    voice.say("any shell", f'joins with: eval "$({box.command("env")})"')
 
 
 def _pieces(box: Box, running: dict[str, psutil.Process]) -> Table:
     table = Table("piece", "pid", "up for", "log", box=None, padding=(0, 2, 0, 0))
     for name, note in sorted(box.read("processes").items()):
+        log = Text(str(box.logs / f"{name}.log"))
         if found := running.get(name):
             up_for = timedelta(seconds=int(clock.now().timestamp() - found.create_time()))
-            table.add_row(name, str(note["pid"]), str(up_for), str(box.logs / f"{name}.log"))
+            table.add_row(name, str(note["pid"]), str(up_for), log)
         else:
-            table.add_row(f"[yellow]{name}[/yellow]", "-", "down", str(box.logs / f"{name}.log"))
+            table.add_row(Text(name, "yellow"), "-", "down", log)
     return table
 
 
-def _booking(database_url: str) -> uuid.UUID:
+def _to_pay_for(database_url: str) -> str:
     # The database's libraries take a second to import, which no other look at a box needs.
-    import asyncio  # noqa: PLC0415 - see above
-
     from pydantic import SecretStr  # noqa: PLC0415 - see above
 
     from deploy.dev import store  # noqa: PLC0415 - see above
     from shared import settings  # noqa: PLC0415 - see above
 
-    return asyncio.run(store.a_payable_booking(settings.Database(database_url=SecretStr(database_url))))
+    return store.to_pay_for(settings.Database(database_url=SecretStr(database_url)))

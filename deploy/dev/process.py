@@ -196,16 +196,18 @@ def end_left_over(box: Box) -> list[str]:
 
 def remembered(box: Box) -> dict[str, psutil.Process]:
     """Return the noted processes that still run; another process that got the same pid is not one of them."""
-    running = {}
-    for name, note in box.read("processes").items():
-        try:
-            process = psutil.Process(note["pid"])
-            same = abs(process.create_time() - note["started"]) < START_TIME_DRIFT_SECONDS
-        except psutil.NoSuchProcess:
-            continue
-        if same and process.status() != psutil.STATUS_ZOMBIE:
-            running[name] = process
-    return running
+    found = {name: of_note(note) for name, note in box.read("processes").items()}
+    return {name: process for name, process in found.items() if process is not None}
+
+
+def of_note(note: Mapping[str, Any]) -> psutil.Process | None:
+    """Return the process of which pid and start time were noted, while it runs; None also for another one of that pid."""
+    try:
+        process = psutil.Process(note["pid"])
+        same = abs(process.create_time() - note["started"]) < START_TIME_DRIFT_SECONDS
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _surroundings(box: Box, log: BinaryIO, user: int | None, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from urllib.parse import urljoin
 import aiohttp
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
-from sqlalchemy.exc import SQLAlchemyError
 
 from deploy.dev import cluster, form, store, tail
 from deploy.dev.form import Form
@@ -34,7 +33,7 @@ CARD = {"number": "4242 4242 4242 4242", "expiry": "12 / 34", "cvc": "123"}
 MONEY_CAME = frozenset({"payment_intent.succeeded", "checkout.session.completed"})
 LOOK_EVERY_SECONDS = 0.02
 # What other processes may do to us; all else is a fault of ours.
-TROUBLE = (aiohttp.ClientError, KafkaError, SQLAlchemyError, OSError)
+TROUBLE = (aiohttp.ClientError, KafkaError, *store.TROUBLE)
 
 
 class Hop(Enum):

@@ -3,18 +3,22 @@
 Every file is replaced as a whole, so that a kill -9 leaves the old one or the new one and never half of one.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
+import shlex
 import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from deploy.dev.errors import AlreadyUp
+from deploy.dev.errors import AlreadyUp, BoxError
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -37,18 +41,30 @@ class Box:
         """A short name for this folder, the same at every start."""
         return hashlib.sha256(str(self.home).encode()).hexdigest()[:10]
 
+    def command(self, words: str) -> str:
+        """Return what a person types to do something with this box, from where they are: make puts no .venv on their PATH."""
+        name = sys.argv[0] if Path(sys.argv[0]).name == "cb-dev" else "cb-dev"
+        where = "" if self.home == Box().home else f" --dir {shlex.quote(str(self.home))}"
+        return f"{name} {words}{where}"
+
     @property
     def logs(self) -> Path:
         """Where every process of this box writes."""
         return self.home / "logs"
 
+    def make_logs(self) -> None:
+        """Make the folder where there is none; BoxError where that cannot be."""
+        with self._reached():
+            self.logs.mkdir(parents=True, exist_ok=True)
+
     def take(self) -> None:
         """Become the one who runs this box, until `release` or death; AlreadyUp when another is."""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        try:
-            self.lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise AlreadyUp(f"another cb-dev runs the box in {self.home}") from None
+        self.make_logs()
+        with self._reached():
+            try:
+                self.lock.acquire(timeout=0)
+            except filelock.Timeout:
+                raise AlreadyUp(f"another cb-dev runs the box in {self.home}") from None
         self.is_ending = False
 
     def release(self) -> None:
@@ -62,20 +78,27 @@ class Box:
 
     def is_taken(self) -> bool:
         """Tell whether another process runs this box now."""
-        if not self.home.exists():
+        if not self.is_made():
             return False
-        try:
-            with self.lock.acquire(timeout=0):
-                return False
-        except filelock.Timeout:
-            return True
+        with self._reached():
+            try:
+                with self.lock.acquire(timeout=0):
+                    return False
+            except filelock.Timeout:
+                return True
+
+    def is_made(self) -> bool:
+        """Tell whether a box was ever begun in this folder: what else lies in it is nobody's here to touch."""
+        with self._reached():
+            return self.logs.is_dir() and Path(self.lock.lock_file).exists()
 
     def read(self, name: str) -> dict[str, Any]:
         """Return what was written under that name; empty when nothing was."""
-        try:
-            remembered: dict[str, Any] = json.loads((self.home / f"{name}.json").read_text())
-        except FileNotFoundError:
-            return {}
+        with self._reached():
+            try:
+                remembered: dict[str, Any] = json.loads((self.home / f"{name}.json").read_text())
+            except FileNotFoundError:
+                return {}
         return remembered
 
     def write(self, name: str, value: dict[str, Any]) -> None:
@@ -89,6 +112,14 @@ class Box:
     def forget(self, name: str) -> None:
         """Remove what was written under that name."""
         (self.home / f"{name}.json").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Say in one line that the folder is not there to be used: read-only, another user's, below a file."""
+        try:
+            yield
+        except OSError as error:
+            raise BoxError(f"the box in {self.home} cannot be used: {error.strerror} ({error.filename})") from error
 
     def secrets(self) -> dict[str, str]:
         """Return this box's own secrets; made up once, so that no secret stands in the repository."""

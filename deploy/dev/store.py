@@ -1,5 +1,6 @@
 """The SQL of the box: the people that a developer may be, and a booking that waits for its payment."""
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
@@ -7,6 +8,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -19,6 +21,8 @@ SESSION_MINUTES = 60
 SESSION_AHEAD_DAYS = 7
 # A password nobody has: people of the box sign in by `cb-dev token`.
 NO_PASSWORD = "!"  # noqa: S105 - no password at all
+# What a database that is away or on its way down says.
+TROUBLE = (SQLAlchemyError, OSError)
 
 
 async def seed(database: settings.Database) -> None:
@@ -32,6 +36,14 @@ async def a_payable_booking(database: settings.Database) -> uuid.UUID:
     """Return a pending booking of the client that lies ahead; made when there is none."""
     async with _connection(database) as tx:
         return await _payable(tx)
+
+
+def to_pay_for(database: settings.Database) -> str:
+    """Return what a person may pay for, in words; a database that is away just now is said, too."""
+    try:
+        return f"booking {asyncio.run(a_payable_booking(database))}"
+    except TROUBLE as error:
+        return f"nothing (the database does not answer: {type(error).__name__})"
 
 
 async def a_new_booking(database: settings.Database) -> uuid.UUID:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import jwt
 
+from deploy.dev.errors import BoxError
 from deploy.dev.people import PEOPLE
 from deploy.dev.state import Box
 from shared import clock
@@ -13,9 +14,11 @@ VALID_FOR = timedelta(hours=12)  # a day's work on the API page
 
 
 def issue(box: Box, role: str) -> str:
-    """Return a token of the person of that role, signed with this box's secret."""
+    """Return a token of the person of that role, signed with this box's secret; BoxError when it has none yet."""
     person = PEOPLE[role]
-    return signed(box.secrets()["JWT_SECRET_KEY"], user_id=person.id, email=person.email, role=person.role)
+    if not (known := box.read("secrets")):
+        raise BoxError(f"there is no box in {box.home} to be a {role} of; bring one up with: {box.command('up --detach')}")
+    return signed(known["JWT_SECRET_KEY"], user_id=person.id, email=person.email, role=person.role)
 
 
 def signed(secret: str, *, user_id: uuid.UUID, email: str, role: str) -> str:

@@ -6,28 +6,29 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.text import Text
 
 # Without a terminal a download speaks this often.
 PLAIN_STEPS = 4
 
 
 class Voice:
-    """Tells a developer what the box does."""
+    """Tells a developer what the box does. What is said is shown as it stands: a folder's name may look like markup."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
 
-    def say(self, piece: str, what: str) -> None:
+    def say(self, piece: str, what: str | Text) -> None:
         """Print one line: which piece, and what became of it."""
-        self.console.print(f"[bold]{piece:<10}[/bold] {what}")
+        self.console.print(Text.assemble((f"{piece:<10}", "bold"), " ", what))
 
-    def ready(self, piece: str, what: str, begun: float) -> None:
+    def ready(self, piece: str, what: str | Text, begun: float) -> None:
         """Print one line: a piece is ready, and how long that took (`begun` is of `time.monotonic`)."""
-        self.say(piece, f"{what}  [dim]{time.monotonic() - begun:.1f} s[/dim]")
+        self.say(piece, Text.assemble(what, "  ", (f"{time.monotonic() - begun:.1f} s", "dim")))
 
     def warn(self, piece: str, what: str) -> None:
         """Print one line about something that is not as it should be."""
-        self.console.print(f"[bold yellow]{piece:<10}[/bold yellow] {what}")
+        self.console.print(Text.assemble((f"{piece:<10}", "bold yellow"), " ", what))
 
     def relay(self, lines: str) -> None:
         """Print, as they are, lines that another process of the box has said."""

@@ -81,8 +81,8 @@ class Board:
 
 def tell_report(board: Board, plan: Plan, report: Report, voice: Voice) -> None:
     """Say what came of one simulation: a line, how the bookings ended, and every difference."""
-    verdict = "[green]no difference[/green]" if not report.differences else f"[bold red]{_many(report.differences)}[/bold red]"
-    voice.ready(f"seed {plan.seed}", f"{board.steps[Step.CAME]} customers, {verdict}", board.began_at)
+    verdict = (_many(report.differences), "bold red") if report.differences else ("no difference", "green")
+    voice.ready(f"seed {plan.seed}", Text.assemble(f"{board.steps[Step.CAME]} customers, ", verdict), board.began_at)
     if report.differences:
         _tell_differences(report.differences, voice)
 

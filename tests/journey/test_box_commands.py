@@ -1,0 +1,168 @@
+"""The commands of the box where a stranger's first steps lead: wrong folders, odd names, a bad moment."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from deploy.dev import control, overview, process, token
+from deploy.dev.cli import app
+from deploy.dev.errors import BoxError
+from deploy.dev.state import Box
+from deploy.dev.voice import Silence
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from deploy.dev.state import Box
+box = Box(Path(sys.argv[1]))
+box.take()
+print("taken", flush=True)
+time.sleep(60)
+"""
+AWAY = "postgresql+asyncpg://cb@127.0.0.1:1/nothing"
+
+
+def cb_dev(*words):
+    return CliRunner().invoke(app, [*map(str, words)])
+
+
+@contextlib.contextmanager
+def held(box):
+    """Another process that has taken the box, and has noted nothing of itself."""
+    other = subprocess.Popen([sys.executable, "-c", HOLDS, str(box.home)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "taken\n"
+        yield other
+    finally:
+        other.kill()
+        other.communicate()
+
+
+@contextlib.contextmanager
+def stranger():
+    """A process that has nothing to do with any box."""
+    one = subprocess.Popen(["sleep", "60"])
+    try:
+        yield one
+    finally:
+        one.kill()
+        one.wait()
+
+
+def test_reset_removes_nothing_where_no_box_was(tmp_path):
+    """A folder that was named by mistake may hold a mailbox or a database of somebody's own."""
+    for name in ("mailbox", "sandbox", "broker", "database", "keys"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dear.txt").touch()
+    (tmp_path / "ports.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    ran = cb_dev("reset", "--dir", tmp_path)
+
+    assert "nothing was removed" in ran.output.replace("\n", "")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("words", [["status"], ["env"], ["down"], ["token", "--as", "client"], ["stripe", "show"]])
+def test_looking_at_a_folder_leaves_nothing_in_it(tmp_path, words):
+    """Be it there or not."""
+    for folder in (tmp_path, tmp_path / "none"):
+        cb_dev(*words, "--dir", folder)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_there_is_no_token_where_no_box_is(tmp_path):
+    """One that was signed with a secret of its own would be good for nothing, and look as if it were."""
+    with pytest.raises(BoxError, match="there is no box in"):
+        token.issue(Box(tmp_path / "none"), "client")
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["env"], ["up"], ["up", "--detach"], ["token", "--as", "client"], ["demo"], ["stripe", "show"]]
+)
+@pytest.mark.parametrize("where", ["file", "file/below"])
+def test_a_folder_that_cannot_be_is_named_in_one_line(tmp_path, words, where):
+    """A file of that name, or somewhere above it, is no box."""
+    (tmp_path / "file").touch()
+    ran = cb_dev(*words, "--dir", tmp_path / where)
+
+    assert isinstance(ran.exception, BoxError | SystemExit), ran.exception
+    assert "file" in str(ran.exception) + ran.output
+    assert ran.exit_code != 0
+
+
+def test_a_folder_that_looks_like_markup_is_said_as_it_is(tmp_path):
+    """Else the path of a log, copied from the terminal, leads nowhere."""
+    ran = cb_dev("status", "--dir", tmp_path / "a [box] of [/mine]")
+
+    assert "a [box] of [/mine]" in ran.output.replace("\n", "")
+
+
+def test_what_is_to_be_typed_next_is_about_this_box(tmp_path):
+    """A reset that was told for this box must not empty the one of the project."""
+    box = Box(tmp_path / "an other")
+
+    assert box.command("reset") == f"cb-dev reset --dir '{box.home}'"
+    assert Box().command("reset") == "cb-dev reset"
+    with pytest.raises(BoxError, match=r"cb-dev up --detach --dir '.*/an other'"):
+        control.environment_of(box)
+
+
+def test_a_box_on_its_way_is_not_called_a_crash(tmp_path, capsys):
+    """What it has started so far is nothing that was left over."""
+    box = Box(tmp_path)
+    with held(box):
+        shown = overview.show(box, control.Voice())
+
+    assert not shown
+    assert "on its way" in capsys.readouterr().out
+
+
+def test_status_tells_that_the_database_is_away(tmp_path, capsys):
+    """That is when somebody asks for the status."""
+    box = Box(tmp_path)
+    with held(box):
+        box.write("box", {"ready": True, "whole": True, "environment": {"DATABASE_URL": AWAY}, "database_folder": "-"})
+        assert overview.show(box, control.Voice())
+
+    assert "the database does not answer" in capsys.readouterr().out
+
+
+def test_down_ends_nobody_but_the_holder(tmp_path):
+    """A crash leaves a note behind, and its pid may be anybody's by now."""
+    box = Box(tmp_path)
+    with held(box) as holder, stranger() as other:
+        box.write("box", {"pid": other.pid, "started": 0.0, "ready": True})
+        holder.send_signal(signal.SIGSTOP)
+        ending = subprocess.Popen([sys.executable, "-m", "deploy.dev.cli", "down", "--dir", str(tmp_path)])
+        time.sleep(2)
+        assert other.poll() is None
+        ours = psutil.Process(holder.pid)
+        box.write("box", {"pid": ours.pid, "started": ours.create_time(), "ready": True})
+        holder.send_signal(signal.SIGCONT)
+
+        assert ending.wait(20) == 0
+        assert other.poll() is None
+        assert holder.wait(5) == -signal.SIGTERM
+
+
+def test_down_says_that_somebody_does_not_let_go(tmp_path, monkeypatch):
+    """One line instead of a traceback."""
+    monkeypatch.setattr(control, "DOWN_SECONDS_MAX", 0.2)
+    box = Box(tmp_path)
+    with held(box), pytest.raises(BoxError, match="has not let go of it"):
+        control.down(box, Silence())
+
+
+def test_a_note_of_another_time_is_of_nobody():
+    """The same pid, born at another moment, is a stranger."""
+    ours = psutil.Process()
+
+    assert process.of_note({"pid": ours.pid, "started": ours.create_time()}) == ours
+    assert process.of_note({"pid": ours.pid, "started": ours.create_time() - 60}) is None
