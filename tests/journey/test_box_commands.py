@@ -26,6 +26,20 @@ print("taken", flush=True)
 time.sleep(60)
 """
 AWAY = "postgresql+asyncpg://cb@127.0.0.1:1/nothing"
+# Loads the command as its script does; Ctrl-C comes while it does so.
+INTERRUPTED = """
+import importlib.metadata, os, signal, sys
+
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "deploy.dev.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, CtrlC())
+[entry] = importlib.metadata.entry_points(group="console_scripts", name="cb-dev")
+entry.load()()
+"""
 
 
 def cb_dev(*words):
@@ -166,3 +180,10 @@ def test_a_note_of_another_time_is_of_nobody():
 
     assert process.of_note({"pid": ours.pid, "started": ours.create_time()}) == ours
     assert process.of_note({"pid": ours.pid, "started": ours.create_time() - 60}) is None
+
+
+def test_ctrl_c_while_it_begins_is_no_traceback():
+    """Its libraries take half a second to import, in which people change their minds."""
+    ran = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+
+    assert (ran.returncode, ran.stderr) == (-signal.SIGINT, "")
