@@ -1,7 +1,6 @@
 """Fetch jars from Maven Central, or the mirror that CB_MAVEN_REPOSITORY names, and believe none before its SHA-256 fits."""
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,23 +28,24 @@ def one_connection() -> Iterator[None]:
 
 def fetch(jars: list[Jar], cache: Path, voice: Voice) -> None:
     """Put the jars into the cache; DownloadRefused names the jar and the reason."""
-    # Fetched aside and moved: two boxes may fill the cache at once, and a reader never sees half a jar.
-    aside = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
     size_bytes = sum(jar.size_bytes for jar in jars)
-    try:
-        with one_connection(), voice.progress("Kafka's jars", size_bytes) as advance:
-            maven = _maven(aside)
-            for jar in jars:
-                fetched = _fetch_one(maven, jar)
-                if not is_intact(fetched, jar):
-                    raise DownloadRefused(
-                        f"Kafka: {jar.filename} is not what {LIST.name} says (its SHA-256 differs): not used. "
-                        "A proxy or mirror may have changed it."
-                    )
-                fetched.replace(cache / jar.filename)
-                advance(jar.size_bytes)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    # Fetched aside and moved: two boxes may fill the cache at once, and a reader never sees half a jar. The folder goes with
+    # the process, too, which does not wait for this thread when the box is being ended.
+    with (
+        tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache, ignore_cleanup_errors=True) as aside,
+        one_connection(),
+        voice.progress("Kafka's jars", size_bytes) as advance,
+    ):
+        maven = _maven(Path(aside))
+        for jar in jars:
+            fetched = _fetch_one(maven, jar)
+            if not is_intact(fetched, jar):
+                raise DownloadRefused(
+                    f"Kafka: {jar.filename} is not what {LIST.name} says (its SHA-256 differs): not used. "
+                    "A proxy or mirror may have changed it."
+                )
+            fetched.replace(cache / jar.filename)
+            advance(jar.size_bytes)
 
 
 def _maven(folder: Path) -> MavenContext:

@@ -1,5 +1,6 @@
 """How the box speaks: lines with a time for a person, plain lines when nobody watches a terminal."""
 
+import atexit
 import contextlib
 import time
 from collections.abc import Callable, Iterator
@@ -41,8 +42,13 @@ class Voice:
         if self.console.is_terminal:
             columns = (TextColumn("[bold]{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
             with Progress(*columns, console=self.console, transient=True) as bar:
-                task = bar.add_task(what, total=size_bytes)
-                yield lambda more: bar.update(task, advance=more)
+                # Ctrl-C ends the process without waiting for the thread of a download; the terminal wants its cursor back.
+                atexit.register(bar.stop)
+                try:
+                    task = bar.add_task(what, total=size_bytes)
+                    yield lambda more: bar.update(task, advance=more)
+                finally:
+                    atexit.unregister(bar.stop)
             return
         yield self._plain_progress(what, size_bytes)
 

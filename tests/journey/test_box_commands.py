@@ -2,8 +2,10 @@
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -15,6 +17,7 @@ from deploy.dev.cli import app
 from deploy.dev.errors import BoxError
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
+from tests.journey.demos import DEADLINE_SECONDS, Said
 
 HOLDS = """
 import sys, time
@@ -40,10 +43,29 @@ sys.meta_path.insert(0, CtrlC())
 [entry] = importlib.metadata.entry_points(group="console_scripts", name="cb-dev")
 entry.load()()
 """
+# Downloads beside the main thread, which does not wait for it, as a box that is being ended.
+FETCHES = """
+import threading
+from deploy.dev import jars
+from deploy.dev.voice import Voice
+threading.Thread(target=jars.ensure, args=(Voice(),), daemon=True).start()
+try:
+    threading.Event().wait()
+except KeyboardInterrupt:
+    print("goodbye", flush=True)
+"""
 
 
 def cb_dev(*words):
     return CliRunner().invoke(app, [*map(str, words)])
+
+
+def until(condition):
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -187,3 +209,43 @@ def test_ctrl_c_while_it_begins_is_no_traceback():
     ran = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
 
     assert (ran.returncode, ran.stderr) == (-signal.SIGINT, "")
+
+
+@contextlib.contextmanager
+def endless_mirror():
+    """A Maven repository that begins every file and ends none."""
+
+    def answer(ours):
+        with contextlib.suppress(OSError):
+            ours.recv(4096)
+            ours.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nbegun")
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        asking = []
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    asking.append(door.accept()[0])
+                    answer(asking[-1])
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"
+        door.shutdown(socket.SHUT_RDWR)
+        for one in asking:
+            one.close()
+
+
+def test_ctrl_c_in_a_download_leaves_the_terminal_and_the_cache_as_they_were(tmp_path, monkeypatch):
+    """The cursor is seen again, and no half of a jar is kept."""
+    cache = tmp_path / "culturebridge-payments" / "jars"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with endless_mirror() as mirror:
+        monkeypatch.setenv("CB_MAVEN_REPOSITORY", mirror)
+        fetching = Said(sys.executable, "-c", FETCHES)
+        fetching.until("\x1b[?25l")
+        until(lambda: list(cache.rglob("*.jar*")))
+        fetching.end(signal.SIGINT)
+
+    assert fetching.text.count("\x1b[?25h") == fetching.text.count("\x1b[?25l")
+    assert not list(cache.iterdir())
