@@ -29,7 +29,12 @@ lock() {
 }
 
 installed() {
-    [ -x .venv/bin/cb-dev ] && .venv/bin/python -c '' 2>/dev/null && [ -f "$stamp" ] && [ "$(sed -n 2p "$stamp")" = "$(lock)" ]
+    [ -x .venv/bin/cb-dev ] && usable && [ -f "$stamp" ] && [ "$(sed -n 2p "$stamp")" = "$(lock)" ]
+}
+
+# In a folder that was moved or copied its commands lead to where they were made, and to what stands there now.
+usable() {
+    .venv/bin/python -c '' 2>/dev/null && { [ ! -f "$stamp" ] || [ "$(sed -n 3p "$stamp")" = "$(pwd -P)" ]; }
 }
 
 level_installed() {
@@ -82,9 +87,9 @@ fi
 
 find_python
 find_uv
+usable || "$uv" venv --quiet --clear --python "$(command -v "$python")" .venv
 # Noted only when all is done, so that a run that was cut short is done again.
 rm -f "$stamp"
-.venv/bin/python -c '' 2>/dev/null || "$uv" venv --quiet --clear --python "$(command -v "$python")" .venv
 echo "setup: installing what $level needs into .venv (once, and again when the requirements change)"
 # shellcheck disable=SC2086 - the file names are several words
 "$uv" pip sync --python .venv/bin/python --require-hashes $files
@@ -92,4 +97,5 @@ echo "setup: installing what $level needs into .venv (once, and again when the r
 {
     echo "$level"
     lock
+    pwd -P
 } >"$stamp"
