@@ -215,4 +215,12 @@ def _format(box: Box, java: tuple[str, ...], data: Path, node: Node, nodes: Sequ
 
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
-    path.write_text(text)
+    path.write_text("".join(map(_for_java, text)))
+
+
+def _for_java(character: str) -> str:
+    """Return a character as Java reads it from such a file, to it Latin-1: any other than ASCII by its numbers in UTF-16."""
+    if character.isascii():
+        return character
+    encoded = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{encoded[at : at + 4]}" for at in range(0, len(encoded), 4))

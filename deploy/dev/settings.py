@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 
 # Only these pass from the developer's shell to the box's processes: a stray DATABASE_URL must not reach them.
-PASSED_ON = frozenset({"HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"})
+PASSED_ON = frozenset(
+    {"HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
+)
 # What docker needs beside: its engine, and the way to registries. What docker-compose.yml asks for comes from an env file.
 DOCKER = ("DOCKER_", "BUILDX_", "BUILDKIT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 # A kill -9 between the birth of a process and the note about it leaves this mark in the process itself.

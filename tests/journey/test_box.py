@@ -311,7 +311,7 @@ async def test_the_whole_box_comes_up_and_finds_itself_again(tmp_path, make):
 
 def test_the_commands_tell_one_story(tmp_path, make):
     """up leaves it running, env and status tell it, a second up joins, down ends it, status says so, reset forgets."""
-    folder = str(tmp_path / "box")
+    folder = str(tmp_path / "José's box [1]")
 
     def cb_dev(*arguments, expect=0):
         done = subprocess.run([*CB_DEV, *arguments, "--dir", folder], capture_output=True, text=True, timeout=120, check=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev import broker, class_archive, environment, jars, keys, pipeline, ports, supervisor
+from deploy.dev import broker, class_archive, cluster, environment, jars, keys, pipeline, ports, supervisor
 from deploy.dev.errors import BoxError
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
@@ -80,6 +80,27 @@ NODES = [broker.Node(number, 9000 + number, 9100 + number) for number in (1, 2, 
 def properties(box, nodes, number=1):
     told = broker.properties(box, Path("/data"), nodes[number - 1], nodes)
     return dict(line.split("=", 1) for line in told.splitlines() if not line.startswith("#"))
+
+
+def test_a_box_is_not_what_the_shell_or_a_file_says(tmp_path, monkeypatch):
+    """Who fills in a .env for containers, or works for staging in this shell, has a box all the same."""
+    (tmp_path / ".env").write_text("KAFKA_SECURITY_PROTOCOL=SASL_SSL\nKAFKA_SASL_USERNAME=ops\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOPIC_PREFIX", "stage.")
+    kafka = cluster.of({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092"})
+
+    assert (kafka.topic_prefix, kafka.kafka_security_protocol, kafka.kafka_sasl_username) == ("", "PLAINTEXT", None)
+    assert kafka.kafka_bootstrap_servers == ("127.0.0.1:9092",)
+
+
+@pytest.mark.parametrize("folder", ["/home/ada/box", "/home/José/box", "/срв/箱/📦"])
+def test_java_reads_the_folder_that_was_written(tmp_path, folder):
+    """It takes such a file for Latin-1, with \\uXXXX for all else (java.util.Properties)."""
+    told = tmp_path / "server.properties"
+    broker._write(told, broker.properties(Box(tmp_path), Path(folder), NODES[0], NODES[:1]))
+    read = re.sub(r"\\u(....)", lambda unit: chr(int(unit[1], 16)), told.read_bytes().decode("latin-1"))
+
+    assert f"log.dirs={folder}\n" in read.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def test_one_broker_is_a_cluster_by_itself(tmp_path):
