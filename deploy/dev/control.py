@@ -101,7 +101,8 @@ def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None =
     asked = ["--services-only"] if services_only else []
     asked += [] if brokers is None else ["--brokers", str(brokers)]
     asked += ["--secure"] if secure else []
-    with log.open("wb") as output:
+    with log.open("ab") as output:
+        begun = output.tell()
         child = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "deploy.dev.background", str(box.home), *asked],
             cwd=PROJECT,
@@ -110,7 +111,7 @@ def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None =
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    lines = _follow(log)
+    lines = _follow(log, begun)
     try:
         while child.poll() is None and not _is_ready(box, child.pid):
             voice.relay(next(lines))
@@ -119,6 +120,9 @@ def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None =
         child.terminate()
         raise
     voice.relay(next(lines))
+    if child.poll() is not None and is_up(box):  # somebody was faster
+        join(box, voice, services_only=services_only, brokers=brokers, secure=secure)
+        return
     if child.poll() is not None:
         raise BoxError(f"the box in {box.home} did not come up\n  its log: {log}")
     voice.say("box", f"stays up in the background; end it with: {box.command('down')}  (log: {log})")
@@ -188,8 +192,9 @@ def _is_ready(box: Box, pid: int | None = None) -> bool:
     return bool(note.get("ready")) and pid in {None, note["pid"]}
 
 
-def _follow(log: Path) -> Iterator[str]:
+def _follow(log: Path, begun: int) -> Iterator[str]:
     with log.open() as lines:
+        lines.seek(begun)
         while True:
             yield lines.read()
 

@@ -188,6 +188,20 @@ def test_down_ends_nobody_but_the_holder(tmp_path):
         assert holder.wait(5) == -signal.SIGTERM
 
 
+def test_who_comes_second_joins(tmp_path, capfd):
+    """Two that bring a box up at once: the slower one finds it up, and leaves the other's log alone."""
+    box = Box(tmp_path)
+    with held(box) as holder:
+        ours = psutil.Process(holder.pid)
+        note = {"pid": ours.pid, "started": ours.create_time(), "ready": True, "whole": False, "environment": {}}
+        box.write("box", note)
+        (box.logs / control.SUPERVISOR_LOG).write_text("of the first\n")
+        control.detach(box, control.Voice(), services_only=True)
+
+    assert "is up already" in capfd.readouterr().out
+    assert (box.logs / control.SUPERVISOR_LOG).read_text().startswith("of the first\n")
+
+
 def test_down_says_that_somebody_does_not_let_go(tmp_path, monkeypatch):
     """One line instead of a traceback."""
     monkeypatch.setattr(control, "DOWN_SECONDS_MAX", 0.2)
