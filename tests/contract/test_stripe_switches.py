@@ -244,6 +244,35 @@ async def test_a_cleared_clock_is_right_again(world):
     assert ahead - (await world.session()).created == pytest.approx(DAY, abs=60)
 
 
+async def test_a_cleared_clock_holds_nothing_back(world):
+    """A retry, and what follows a payment by itself, are not left waiting for a day that is over."""
+    await world.switch("POST", "clock", {"advance_seconds": DAY})
+    world.webhook.answers = [500]
+    await world.paid()
+    await until_async(lambda: attempted(world))
+    await world.switch("POST", "clear")
+
+    await world.told("charge.updated")
+    await until_async(lambda: all_delivered(world.client.v1.events))
+
+
+async def attempted(world):
+    return any(delivery["attempts"] and delivery["state"] == "pending" for delivery in await shown(world))
+
+
+async def test_what_was_put_off_comes_after_a_restart(tmp_path, webhook):
+    """Switches are of one process: a restart puts them to rest, and the clock."""
+    webhook.answers = [500] * 9
+    async with opened(tmp_path, webhook) as world:
+        await world.switch("PUT", "deliveries", {"retry_schedule_seconds": [3 * HOUR]})
+        await expired(world)
+        await until_async(lambda: attempted(world))
+    async with opened(tmp_path, webhook) as world:
+        [owed] = await shown(world)
+
+    assert owed["due_at"] - time.time() < 60
+
+
 # Secrets
 
 
@@ -363,7 +392,12 @@ async def test_cb_dev_says_what_the_sandbox_refused(world, words):
 
 @pytest.mark.parametrize(
     "words",
-    [["deliveries", "--retry", "soon"], ["deliveries", "--order", "1,,2"], ["deliveries", "--order", "1.5"], ["clock", "1.2.3h"]],
+    [
+        ["deliveries", "--retry", "soon"],
+        ["deliveries", "--order", "1,,2"],
+        ["deliveries", "--order", "1.5"],
+        ["clock", "1.2.3h"],
+    ],
 )
 def test_cb_dev_names_the_word_that_is_mistyped(words):
     """As any wrong word of a command: how to write it, and status 2; nobody was asked."""

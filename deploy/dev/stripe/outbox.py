@@ -41,9 +41,18 @@ class Outbox:
             self._chance = random.Random(switches.seed)  # noqa: S311 - same
         self.courier.switch(switches)
 
+    def set_back(self, seconds: float) -> None:
+        """Let what is on its way fall due as soon as before, by a clock that is set back by so many seconds."""
+        for delivery in self.deliveries.values():
+            if delivery.state == "pending":
+                delivery.due_at -= seconds
+                delivery.born_at = min(delivery.born_at, delivery.due_at)
+
     def restore(self, delivery: Delivery) -> None:
-        """Take back a delivery that was kept. The order among those that are still owed is not kept."""
+        """Take back a delivery that was kept, but not its place in an order, nor what had put it off."""
         delivery.after = None
+        # The switches are at rest now, the clock included, by which it may have been due days ahead.
+        delivery.due_at = min(delivery.due_at, self._now() + deliveries.RETRY_SCHEDULE_SECONDS[-1])
         self.deliveries[delivery.id] = delivery
         owing = self._owing.setdefault(delivery.event_id, set())
         if delivery.reason == "event":

@@ -22,7 +22,7 @@ from deploy.dev.stripe.objects import endpoint, event
 from deploy.dev.stripe.outbox import Outbox
 from deploy.dev.stripe.payments import At
 from deploy.dev.stripe.store import Row, Store
-from deploy.dev.stripe.timetable import Timetable
+from deploy.dev.stripe.timetable import AFTERMATH_SECONDS, Timetable
 from deploy.dev.stripe.world import World
 
 Json = dict[str, Any]
@@ -122,9 +122,13 @@ class Sandbox:
         return fresh
 
     def clear(self) -> None:
-        """Put every switch to rest, the clock included. The world, and what is on its way, stay."""
+        """Put every switch to rest, the clock included. The world stays, and what is on its way falls due as soon as before."""
         self.faults.waiting.clear()
         self.world.losses.waiting.clear()
+        if self.clock.ahead_seconds:
+            # What follows by itself within seconds must not be left behind in a day that is over.
+            self.advance(AFTERMATH_SECONDS)
+        self.outbox.set_back(self.clock.ahead_seconds)
         self.clock.reset()
         self._set_alarm()
         self.outbox.switch(Switches())

@@ -19,6 +19,7 @@ SETTLE_SECONDS = 1.5  # real balance transactions follow their charge by one to 
 DEBIT_SECONDS = 1.0  # real debits take days; Stripe's own test accounts, seconds
 DISPUTE_SECONDS = 1.0  # after a checkout; a charge made by the API alone is disputed at once, as Stripe's own scripts expect
 REFUND_SECONDS = 2.0  # until a slow refund arrives, or one that fails comes back
+AFTERMATH_SECONDS = max(SETTLE_SECONDS, DEBIT_SECONDS, DISPUTE_SECONDS, REFUND_SECONDS)
 
 
 @dataclass(frozen=True)
