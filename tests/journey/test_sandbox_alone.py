@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from deploy.dev.ports import any_free
+from deploy.dev.stripe import __main__ as command_line
+from deploy.dev.stripe import store
 
 README = (Path(__file__).parent.parent.parent / "deploy/dev/stripe/README.md").read_text()
 FORM = {"email": "ada@example.org", "number": "5555 5555 5555 4444", "expiry": "12/34", "cvc": "123"}
@@ -60,3 +62,34 @@ def test_a_shop_of_ten_lines_sells_a_teapot(told, tmp_path):
 
     assert heard["checkout.session.completed"] in url
     assert "payment_intent.succeeded" in heard
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--webhook", "localhost:5000/hook"], "not an address: 'localhost:5000/hook'"),
+        (["--webhook", "/hook"], "not an address"),
+        (["--webhook", "http://127.0.0.1:5000/", "--public-url", "shop.example"], "not an address"),
+        (["--webhook", "http://127.0.0.1:5000/", "--port", "99999"], "between 0 and 65535"),
+    ],
+)
+def test_a_word_that_cannot_be_is_refused_at_the_start(monkeypatch, capsys, words, said):
+    """Else every webhook would be lost, and nobody would know why."""
+    monkeypatch.setattr(sys, "argv", ["stripe", *words])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_state_that_is_none_is_told_in_one_line(monkeypatch, capsys, tmp_path):
+    """The file is another program's, or was damaged."""
+    (tmp_path / store.FILE).write_bytes(b"this is no database, and never was one")
+    words = ["stripe", "--webhook", "http://127.0.0.1:5000/", "--port", "0", "--state-dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+
+    assert command_line.main() == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "file is not a database" in line
+    assert str(tmp_path) in line

@@ -3,19 +3,25 @@
 import argparse
 import asyncio
 import signal
+import sqlite3
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from deploy.dev.stripe.app import HOST, open_sandbox
+
+PORT_MAX = 65535
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; exit 0 then, 2 on bad arguments, 1 where the port or the folder is not ours."""
     parser = argparse.ArgumentParser(prog="python -m deploy.dev.stripe", description="A Stripe on this machine.")
-    parser.add_argument("--webhook", required=True, metavar="URL", help="who is told of events")
-    parser.add_argument("--port", type=int, default=12111, help="where to listen (%(default)s)")
+    parser.add_argument("--webhook", required=True, type=_address, metavar="URL", help="who is told of events")
+    parser.add_argument("--port", type=_port, default=12111, help="where to listen (%(default)s)")
     parser.add_argument("--host", default=HOST, help="on which address; anybody who reaches it may pay (%(default)s)")
-    parser.add_argument("--public-url", metavar="URL", help="where a browser finds it, when that is not where it listens")
+    parser.add_argument(
+        "--public-url", type=_address, metavar="URL", help="where a browser finds it, when that is not where it listens"
+    )
     parser.add_argument("--secret", default="whsec_sandbox", metavar="whsec_…", help="signs webhooks (%(default)s)")
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="what survives a restart (nothing does)")
     parser.add_argument("--merchant", default="CultureBridge", metavar="NAME", help="whose name the pages bear (%(default)s)")
@@ -43,10 +49,27 @@ async def _serve(wish: argparse.Namespace) -> int:
             sys.stdout.write(f"stripe sandbox ready on {sandbox.settings.public_url}, webhooks to {wish.webhook}\n")
             sys.stdout.flush()
             await stop.wait()
-    except OSError as fault:
-        sys.stderr.write(f"stripe sandbox: port {wish.port}, state in {wish.state_dir or 'memory'}: {fault.strerror}\n")
+    except (OSError, sqlite3.Error) as fault:
+        why = fault.strerror if isinstance(fault, OSError) else fault
+        sys.stderr.write(f"stripe sandbox: port {wish.port}, state in {wish.state_dir or 'memory'}: {why}\n")
         return 1
     return 0
+
+
+def _address(typed: str) -> str:
+    """Accept an absolute address: without a scheme nothing could be sent there, and nobody would hear of it."""
+    parts = urlsplit(typed)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"not an address: {typed!r}; write it as http://127.0.0.1:5000/")
+    return typed
+
+
+def _port(typed: str) -> int:
+    """Accept the number of a port; 0 takes any free one."""
+    number = int(typed)
+    if not 0 <= number <= PORT_MAX:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and {PORT_MAX}")
+    return number
 
 
 if __name__ == "__main__":
