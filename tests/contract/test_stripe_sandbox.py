@@ -12,6 +12,7 @@ from tests.sandboxes import all_delivered, opened, until_async
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "stripe"
 PAID = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]
+NAMELESS = [{"price_data": {"currency": "usd", "unit_amount": 100, "product_data": {"name": ""}}, "quantity": 1}]
 # No session of a later version than 2025-06-30.basil was recorded; these keys came since, as Stripe's types have them.
 NEWER_THAN_RECORDED = {
     "checkout.session.completed": {
@@ -74,6 +75,7 @@ async def test_a_session_expires_by_itself_even_if_the_sandbox_was_down(tmp_path
         ({"mode": "subscription"}, "mode", None),
         ({"line_items": []}, "line_items", "parameter_missing"),
         ({"metadata": {"k": "v" * 501}}, "metadata[k]", None),
+        ({"line_items": NAMELESS}, "line_items[0][price_data][product_data][name]", "parameter_invalid_empty"),
     ],
 )
 async def test_a_bad_parameter_is_named(world, wish, param, code):

@@ -34,6 +34,14 @@ def read(tree: Node, rules: Mapping[str, Rule], *, required: tuple[str, ...] = (
         if name not in tree:
             where = _below(path, name)
             raise bad_parameter(f"Missing required param: {where}.", where, "parameter_missing")
+        if tree[name] == "":
+            where = _below(path, name)
+            message = (
+                f"You passed an empty string for '{where}'. We assume empty values are an attempt to unset a parameter;"
+                f" however '{where}' cannot be unset. You should remove '{where}' from your request or supply a non-empty"
+                " value."
+            )
+            raise bad_parameter(message, where, "parameter_invalid_empty")
     return {name: rules[name](value, _below(path, name)) for name, value in tree.items()}
 
 
