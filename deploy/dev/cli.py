@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.dev import broker, control, environment, overview, stripe_command, token
+from deploy.dev import broker, control, environment, overview, settings, stripe_command, token
 from deploy.dev.errors import BoxError
 from deploy.dev.folder import Folder
 from deploy.dev.state import Box
@@ -164,6 +164,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that knows no arrow or tick shows a question mark there.
         sys.stdout.reconfigure(errors="replace")
+    settings.forget_other_databases()
     try:
         app()
     except BoxError as error:

@@ -14,7 +14,7 @@ from types import FrameType
 import filelock
 import psutil
 
-from deploy.dev import broker, database, supervisor
+from deploy.dev import broker, database, settings, supervisor
 from deploy.dev.errors import AlreadyUp, BoxError
 from deploy.dev.process import end_left_over, of_note
 from deploy.dev.stack import Services
@@ -39,6 +39,13 @@ def environment_of(box: Box) -> dict[str, str]:
     if not is_up(box) or not (note := box.read("box")).get("ready"):
         raise BoxError(f"the box in {box.home} is not up; bring it up with: {box.command('up --detach')}")
     variables: dict[str, str] = note["environment"]
+    return variables
+
+
+def environment_of_whole(box: Box) -> dict[str, str]:
+    """Return the variables of a whole box that is up; BoxError when it is not, or is up with services only."""
+    variables = environment_of(box)
+    _require_whole(box)
     return variables
 
 
@@ -106,6 +113,7 @@ def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None =
         child = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "deploy.dev.background", str(box.home), *asked],
             cwd=PROJECT,
+            env=settings.marked(box.home),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -137,9 +145,8 @@ def join(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = N
         if not is_up(box) or time.monotonic() > deadline:
             raise BoxError(f"the box in {box.home} did not come up\n  its log: {box.logs / SUPERVISOR_LOG}")
         time.sleep(LOOK_EVERY_SECONDS)
-    if not services_only and not box.read("box")["whole"]:
-        again = f"{box.command('down')}, then {box.command('up')}"
-        raise AlreadyUp(f"the box in {box.home} is up with services only; for all of it: {again}")
+    if not services_only:
+        _require_whole(box)
     broker.count(box, brokers)
     broker.is_secured(box, asked=secure)
     voice.say("box", f"is up already in {box.home}; joined")
@@ -187,6 +194,12 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _require_whole(box: Box) -> None:
+    if not box.read("box")["whole"]:
+        again = f"{box.command('down')}, then {box.command('up')}"
+        raise AlreadyUp(f"the box in {box.home} is up with services only; for all of it: {again}")
+
+
 def _is_ready(box: Box, pid: int | None = None) -> bool:
     note = box.read("box")
     return bool(note.get("ready")) and pid in {None, note["pid"]}
@@ -210,14 +223,17 @@ def _end_supervisor(box: Box) -> None:
                 asked = found
                 found.terminate()
             time.sleep(LOOK_EVERY_SECONDS)
-        if asked is not None and is_up(box):
-            asked.kill()
-            asked.wait(DOWN_SECONDS_MAX)
+        if asked is not None:
+            if is_up(box):
+                asked.kill()
+            # It lets go of the box a moment before it is gone itself.
+            psutil.wait_procs([asked], timeout=DOWN_SECONDS_MAX)
 
 
 def _under_lock_end_left_over(box: Box) -> list[str]:
     if not box.is_made():
-        return []
+        # Whoever removed the folder of a box that was up has left its processes without any.
+        return end_left_over(box)
     try:
         with box.lock.acquire(timeout=DOWN_SECONDS_MAX):
             box.forget("box")

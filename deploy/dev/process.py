@@ -179,7 +179,7 @@ def end_left_over(box: Box) -> list[str]:
     """End whatever an earlier cb-dev of this box left running; returns their names.
 
     Found by the note of pid and start time, and by the mark in the environment of those that were not noted in time.
-    Only to be called by who holds the box's lock.
+    Only to be called by who holds the box's lock, or where there is no box to lock any more.
     """
     left = {process.pid: (name, process) for name, process in remembered(box).items()}
     for process in _marked(box):

@@ -34,11 +34,11 @@ class Scene(Protocol):
 
 
 class BoxScene:
-    """A box that is up; BoxError when it is not."""
+    """A whole box that is up; BoxError when it is not."""
 
     def __init__(self, box: Box) -> None:
         self._box = box
-        self.variables = control.environment_of(box)
+        self.variables = control.environment_of_whole(box)
         self.token = token.issue(box, "client")
 
     def look(self, piece: str) -> Sequence[str]:

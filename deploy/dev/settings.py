@@ -21,6 +21,17 @@ def passed_on() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in PASSED_ON}  # noqa: TID251 - its home here
 
 
+def forget_other_databases() -> None:
+    """Forget what the shell says of databases elsewhere: with its PGSSLMODE asyncpg would ask the box's own for TLS."""
+    for name in [name for name in os.environ if name.startswith("PG")]:  # noqa: TID251 - its home here
+        del os.environ[name]  # noqa: TID251 - its home here
+
+
+def marked(box: Path) -> dict[str, str]:
+    """Return this environment for a process of ours that belongs to the box in this folder."""
+    return {**os.environ, BOX_MARK: str(box)}  # noqa: TID251 - its home here
+
+
 def passed_on_to_docker() -> dict[str, str]:
     """Return the part of this environment that docker and its compose may see."""
     mine = {name: value for name, value in os.environ.items() if name.upper().startswith(DOCKER)}  # noqa: TID251 - its home here

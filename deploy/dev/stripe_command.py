@@ -161,7 +161,7 @@ def _part(typed: str) -> str:
 
 
 def _call(directory: Folder, url: str, method: str, path: str, words: object = None) -> object:
-    base = (url or control.environment_of(Box(directory))["CB_DEV_SANDBOX_URL"]).rstrip("/")
+    base = (url or control.environment_of_whole(Box(directory))["CB_DEV_SANDBOX_URL"]).rstrip("/")
     body = json.dumps(words).encode() if words is not None else None
     try:
         request = urllib.request.Request(f"{base}/_sandbox/{path}", data=body, method=method)  # noqa: S310 - our own sandbox

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import http.server
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from deploy.dev.state import Box
 from deploy.dev.voice import Silence
 from deploy.dev.whole import WholeBox
 from shared import settings
+from tests.journey import demos
 
 PATIENCE_SECONDS = 30
 TOPIC = "kept"
@@ -324,11 +326,27 @@ def test_the_commands_tell_one_story(tmp_path, make):
     assert variables["KAFKA_BOOTSTRAP_SERVERS"] in cb_dev("status")
     assert "joined" in cb_dev("up", "--services-only")
     assert "services only" in cb_dev("up", expect=1)
-    assert "is down" in cb_dev("down")
+    down = cb_dev("down")
+    assert "is down" in down
+    assert "earlier run" not in down
     assert "is down" in cb_dev("status", expect=1)
     assert "was not up" in cb_dev("down")
     cb_dev("reset")
     assert not (Path(folder) / "secrets.json").exists()
+
+
+def test_a_box_whose_folder_was_removed_can_be_ended(tmp_path):
+    """Somebody tidied up while it was up: its keeper goes, too, and all that it had started."""
+    folder = tmp_path / "box"
+    command = [*CB_DEV, "up", "--services-only", "--detach", "--dir", str(folder)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, timeout=120, check=True)
+    began = demos.left_running(folder)
+    shutil.rmtree(folder)
+    control.down(Box(folder), Silence())
+
+    assert len(began) > 2
+    assert demos.left_running(folder) == []
+    database.remove(Box(folder))
 
 
 def test_a_detached_start_that_fails_says_why(tmp_path, make):

@@ -1,6 +1,8 @@
 """The commands of the box where a stranger's first steps lead: wrong folders, odd names, a bad moment."""
 
+import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -12,7 +14,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from deploy.dev import control, overview, process, token
+from deploy.dev import control, overview, process, store, token
 from deploy.dev.cli import app
 from deploy.dev.errors import BoxError
 from deploy.dev.state import Box
@@ -160,6 +162,19 @@ def test_a_box_on_its_way_is_not_called_a_crash(tmp_path, capsys):
     assert "on its way" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", [["story"], ["stripe", "show"], ["demo"]])
+def test_services_alone_are_told_apart_from_a_whole_box(tmp_path, words):
+    """Nothing can be bought, and no sandbox disturbed, where there is none: one line says how to get all of it."""
+    box = Box(tmp_path)
+    box.make_logs()
+    box.write("secrets", {"JWT_SECRET_KEY": "x" * 32})
+    with held(box):
+        box.write("box", {"ready": True, "whole": False, "environment": {"DATABASE_URL": AWAY}, "database_folder": "-"})
+        ran = cb_dev(*words, "--dir", tmp_path)
+
+    assert "is up with services only; for all of it: cb-dev down --dir" in str(ran.exception)
+
+
 def test_status_tells_that_the_database_is_away(tmp_path, capsys):
     """That is when somebody asks for the status."""
     box = Box(tmp_path)
@@ -168,6 +183,25 @@ def test_status_tells_that_the_database_is_away(tmp_path, capsys):
         assert overview.show(box, control.Voice())
 
     assert "the database does not answer" in capsys.readouterr().out
+
+
+async def test_a_shell_that_works_with_databases_elsewhere_finds_the_box(tmp_path, database):
+    """Its PGSSLMODE is about those: the box's own offers no TLS."""
+    await store.seed(database)
+    box = Box(tmp_path)
+    with held(box):
+        url = {"DATABASE_URL": database.database_url.get_secret_value()}
+        box.write("box", {"ready": True, "whole": True, "environment": url, "database_folder": "-"})
+        ran = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "deploy.dev.cli", "status", "--dir", str(tmp_path)],
+            env={**os.environ, "PGSSLMODE": "require"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    assert "to try     booking " in ran.stdout
 
 
 def test_down_ends_nobody_but_the_holder(tmp_path):
