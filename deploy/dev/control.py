@@ -26,7 +26,8 @@ UP_SECONDS_MAX = 600
 DOWN_SECONDS_MAX = 15
 LOOK_EVERY_SECONDS = 0.05
 SUPERVISOR_LOG = "cb-dev.log"
-ENDING = (signal.SIGINT, signal.SIGTERM)
+# The last is a terminal that was closed, unless nohup has it ignored.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def is_up(box: Box) -> bool:
@@ -55,20 +56,21 @@ def kept_up(
 ) -> Iterator[dict[str, str]]:
     """Bring the box up, keep it up inside the block, end it after; yields the environment that leads to it.
 
-    SIGTERM and SIGINT raise KeyboardInterrupt in the main thread, once. AlreadyUp when another process runs this box.
+    What is in ENDING raises KeyboardInterrupt in the main thread, once. AlreadyUp when another process runs this box.
     """
     kind = Services if services_only else _whole()
     services = kind(home, voice=voice, brokers=brokers, secure=secure)
     stop = threading.Event()
     watcher = threading.Thread(target=lambda: supervisor.keep_up(services.running.values(), stop, voice), daemon=True)
-    before = {number: signal.signal(number, _interrupt) for number in ENDING}
+    heard = [number for number in ENDING if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in heard}
     try:
         environment = services.start()
         watcher.start()
         yield environment
     finally:
         # From here on a second Ctrl-C must not leave half of it running.
-        for number in ENDING:
+        for number in heard:
             signal.signal(number, signal.SIG_IGN)
         begun = time.monotonic()
         stop.set()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -45,6 +46,26 @@ sys.meta_path.insert(0, CtrlC())
 [entry] = importlib.metadata.entry_points(group="console_scripts", name="cb-dev")
 entry.load()()
 """
+# Keeps a box up that has no pieces: how it is ended is the same.
+KEEPS_UP = """
+import contextlib, signal, sys
+from pathlib import Path
+from deploy.dev import control
+from deploy.dev.stack import Services
+from deploy.dev.voice import Silence
+
+class Empty(Services):
+    def bring_up(self):
+        pass
+
+    def environment(self):
+        return {}
+
+control.Services = Empty
+with contextlib.suppress(KeyboardInterrupt), control.kept_up(Path(sys.argv[1]), Silence(), services_only=True):
+    print("deaf" if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else "up", flush=True)
+    control.wait_for_ever()
+"""
 # Downloads beside the main thread, which does not wait for it, as a box that is being ended.
 FETCHES = """
 import threading
@@ -80,6 +101,22 @@ def held(box):
     finally:
         other.kill()
         other.communicate()
+
+
+@contextlib.contextmanager
+def kept_up(folder, *, at_hangup):
+    """A keeper of an empty box, up, with what it says then; `at_hangup` is what it was born with."""
+    keeper = subprocess.Popen(
+        [sys.executable, "-c", KEEPS_UP, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=functools.partial(signal.signal, signal.SIGHUP, at_hangup),  # noqa: PLW1509 - one call of the system, which takes no lock
+    )
+    try:
+        yield keeper, keeper.stdout.readline()
+    finally:
+        keeper.kill()
+        keeper.communicate()
 
 
 @contextlib.contextmanager
@@ -242,6 +279,22 @@ def test_down_says_that_somebody_does_not_let_go(tmp_path, monkeypatch):
     box = Box(tmp_path)
     with held(box), pytest.raises(BoxError, match="has not let go of it"):
         control.down(box, Silence())
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_box_ends_with_what_ends_its_keeper(tmp_path, ending):
+    """Ctrl-C, kill, or a terminal that is closed: nothing is left running."""
+    with kept_up(tmp_path, at_hangup=signal.SIG_DFL) as (keeper, said):
+        keeper.send_signal(ending)
+        status = keeper.wait(DEADLINE_SECONDS)
+
+    assert (said, status, Box(tmp_path).read("box")) == ("up\n", 0, {})
+
+
+def test_under_nohup_it_outlives_its_terminal(tmp_path):
+    """Whoever asked for it by that name."""
+    with kept_up(tmp_path, at_hangup=signal.SIG_IGN) as (_, said):
+        assert said == "deaf\n"
 
 
 def test_a_note_of_another_time_is_of_nobody():
