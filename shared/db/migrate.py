@@ -23,8 +23,17 @@ log = logs.get(__name__)
 
 MIGRATION_LOCK = 0x0CB_0A17
 # CultureBridge keeps its own revision in `alembic_version`, Alembic's usual place: there it would pass for a newer one of ours,
-# and ours would stop its next migration.
+# and ours would stop its next migration. Databases that we migrated before we knew are mended.
 VERSION_TABLE = "payments_alembic_version"
+LEFT_IN_THE_USUAL_PLACE = f"""
+select to_regclass('payment_ledger') is not null and to_regclass('alembic_version') is not null
+   and to_regclass('{VERSION_TABLE}') is null
+"""
+MAKE_VERSION_TABLE = f"create table {VERSION_TABLE} (version_num varchar(32) constraint {VERSION_TABLE}_pkc primary key)"
+MOVE_REVISION = f"""
+with moved as (delete from alembic_version where version_num = any($1::text[]) returning version_num)
+insert into {VERSION_TABLE} select version_num from moved
+"""  # noqa: S608 - a name of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +77,14 @@ def _upgrade(connection: Connection) -> Upgraded:
     config.attributes["connection"] = connection
     config.attributes["version_table"] = VERSION_TABLE
     scripts = ScriptDirectory.from_config(config)
+    ours = [script.revision for script in scripts.walk_revisions()]
+    if connection.exec_driver_sql(LEFT_IN_THE_USUAL_PLACE).scalar_one():
+        connection.exec_driver_sql(MAKE_VERSION_TABLE)
+        connection.exec_driver_sql(MOVE_REVISION, (ours,))
+        connection.commit()
     current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
     connection.rollback()
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+    if current is not None and current not in ours:
         return Upgraded(newer=current)
     pending = [script.revision for script in scripts.iterate_revisions("head", current)]
     command.upgrade(config, "head")

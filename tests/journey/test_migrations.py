@@ -105,6 +105,20 @@ async def test_culturebridge_and_we_keep_a_revision_each(empty_database, empty):
         assert await rows(tx, "select count(*) from payment_ledger") == [(0,)]
 
 
+async def test_a_revision_that_we_left_in_the_usual_place_is_moved(database, engine):
+    """A database that was migrated before goes on as it is, and CultureBridge's own migrations find their table free."""
+    async with engine.begin() as tx:
+        newest = await rows(tx, f"select version_num from {migrate.VERSION_TABLE}")
+        await rows(tx, f"alter table {migrate.VERSION_TABLE} rename to alembic_version")
+        await rows(tx, f"alter index {migrate.VERSION_TABLE}_pkc rename to alembic_version_pkc")
+
+    assert await migrate.upgrade(database) == migrate.Upgraded()
+
+    async with engine.begin() as tx:
+        assert await rows(tx, f"select version_num from {migrate.VERSION_TABLE}") == newest
+        assert await rows(tx, "select version_num from alembic_version") == []
+
+
 async def test_an_older_table_is_never_rewritten(empty_database, empty):
     """Rewriting a large table would stop CultureBridge: the file stays the same."""
     async with empty.begin() as tx:
