@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import aiohttp
 import psutil
 import pytest
 from typer.testing import CliRunner
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from deploy.dev import control, overview, process, store, token
 from deploy.dev.cli import app
 from deploy.dev.errors import BoxError
+from deploy.dev.mailbox import open_mailbox, wording
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
 from tests.journey.demos import DEADLINE_SECONDS, Said
@@ -210,6 +212,24 @@ def test_services_alone_are_told_apart_from_a_whole_box(tmp_path, words):
         ran = cb_dev(*words, "--dir", tmp_path)
 
     assert "is up with services only; for all of it: cb-dev down --dir" in str(ran.exception)
+
+
+async def test_the_page_of_wordings_tells_that_the_database_is_away(tmp_path):
+    """A sentence instead of a server that got itself in trouble; so while the box is on its way."""
+    box = Box(tmp_path / "box")
+    box.make_logs()
+    opened = open_mailbox(tmp_path / "letters", ask_wording=wording.of_box(box.home))
+    said = []
+    with held(box):
+        async with opened as mailbox, aiohttp.ClientSession() as http:
+            for note in ({}, {"ready": True, "environment": {"DATABASE_URL": AWAY}}):
+                box.write("box", note)
+                async with http.get(f"{mailbox.http_url}/wording") as answer:
+                    said.append((answer.status, await answer.text()))
+
+    assert [status for status, _ in said] == [503, 503]
+    assert "is not up" in said[0][1]
+    assert "database does not answer" in said[1][1]
 
 
 def test_status_tells_that_the_database_is_away(tmp_path, capsys):

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from deploy.dev.mailbox.letters import Letters
 from deploy.dev.mailbox.switches import Switches
-from deploy.dev.mailbox.wording import Ask
+from deploy.dev.mailbox.wording import Ask, Unknown, Wording
 
 PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; frame-src 'self'"
 LETTER_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -101,16 +101,22 @@ class _Site:
 
     async def show_wording(self, _request: web.Request) -> web.Response:
         """Show an example of every letter."""
-        wording = await self._ask_wording()
+        wording = await self._wording()
         page = _page("wording.html").render(version=wording.version, letters=wording.letters)
         return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
 
     async def show_example(self, request: web.Request) -> web.Response:
         """Show the HTML of one letter's example."""
-        content = (await self._ask_wording()).letters.get(request.match_info["letter"])
+        content = (await self._wording()).letters.get(request.match_info["letter"])
         if content is None:
             raise web.HTTPNotFound
         return _harmless(content.html)
+
+    async def _wording(self) -> Wording:
+        try:
+            return await self._ask_wording()
+        except Unknown as why:
+            raise web.HTTPServiceUnavailable(text=f"What letters say cannot be told just now: {why}\n") from why
 
 
 def _harmless(html: str) -> web.Response:

@@ -19,6 +19,10 @@ class Wording:
     letters: Mapping[str, Content]
 
 
+class Unknown(Exception):
+    """Nobody says now what letters say: the box is on its way, or its database is away."""
+
+
 Ask = Callable[[], Awaitable[Wording]]
 
 
@@ -28,24 +32,30 @@ async def of_release() -> Wording:
 
 
 def of_box(folder: Path) -> Ask:
-    """Return what asks the database of the box in this folder, each time anew."""
+    """Return what asks the database of the box in this folder, each time anew; Unknown when nobody answers there."""
 
     async def ask() -> Wording:
         # These take half a second to import, which a box's start need not wait for.
         from pydantic import SecretStr  # noqa: PLC0415 - see above
 
-        from deploy.dev import control  # noqa: PLC0415 - see above
+        from deploy.dev import control, store  # noqa: PLC0415 - see above
+        from deploy.dev.errors import BoxError  # noqa: PLC0415 - see above
         from deploy.dev.state import Box  # noqa: PLC0415 - see above
         from shared import settings  # noqa: PLC0415 - see above
         from shared.db import engine as engines  # noqa: PLC0415 - see above
         from shared.db import letter_templates  # noqa: PLC0415 - see above
 
-        url = control.environment_of(Box(folder))["DATABASE_URL"]
+        try:
+            url = control.environment_of(Box(folder))["DATABASE_URL"]
+        except BoxError as error:
+            raise Unknown(str(error)) from error
         engine = engines.create(settings.Database(database_url=SecretStr(url)), application="mailbox", pool_size=1)
         try:
             async with engine.begin() as tx:
                 version = await letter_templates.newest(tx)
                 stored = await letter_templates.stored(tx, version)
+        except store.TROUBLE as error:
+            raise Unknown(f"the box's database does not answer: {type(error).__name__}") from error
         finally:
             await engine.dispose()
         return _examples(version, {name: one.source for name, one in stored.items()})
