@@ -208,7 +208,9 @@ def test_services_alone_are_told_apart_from_a_whole_box(tmp_path, words):
     box.make_logs()
     box.write("secrets", {"JWT_SECRET_KEY": "x" * 32})
     with held(box):
-        box.write("box", {"ready": True, "whole": False, "environment": {"DATABASE_URL": AWAY}, "database_folder": "-"})
+        box.write(
+            "box", {"pid": 1, "ready": True, "whole": False, "environment": {"DATABASE_URL": AWAY}, "database_folder": "-"}
+        )
         ran = cb_dev(*words, "--dir", tmp_path)
 
     assert "is up with services only; for all of it: cb-dev down --dir" in str(ran.exception)
