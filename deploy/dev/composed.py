@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from deploy.dev import demo, environment, ports, store, story, token
+from deploy.dev import control, demo, environment, ports, store, story, token
 from deploy.dev import settings as machine
 from deploy.dev.errors import BoxError
 from deploy.dev.scene import LOG_LINES
@@ -61,10 +61,10 @@ UP_SECONDS_MAX = 180
 def show(voice: Voice, *, stay: bool, patience_seconds: float) -> bool:
     """Show it; returns whether every hop was seen. BoxError when there is no engine, or the stack does not come up.
 
-    SIGTERM ends it as Ctrl-C does, with KeyboardInterrupt, and the stack with it.
+    SIGTERM, or a terminal that is closed, ends it as Ctrl-C does, with KeyboardInterrupt, and the stack with it.
     """
     require_engine(DEMO)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in control.ending_signals()}
     stack = Stack(DEMO, Box(PROJECT / ".dev" / "composed"), voice)
     try:
         with stack.kept_up(stay=stay):
@@ -72,7 +72,8 @@ def show(voice: Voice, *, stay: bool, patience_seconds: float) -> bool:
             if stay:
                 demo.show_addresses(voice, stack.addresses())
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return seen
 
 
@@ -170,7 +171,7 @@ class Stack:
 
     def _end(self) -> None:
         # From here on a second Ctrl-C must not leave half of it running.
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in control.ending_signals()}
         begun = time.monotonic()
         self._down()
         self._voice.ready("stack", "is down, its volumes are gone", begun)

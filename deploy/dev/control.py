@@ -26,7 +26,7 @@ UP_SECONDS_MAX = 600
 DOWN_SECONDS_MAX = 15
 LOOK_EVERY_SECONDS = 0.05
 SUPERVISOR_LOG = "cb-dev.log"
-# The last is a terminal that was closed, unless nohup has it ignored.
+# The last is a terminal that was closed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -50,6 +50,12 @@ def environment_of_whole(box: Box) -> dict[str, str]:
     return variables
 
 
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that end what keeps something up; under nohup the end of a terminal is none of them."""
+    is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in ENDING if not (is_deaf and number is signal.SIGHUP)]
+
+
 @contextlib.contextmanager
 def kept_up(
     home: Path | None, voice: Voice, *, services_only: bool, brokers: int | None = None, secure: bool = False
@@ -62,7 +68,7 @@ def kept_up(
     services = kind(home, voice=voice, brokers=brokers, secure=secure)
     stop = threading.Event()
     watcher = threading.Thread(target=lambda: supervisor.keep_up(services.running.values(), stop, voice), daemon=True)
-    heard = [number for number in ENDING if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
+    heard = ending_signals()
     before = {number: signal.signal(number, _interrupt) for number in heard}
     try:
         environment = services.start()

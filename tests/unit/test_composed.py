@@ -1,9 +1,13 @@
 """`make demo-compose` without an engine, and where the stack does not come up; Docker is a script that notes its calls."""
 
+import functools
 import itertools
 import os
 import re
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -83,6 +87,32 @@ def test_a_port_that_was_taken_while_images_were_built_is_side_stepped(docker, m
 
     published = [int(line.rpartition("=")[2]) for line in at_up.read_text().splitlines() if line.startswith("PUBLISHED")]
     assert published == [20_000 + len(published) + number for number in range(len(published))]
+
+
+SHOWS = """
+import sys
+from pathlib import Path
+from deploy.dev import composed
+from deploy.dev.voice import Silence
+composed.PROJECT = Path(sys.argv[1])
+composed.show(Silence(), stay=False, patience_seconds=1)
+"""
+
+
+@pytest.mark.parametrize("ending", ["TERM", "HUP"])
+def test_a_terminal_that_is_closed_takes_the_stack_along(docker, tmp_path, ending):
+    """As kill does, and Ctrl-C: nothing of it is left."""
+    docker(f'case "$*" in *" up "*) kill -{ending} $PPID ;; esac')
+    shown = subprocess.run(
+        [sys.executable, "-c", SHOWS, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        preexec_fn=functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
+    )
+
+    assert "KeyboardInterrupt" in shown.stderr
+    assert " down " in docker.calls()[-1]
 
 
 def test_its_env_file_holds_all_that_is_asked_for_and_is_its_owners(tmp_path):
