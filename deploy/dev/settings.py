@@ -3,8 +3,11 @@
 The pipeline's own variables are not read here: the box makes them up (environment.py) and hands them to what it starts.
 """
 
+import errno
 import os
 from pathlib import Path
+
+from deploy.dev.errors import BoxError
 
 # Only these pass from the developer's shell to the box's processes: a stray DATABASE_URL must not reach them.
 PASSED_ON = frozenset(
@@ -39,9 +42,19 @@ def passed_on_to_docker() -> dict[str, str]:
 
 
 def cache_folder() -> Path:
-    """Return the folder for downloads shared by all boxes of this user (XDG Base Directory, `XDG_CACHE_HOME`)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"  # noqa: TID251 - its home here
-    return Path(base) / "culturebridge-payments"
+    """Return the folder for downloads shared by all boxes of this user (XDG Base Directory, `XDG_CACHE_HOME`), made.
+
+    BoxError where it cannot be: a home that is read-only, or nobody's.
+    """
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"  # noqa: TID251 - its home here
+        folder = Path(base) / "culturebridge-payments"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except (OSError, RuntimeError) as error:
+        raise BoxError(f"downloads cannot be kept: {error}\n  Name another folder for them in XDG_CACHE_HOME.") from error
+    return folder
 
 
 def maven_mirror() -> str | None:

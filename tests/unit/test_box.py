@@ -196,6 +196,18 @@ def test_the_brokers_of_a_box_are_all_told():
     assert environment.bootstrap_servers(chosen, brokers=1) == "127.0.0.1:1"
 
 
+@pytest.mark.parametrize(
+    "asked", [lambda _box: jars.ensure(Silence(), []), lambda box: ports.Ports(box, usual=True).take("smtp")]
+)
+def test_a_cache_that_cannot_be_is_told_with_its_cure(monkeypatch, tmp_path, asked):
+    """A home that is read-only, or nobody's, is common in containers."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+
+    with pytest.raises(BoxError, match="XDG_CACHE_HOME"):
+        asked(Box(tmp_path / "box"))
+
+
 def test_the_first_free_candidate_wins(monkeypatch):
     """The usual port when free, else the one of last time; never one that another piece of this box has."""
     monkeypatch.setattr(ports, "is_free", lambda port: port != 1000)
