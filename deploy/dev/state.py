@@ -78,9 +78,10 @@ class Box:
 
     def is_taken(self) -> bool:
         """Tell whether another process runs this box now."""
-        if not self.is_made():
-            return False
         with self._reached():
+            # Looking makes no lock where none ever was.
+            if not Path(self.lock.lock_file).exists():
+                return False
             try:
                 with self.lock.acquire(timeout=0):
                     return False
@@ -90,7 +91,8 @@ class Box:
     def is_made(self) -> bool:
         """Tell whether a box was ever begun in this folder: what else lies in it is nobody's here to touch."""
         with self._reached():
-            return self.logs.is_dir() and Path(self.lock.lock_file).exists()
+            was_run = self.logs.is_dir() or (self.home / "ports.json").exists()
+            return was_run and Path(self.lock.lock_file).exists()
 
     def read(self, name: str) -> dict[str, Any]:
         """Return what was written under that name; empty when nothing was."""

@@ -191,6 +191,18 @@ def test_what_is_to_be_typed_next_is_about_this_box(tmp_path):
         control.environment_of(box)
 
 
+def test_a_box_without_its_logs_is_a_box(tmp_path):
+    """Somebody made room while it was up."""
+    box = Box(tmp_path)
+    with held(box):
+        box.write("ports", {"database": 5432})
+        box.logs.rmdir()
+        assert box.is_taken()
+
+    cb_dev("reset", "--dir", tmp_path)
+    assert box.read("ports") == {}
+
+
 def test_a_box_on_its_way_is_not_called_a_crash(tmp_path, capsys):
     """What it has started so far is nothing that was left over."""
     box = Box(tmp_path)
