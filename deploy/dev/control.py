@@ -234,8 +234,10 @@ def _end_supervisor(box: Box) -> None:
         if asked is not None:
             if is_up(box):
                 asked.kill()
-            # It lets go of the box a moment before it is gone itself.
-            psutil.wait_procs([asked], timeout=DOWN_SECONDS_MAX)
+            # It lets go of the box a moment before it is gone itself; where nobody buries the dead, a zombie is gone, too.
+            deadline = time.monotonic() + DOWN_SECONDS_MAX
+            while asked.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+                time.sleep(LOOK_EVERY_SECONDS)
 
 
 def _under_lock_end_left_over(box: Box) -> list[str]:
