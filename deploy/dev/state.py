@@ -45,7 +45,7 @@ class Box:
         """Return what a person types to do something with this box, from where they are: make puts no .venv on their PATH."""
         name = sys.argv[0] if Path(sys.argv[0]).name == "cb-dev" else "cb-dev"
         where = "" if self.home == Box().home else f" --dir {shlex.quote(str(self.home))}"
-        return f"{name} {words}{where}"
+        return f"{shlex.quote(name)} {words}{where}"
 
     @property
     def logs(self) -> Path:

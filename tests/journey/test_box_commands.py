@@ -181,7 +181,7 @@ def test_a_folder_that_looks_like_markup_is_said_as_it_is(tmp_path):
     assert "a [box] of [/mine]" in ran.output.replace("\n", "")
 
 
-def test_what_is_to_be_typed_next_is_about_this_box(tmp_path):
+def test_what_is_to_be_typed_next_is_about_this_box(tmp_path, monkeypatch):
     """A reset that was told for this box must not empty the one of the project."""
     box = Box(tmp_path / "an other")
 
@@ -189,6 +189,8 @@ def test_what_is_to_be_typed_next_is_about_this_box(tmp_path):
     assert Box().command("reset") == "cb-dev reset"
     with pytest.raises(BoxError, match=r"cb-dev up --detach --dir '.*/an other'"):
         control.environment_of(box)
+    monkeypatch.setattr(sys, "argv", ["/home/ada/our project/.venv/bin/cb-dev", "up"])
+    assert Box().command("down") == "'/home/ada/our project/.venv/bin/cb-dev' down"
 
 
 def test_a_box_without_its_logs_is_a_box(tmp_path):
