@@ -3,6 +3,7 @@
 Enters: settings. Leaves: plain values. Next: cli.py shows them, actions.py acts upon them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -69,6 +70,7 @@ async def reader(
         yield consumer, {partition: (firsts[partition], ends[partition]) for partition in partitions}
     finally:
         await consumer.stop()
+        _end_if_told_to()
 
 
 async def read(
@@ -95,6 +97,15 @@ async def read(
             raise KafkaConnectionError(f"no records for {ANSWER_SECONDS:.0f} s")
         # By position, not by the last record's offset: a log may have gaps.
         left = {partition: span for partition, span in left.items() if await consumer.position(partition) < span[1]}
+        # What was fetched is handed out without a pause, and Ctrl-C is heard only in one.
+        await asyncio.sleep(0)
+
+
+def _end_if_told_to() -> None:
+    """Raise CancelledError again: aiokafka's goodbye swallows it, and what somebody stopped would go on."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _partitions(kafka: settings.Kafka, names: Sequence[str]) -> list[TopicPartition]:

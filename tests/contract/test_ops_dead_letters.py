@@ -5,11 +5,11 @@ import json
 import uuid
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from typer.testing import CliRunner
 
-from deploy.ops import actions
+from deploy.ops import actions, insights
 from deploy.ops.cli import app
 from shared import topics
 from shared.db.engine import rows
@@ -331,3 +331,32 @@ async def test_one_letter_is_shown_whole(ops, cluster):
     assert "\x1b" not in shown
     assert (await ops("dlt", "show", "stripe.events.dlt", "9/9")).exit_code == 1
     assert (await ops("dlt", "show", "stripe.events.dlt", "evt_1")).exit_code == 2
+
+
+async def test_ctrl_c_while_dead_letters_are_read_ends_the_command(cluster):
+    """Whoever stops a replay before its first record has stopped it."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"first", b"second")
+
+    def ctrl_c(_done, _total):
+        asyncio.current_task().cancel()
+
+    reading = asyncio.create_task(insights.dead_letters(cluster, [topics.STRIPE_EVENTS_DLT], progress=ctrl_c))
+
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+
+async def test_ctrl_c_as_the_reader_says_goodbye_ends_the_command(cluster, monkeypatch):
+    """aiokafka swallows what comes then."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"first")
+    stop = AIOKafkaConsumer.stop
+
+    async def stop_as_ctrl_c_comes(consumer):
+        asyncio.current_task().cancel()
+        await stop(consumer)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "stop", stop_as_ctrl_c_comes)
+    reading = insights.dead_letters(cluster, [topics.STRIPE_EVENTS_DLT], progress=lambda _done, _total: None)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(reading)
