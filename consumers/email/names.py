@@ -7,6 +7,8 @@ direction, nothing that a mail program would make a link of, and a bounded lengt
 import re
 import unicodedata
 
+import idna
+
 NAME_CHARACTERS_MAX = 80
 JOINERS = "\u200c\u200d"  # zero-width, but Persian, Indic and many other names are misspelt without them
 ADDRESS_CHARACTERS_MAX = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
@@ -46,13 +48,15 @@ def clean(text: str) -> str | None:
 def mailbox_address(text: str | None) -> str | None:
     """Return the address when it is one that any mail server can be told (ASCII, dot-atom), with an IDNA domain; else None.
 
-    Quoted local parts and address literals are legal and never seen; refusing them keeps the SMTP dialogue free of quotes.
+    The domain is spelt as registries do today (IDNA 2008, UTS 46): to the rules of 2003, which Python's own codec knows,
+    straße.example is strasse.example, and the letter goes to whoever has that. Quoted local parts and address literals are
+    legal and never seen; refusing them keeps the SMTP dialogue free of quotes.
     """
     local, at, domain = (text or "").strip().rpartition("@")
-    if not at:
+    if not at or len(domain) > ADDRESS_CHARACTERS_MAX:
         return None
     try:
-        address = f"{local}@{domain.encode('idna').decode('ascii')}"
+        address = f"{local}@{domain if domain.isascii() else idna.encode(domain, uts46=True).decode('ascii')}"
     except UnicodeError:
         return None
     fits = len(address) <= ADDRESS_CHARACTERS_MAX and len(local) <= LOCAL_PART_CHARACTERS_MAX

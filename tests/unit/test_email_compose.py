@@ -345,9 +345,18 @@ def test_a_bad_address_is_refused(address):
     assert compose(facts, TEMPLATES, sender=SENDER, at=AT) == Unaddressable("bad_address")
 
 
-def test_a_domain_in_any_script_is_written_in_ascii():
-    """Grüße an ada@bücher.example: mail servers know the domain by its IDNA form."""
-    assert write(replace(FACTS, client=replace(ADA, address=" ada@bücher.example "))).recipient == ("ada@xn--bcher-kva.example")
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        (" ada@bücher.example ", "ada@xn--bcher-kva.example"),
+        ("ada@BÜCHER.example", "ada@xn--bcher-kva.example"),
+        ("ada@straße.example", "ada@xn--strae-oqa.example"),
+        ("ada@βόλος.example", "ada@xn--nxasmm1c.example"),
+    ],
+)
+def test_a_domain_in_any_script_is_written_in_ascii(address, told):
+    """Grüße an ada@bücher.example: mail servers know the domain by its IDNA form, and straße is not strasse's."""
+    assert write(replace(FACTS, client=replace(ADA, address=address))).recipient == told
 
 
 def test_the_html_is_for_mail_programs_and_for_everybody():
