@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import msgspec
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
 from shared import clock
 
-PIPE_COLUMNS = 200  # without a terminal there is no width to fit: a line must stay a line
+GAP = "  "  # between two columns
 SILENCE_SECONDS = 1.0
 STEPS = ((timedelta(days=2), timedelta(days=1), "d"), (timedelta(hours=2), timedelta(hours=1), "h"),
          (timedelta(minutes=2), timedelta(minutes=1), "min"))  # fmt: skip
@@ -25,8 +26,7 @@ Progress = Callable[[int, int], None]
 
 
 def _console(*, stderr: bool = False) -> Console:
-    terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=None if terminal else PIPE_COLUMNS)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def say(line: str) -> None:
@@ -49,17 +49,34 @@ def text(content: str) -> None:
     sys.stdout.write("".join(c if _is_harmless(c) else "\N{REPLACEMENT CHARACTER}" for c in content) + "\n")
 
 
+def file(content: str) -> None:
+    """Print a file of ours: a terminal as `text` does, anything else whole, so that what was taken can be put again."""
+    if sys.stdout.isatty():
+        text(content)
+    else:
+        sys.stdout.write(content + "\n")
+
+
 def _is_harmless(character: str) -> bool:
     return character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs"
 
 
 def table(columns: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
-    """Print the answer for a person; what is too long for the terminal goes on below, nothing is cut off."""
+    """Print the answer for a person; what is too long for the terminal goes on below, nothing is cut off.
+
+    Without a terminal there is no width to fit: a line stays a line, for grep and its like.
+    """
+    cells = [["" if cell is None else str(cell) for cell in line] for line in lines]
+    if not sys.stdout.isatty():
+        widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+        for row in (columns, *cells):
+            sys.stdout.write(GAP.join(map(set_cell_size, row, widths)).rstrip() + "\n")
+        return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         shown.add_column(column, overflow="fold")
-    for line in lines:
-        shown.add_row(*("" if cell is None else str(cell) for cell in line))
+    for row in cells:
+        shown.add_row(*row)
     _console().print(shown)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from deploy.ops import dead_letters, insights
+from deploy.ops import dead_letters, insights, show
 from deploy.ops.cli import app
 from deploy.ops.dead_letters import Wanted
 from deploy.ops.errors import NotThere
@@ -152,3 +152,15 @@ def test_only_letters_count_attempts():
     back = dead_letters.replayed(Incoming("stripe.events.dlt", 0, 0, b"k", b"v"), topics.STRIPE_EVENTS_DLT, prefix="")
 
     assert back.headers == (("x-replay", b"1"),)
+
+
+def test_without_a_terminal_a_line_of_a_table_stays_a_line(capsys):
+    """However long it is: who looks for an id with grep finds what belongs to it."""
+    reason = "wrong_shape:" + "Object missing required field " * 8
+    show.table(("id", "reason", "done"), [("0/1", reason, None), ("0/22", "not_json", "replayed by 李")])
+
+    assert capsys.readouterr().out.splitlines() == [
+        f"id    {'reason':<{len(reason)}}  done",
+        f"0/1   {reason.rstrip()}",
+        f"0/22  {'not_json':<{len(reason)}}  replayed by 李",
+    ]
