@@ -123,6 +123,31 @@ async def test_a_letter_is_written_by_the_newest_version_and_keeps_its_number(en
     assert versions == [(1, 2), (2, 2)]
 
 
+async def test_what_was_taken_can_be_put_again(ops, engine, tmp_path):
+    """Joiners, soft hyphens and marks of direction are no letters to a terminal, and part of the text."""
+    text = "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET} Ver\N{SOFT HYPHEN}abredung \N{RIGHT-TO-LEFT MARK}{{ amount }}\n"
+    await put(engine, **{"client_confirmation/body.txt": text})
+    file = tmp_path / "body.txt"
+    file.write_text((await ops("show", "client_confirmation/body.txt")).stdout)
+
+    assert file.read_text() == text
+    assert "nothing to do" in (await ops("put", "client_confirmation/body.txt", str(file), "--by", "kim")).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("put", SUBJECT, "FILE", "--by", "kim"), ("preview", "client_confirmation", "--file", SUBJECT, "--as", "FILE")],
+)
+async def test_a_file_in_another_encoding_is_one_line(ops, tmp_path, arguments):
+    """An editor that saves in Latin-1 is told so."""
+    file = tmp_path / "latin1.txt"
+    file.write_bytes("Grüße".encode("latin-1"))
+    result = await ops(*(str(file) if one == "FILE" else one for one in arguments))
+
+    assert result.exit_code == 2
+    assert "UTF-8" in result.stderr
+
+
 async def test_an_operator_lists_shows_previews_puts_and_rolls_back(ops, engine, tmp_path):
     """The whole round, and every version says who put it."""
     listed = (await ops("list")).stdout

@@ -39,14 +39,14 @@ def templates_list(*, as_json: Json = False) -> None:
 @app.command("show")
 def templates_show(name: Name, *, version: Version = None) -> None:
     """Print the text of one file, as `templates put` takes it."""
-    show.text(_ask(lambda tx: wording.source(tx, name, version)).removesuffix("\n"))
+    show.file(_ask(lambda tx: wording.source(tx, name, version)).removesuffix("\n"))
 
 
 @app.command("put")
 def templates_put(name: Name, file: File, *, by: By) -> None:
     """Put a new text of one file as the next version; refused when any letter would not render its examples with it."""
-    put_by = _person(by)
-    number = _ask(lambda tx: wording.put(tx, name, file.read_text(encoding="utf-8"), by=put_by))
+    put_by, text = _person(by), _text_of(file)
+    number = _ask(lambda tx: wording.put(tx, name, text, by=put_by))
     show.say(f"version {number}: letters are written by it from now on" if number else "nothing to do: it says that already")
 
 
@@ -62,7 +62,7 @@ def templates_preview(
     """Show the example of a letter: subject and text, and with --html its HTML; nothing is put and nothing is sent."""
     if (name is None) != (candidate is None):
         raise typer.BadParameter("--file and --as belong together")
-    changed = {name: candidate.read_text(encoding="utf-8")} if name and candidate else {}
+    changed = {name: _text_of(candidate)} if name and candidate else {}
     content = _ask(lambda tx: wording.preview(tx, letter, version, changed))
     show.text(f"Subject: {content.subject}\n\n{content.text.rstrip()}")
     if html is not None:
@@ -80,6 +80,13 @@ def templates_rollback(version: Annotated[int, typer.Argument(min=1, help="As `t
 
 def _ask(work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
     return run(in_database(settings.read(settings.Database), work))
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{file} is not UTF-8") from None
 
 
 def _person(by: str) -> str:
