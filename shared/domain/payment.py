@@ -297,7 +297,7 @@ def _furthest(known: Payment, fact: RefundSeen) -> Refund:
 
 def _close(known: Payment, reason: ClosedReason) -> Payment:
     strongest = max(known.closed_reason or reason, reason, key=CLOSED_RANK.__getitem__)
-    frees = strongest in FREES_THE_SLOT and not known.paid and (known.slot_free or not known.closed)
+    frees = strongest in FREES_THE_SLOT and (known.slot_free or not known.closed)
     return known._replace(closed=True, closed_reason=strongest, slot_free=frees)
 
 

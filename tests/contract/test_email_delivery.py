@@ -7,6 +7,7 @@ import pytest
 from consumers.email.compose import Letter
 from consumers.email.delivery import Accepted, Delivery, LetterRefused, ServerTrouble, Withheld
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
+from deploy.dev.mailbox.smtp import Conversation
 from shared import settings
 from tests import certificates
 
@@ -76,6 +77,49 @@ async def test_rcpt_and_data_judge_the_letter(mailbox, delivery, at, code):
     assert await deliver(delivery, a_letter(2)) == Accepted("250")
     assert mailbox.connections_total == 1
     assert [letter.to for letter in mailbox.letters] == [["ada@example.org"]]
+
+
+def answers_once(monkeypatch, command, answer):
+    """Let the mail server answer a command out of turn: with this line, or with the end of the connection; later as ever."""
+    usual, answers = getattr(Conversation, f"smtp_{command}"), [answer]
+
+    async def odd(conversation, argument):
+        if not answers:
+            await usual(conversation, argument)
+        elif (line := answers.pop()) is None:
+            await conversation.cut()
+        else:
+            await conversation.push(line)
+
+    monkeypatch.setattr(Conversation, f"smtp_{command}", odd)
+
+
+@pytest.mark.parametrize("code", [451, 554])
+async def test_a_server_that_does_not_want_the_letter_gets_no_line_of_it(mailbox, delivery, monkeypatch, code):
+    """Refused at DATA itself: what follows would be read as commands. The letter is judged, and the connection goes on."""
+    answers_once(monkeypatch, "DATA", f"{code} not now")
+
+    assert await deliver(delivery, a_letter(1)) == LetterRefused(code, permanent=code >= 500, answer=str(code))
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
+    assert ([letter.message_id for letter in mailbox.letters], mailbox.connections_total) == (["<2@example.org>"], 1)
+
+
+async def test_an_answer_that_means_nothing_is_a_refusal_for_now(mailbox, delivery, monkeypatch):
+    """Neither taken nor refused: nobody buries a letter for it."""
+    answers_once(monkeypatch, "RCPT", "354 what?")
+
+    assert await deliver(delivery, a_letter(1)) == LetterRefused(None, permanent=False, answer="unintelligible")
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
+
+
+async def test_a_connection_that_ends_after_a_refusal_leaves_the_judgement_as_it_is(mailbox, delivery, monkeypatch):
+    """RSET is only to make it ready for the next letter, which gets another one."""
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550, recipient="bad@example.org"),)))
+    answers_once(monkeypatch, "RSET", None)
+
+    assert await deliver(delivery, a_letter(1, "bad@example.org")) == LetterRefused(550, permanent=True, answer="550 5.0.0")
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
+    assert mailbox.connections_total == 2
 
 
 @pytest.mark.parametrize("at", ["connect", "ehlo", "mail", "rcpt", "data"])

@@ -56,6 +56,25 @@ async def born_in_april(engine):
         await inbox.make_partitions(tx, datetime(2027, 4, 10, tzinfo=UTC))
 
 
+MONTHLY = {
+    "making": lambda tx: inbox.make_partitions(tx, NOW),
+    "dropping": lambda tx: inbox.drop_partition(tx, "inbox_2027_04"),
+}
+
+
+@pytest.mark.usefixtures("born_in_april")
+@pytest.mark.parametrize("change", MONTHLY.values(), ids=MONTHLY)
+async def test_whoever_changes_the_months_gives_up_before_the_consumers_feel_it(engine, monkeypatch, change):
+    """Every consumer would queue behind its wish for the whole inbox: it is run again another time."""
+    monkeypatch.setattr(inbox, "LOCK_TIMEOUT", inbox.LOCK_TIMEOUT.replace("5s", "10ms"))
+    async with engine.begin() as consumer, asyncio.timeout(5):
+        await rows(consumer, "lock table inbox in access exclusive mode")
+        async with engine.begin() as tx:
+            with pytest.raises(Exception, match="due to lock timeout"):
+                await change(tx)
+            await tx.rollback()
+
+
 async def test_months_that_nobody_can_send_again_are_dropped_and_three_are_made(engine, born_in_april):
     """April ended more than 45 days ago, May did not; September is three months ahead."""
     old, kept = datetime(2027, 4, 30, 23, 59, 59, tzinfo=UTC), datetime(2027, 5, 1, tzinfo=UTC)

@@ -217,6 +217,18 @@ async def test_a_dropped_event_that_comes_again_is_taken_like_any_other(ops, eng
     assert await query(engine, "select status::text from payments") == [("refunded",)]
 
 
+async def test_an_event_that_is_given_up_a_second_time_is_gone_as_well(engine, payments, early):
+    """It came again, and still nobody knew its payment: one line of the ledger is enough, and stops no later dropping."""
+    _, (refund, _) = early
+    for _ in range(2):
+        await payments.handle([record(refund)])
+        async with engine.begin() as tx:
+            assert await waiting.drop(tx, [refund["id"]], reason="asked") == [refund["id"]]
+
+    assert await query(engine, "select count(*) from waiting_events where event_id = $1", refund["id"]) == [(0,)]
+    assert await query(engine, "select count(*) from payment_ledger where decision = 'dropped'") == [(1,)]
+
+
 async def test_after_three_days_an_operator_is_told_once_of_each_intent(engine, payments, early):
     """However often the house is looked after, and however many events wait for the same intent."""
     (one, other), (refund, charge) = early

@@ -300,6 +300,19 @@ async def test_who_pays_at_a_session_that_the_older_application_opened_has_paid(
     assert await query(engine, "select count(*) from waiting_events") == [(0,)]
 
 
+async def test_an_older_row_keeps_its_intent_when_an_event_names_none(payments, engine, sale):
+    """The next event may name nothing but the intent, and whoever looks the payment up at Stripe needs it."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "update payments set amount_minor = null, stripe_payment_intent_id = $2 where id = $1",
+            (sale.payment_id, sale.intent_id),
+        )
+    await payments.handle([record(sale.expired())])
+
+    assert await query(engine, "select stripe_payment_intent_id from payments") == [(sale.intent_id,)]
+    assert await query(engine, "select intent_id, paid from payment_intents") == [(sale.intent_id, False)]
+
+
 async def test_the_ledger_tells_the_state_before_and_after(payments, engine, sale):
     """Why is this payment refunded? The ledger answers with event, place and both states."""
     await payments.handle([record(sale.succeeded(), partition=3, offset=41), record(sale.refunded())])
@@ -332,7 +345,7 @@ async def test_a_waiting_event_that_is_replayed_is_folded_once_and_waits_no_more
 
 
 async def test_a_waiting_event_that_was_refused_and_is_replayed_after_the_repair_waits_no_more(payments, engine, sale):
-    """Refused when its payment came, put back once the row was mended: applied, and off the list."""
+    """Refused when its payment came: only being put back, once the row was mended, applies it and takes it off the list."""
     nameless = {"id": "cs_test_another", "metadata": {}, "client_reference_id": None}
     early = record(sale.completed(**nameless))
     await payments.handle([early])
@@ -341,6 +354,8 @@ async def test_a_waiting_event_that_was_refused_and_is_replayed_after_the_repair
 
     async with engine.begin() as tx:
         await rows(tx, "update payments set stripe_session_id = $1", nameless["id"])
+    await payments.handle([record(sale.refunded(100))])
+    assert await query(engine, "select state from waiting_events") == [("refused",)]
     await payments.handle([record(early.value)])
 
     assert await query(engine, "select count(*) from waiting_events") == [(0,)]

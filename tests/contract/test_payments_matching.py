@@ -180,6 +180,27 @@ async def test_a_liberator_that_is_itself_at_fault_frees_nobody(payments, publis
     assert await query(engine, "select state from waiting_events") == [("waiting",)]
 
 
+async def test_a_connection_that_breaks_while_events_are_freed_blames_none_of_them(
+    payments, published, engine, sale, monkeypatch
+):
+    """That is the world's fault: the batch comes again, and what waited is folded then."""
+    await payments.handle([record(sale.refund(100))])
+    liberator, save = record(sale.succeeded()), store.save
+
+    async def broken_once(*_arguments):
+        monkeypatch.setattr(store, "save", save)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(store, "save", broken_once)
+    with pytest.raises(ConnectionResetError):
+        await payments.handle([liberator])
+    assert await query(engine, "select state from waiting_events") == [("waiting",)]
+
+    await payments.handle([liberator])
+    assert published.refusals("dlt") == []
+    assert await query(engine, "select status::text, amount_refunded_minor from payments") == [("succeeded", 100)]
+
+
 async def test_a_freed_event_that_contradicts_its_payment_stays_and_its_liberator_goes_on(payments, published, engine, sale):
     """It is another session than ours: quarantined where it waits, once, however often others come."""
     early = sale.completed(metadata={}, client_reference_id=None, id="cs_foreign")

@@ -192,6 +192,7 @@ def test_a_paid_payment_forbids_another():
         ("1234.56", 60, "ISK", 123500),
         ("999999.99", 60, "USD", 99_999_999),
         ("1000000.00", 60, "USD", None),
+        ("0.01", 60, "USD", 1),
         ("0", 60, "USD", None),
         ("-1", 60, "USD", None),
         ("75", 0, "USD", None),

@@ -160,6 +160,16 @@ async def test_what_its_publisher_gave_up_is_never_sent_and_is_freed_at_once():
     assert kept.done.result() is None
 
 
+async def test_with_nobody_left_who_waits_no_batch_is_sent():
+    """An empty one would be the broker's to refuse."""
+    client = Client()
+    lane = Lane(client, "t", [0])
+    put(lane, b"1").done.cancel()
+    await lane.emptied()
+
+    assert client.batches == []
+
+
 async def test_an_empty_lane_is_waited_for_and_can_be_used_again():
     client = Client()
     lane = Lane(client, "t", [0])

@@ -80,6 +80,32 @@ def test_an_unpaid_session_of_another_amount_is_no_money():
     assert [line.decision for line in decided.lines] == [Decision.UNCHANGED]
 
 
+def test_what_waited_and_contradicts_our_row_keeps_nothing_back_that_waited_beside_it():
+    """One liberator frees all that is true, whatever was refused before it."""
+    forged, honest = SALE.refund(currency="jpy", refund_id="re_forged"), SALE.refund(100, refund_id="re_honest")
+    early = [Item(translate(bytes_of(event)), record(event)) for event in (forged, honest)]
+    loaded = Loaded(payments={SALE.payment_id: SALE.payment()}, links={}, known={}, waiting={SALE.intent_id: early})
+    liberator = SALE.succeeded()
+
+    decided = decide(loaded, [Item(translate(bytes_of(liberator)), record(liberator))], at=AT)
+
+    assert (decided.refused_waiting, decided.freed) == ({forged["id"]}, {honest["id"]})
+    assert decided.payments[SALE.payment_id].refunded_minor == 100
+
+
+def test_an_event_that_names_nobody_leaves_a_trace():
+    """Neither payment nor intent, session or charge: it can wait for nobody, and the ledger says so, once."""
+    nameless = SALE.refund(payment_intent=None)
+
+    decided = judged(nameless, nameless)
+
+    assert [(line.decision, line.reason) for line in decided.lines] == [
+        (Decision.UNHANDLED, "names no payment, payment intent or session"),
+        (Decision.DUPLICATE, None),
+    ]
+    assert (list(decided.loose), decided.waiting, decided.refused) == ([nameless["id"]], {}, [])
+
+
 @pytest.mark.parametrize("spelled", ["usd", "USD", "Usd"])
 def test_a_currency_is_the_same_in_either_case(spelled):
     """Stripe writes lower case, our rows upper case."""

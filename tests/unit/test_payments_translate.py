@@ -125,6 +125,12 @@ def test_what_lacks_what_an_event_needs_is_refused_by_name(change, told):
     assert refused.reason.partition(":")[0] == told
 
 
+@pytest.mark.parametrize("value", [b"", b"\xff", b'{"id": "evt_\xff", "type": "", "created": 1}', b'{"z":' + b"[" * 200_000])
+def test_what_is_no_json_is_refused_as_such(value):
+    """Also where only a string in it is no UTF-8, and where it is nested deeper than anybody reads."""
+    assert translate(value) == Refusal("not_json")
+
+
 @pytest.mark.parametrize("field", ["amount_received", "currency"])
 def test_money_without_an_amount_or_a_currency_is_refused(field):
     """Nothing is guessed about money; an absent amount_received falls back to the intent's amount."""
