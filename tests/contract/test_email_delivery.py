@@ -66,6 +66,15 @@ async def test_connections_are_kept_and_shared(mailbox, delivery):
     assert len(mailbox.letters) == 13
 
 
+async def test_a_connection_that_has_carried_its_letters_is_replaced(mailbox, delivery, monkeypatch):
+    """Servers end a session after so many, and the letter under way would climb for it."""
+    monkeypatch.setattr("consumers.email.delivery.LETTERS_PER_CONNECTION_MAX", 2)
+    for number in range(5):
+        await deliver(delivery, a_letter(number))
+
+    assert (len(mailbox.letters), mailbox.connections_total) == (5, 3)
+
+
 @pytest.mark.parametrize("at", ["rcpt", "data"])
 @pytest.mark.parametrize("code", [450, 452, 550, 554])
 async def test_rcpt_and_data_judge_the_letter(mailbox, delivery, at, code):

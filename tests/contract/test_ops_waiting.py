@@ -11,7 +11,7 @@ from consumers.payments import housekeeping
 from consumers.payments.handlers import Payments
 from deploy.ops.cli import app
 from shared import clock, topics
-from shared.db import waiting
+from shared.db import attention, waiting
 from shared.db.engine import rows
 from shared.kafka import provision
 from shared.kafka.batch import Batches
@@ -246,6 +246,18 @@ async def test_after_three_days_an_operator_is_told_once_of_each_intent(engine, 
     assert await open_matters(engine) == [("unmatched_events", f"stripe:{one.intent_id}", refund["id"])]
     assert REGISTRY.get_sample_value("events_unmatched") == 1
     assert other.intent_id not in str(await open_matters(engine))
+
+
+async def test_what_was_given_up_under_an_intent_hides_nothing_that_waits_for_it_now(engine, early):
+    """Another matter about the same intent tells nobody of the new event."""
+    (sale, _), (refund, _) = early
+    about = waiting.aggregate_of(sale.intent_id)
+    async with engine.begin() as tx:
+        await attention.open_(tx, reason="waiting_event_dropped", aggregate=about, cause="evt_earlier")
+    await aged(engine, refund, hours=80)
+    await housekeeping.look(engine, now=clock.now())
+
+    assert ("unmatched_events", about, refund["id"]) in await open_matters(engine)
 
 
 async def test_what_found_its_payment_is_no_longer_unmatched(engine, payments, early):

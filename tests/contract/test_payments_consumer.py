@@ -274,6 +274,16 @@ async def test_an_event_that_changes_nothing_of_an_older_row_makes_it_ours_all_t
     assert await query(engine, "select intent_id, paid from payment_intents") == [(sale.intent_id, True)]
 
 
+async def test_of_several_declines_the_newest_says_why_whatever_comes_last(payments, engine, sale):
+    """By Stripe's clock, kept with the row: neither an older decline nor what tells of none takes its place."""
+    newest = sale.declined("fraudulent")
+    older = sale.declined("generic_decline") | {"created": newest["created"] - 60}
+    for event in (newest, older, sale.dispute()):
+        await payments.handle([record(event)])
+
+    assert await query(engine, "select failure_reason from payments") == [("fraudulent",)]
+
+
 async def test_an_older_row_is_found_by_its_own_intent_column(payments, engine, sale):
     """The older application wrote the intent's id, and no metadata names the payment."""
     async with engine.begin() as tx:
@@ -384,6 +394,6 @@ async def test_all_given_back_in_parts_needs_a_person_only_until_the_charge_says
         await payments.handle(batch)
         await payments.handle(batch)
 
-    matters = await query(engine, "select reason, resolved_by from attention")
-    parts_came_first = [("refunded_in_parts_without_charge", "the payments consumer")]
+    matters = await query(engine, "select reason, resolved_by, resolved_at is not null from attention")
+    parts_came_first = [("refunded_in_parts_without_charge", "the payments consumer", True)]
     assert matters == (parts_came_first if order[2] == 2 else [])

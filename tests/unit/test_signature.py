@@ -88,6 +88,7 @@ CORPUS = {
     "t only": b"t=%d" % NOW,
     "v1 only": b"v1=" + GOOD,
     "v0 only": b"t=%d,v0=%s" % (NOW, GOOD),
+    "a moment under another name": b"x=%d,v1=%s" % (NOW, GOOD),
     "two t": b"t=%d,t=%d,v1=%s" % (NOW, NOW, GOOD),
     "a crooked t beside a good one": b"t=now,t=%d,v1=%s" % (NOW, GOOD),
     "a crooked v1 beside a good one": b"t=%d,v1=0,v1=%s" % (NOW, GOOD),
