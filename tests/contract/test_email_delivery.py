@@ -66,6 +66,15 @@ async def test_connections_are_kept_and_shared(mailbox, delivery):
     assert len(mailbox.letters) == 13
 
 
+async def test_a_connection_that_was_idle_for_long_is_replaced(mailbox, delivery, monkeypatch):
+    """Servers close it soon, perhaps in the moment in which the next letter comes."""
+    await deliver(delivery, a_letter(1))
+    monkeypatch.setattr("consumers.email.delivery.IDLE_SECONDS_MAX", 0.0)
+    await deliver(delivery, a_letter(2))
+
+    assert (len(mailbox.letters), mailbox.connections_total) == (2, 2)
+
+
 async def test_a_connection_that_has_carried_its_letters_is_replaced(mailbox, delivery, monkeypatch):
     """Servers end a session after so many, and the letter under way would climb for it."""
     monkeypatch.setattr("consumers.email.delivery.LETTERS_PER_CONNECTION_MAX", 2)
@@ -121,10 +130,11 @@ async def test_an_answer_that_means_nothing_is_a_refusal_for_now(mailbox, delive
     assert await deliver(delivery, a_letter(2)) == Accepted("250")
 
 
-async def test_a_connection_that_ends_after_a_refusal_leaves_the_judgement_as_it_is(mailbox, delivery, monkeypatch):
-    """RSET is only to make it ready for the next letter, which gets another one."""
+@pytest.mark.parametrize("answer", ["500 what?", None], ids=["no", "the end"])
+async def test_a_connection_that_cannot_go_on_after_a_refusal_is_replaced(mailbox, delivery, monkeypatch, answer):
+    """RSET only makes it ready for the next letter: the judgement of this one stands, whatever it says."""
     await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550, recipient="bad@example.org"),)))
-    answers_once(monkeypatch, "RSET", None)
+    answers_once(monkeypatch, "RSET", answer)
 
     assert await deliver(delivery, a_letter(1, "bad@example.org")) == LetterRefused(550, permanent=True, answer="550 5.0.0")
     assert await deliver(delivery, a_letter(2)) == Accepted("250")
@@ -296,6 +306,16 @@ async def test_a_letter_that_may_not_leave_is_withheld_before_data(mailbox, deli
     assert (asked, mailbox.letters) == ([0], [])
     assert await deliver(delivery, a_letter(2)) == Accepted("250")
     assert mailbox.connections_total == 1
+
+
+async def test_whoever_does_not_say_in_time_whether_a_letter_may_leave_blames_neither_letter_nor_server(
+    mailbox, delivery, monkeypatch
+):
+    """A database that stands still is no refusal: nothing was handed over, and nothing climbs."""
+    monkeypatch.setattr("consumers.email.delivery.CONVERSATION_SECONDS_MAX", 1.0)
+
+    assert await deliver(delivery, a_letter(), may_leave=asyncio.Event().wait) == Withheld()
+    assert mailbox.letters == []
 
 
 async def test_a_recipient_that_is_refused_is_not_asked_about(mailbox, delivery):

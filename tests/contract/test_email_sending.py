@@ -3,7 +3,10 @@
 import pytest
 
 from consumers.email import sending, store
+from consumers.email.clerk import Clerk
 from consumers.email.sending import MailServerSlow
+from consumers.email.tickets import Due
+from shared import messages
 from shared.db.engine import rows
 from tests.builders import Sale, confirmed, insert_sales, record
 
@@ -40,6 +43,37 @@ async def test_a_letter_of_which_nobody_could_note_that_it_leaves_does_not_leave
     await email.changes.handle([told])
     assert len(mailbox.letters) == 2
     assert await letters(engine) == {("sent", 1, 0)}
+
+
+async def test_who_lost_a_letter_calls_no_operator_for_it(email, engine, told):
+    """Whoever has it now finds the right address, or calls."""
+    await email.changes.handle([told])
+    async with engine.begin() as tx:
+        await rows(tx, "update letters set state = 'queued', attempts = 0")
+        tickets = [messages.LetterTicket(*row) for row in await rows(tx, "select id, booking_id, kind, role from letters")]
+    clerk = Clerk(engine)
+    mine = await clerk.claim(Due(tickets[0], attempt=0, replayed=False, record=told))
+    async with engine.begin() as tx:
+        await rows(tx, "update letters set claim_token = gen_random_uuid()")
+
+    assert not await clerk.dead(mine, reason="bad_address", answer=None)
+    async with engine.begin() as tx:
+        assert await rows(tx, "select 1 from attention") == []
+
+
+async def test_a_batch_sends_the_letters_of_its_own_events_alone(email, engine, told, monkeypatch):
+    """Those of the batches before it are done, or have a record of their own."""
+    sent, send_all = [], email.sender.send_all
+
+    async def counted(letters):
+        sent.append(len(letters))
+        await send_all(letters)
+
+    monkeypatch.setattr(email.sender, "send_all", counted)
+    await email.changes.handle([told])
+    await email.changes.handle([])
+
+    assert sent == [2, 0]
 
 
 async def test_letters_that_nobody_began_in_time_wait_for_their_batch_to_come_again(email, mailbox, engine, told, monkeypatch):

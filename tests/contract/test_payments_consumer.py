@@ -9,7 +9,7 @@ from consumers.payments.handlers import Payments
 from shared import metrics
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
-from shared.messages import payment_states
+from shared.messages import CONTENT_TYPE, payment_states
 from tests.builders import Sale, bytes_of, insert_sales, record, stripe_event
 from tests.fakes import Published
 
@@ -181,10 +181,21 @@ async def test_an_api_version_that_we_do_not_know_is_handled_and_counted(payment
     """A change in Stripe's dashboard stops no payment; the metric tells that it happened."""
     version = "2027-03-31.fennel"
     counted = metrics.stripe_event_versions.labels(version, "no")._value.get()
+    applied = metrics.stripe_events.labels("applied")._value.get()
     await payments.handle([record(sale.succeeded() | {"api_version": version})])
 
     assert (await folded(engine, sale))[0] == "succeeded"
     assert metrics.stripe_event_versions.labels(version, "no")._value.get() == counted + 1
+    assert metrics.stripe_events.labels("applied")._value.get() == applied + 1
+
+
+async def test_what_an_event_causes_carries_its_trace_and_nothing_else_of_its_headers(payments, published, sale):
+    """From Stripe's delivery to the last letter an operator follows one trace."""
+    trace = {"correlation_id": b"evt_1", "traceparent": b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"}
+    await payments.handle([record(sale.succeeded(), headers=(*trace.items(), ("content-type", b"text/odd"), ("odd", b"1")))])
+
+    [told] = published.records
+    assert dict(told.headers) == trace | {"content-type": CONTENT_TYPE}
 
 
 async def test_one_bad_event_never_stops_the_others(payments, published, engine, sale):

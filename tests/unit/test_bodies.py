@@ -18,9 +18,24 @@ class Arriving:
         for part in parts:
             self._waiting.put_nowait(part)
 
+    def end(self):
+        self._waiting.put_nowait(None)
+
     async def _parts(self):
         while (part := await self._waiting.get()) is not None:
             yield part
+
+
+async def test_who_sends_a_head_and_no_byte_of_its_body_is_counted_too():
+    """Thousands of them would fill the memory with their heads alone."""
+    silent = Arriving()
+    reading = asyncio.create_task(bodies.read(silent, bytes_max=1000))
+    await asyncio.sleep(0)
+    assert bodies.ON_THE_WAY.bytes == bodies.REQUEST_BYTES
+
+    silent.end()
+    assert await reading == b""
+    assert bodies.ON_THE_WAY.bytes == 0
 
 
 def test_a_body_whose_time_is_just_over_does_no_harm_to_another(monkeypatch):

@@ -1,5 +1,7 @@
 """The breaker between us and a mail server that is away, by a clock that the test moves."""
 
+import asyncio
+
 import pytest
 from prometheus_client import REGISTRY
 
@@ -40,6 +42,37 @@ def test_the_gauge_is_1_from_the_trip_until_a_letter_is_judged():
 
     made.close()
     assert (told_away(), made.reason) == (0, None)
+
+
+async def test_while_it_is_tripped_letters_find_out_one_after_another():
+    """A server that is down is not stormed by every letter at once; once it judged one, all others go side by side."""
+    breaker, inside, go_on = Breaker(), [], asyncio.Semaphore(0)
+    breaker.trip("421 4.3.2")
+    since = breaker.trips
+
+    async def letter():
+        async with breaker.turn(since):
+            inside.append(1)
+            await go_on.acquire()
+
+    async with asyncio.TaskGroup() as letters:
+        for _ in range(2):
+            letters.create_task(letter())
+        await settle()
+        assert len(inside) == 1
+        breaker.close()
+        for _ in range(2):
+            letters.create_task(letter())
+        await settle()
+        assert len(inside) == 3
+        for _ in range(4):
+            go_on.release()
+
+
+async def settle():
+    """Let everything run that can: nothing here waits for the world."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 def test_old_news_is_nobodys_for_the_gauge_too(moved):

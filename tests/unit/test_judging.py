@@ -1,5 +1,7 @@
 """Whatever bytes lie in a topic, a reader says what they are or why not: one bad record never stops the others."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from consumers.email import kinds, tickets
 from consumers.email.handlers import Entering
 from consumers.payments.handlers import Payments
 from shared.kafka.dead_letters import Refused
-from shared.kafka.records import Incoming
+from shared.kafka.records import Incoming, incoming
 from tests.story import EXAMPLES
 
 READERS = {
@@ -20,6 +22,7 @@ READERS = {
     "email-retry-1s": tickets.read,
 }
 DEEP = 200_000  # deeper than any recursion limit
+NO_UTF8 = b'{"id":"\xff","type":"\xff","kind":"\xff","role":"\xff","subject":"\xff"}'
 BODIES = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.json"))]
 
 
@@ -30,8 +33,8 @@ def record(value):
 @pytest.mark.parametrize("judge", READERS.values(), ids=READERS)
 @pytest.mark.parametrize(
     "value",
-    [b"", b"\xff\xfe", b"null", b"[]", b"{}", b'{"z":' + b"[" * DEEP, b"[" * DEEP],
-    ids=["empty", "no utf-8", "null", "list", "object", "deep", "deep list"],
+    [b"", b"\xff\xfe", NO_UTF8, b"null", b"[]", b"{}", b'{"z":' + b"[" * DEEP, b"[" * DEEP],
+    ids=["empty", "no utf-8", "strings of no utf-8", "null", "list", "object", "deep", "deep list"],
 )
 def test_what_is_no_message_is_refused_with_a_reason(judge, value):
     """Not raised: an exception would bring the same batch back for ever."""
@@ -39,6 +42,16 @@ def test_what_is_no_message_is_refused_with_a_reason(judge, value):
 
     assert isinstance(refused, Refused)
     assert refused.code.isidentifier()
+
+
+@pytest.mark.parametrize("judge", READERS.values(), ids=READERS)
+def test_a_tombstone_of_a_foreign_writer_is_refused_as_empty_bytes_are(judge):
+    """Neither key nor value, and a header of a name alone: Kafka has them all."""
+    lay = SimpleNamespace(topic="topic", partition=0, offset=7, key=None, value=None, headers=[("x-due-ms", None)], timestamp=1)
+    known = incoming(lay)
+
+    assert known == Incoming("topic", 0, 7, b"", b"", (("x-due-ms", b""),), 1)
+    assert isinstance(judge(known), Refused)
 
 
 @pytest.mark.parametrize("judge", READERS.values(), ids=READERS)

@@ -165,7 +165,7 @@ async def test_with_nobody_left_who_waits_no_batch_is_sent():
     client = Client()
     lane = Lane(client, "t", [0])
     put(lane, b"1").done.cancel()
-    await lane.emptied()
+    await settle()
 
     assert client.batches == []
 

@@ -141,6 +141,11 @@ def test_money_without_an_amount_or_a_currency_is_refused(field):
     assert isinstance(translate(bytes_of(event)), Refusal)
 
 
+def test_a_refund_of_a_status_that_nobody_knows_is_refused_by_name():
+    """Whether its money went back is not guessed."""
+    assert translate(bytes_of(Sale().refund(status="on_its_way"))) == Refusal("wrong_shape:unknown refund status on_its_way")
+
+
 @pytest.mark.parametrize("kind", sorted(FACTS))
 def test_ids_that_are_no_uuid_are_no_ids_of_ours(kind):
     """Another application's metadata on the same account names none of our payments."""

@@ -1,0 +1,112 @@
+"""What the ledger says about sending a letter now: the table of decisions, without a database."""
+
+from dataclasses import replace
+
+import pytest
+
+from consumers.email.kinds import Kind, Suppression
+from consumers.email.ledger import LOST_AFTER_DOT, Busy, Claim, Confirmation, Over, Standing, State, Suppress, judge
+from shared.domain.booking import Status
+
+QUEUED = Standing(
+    state=State.QUEUED,
+    attempts=0,
+    lease_over=True,
+    handed_over=False,
+    last_answer=None,
+    kind=Kind.CONFIRMATION,
+    booking_status=Status.CONFIRMED,
+    holds_booking=True,
+)
+OURS = Claim(maybe_sent=False, attempts=0)
+REFUND = {"kind": Kind.REFUND, "refunded_minor": 2500, "payment_refunded_minor": 2500, "payment_paid": True}
+FAILED = {"kind": Kind.PAYMENT_FAILED, "booking_status": Status.PENDING, "payment_paid": False}
+CONFIRMED = Confirmation(
+    state=State.RETRYING, lease_over=True, handed_over=False, reason=None, last_answer=None, possible_duplicates=0
+)
+
+
+def judged(*, attempt=0, replayed=False, **changes):
+    return judge(replace(QUEUED, **changes), attempt=attempt, replayed=replayed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "judgement"),
+    [
+        ({}, OURS),
+        ({"state": State.RETRYING}, OURS),
+        ({"state": State.SENT}, Over("already_sent")),
+        ({"state": State.SUPPRESSED}, Over("already_suppressed")),
+        ({"state": State.DEAD}, Over("already_dead")),
+        ({"state": State.SENT, "replayed": True}, Over("already_sent")),
+        ({"state": State.SUPPRESSED, "replayed": True}, Over("already_suppressed")),
+        ({"state": State.DEAD, "attempts": 6, "replayed": True}, OURS),
+        ({"state": State.SENDING, "lease_over": False}, Busy()),
+        ({"state": State.SENDING, "lease_over": False, "replayed": True}, Busy()),
+        ({"state": State.SENDING}, OURS),
+        ({"state": State.SENDING, "handed_over": True}, Claim(maybe_sent=True, attempts=0)),
+        ({"state": State.RETRYING, "handed_over": True}, OURS),
+        ({"state": State.RETRYING, "last_answer": LOST_AFTER_DOT}, Claim(maybe_sent=True, attempts=0)),
+        ({"state": State.RETRYING, "attempts": 2, "attempt": 1}, Over("stale")),
+        ({"state": State.RETRYING, "attempts": 2, "attempt": 2}, Claim(maybe_sent=False, attempts=2)),
+        ({"state": State.RETRYING, "attempts": 2, "attempt": 3}, Claim(maybe_sent=False, attempts=2)),
+    ],
+)
+def test_who_may_send_it(changes, judgement):
+    """Ends stay ends but for a replay of a dead one; a lease is respected, and an earlier attempt's record is nothing."""
+    assert judged(**changes) == judgement
+
+
+@pytest.mark.parametrize(
+    ("changes", "judgement"),
+    [
+        ({"booking_status": Status.COMPLETED}, OURS),
+        ({"booking_status": Status.CANCELLED}, Suppress(Suppression.CANCELLED_FIRST)),
+        (
+            {"booking_status": Status.CANCELLED, "state": State.SENDING, "handed_over": True},
+            Suppress(Suppression.CANCELLED_PERHAPS_SENT),
+        ),
+        (REFUND, OURS),
+        (REFUND | {"booking_status": Status.PENDING}, Busy()),
+        (REFUND | {"holds_booking": False}, Suppress(Suppression.HOLDS_NO_BOOKING)),
+        (REFUND | {"payment_refunded_minor": 5000}, Suppress(Suppression.SUPERSEDED)),
+        (REFUND | {"payment_refunded_minor": None}, OURS),
+        (FAILED, OURS),
+        (FAILED | {"payment_paid": None, "booking_status": Status.CANCELLED}, OURS),
+        (FAILED | {"payment_paid": True}, Suppress(Suppression.PAID)),
+        (FAILED | {"booking_status": Status.CONFIRMED}, Suppress(Suppression.PAID)),
+        (FAILED | {"booking_status": Status.COMPLETED}, Suppress(Suppression.PAID)),
+    ],
+)
+def test_what_is_not_true_any_more_is_not_sent(changes, judgement):
+    """A session that was called off, money that holds nothing or is another amount by now, a failure that was made good."""
+    assert judged(**changes) == judgement
+
+
+NOT_SENT = Suppress(Suppression.NEVER_CONFIRMED)
+
+
+@pytest.mark.parametrize(
+    ("confirmation", "judgement"),
+    [
+        ({}, NOT_SENT),
+        ({"state": State.QUEUED}, NOT_SENT),
+        ({"state": State.DEAD}, NOT_SENT),
+        ({"state": State.SUPPRESSED, "reason": Suppression.CANCELLED_FIRST}, NOT_SENT),
+        ({"state": State.SENT}, OURS),
+        ({"state": State.SUPPRESSED, "reason": Suppression.CANCELLED_PERHAPS_SENT}, OURS),
+        ({"state": State.SUPPRESSED, "reason": Suppression.SENT_BY_OLDER_APPLICATION}, OURS),
+        ({"state": State.DEAD, "last_answer": LOST_AFTER_DOT}, OURS),
+        ({"state": State.DEAD, "possible_duplicates": 1}, OURS),
+        ({"state": State.SENDING, "lease_over": False}, Busy()),
+        ({"state": State.SENDING, "lease_over": False, "handed_over": True}, Busy()),
+        ({"state": State.SENDING}, Busy()),
+        ({"state": State.SENDING, "handed_over": True}, OURS),
+    ],
+)
+def test_a_cancellation_follows_a_confirmation_that_went_out(confirmation, judgement):
+    """Or may have; while somebody may still hand the confirmation over it waits."""
+    follows = {"kind": Kind.CANCELLATION, "booking_status": Status.CANCELLED}
+
+    assert judged(**follows, confirmation=replace(CONFIRMED, **confirmation)) == judgement
+    assert judged(**follows, confirmation=None) == NOT_SENT
