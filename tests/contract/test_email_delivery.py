@@ -122,6 +122,14 @@ async def test_a_server_that_does_not_want_the_letter_gets_no_line_of_it(mailbox
     assert ([letter.message_id for letter in mailbox.letters], mailbox.connections_total) == (["<2@example.org>"], 1)
 
 
+async def test_a_connection_lost_at_data_itself_judges_the_letter(mailbox, delivery, monkeypatch):
+    """It may leave, and nothing of it did: as at RCPT."""
+    answers_once(monkeypatch, "DATA", None)
+
+    assert await deliver(delivery, a_letter()) == LetterRefused(None, permanent=False, answer="connection_lost_before_dot")
+    assert mailbox.letters == []
+
+
 async def test_an_answer_that_means_nothing_is_a_refusal_for_now(mailbox, delivery, monkeypatch):
     """Neither taken nor refused: nobody buries a letter for it."""
     answers_once(monkeypatch, "RCPT", "354 what?")

@@ -257,6 +257,7 @@ async def test_a_250_is_recorded_whoever_holds_the_claim(engine, letters):
     async with engine.begin() as tx:
         assert not await store.record_dead(tx, letters[0].id, now, judged=True, reason="x", answer="450")
     assert tuple(await row(engine, letters[0], "state, attempts, last_answer")) == ("sent", 1, "250 2.0.0")
+    assert (await row(engine, letters[0], "sent_at >= queued_at"))[0]
 
 
 async def test_release_gives_back_without_counting(engine, letters):

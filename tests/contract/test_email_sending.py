@@ -6,7 +6,8 @@ from consumers.email import sending, store
 from consumers.email.clerk import Clerk
 from consumers.email.sending import MailServerSlow
 from consumers.email.tickets import Due
-from shared import messages
+from deploy.dev.mailbox import Fault, Switches
+from shared import messages, metrics
 from shared.db.engine import rows
 from tests.builders import Sale, confirmed, insert_sales, record
 
@@ -86,3 +87,28 @@ async def test_letters_that_nobody_began_in_time_wait_for_their_batch_to_come_ag
     monkeypatch.undo()
     await email.changes.handle([told])
     assert len(mailbox.letters) == 2
+
+
+async def test_what_becomes_of_each_letter_is_counted(email, mailbox, engine, told):
+    """Refused for now, refused for good, not to be sent any more: by kind, role and end, as the dashboards ask."""
+
+    def counted():
+        ends = (("client", "retrying"), ("coach", "dead"), ("client", "suppressed"))
+        return [metrics.letters.labels("confirmation", role, end)._value.get() for role, end in ends]
+
+    before = counted()
+    [(client,), (coach,)] = await addresses(engine)
+    await mailbox.switch(
+        Switches(faults=(Fault(at="rcpt", what=450, recipient=client), Fault(at="rcpt", what=550, recipient=coach)))
+    )
+    await email.changes.handle([told])
+    async with engine.begin() as tx:
+        await rows(tx, "update bookings set status = 'cancelled'")
+    await email.retries.handle(email.published.incoming("email.retry.1s"))
+
+    assert [now - was for now, was in zip(counted(), before, strict=True)] == [1, 1, 1]
+
+
+async def addresses(engine):
+    async with engine.begin() as tx:
+        return [tuple(row) for row in await rows(tx, "select email from users order by role::text")]

@@ -1,5 +1,6 @@
 """Whose payment an event is about: what it names, what was linked before, and what waits until somebody links it."""
 
+import asyncio
 import uuid
 
 import pytest
@@ -13,6 +14,7 @@ from shared.kafka.batch import Batches
 from shared.messages import payment_states
 from tests.builders import Sale, insert_sales, record
 from tests.fakes import Published
+from tests.members import until
 
 
 @pytest.fixture
@@ -126,6 +128,28 @@ async def test_what_names_its_charge_alone_waits_for_whoever_links_the_charge(pa
         "payment.partially_refunded",
         "payment.disputed",
     }
+
+
+async def test_whoever_links_what_another_links_waits_for_it_whatever_else_is_linked(payments, engine):
+    """Two that find an intent and a charge unknown must not both go on; that others are known has nothing to do with it."""
+    known, new = await sales(engine, 2)
+    await payments.handle([record(known.succeeded(latest_charge=charge_of(known)))])
+    refund = Payments().judge(record(new.refund(100, charge=charge_of(new))))
+
+    async with engine.begin() as holder, engine.begin() as tx:
+        await store.load(holder, [refund])
+        asking = asyncio.create_task(store.load(tx, [refund]))
+        await until(waits_for_a_key(engine), "the second waits", deadline_seconds=5)
+        await holder.rollback()
+        await asking
+
+
+def waits_for_a_key(engine):
+    async def waits():
+        asked = "select 1 from pg_locks l join pg_database d on d.oid = l.database and datname = current_database() "
+        return bool(await query(engine, asked + "where locktype = 'advisory' and not granted"))
+
+    return waits
 
 
 async def test_each_freed_event_is_told_under_an_id_of_its_own(payments, published, engine, sale):

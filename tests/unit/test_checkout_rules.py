@@ -1,5 +1,6 @@
 """What a checkout does next, case by case. No database, no Stripe."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -154,6 +155,7 @@ def test_the_same_key_and_wish_hear_the_same_again():
     row = replace(SHOWN, idempotency_key="k")
 
     assert next_step(row, wish=KEYED, same_key=row) == Repeat(row, "cs_1", URL)
+    assert isinstance(next_step(row, wish=replace(KEYED, key="another")), Refuse)
 
 
 @pytest.mark.parametrize("other", [{"success_url": "https://a/x"}, {"cancel_url": "https://a/x"}, {"booking_id": UUID(int=9)}])
@@ -229,3 +231,30 @@ def test_ids_grow_with_time():
     assert {made.version for made in ids} == {7}
     assert {made.variant for made in ids} == {"specified in RFC 4122"}
     assert len({checkout.uuid7(NOW) for _ in range(1000)}) == 1000
+
+
+class Slow:
+    """A Stripe that answers when it is told to."""
+
+    def __init__(self):
+        self.asked, self.go_on = [], asyncio.Event()
+
+    async def create_session(self, request, *, idempotency_key):
+        self.asked.append(idempotency_key)
+        await self.go_on.wait()
+        return session(SessionStatus.OPEN, URL)
+
+
+async def test_who_waits_for_the_same_row_asks_stripe_once():
+    """Two at once under one key would lock each other out; whoever comes later asks anew."""
+    stripe = Slow()
+    made = checkout.Checkout(None, stripe, settings.Checkout(checkout_allowed_origins="https://a"))
+    asking = [asyncio.create_task(made._created(FRESH)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert stripe.asked == [str(PAYMENT_ID)]
+
+    stripe.go_on.set()
+    assert {answer.id for answer in await asyncio.gather(*asking)} == {"cs_1"}
+    await made._created(FRESH)
+    assert stripe.asked == [str(PAYMENT_ID)] * 2
