@@ -11,6 +11,7 @@ from shared.db import attention, inbox
 from shared.db.engine import rows
 from shared.db.inbox import Entry
 from shared.domain.booking import Booking, Conflict, Known, Status
+from shared.kafka.batch import folding
 
 CONSUMER = "bookings"
 
@@ -54,15 +55,20 @@ class Remembered:
 
 
 async def load(tx: AsyncConnection, bookings: Iterable[str], events: Sequence[tuple[datetime, str]]) -> Remembered:
-    """Lock the bookings that a batch touches, then read what is known of them and of the batch's events."""
+    """Lock the bookings that a batch touches, then read what is known of them and of the batch's events.
+
+    Raises FoldBroken for a status that the booking service has and we do not: only the messages of its bookings are refused.
+    """
     asked = sorted(set(bookings))
     locked = await rows(tx, LOCK_BOOKINGS, asked)
+    with folding():
+        found = {row[0]: Booking(row[0], Status(row[1]), row[2]) for row in locked}
     payments: dict[str, dict[str, Known]] = defaultdict(dict)
     for booking_id, payment_id, version, paid, cancel_due, conflict in await rows(tx, KNOWN_PAYMENTS, asked):
         reason = Conflict(conflict) if conflict else None
         payments[booking_id][payment_id] = Known(payment_id, version, paid, cancel_due, reason)
     return Remembered(
-        bookings={row[0]: Booking(row[0], Status(row[1]), row[2]) for row in locked},
+        bookings=found,
         payments=payments,
         versions={row[0]: row[1] for row in await rows(tx, VERSIONS, asked)},
         known=await inbox.known(tx, CONSUMER, events),

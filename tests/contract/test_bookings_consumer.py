@@ -286,6 +286,21 @@ async def test_a_version_that_no_column_holds_costs_only_its_own_message(booking
     assert (await booking(engine, other))[0] == "pending"
 
 
+async def test_a_status_that_we_do_not_know_costs_only_the_messages_of_its_bookings(bookings, published, engine, sale):
+    """The booking service added a label: everybody else is confirmed, and the dead letter is replayed once we know it, too."""
+    other = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, other)
+    async with engine.begin() as tx:
+        await rows(tx, "alter type bookingstatus add value 'no_show'")
+    await put_into(engine, other, "no_show")
+    await bookings.handle([message(other, 1, paid=True), message(sale, 1, paid=True)])
+
+    assert published.refusals("payments.events.dlt") == ["broke_its_batch:FoldBroken"]
+    assert (await booking(engine, sale))[0] == "confirmed"
+    assert await query(engine, "select count(*) from inbox") == [(1,)]
+
+
 async def test_a_time_without_a_zone_costs_only_its_own_message(bookings, published, engine, sale):
     """A foreign writer's mistake: RFC 3339 wants an offset."""
     one = message(sale, 1, paid=True)
