@@ -138,6 +138,9 @@ class Checkout:
             case Session():
                 return await self._bind(payment, answer)
             case KeySpent():
+                if heard.spent:
+                    # A new row's key is nobody else's: Stripe fails one call after another, and more rows would be more load.
+                    return problems.STRIPE_UNAVAILABLE
                 heard.spent.add(payment.id)
                 return ReadAgain("Stripe will never make a session for this key")
             case Refused(code=code):

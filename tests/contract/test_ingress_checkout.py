@@ -408,6 +408,19 @@ async def test_a_stored_500_never_blocks_a_booking(door):
     assert rows == [(False, None), (True, body["session_id"])]
 
 
+async def test_a_stripe_that_fails_again_and_again_is_asked_for_no_third_row(door):
+    """Each failure is stored under its key, so that a call could go on with row after row: an outage is no time for a storm."""
+    booked = await meeting(door.engine)
+    door.arm("error_after", times=50)
+
+    status, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert (status, body["code"]) == (502, "stripe_unavailable")
+    assert [row[5] for row in await door.sql(PAYMENTS)] == [False, True]
+    door.stripe.clear()
+    assert (await door.checkout(booked.booking_id, booked.client))[0] == 201
+
+
 async def test_a_key_that_was_used_for_something_else_gives_way(door):
     """An idempotency error is final for its row: closed, and another made."""
     booked = await meeting(door.engine)
