@@ -9,11 +9,12 @@ import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+from shared.settings import DEFAULT_PORTS
+
 URL_CHARACTERS_MAX = 2048
 # What RFC 3986 allows in a URI, and the braces of Stripe's placeholder {CHECKOUT_SESSION_ID}.
 CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%{}]+")
 ORIGIN = re.compile(r"(https?://[^/?#]+)(?:[/?#]|$)", re.IGNORECASE)
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_allowed(url: str, origins: Collection[str]) -> bool:

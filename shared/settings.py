@@ -5,6 +5,7 @@ it uses. `read` either returns them or prints one line per fault, naming the var
 A secret may stand in a file, which NAME_FILE names. The table of variables with their meaning stands in README.md.
 """
 
+import re
 import ssl
 import sys
 from pathlib import Path
@@ -31,6 +32,9 @@ CHECKOUT_SESSION_MINUTES_MAX = 1440  # Stripe's limit of 24 hours; a session ask
 
 FILE = "_file"  # what a secret's name ends with where it names a file: DATABASE_URL_FILE
 IN_FILES_TOO = frozenset({"jwt_public_key"})  # no secret, but many lines, which an environment holds badly
+# No *, which no browser's origin has; a name of other letters has its own spelling, xn--…. Or an address of IPv6.
+ORIGIN_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+DEFAULT_PORTS = {"http": 80, "https": 443}
 # libpq's own, https://www.postgresql.org/docs/current/libpq-ssl.html
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
@@ -219,14 +223,7 @@ class Checkout(Concern):
     @field_validator("checkout_allowed_origins", mode="before")
     @classmethod
     def _origins(cls, value: object) -> object:
-        origins = tuple(origin.removesuffix("/") for origin in _split(value))
-        for origin in origins:
-            parts = urlsplit(origin)
-            loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
-            if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
-                raise ValueError("each must be an https origin (http only for loopback), comma-separated")
-            if f"{parts.scheme}://{parts.netloc}" != origin or not parts.hostname or "@" in parts.netloc:
-                raise ValueError("each must be a bare origin: https://host[:port]")
+        origins = tuple(_origin(part.removesuffix("/")) for part in _split(value))
         if not origins:
             raise ValueError("must hold at least one origin")
         return origins
@@ -333,6 +330,19 @@ def _split(value: object) -> tuple[str, ...]:
     if not isinstance(value, str):
         return tuple(value) if isinstance(value, tuple | list) else ()
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers send it, which is how it is compared (RFC 6454, section 6.2); ValueError if it is none."""
+    parts = urlsplit(text)
+    loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        raise ValueError("each must be an https origin (http only for loopback), comma-separated")
+    if f"{parts.scheme}://{parts.netloc}" != text or not ORIGIN_HOST.fullmatch(parts.hostname or "") or "@" in parts.netloc:
+        raise ValueError("each must be a bare origin: https://host[:port]")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = "" if parts.port in {None, DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
 
 
 def _require_ways_of_tls(address: str) -> None:

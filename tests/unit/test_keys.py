@@ -97,6 +97,10 @@ class Nowhere:
         {"checkout_allowed_origins": "https://*.example.com/x"},
         {"checkout_allowed_origins": "http://example.com"},
         {"checkout_allowed_origins": "https://user@example.com"},
+        {"checkout_allowed_origins": "https://*.example.com"},
+        {"checkout_allowed_origins": "https://bücher.example"},
+        {"checkout_allowed_origins": "https://example.com:70000"},
+        {"checkout_allowed_origins": "https://example.com:door"},
         {"checkout_allowed_origins": ""},
     ],
 )

@@ -140,6 +140,24 @@ def test_a_sender_is_any_address_in_ascii(environment, address):
     assert settings.read(EmailSettings).smtp_from_email == address
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://App.CultureBridge.com", "https://app.culturebridge.com"),
+        ("https://app.culturebridge.com:443/", "https://app.culturebridge.com"),
+        ("https://app.culturebridge.com:", "https://app.culturebridge.com"),
+        ("https://app.culturebridge.com:8443", "https://app.culturebridge.com:8443"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+    ],
+)
+def test_an_origin_is_compared_as_browsers_send_it(environment, written, sent):
+    """Else its pages would be sent back to, and never hear an answer."""
+    environment(CHECKOUT_ALLOWED_ORIGINS=written)
+
+    assert settings.read(settings.Checkout).checkout_allowed_origins == (sent,)
+
+
 def test_an_optional_secret_that_cannot_be_read_stops_the_process_too(environment, capsys):
     """A mail server without its password would be noticed only by the first letter."""
     environment(**EMAIL, SMTP_USER="app", SMTP_PASSWORD_FILE="/nowhere/password")
