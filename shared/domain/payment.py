@@ -170,7 +170,7 @@ class Payment(NamedTuple):
 
     @property
     def failure_reason(self) -> str | None:
-        """Why the newest failed attempt failed: a decline code, `expired` or `canceled`."""
+        """Why the newest failed attempt failed: a code of Stripe's, `unknown`, or a ClosedReason."""
         return self.failure[1] if self.failure else None
 
     @property

@@ -1,6 +1,7 @@
 """The map of topics against those who really subscribe and publish, and against its pages."""
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -9,8 +10,11 @@ from consumers.bookings import app as bookings
 from consumers.email import app as email
 from consumers.email import tickets
 from consumers.payments import app as payments
+from consumers.payments.translate import UNKNOWN_REASON
+from ingress import pages
+from ingress.payments import GENERIC_DECLINE
 from shared import messages, topics
-from shared.domain.payment import Announcement
+from shared.domain.payment import FREES_THE_SLOT, Announcement, ClosedReason
 from shared.kafka import broker, dead_letters, retry, service
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
@@ -157,6 +161,17 @@ def test_every_type_of_event_stands_on_its_page():
     assert on_page == {str(one) for one in Announcement}
     announced = {event.name for event in map(messages.booking_changes.decode, booking_events())}
     assert set(re.findall(r"`(booking\.\w+)`", page(topics.BOOKINGS_EVENTS))) == announced
+
+
+def test_every_reason_of_ours_stands_where_it_is_read():
+    """A reader who knows all reasons of a failure and of an end meets no other."""
+    fields = dict(re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", page(topics.PAYMENTS_EVENTS), re.MULTILINE))
+    api = json.loads(pages.OPENAPI)["components"]["schemas"]["Payment"]["properties"]["failure_reason"]["description"]
+    failed = {str(one) for one in FREES_THE_SLOT} | {UNKNOWN_REASON}
+
+    assert set(re.findall(r"`(\w+)`", fields["closed_reason"])) == {str(one) for one in ClosedReason}
+    assert set(re.findall(r"`(\w+)`", fields["failure_reason"])) == failed
+    assert set(re.findall(r"`(\w+)`", api)) == failed | {GENERIC_DECLINE}
 
 
 def test_dead_letters_carry_the_headers_of_their_page():
