@@ -23,8 +23,10 @@ select booking_id::text, payment_id::text, version, paid, cancel_due, conflict_r
 from booking_payments where booking_id = any($1::uuid[])
 """
 VERSIONS = "select booking_id::text, version from booking_versions where booking_id = any($1::uuid[])"
+# Its clock is that of the moment: now() is when the transaction began, perhaps before one that had the row first.
 UPDATE_BOOKINGS = """
-update bookings b set status = u.status::bookingstatus, payment_id = u.payment_id, updated_at = now() at time zone 'utc'
+update bookings b
+set status = u.status::bookingstatus, payment_id = u.payment_id, updated_at = clock_timestamp() at time zone 'utc'
 from unnest($1::uuid[], $2::text[], $3::uuid[]) as u (id, status, payment_id) where b.id = u.id
 """
 UPSERT_PAYMENTS = """

@@ -63,6 +63,7 @@ WAITING = """
 select event_id, state, object_key, body, topic, "partition", "offset" from waiting_events
 where object_key = any($1::text[])
 """
+# Its clock is that of the moment: now() is when the transaction began, perhaps before one that had the row first.
 UPDATE_PAYMENTS = """
 update payments p set
     amount_minor = u.amount_minor,
@@ -80,7 +81,7 @@ update payments p set
     closed_at = case when u.closed then coalesce(p.closed_at, now()) else p.closed_at end,
     stripe_session_id = coalesce(p.stripe_session_id, u.session_id),
     stripe_payment_intent_id = u.intent_id,
-    updated_at = now() at time zone 'utc'
+    updated_at = clock_timestamp() at time zone 'utc'
 from unnest(
     $1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bool[], $8::bool[], $9::bool[],
     $10::bool[], $11::text[], $12::bigint[], $13::text[], $14::bool[], $15::text[], $16::text[]

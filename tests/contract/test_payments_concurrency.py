@@ -76,6 +76,23 @@ async def test_consumers_meet_at_the_row_of_a_payment_that_is_linked_already(riv
         assert await query(engine, found, ids) == [(11, 1000)]
 
 
+async def test_a_change_that_began_earlier_never_dates_a_payment_back(rivals, engine):
+    """Its transaction began before the other's and got the row after it: who asks for the payment sees its time go on."""
+    (rival, _), _ = rivals
+    sale = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, sale)
+    async with engine.begin() as early:
+        await rows(early, "select")
+        await rival.handle([record(sale.declined())])
+        [before] = await query(engine, "select status::text, updated_at from payments where id = $1", sale.payment_id)
+        await Payments().apply(early, [Payments().judge(record(sale.succeeded()))])
+
+    [after] = await query(engine, "select status::text, updated_at from payments where id = $1", sale.payment_id)
+    assert (before[0], after[0]) == ("failed", "succeeded")
+    assert after[1] > before[1]
+
+
 async def test_events_that_touch_no_payment_are_recorded_once_and_in_one_order(rivals, engine):
     """They have no row to meet at: whole batches in opposite orders still wait for each other one way only."""
     (first, _), (second, _) = rivals
