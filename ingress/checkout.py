@@ -119,6 +119,7 @@ class Checkout:
             amount_minor=price,
             currency=booking.currency,
             is_paid=False,
+            is_attempted=False,
             created_at=now,
             expires_at=expires_at,
             closed_at=None,

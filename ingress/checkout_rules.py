@@ -66,7 +66,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The row's session may be over, or its URL is not known: ask Stripe."""
+    """The row's session may be over or complete, or its URL is not known: ask Stripe."""
 
     payment: Payment
     session_id: str
@@ -183,7 +183,9 @@ def _with_session(wish: Wish, payment: Payment, session_id: str, heard: Heard, n
     url = payment.request.get("session_url")
     match heard.sessions.get(session_id):
         case None:
-            if payment.expires_at is None or payment.expires_at <= now or not isinstance(url, str):
+            is_over = payment.expires_at is None or payment.expires_at <= now
+            # An attempt may have completed it: a delayed method's money takes days, and nobody can pay there meanwhile.
+            if is_over or payment.is_attempted or not isinstance(url, str):
                 return Ask(payment, session_id)
         case NoSuchSession():
             return Insert(instead_of=payment)

@@ -56,13 +56,17 @@ class Booking:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A row of `payments` as checkout sees it; `request` is what was or will be asked of Stripe for it."""
+    """A row of `payments` as checkout sees it; `request` is what was or will be asked of Stripe for it.
+
+    `is_attempted`: an event has named an intent of it, so that its customer was at Stripe's page and may have paid there.
+    """
 
     id: UUID
     booking_id: UUID
     amount_minor: int
     currency: str
     is_paid: bool
+    is_attempted: bool
     created_at: datetime
     expires_at: datetime | None
     closed_at: datetime | None
@@ -136,7 +140,8 @@ async def load_booking(tx: AsyncConnection, booking_id: UUID) -> Booking | None:
 
 
 PAYMENT_COLUMNS = """
-id, booking_id, amount, amount_minor, currency, status = 'succeeded', created_at, expires_at, closed_at,
+id, booking_id, amount, amount_minor, currency, status = 'succeeded',
+stripe_payment_intent_id is not null, created_at, expires_at, closed_at,
 stripe_session_id, checkout_request, idempotency_key
 """
 STANDING = "select" + PAYMENT_COLUMNS + "from payments where booking_id = $1 or (idempotency_key = $2 and closed_at is null)"
@@ -254,13 +259,15 @@ async def load_shown(tx: AsyncConnection, payment_id: UUID) -> Shown | None:
 
 
 def _payment(row: Any) -> Payment:
-    id_, booking_id, amount, amount_minor, currency, is_paid, made, expires_at, closed_at, session_id, request, key = row
+    (id_, booking_id, amount, amount_minor, currency, is_paid, is_attempted) = row[:7]
+    made, expires_at, closed_at, session_id, request, key = row[7:]
     return Payment(
         id=id_,
         booking_id=booking_id,
         amount_minor=money.nearest_minor(amount, currency) if amount_minor is None else amount_minor,
         currency=currency.upper(),
         is_paid=is_paid,
+        is_attempted=is_attempted,
         created_at=made.replace(tzinfo=UTC),
         expires_at=expires_at,
         closed_at=closed_at,

@@ -36,7 +36,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "bookings": Rights(select="id client_id coach_id session_datetime duration_minutes status"),
         "payments": Rights(
             select="id booking_id amount amount_minor amount_refunded_minor currency status failure_reason stripe_session_id "
-            "checkout_request idempotency_key created_at updated_at expires_at closed_at",
+            "stripe_payment_intent_id checkout_request idempotency_key created_at updated_at expires_at closed_at",
             insert="id booking_id amount amount_minor currency expires_at checkout_request idempotency_key",
             update="stripe_session_id checkout_request closed_at",
         ),

@@ -150,6 +150,18 @@ async def test_a_session_that_may_still_be_paid_is_never_given_up(shop):
     assert await shop.refusal() == ("payment_already_exists", None)
 
 
+async def test_a_delayed_payment_under_way_never_sends_its_customer_to_a_page_that_is_over(shop):
+    """A debit takes days: the session is complete, the payment pending. Before, a declined card had left the page open."""
+    sale = await shop.opened()
+    url = shop.stripe.sessions[sale.session_id].url
+    await shop.chain.tell(sale.declined())
+    assert await shop.refusal() == ("payment_already_exists", url)
+    await shop.stripe.pay(shop.stripe.sessions[sale.session_id])
+    await shop.chain.tell(sale.unpaid("checkout.session.completed", status="complete"))
+
+    assert await shop.refusal() == ("payment_already_exists", None)
+
+
 async def test_a_success_after_the_expiry_is_never_lost(shop):
     """Real money: SUCCEEDED and confirmed, the slot is taken back, the row stays closed, and nothing more is sold."""
     first = await shop.opened()

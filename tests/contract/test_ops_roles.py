@@ -246,6 +246,7 @@ async def test_a_whole_purchase_and_its_refund_go_through_under_the_roles(engine
         amount_minor=7500,
         currency="USD",
         is_paid=False,
+        is_attempted=False,
         created_at=now,
         expires_at=now + timedelta(hours=1),
         closed_at=None,

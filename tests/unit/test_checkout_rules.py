@@ -36,6 +36,7 @@ FRESH = Payment(
     amount_minor=7500,
     currency="USD",
     is_paid=False,
+    is_attempted=False,
     created_at=NOW,
     expires_at=NOW + timedelta(hours=1),
     closed_at=None,
@@ -122,10 +123,20 @@ def test_a_spent_key_gives_way():
     assert next_step(FRESH, heard=Heard(spent={PAYMENT_ID})) == Insert(instead_of=FRESH)
 
 
-@pytest.mark.parametrize("row", [PAST, replace(SHOWN, expires_at=None), replace(SHOWN, request={})])
+@pytest.mark.parametrize(
+    "row",
+    [
+        PAST,
+        replace(SHOWN, expires_at=None),
+        replace(SHOWN, request={}),
+        replace(SHOWN, is_attempted=True),
+        replace(SHOWN, is_attempted=True, idempotency_key="k"),
+    ],
+)
 def test_stripe_is_asked_about_a_session_that_may_be_over(row):
-    """Past its end (no end counts as past), or without a known URL."""
+    """Past its end (no end counts as past), without a known URL, or after an attempt: it may be complete."""
     assert next_step(row) == Ask(row, "cs_1")
+    assert next_step(row, wish=KEYED, same_key=row if row.idempotency_key else None) == Ask(row, "cs_1")
 
 
 @pytest.mark.parametrize("said", [NoSuchSession(), session(SessionStatus.EXPIRED)])
