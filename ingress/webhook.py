@@ -5,7 +5,6 @@ refusal; or 503 when Kafka does not acknowledge, and Stripe sends the event agai
 whether an event was handled before is for the inbox to know. Next in the walk: shared/topics.py.
 """
 
-import random
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from prometheus_client import Counter
 from ingress import answers, bodies, problems, signature
 from ingress.problems import Problem
 from shared import clock, errors, logs, metrics, settings
-from shared.kafka.records import CONTENT_TYPE, CORRELATION_ID, TRACEPARENT, Record
+from shared.kafka.records import Record, headers_of_stripe
 
 log = logs.get(__name__)
 
@@ -31,7 +30,6 @@ IDS_REMEMBERED_MAX = 50_000  # some ten megabytes; only for the word in the answ
 
 EVENT_ID = re.compile(r"evt_[A-Za-z0-9_]{1,200}")
 W3C_TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-TRACE_IDS = random.Random()  # noqa: S311 - they need to differ, not to be secret, and asking the system costs as much as HMAC
 THIN_OBJECT = "v2.core.event"  # https://docs.stripe.com/api/v2/core/events/object: it holds no state, only an address
 
 
@@ -154,13 +152,8 @@ class WebhookHandler:
             case Problem():
                 return _refused(judged, "envelope")
 
-    async def _publish(self, event: Event, body: bytes, traceparent: bytes) -> Taken | Problem:
-        headers = (
-            (CONTENT_TYPE, b"application/json"),
-            (CORRELATION_ID, event.id.encode()),
-            (TRACEPARENT, traceparent),
-        )
-        record = Record(self._topic, event.id.encode(), body, headers)
+    async def _publish(self, event: Event, body: bytes, traceparent: bytes | None) -> Taken | Problem:
+        record = Record(self._topic, event.id.encode(), body, headers_of_stripe(event.id, traceparent=traceparent))
         try:
             await self._publisher.publish([record], deadline_seconds=PUBLISH_SECONDS_MAX)
         except errors.KafkaAway as away:
@@ -186,9 +179,9 @@ def _refused(problem: Problem, reason: str) -> Problem:
     return problem
 
 
-def _traceparent(request: web.Request) -> bytes:
-    """Return the trace of a proxy in front of us, else begin one: https://www.w3.org/TR/trace-context/."""
+def _traceparent(request: web.Request) -> bytes | None:
+    """Return the trace of a proxy in front of us, if it is one: https://www.w3.org/TR/trace-context/."""
     for name, value in request.raw_headers:
         if name.lower() == b"traceparent" and W3C_TRACEPARENT.fullmatch(value):
             return value
-    return b"00-%032x-%016x-01" % (TRACE_IDS.getrandbits(128), TRACE_IDS.getrandbits(64))
+    return None

@@ -15,7 +15,7 @@ from shared import topics
 from shared.db import waiting
 from shared.db.engine import rows
 from shared.kafka import dead_letters
-from shared.kafka.records import Record
+from shared.kafka.records import Record, headers_of_stripe
 
 LIST = """
 select w.event_id, l.event_type, w.object_key, w.seen_at,
@@ -72,7 +72,7 @@ async def one(tx: AsyncConnection, event_id: str) -> WithBody:
 
 
 async def replays(tx: AsyncConnection, events: Sequence[str] | None, *, prefix: str) -> list[Record]:
-    """Return the records that offer these events again, or all of them for None: the same bytes under the same key.
+    """Return the records that offer these events again, or all of them for None: the same bytes, key and headers, a new trace.
 
     Raises NotThere when one of them does not wait.
     """
@@ -80,7 +80,8 @@ async def replays(tx: AsyncConnection, events: Sequence[str] | None, *, prefix: 
     if events is not None and (absent := set(events) - {event_id for event_id, _ in found}):
         raise NotThere(f"no event {min(absent)} waits")
     goal = topics.STRIPE_EVENTS.named(prefix)
-    return [Record(goal, event_id.encode(), content, ((dead_letters.REPLAY, b"1"),)) for event_id, content in found]
+    replay = ((dead_letters.REPLAY, b"1"),)
+    return [Record(goal, event_id.encode(), content, headers_of_stripe(event_id) + replay) for event_id, content in found]
 
 
 async def drop(tx: AsyncConnection, events: Sequence[str], *, by: str) -> list[str]:
