@@ -54,11 +54,17 @@ def faults(query):
             else:
                 found.extend(matcher.name for matcher in node.matchers.matchers if matcher.name not in labels)
         if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
-            series = {name for name in known() if re.search(rf"\b{name}\b", node.expr.prettify())}
+            series = {name for name in known() if re.search(rf"\b{name}\b", kept(node.expr).prettify())}
             found.extend(label for label in node.modifier.labels if not all(label in known()[name] for name in series))
 
     promql_parser.walk(promql_parser.parse(query), look)
     return found
+
+
+def kept(expression):
+    """What a result has its labels of: the right side of `and` and `unless` only filters."""
+    filters = isinstance(expression, promql_parser.BinaryExpr) and str(expression.op) in {"and", "unless"}
+    return kept(expression.lhs) if filters else expression
 
 
 @pytest.mark.parametrize(("name", "query"), queries())
@@ -73,6 +79,7 @@ def test_a_query_asks_for_what_is_told(name, query):
         ("sum(rate(webhooks_total[5m]))", "webhooks_total"),
         ('letters_total{result="sent"}', "result"),
         ("sum by (reason) (rate(letters_total[5m]))", "reason"),
+        ("max by (reason) (letters_total unless on (job) mail_server_away == 1)", "reason"),
         ("histogram_quantile(0.9, rate(webhook_processing_seconds[5m]))", "webhook_processing_seconds"),
     ],
 )
