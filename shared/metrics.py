@@ -62,6 +62,11 @@ batch_seconds = Histogram(
 )
 batch_failures = Counter("kafka_batch_failures_total", "Batches rewound because the world was unwell", ["topic", "error"])
 commit_failures = Counter("kafka_commit_failures_total", "Offset commits refused after a rebalance", ["topic"])
+records_passed_over = Counter(
+    "kafka_records_passed_over_total",
+    "Times that Kafka no longer had a group's next record, and reading went on behind it",
+    ["topic"],
+)
 dead_letters = Counter("dead_letters_total", "Records refused into a dead letter topic", ["topic", "reason"])
 lag_records = Gauge("kafka_lag_records", "Records in assigned partitions that are not handled yet", ["topic"])
 oldest_unprocessed_seconds = Gauge(

@@ -22,7 +22,7 @@ from faststream.message import AckStatus
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared import clock, logs, metrics, settings
-from shared.kafka import connection
+from shared.kafka import connection, passed_over
 from shared.kafka.backoff import Backoff
 from shared.kafka.batch import TooManyCulprits, kind
 from shared.kafka.putting_off import PuttingOff
@@ -230,6 +230,7 @@ def create(kafka: settings.Kafka, *, client_id: str, subscriptions: Sequence[Sub
 
 async def start(broker: KafkaBroker) -> None:
     """Connect and start every subscription on rewinding consumers. Raises KafkaError while the cluster is away."""
+    passed_over.listen()
     await broker.connect()
     config: Any = broker.config.broker_config
     config.builder = functools.partial(RewindingConsumer, **config.builder.keywords)

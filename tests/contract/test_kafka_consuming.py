@@ -4,12 +4,14 @@ import asyncio
 import itertools
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import CorruptRecordException
 
 from shared import clock
 from shared.kafka import broker, liveness, rewinding
 from shared.kafka.rewinding import RewindingConsumer
-from tests.members import THINGS, Taken, committed, everything, make_topics, member, put, until
+from tests.members import THINGS, Taken, administration, committed, everything, make_topics, member, put, until
 
 
 async def commits(kafka, expected, *, group="group"):
@@ -291,6 +293,27 @@ async def test_the_lag_and_the_age_of_what_waits_are_measured(kafka):
         await until(lambda: joined.subscription.head_timestamp_ms is None, "the batch is over")
         await liveness._measure(joined.subscription)
         assert (shown(metrics.lag_records), shown(metrics.oldest_unprocessed_seconds)) == (0, 0)
+
+
+async def test_what_kafka_deleted_before_it_was_read_is_told(kafka):
+    """Retention passed a consumer that stood still: it goes on with what is left, and somebody hears of it."""
+    from shared import metrics
+
+    await make_topics(kafka, THINGS)
+    name = THINGS.named(kafka.topic_prefix)
+    await put(kafka, THINGS, b"read")
+    async with member(kafka, Taken()):
+        await commits(kafka, {0: 1})
+    await put(kafka, THINGS, b"gone", b"gone", b"left")
+    async with administration(kafka) as admin:
+        await admin.delete_records({TopicPartition(name, 0): RecordsToDelete(before_offset=3)})
+    taken = Taken()
+
+    async with member(kafka, taken):
+        await until(lambda: taken.records, "what is left is read")
+
+    assert taken.values == [b"left"]
+    assert metrics.records_passed_over.labels(name)._value.get() == 1
 
 
 def _break_once(monkeypatch, *, partition=0):
