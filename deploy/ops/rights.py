@@ -89,8 +89,8 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         ),
         "payment_intents": Rights(select="intent_id payment_id"),
         "payment_charges": Rights(select=EVERY),
-        "refunds": Rights(select="id payment_id"),
-        "disputes": Rights(select="id payment_id"),
+        "refunds": Rights(select="id payment_id status amount_minor"),
+        "disputes": Rights(select="id payment_id status"),
         "payment_ledger": Rights(
             select=EVERY, insert="event_id event_type event_created decision reason topic partition offset"
         ),

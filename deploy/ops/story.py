@@ -43,6 +43,25 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
+class Refund:
+    """One refund of a payment, as Stripe last told of it: `status` is pending, succeeded, failed and so on."""
+
+    id: str
+    payment_id: uuid.UUID
+    status: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """One dispute of a payment: `status` is needs_response, won, lost and so on."""
+
+    id: str
+    payment_id: uuid.UUID
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line of the payment ledger: an event, what was decided about it, and where in Kafka it lay."""
 
@@ -104,6 +123,8 @@ class Story:
     asked: str
     booking: Booking | None = None
     payments: tuple[Payment, ...] = ()
+    refunds: tuple[Refund, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
     lines: tuple[Line, ...] = ()
     changes: tuple[BookingChange, ...] = ()
     letters: tuple[Letter, ...] = ()

@@ -38,7 +38,7 @@ ON_ITS_WAY = frozenset({"queued", "sending", "retrying"})
 # What a flag of a state says when it becomes true, and when it becomes false.
 FLAGS = {
     "paid": ("paid", "no longer paid"),
-    "cancel_due": ("all of it was given back: the booking goes", "no longer given back in full"),
+    "cancel_due": ("all of it was given back: a booking that it holds goes", "no longer given back in full"),
     "dispute_open": ("disputed: no refund is possible meanwhile", "the dispute is over"),
     "slot_free": ("the slot of the booking is free", "the slot of the booking is no longer free"),
 }
@@ -102,7 +102,7 @@ def difference(before: State, after: State, payment: Payment | None) -> str:
         said.append(_refunded(after, payment))
     said += [words[not after.get(flag)] for flag, words in FLAGS.items() if flag in changed and not _is_plain(flag, after)]
     if "closed_reason" in changed:
-        said.append(f"closed as {after.get('closed_reason')}: a new checkout is possible")
+        said.append(f"closed as {after.get('closed_reason')}: it stops no new checkout")
     said += [f"{name} {before.get(name)} → {after.get(name)}" for name in sorted(changed - TOLD_IN_WORDS)]
     return ", ".join(said) or "nothing that is shown changed"
 
@@ -125,8 +125,20 @@ def _now(story: Story, names: dict[object, str]) -> Iterator[str]:
     yield _booking(story.booking, names)
     for payment in story.payments:
         yield f"{names[payment.id]} {payment.id} is {_payment(payment)}"
+        yield from _beside(payment, names[payment.id], story)
     if not story.payments:
         yield "nobody has begun to pay for it"
+
+
+def _beside(payment: Payment, name: str, story: Story) -> Iterator[str]:
+    """Say where money is that the payment's status does not tell of: a refund under way, a dispute that was lost."""
+    for refund in story.refunds:
+        if refund.payment_id == payment.id:
+            yield f"refund {refund.id} of {name}: {amount(refund.amount_minor, payment.currency)}, {refund.status}"
+    for dispute in story.disputes:
+        if dispute.payment_id == payment.id:
+            lost = ": the customer's bank keeps the money" if dispute.status == "lost" else ""
+            yield f"dispute {dispute.id} of {name} is {dispute.status}{lost}"
 
 
 def _booking(booking: Booking, names: dict[object, str]) -> str:

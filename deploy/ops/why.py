@@ -13,21 +13,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.ops import matters
 from deploy.ops.errors import NotThere
-from deploy.ops.story import Booking, BookingChange, Letter, Line, Payment, Story, Waiting
+from deploy.ops.story import Booking, BookingChange, Dispute, Letter, Line, Payment, Refund, Story, Waiting
 from shared import messages
 from shared.db import inbox
 from shared.db.engine import rows
 from shared.domain import money
 
 BOOKING_OF_PAYMENT = "select booking_id from payments where id = any($1::uuid[])"
+PAYMENT_OF_CHARGE = ("select payment_id from payment_charges where charge_id = $1",)
+PAYMENT_OF_REFUND = ("select payment_id from refunds where id = $1",)
 PAYMENT_OF = {
     "pi": (
         "select payment_id from payment_intents where intent_id = $1",
         "select id from payments where stripe_payment_intent_id = $1",
     ),
     "cs": ("select id from payments where stripe_session_id = $1",),
-    "ch": ("select payment_id from payment_charges where charge_id = $1",),
-    "re": ("select payment_id from refunds where id = $1",),
+    "ch": PAYMENT_OF_CHARGE,
+    "py": PAYMENT_OF_CHARGE,
+    "re": PAYMENT_OF_REFUND,
+    "pyr": PAYMENT_OF_REFUND,
     "dp": ("select payment_id from disputes where id = $1",),
     "du": ("select payment_id from disputes where id = $1",),
     "evt": ("select payment_id from payment_ledger where event_id = $1 and payment_id is not null",),
@@ -38,6 +42,8 @@ select id, status::text, amount_minor, amount_refunded_minor, upper(currency), v
        closed_at is null, stripe_session_id, stripe_payment_intent_id, created_at, expires_at, amount
 from payments where booking_id = $1 order by created_at, id
 """
+REFUNDS = "select id, payment_id, status, amount_minor from refunds where payment_id = any($1::uuid[]) order by id"
+DISPUTES = "select id, payment_id, status from disputes where payment_id = any($1::uuid[]) order by id"
 INTENTS = "select intent_id from payment_intents where payment_id = any($1::uuid[])"
 # By event, since a duplicate and a wait name no payment.
 LINES = """
@@ -66,7 +72,8 @@ from letters where booking_id = $1 order by queued_at, kind desc, role
 async def story(tx: AsyncConnection, asked: str) -> Story:
     """Return the story of a booking or payment (its uuid), or of what a Stripe id belongs to.
 
-    `pi_`, `cs_`, `ch_`, `re_`, `dp_`, `du_` and `evt_` are known. Raises NotThere.
+    `pi_`, `cs_`, `ch_`, `re_`, `py_` and `pyr_` (charges and refunds of bank debits), `dp_`, `du_` and `evt_` are known. Raises
+    NotThere.
     """
     booking_id = await _booking_of(tx, asked)
     if booking_id is not None:
@@ -107,6 +114,8 @@ async def _of_booking(tx: AsyncConnection, asked: str, booking_id: uuid.UUID) ->
         asked,
         booking=Booking(booking[0], booking[1], booking[2], booking[3].replace(tzinfo=UTC)),
         payments=payments,
+        refunds=tuple(Refund(*row) for row in await rows(tx, REFUNDS, ids)),
+        disputes=tuple(Dispute(*row) for row in await rows(tx, DISPUTES, ids)),
         lines=lines,
         changes=await _changes(tx, booking_id, lines),
         letters=tuple(Letter(*row) for row in await rows(tx, LETTERS, booking_id)),

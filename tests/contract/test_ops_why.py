@@ -97,7 +97,7 @@ async def test_a_refund_seen_first_and_no_letter_sent_and_why(walk, database, sa
         "charge.refunded came too early and waits: no payment is known by PI1",
         (
             "payment: charge.refunded after waiting since MOMENT was applied: pending → refunded, 75.00 USD of 75.00 USD given "
-            "back, all of it was given back: the booking goes, closed as refunded: a new checkout is possible"
+            "back, all of it was given back: a booking that it holds goes, closed as refunded: it stops no new checkout"
         ),
         "payment: payment_intent.succeeded was applied: paid",
         "booking: cancelled because of payment: refunded",
@@ -154,6 +154,46 @@ async def test_a_part_given_back_in_yen(walk, database):
 
     assert told[1] == "payment P1 is succeeded: 8000 JPY, 300 JPY given back, PI1, CS1"
     assert "payment: charge.refunded was applied: 300 JPY of 8000 JPY given back" in told
+
+
+async def test_where_the_money_is_that_a_status_does_not_tell_of(walk, database, sale):
+    """A dispute that was lost is no dispute that was won, and a refund under way is one."""
+    refund, dispute = f"re_3{sale.tag}", f"du_3{sale.tag}00000000"
+    await walk.stripe_says(
+        sale.succeeded(),
+        sale.refund(2000, status="pending", refund_id=refund),
+        sale.dispute(),
+        sale.dispute("lost"),
+    )
+
+    assert (await story(database, refund, sale))[1:5] == [
+        "payment P1 is succeeded: 75.00 USD, PI1, CS1",
+        f"refund {refund} of payment: 20.00 USD, pending",
+        f"dispute {dispute} of payment is lost: the customer's bank keeps the money",
+        "",
+    ]
+
+
+async def test_money_that_holds_no_booking_takes_none_with_it(walk, database, engine, sale):
+    """The second of two payments is given back: the booking stays, and no line says otherwise."""
+    twin = await twin_of(engine, sale)
+    await walk.stripe_says(sale.succeeded(), twin.succeeded(), twin.refunded())
+
+    told = await story(database, sale.booking_id, sale, twin)
+
+    assert told[0] == "booking B is confirmed, held by payment 1; its session is at MOMENT UTC"
+    assert not any("the booking goes" in line for line in told)
+
+
+async def test_charges_and_refunds_of_bank_debits_lead_to_their_story(walk, database, sale):
+    """Stripe calls them py_ and pyr_."""
+    charge, refund = f"py_3{sale.tag}", f"pyr_3{sale.tag}"
+    await walk.stripe_says(
+        sale.succeeded(latest_charge=charge), sale.refunded(2000, id=charge), sale.refund(2000, refund_id=refund)
+    )
+
+    for asked in (charge, refund):
+        assert (await story(database, asked, sale))[0].startswith("booking B is confirmed")
 
 
 async def test_a_letter_that_was_given_up_and_an_event_that_came_twice(walk, database, sale):

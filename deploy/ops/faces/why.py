@@ -11,7 +11,10 @@ from shared import settings
 
 def tell(
     asked: Annotated[
-        str, typer.Argument(metavar="ID", help="A booking's or payment's id, or Stripe's: pi_, cs_, ch_, re_, dp_, du_, evt_.")
+        str,
+        typer.Argument(
+            metavar="ID", help="A booking's or payment's id, or Stripe's: pi_, cs_, ch_, re_, py_, pyr_, dp_, du_, evt_."
+        ),
     ],
     *,
     as_json: Json = False,
