@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.header import Header
 
+from consumers.email import names
 from shared.letters.templates import Content
 
 LINE_CHARACTERS_MAX = 998  # RFC 5322, section 2.1.1
 FOLDED_CHARACTERS = 76
 BASE64_BYTES_PER_LINE = 57
+# `isprintable` counts them among what cannot be seen, and names are spelt with them.
+_WITHOUT_JOINERS = str.maketrans("", "", names.JOINERS)
 
 
 class NotOneLine(ValueError):
@@ -47,7 +50,7 @@ def message(headers: Mapping[str, str], content: Content, calendar: CalendarFile
 
 
 def _value(name: str, value: str) -> str:
-    if not value.isprintable():
+    if not value.translate(_WITHOUT_JOINERS).isprintable():
         raise NotOneLine(name)
     if not value.isascii():
         return Header(value, "utf-8", maxlinelen=FOLDED_CHARACTERS, header_name=name).encode(linesep="\r\n")

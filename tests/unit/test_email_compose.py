@@ -67,6 +67,8 @@ HOSTILE = [
     "'\" onmouseover=alert(1) x='\"",
 ]
 
+REAL = ["José María", "李小龍", "O'Brien-Smith", "علی\u200cرضا", "क्\u200dष", "J. R. R. Tolkien"]  # noqa: RUF001 - names in their own scripts
+
 
 def write(facts=FACTS):
     letter = compose(facts, TEMPLATES, sender=SENDER, at=AT)
@@ -236,10 +238,21 @@ def test_a_clean_name_is_one_visible_line(name):
     assert "evil.example" not in shown
 
 
-@pytest.mark.parametrize("name", ["José María", "李小龍", "O'Brien-Smith", "علی\u200cرضا", "J. R. R. Tolkien"])  # noqa: RUF001 - a name in its own script
+@pytest.mark.parametrize("name", REAL)
 def test_a_real_name_stays_as_it_is(name):
     """Cleaning is not for honest names."""
     assert names.clean(name) == name
+
+
+@pytest.mark.parametrize("role", ["client", "coach"])
+@pytest.mark.parametrize("name", REAL)
+def test_everybody_is_written_to_by_their_name(name, role):
+    """A name of any script stands in the subject, the joiners included without which it is misspelt."""
+    somebody = Person("somebody@example.org", name, None, None)
+
+    letter = write(replace(FACTS, role=role, client=somebody, coach=somebody))
+
+    assert parsed(letter)["Subject"].endswith(f"Session with {name}")
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", "\u202e", "\x00", "--", "\u200d"])
