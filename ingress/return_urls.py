@@ -34,4 +34,4 @@ def is_allowed(url: str, origins: Collection[str]) -> bool:
 def _normal(origin: str) -> tuple[str, str, int]:
     """Return scheme, host and port as RFC 6454, section 4 compares origins; ValueError for a port that is no number."""
     parts = urlsplit(origin)
-    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+    return parts.scheme, parts.hostname or "", DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port

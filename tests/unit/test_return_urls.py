@@ -62,6 +62,7 @@ REFUSED = [
     "https://app.culturebridge.com:444/",
     "https://app.culturebridge.com:0443x/",
     "https://app.culturebridge.com:99999/",
+    "https://app.culturebridge.com:0/",
     "https://app.culturebridge.com:-1/",
     "https://[app.culturebridge.com]/",
     "https://[::1]/",
