@@ -17,7 +17,9 @@ LOCAL_PART_CHARACTERS_MAX = 64  # RFC 5321, section 4.5.3.1.1
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@({_LABEL}(?:\.{_LABEL})*)")
-_LINKLIKE_DOT = re.compile(r"(?<=\w)\.(?=\w)")
+# Before whatever is no blank and no mark of ASCII: accents and joiners, no letters to `\w`, stand in names of hosts too. The
+# other three are dots to whoever looks up a host (UTS #46, section 2.3).
+_LINKLIKE_DOT = re.compile(r"(?<=\S)[.\u3002\uff0e\uff61](?=[^\s!-/:-@\[-`{-~])")
 _LINKLIKE = re.compile(r"://|@")
 _ENCODED_WORD = re.compile(r"=\?|\?=")
 
@@ -30,7 +32,7 @@ def full_name(first: str | None, last: str | None) -> str | None:
 def clean(text: str) -> str | None:
     """Return one line of visible characters, or None when no letter or digit is among them.
 
-    A dot between two word characters gets a space after it, and `://` and `@` become spaces: mail programs make links of
+    A dot inside a word becomes one with a space after it, and `://` and `@` become spaces: mail programs make links of
     `evil.example` in a plain text, and nobody else's link may stand in our letters. The brackets of RFC 2047's encoded words
     go too: a header library would decode what is between them, line breaks included.
     """

@@ -53,6 +53,7 @@ HOSTILE = [
     "{{7*7}} {% for x in y %} {{ ''.__class__ }} {# c #}",
     "Eve <eve@evil.example>, Mallory",
     "https://evil.example/x www.evil.example",
+    "evil\u200c.example evil\u0335.example evil.\u200dexample evil\u3002example evil\uff0eexample evil\uff61example",
     "=?utf-8?q?=0d=0aBcc:_victim@example.org?=",
     "x" * 10_000,
     "é" * 10_000,
@@ -232,10 +233,10 @@ def test_a_clean_name_is_one_visible_line(name):
 
     assert shown is not None
     assert len(shown) <= 80
-    assert shown.isprintable()
+    assert shown.translate(dict.fromkeys(map(ord, names.JOINERS))).isprintable()
     assert "://" not in shown
     assert "@" not in shown
-    assert "evil.example" not in shown
+    assert not re.search(r"evil\W*[.\u3002\uff0e\uff61][^\w\s]*example", shown)
 
 
 @pytest.mark.parametrize("name", REAL)
