@@ -9,13 +9,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import uvloop
 from aiohttp import web
 
-from ingress import app, connections, listener
+from ingress import app, connections, http_rules, listener
 from ingress.app import IngressSettings
 from ingress.publisher import Publisher
 from shared import garbage, logs, settings
@@ -63,11 +64,10 @@ async def serve(configured: IngressSettings) -> int:
                 if configured.ingress_reuse_port:
                     # Others serve the port already: whatever comes to us before Kafka is reached they would have taken.
                     await publisher.reached(seconds_max=REACH_SECONDS_MAX)
-                assert runner.server is not None
                 door = await listener.listen(
                     configured.ingress_host,
                     configured.ingress_port,
-                    everybody.guarding(runner.server),
+                    everybody.guarding(protocol_of(runner)),
                     reuse_port=configured.ingress_reuse_port,
                 )
                 garbage.collect_rarely()
@@ -86,19 +86,27 @@ async def serve(configured: IngressSettings) -> int:
 
 
 def runner_of(application: web.Application) -> web.AppRunner:
-    """Return the HTTP server of an application, with its limits."""
+    """Return what runs an application; `protocol_of` speaks for it once it is set up."""
+    return web.AppRunner(application, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS_MAX)
+
+
+def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+    """Return what makes HTTP's side of a connection, with its limits, for a runner that was set up."""
+    server = runner.server
+    assert server is not None, "set the runner up first"
+    server.request_factory = http_rules.at_any_name(server.request_factory)
     # A stranger's broken request is answered 400 by aiohttp and is no error of ours; ours are logged in http_rules.py.
     strangers = logging.getLogger("ingress.strangers")
     strangers.setLevel(logging.CRITICAL)
-    return web.AppRunner(
-        application,
-        access_log=None,
+    return partial(
+        http_rules.Speech,
+        server,
+        loop=asyncio.get_running_loop(),
+        access_log=None,  # type: ignore[arg-type]  # aiohttp's own runner is typed for it, and passes it on
         logger=strangers,
-        handle_signals=False,
         auto_decompress=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
         lingering_time=LINGER_SECONDS_MAX,
-        shutdown_timeout=SHUTDOWN_SECONDS_MAX,
         read_bufsize=READ_BUFFER_BYTES,
     )
 

@@ -79,6 +79,7 @@ def build(configured: IngressSettings, held: Resources) -> web.Application:
 
     cors = http_rules.cors(origins, {CHECKOUT, PAYMENT_SHOWN})
     app = web.Application(middlewares=[held.connections.tell, cors, http_rules.no_internals])
+    app.on_response_prepare.append(http_rules.unnamed)
     app.add_routes(
         [
             web.post(WEBHOOK, webhook.handle),

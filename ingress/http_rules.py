@@ -1,12 +1,17 @@
 """What holds for every answer of the door: nothing of the inside leaves it, and browsers hear who may read it.
 
-What enters: a handler's answer or its exception. What leaves: an answer, always. CORS is told only on the addresses that the
-web application calls, never on the webhook, and only to the origins that a customer may be sent back to.
+What enters: a handler's answer or its exception, or what is no HTTP at all. What leaves: an answer, always. CORS is told only
+on the addresses that the web application calls, never on the webhook, and only to the origins that a customer may be sent
+back to.
 """
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Callable, Collection
 
 from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
 from aiohttp.typedefs import Handler, Middleware
 
 from ingress import problems
@@ -17,6 +22,56 @@ log = logs.get(__name__)
 
 CORS_MAX_AGE_SECONDS = 600
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key"
+# aiohttp's own names it, Python and both versions: a stranger would know which of their holes to try.
+SERVER = "CultureBridge"
+
+MakesRequest = Callable[
+    [RawRequestMessage, StreamReader, web.RequestHandler, AbstractStreamWriter, "asyncio.Task[None]"], web.BaseRequest
+]
+
+
+class Speech(web.RequestHandler):
+    """HTTP's side of one connection; what aiohttp cannot read is a problem like any other, without aiohttp's own words."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what cannot be read, or what broke outside every handler; the connection ends with it.
+
+        aiohttp itself would repeat the request, in Python's spelling.
+        """
+        super().handle_error(request, status, exc, message)  # raises ConnectionError where an answer has begun
+        response = problems.answer(problems.INTERNAL if status == web.HTTPInternalServerError.status_code else problems.NO_HTTP)
+        response.headers[hdrs.SERVER] = SERVER
+        response.force_close()
+        return response
+
+
+def at_any_name(make: MakesRequest) -> MakesRequest:
+    """Return what makes the same request without the host of its target (RFC 9112, section 3.2.2): we are nobody's proxy.
+
+    aiohttp decodes that host outside of all handlers, and one that is no name ("http://xn--/") would be answered by nobody.
+    """
+
+    def made(
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        if message.url.absolute:
+            message = message._replace(url=message.url.relative())
+        return make(message, payload, protocol, writer, task)
+
+    return made
+
+
+async def unnamed(_request: web.Request, response: web.StreamResponse) -> None:
+    """Name no software and no version."""
+    response.headers[hdrs.SERVER] = SERVER
 
 
 @web.middleware

@@ -79,6 +79,7 @@ STRIPE_REFUSED = Problem(502, "stripe_refused", "The payment provider refused th
 DATABASE_UNAVAILABLE = Problem(503, "database_unavailable", "The service cannot look this up now; try again.", SOON)
 
 # HTTP itself
+NO_HTTP = Problem(400, "no_http", "The request is no HTTP, or larger than any of ours.", closes=True)
 NOT_FOUND = Problem(404, "not_found", "There is nothing here.")
 METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "This address does not know the method.")
 INTERNAL = Problem(500, "internal", "Something went wrong on our side.")

@@ -223,6 +223,8 @@ def requests():
         "absolute URI": request(target=b"http://door/payment/webhook", **unsigned),
         "absolute URI of another": request(target=b"http://evil.example/payment/webhook", **unsigned),
         "absolute URI with userinfo": request(target=b"http://a:b@door/payment/webhook", **unsigned),
+        "absolute URI whose host is no name": request(target=b"http://xn--/payment/webhook", **unsigned),
+        "an authority that is no name": request(method=b"CONNECT", target=b"xn--:80"),
         **{
             f"target {target.decode()}": request(target=target)
             for target in (

@@ -60,7 +60,7 @@ async def serving(application, everybody, *, port=0):
     runner = process.runner_of(application)
     await runner.setup()
     async with everybody.watched():
-        door = await listener.listen("127.0.0.1", port, everybody.guarding(runner.server))
+        door = await listener.listen("127.0.0.1", port, everybody.guarding(process.protocol_of(runner)))
         try:
             yield f"http://127.0.0.1:{door.port}"
         finally:
