@@ -61,6 +61,28 @@ async def test_attachments_are_listed(mailbox):
     assert [(a.filename, a.content_type, a.size_bytes) for a in shown.attachments] == [("invite.ics", "text/calendar", 15)]
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"Content-Type: text/plain; charset=utf-7\r\n\r\n+2AA-",
+        b"Content-Type: text/plain; charset=undefined\r\n\r\nwords",
+        b'Content-Type: text/plain; charset="utf-8\x00"\r\n\r\nwords',
+        b"Message-ID: <>\r\n\r\nwords",
+        b"Cc: a@[\r\n\r\nwords",
+    ],
+)
+async def test_a_letter_that_cannot_be_read_hides_no_other(mailbox, raw):
+    """It is shown as it came, and so are those before and after it."""
+    async with aiosmtplib.SMTP(hostname="127.0.0.1", port=mailbox.smtp_port, local_hostname="test", timeout=5) as client:
+        for content in (a_letter().as_bytes(), raw, a_letter().as_bytes()):
+            await client.sendmail("sender@example.org", ["ada@example.org"], content)
+
+    async with aiohttp.ClientSession(mailbox.http_url) as http, http.get("/api/letters") as answer:
+        shown = await answer.json()
+    assert [letter["subject"] for letter in shown] == ["Hello", "(cannot be read)", "Hello"]
+    assert shown[1]["text"].replace("\r\n", "\n").strip() == raw.decode().replace("\r\n", "\n")
+
+
 async def test_delete_forgets_all(mailbox):
     """DELETE empties the mailbox, and the next letter is listed alone."""
     await send(mailbox)

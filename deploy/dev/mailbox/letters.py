@@ -102,20 +102,46 @@ class Letters:
         return self._directory / f"{id_}.{suffix}"
 
     def _letter(self, envelope: Envelope) -> Letter:
-        message = email.message_from_bytes(self._path(envelope.id, "eml").read_bytes(), policy=email.policy.default)
-        assert isinstance(message, EmailMessage)
-        return Letter(
-            id=envelope.id,
-            message_id=_header(message, "Message-ID"),
-            sender=envelope.mail_from,
-            to=envelope.rcpt_to,
-            subject=_header(message, "Subject") or "",
-            received_at=envelope.received_at,
-            text=_body(message, "plain"),
-            html=_body(message, "html"),
-            headers=[(name, str(value)) for name, value in message.items()],
-            attachments=[_attachment(part) for part in message.iter_attachments()],
-        )
+        raw = self._path(envelope.id, "eml").read_bytes()
+        try:
+            letter = _parsed(envelope, raw)
+            msgspec.json.encode(letter)  # half a surrogate pair is text to the parser
+        except Exception:  # noqa: BLE001 - the parser fails in many ways, and one letter must not hide the others
+            return _unreadable(envelope, raw)
+        return letter
+
+
+def _parsed(envelope: Envelope, raw: bytes) -> Letter:
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    return Letter(
+        id=envelope.id,
+        message_id=_header(message, "Message-ID"),
+        sender=envelope.mail_from,
+        to=envelope.rcpt_to,
+        subject=_header(message, "Subject") or "",
+        received_at=envelope.received_at,
+        text=_body(message, "plain"),
+        html=_body(message, "html"),
+        headers=[(name, str(value)) for name, value in message.items()],
+        attachments=[_attachment(part) for part in message.iter_attachments()],
+    )
+
+
+def _unreadable(envelope: Envelope, raw: bytes) -> Letter:
+    """Return a letter that no mail program would understand, as it came."""
+    return Letter(
+        id=envelope.id,
+        message_id=None,
+        sender=envelope.mail_from,
+        to=envelope.rcpt_to,
+        subject="(cannot be read)",
+        received_at=envelope.received_at,
+        text=raw.decode("utf-8", "replace"),
+        html=None,
+        headers=[],
+        attachments=[],
+    )
 
 
 def _body(message: EmailMessage, kind: str) -> str | None:
