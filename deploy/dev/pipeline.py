@@ -36,6 +36,7 @@ def pieces(box: Box, environment: Mapping[str, str], ports: ChosenPorts) -> list
                 **environment,
                 **keys.variables(box, name),
                 "PYTHONPATH": str(PROJECT),
+                "HEALTH_HOST": LOOPBACK,
                 "HEALTH_PORT": str(ports[f"{name}-health"]),
                 # Restarted after a crash it takes its partitions back at once, not after the session's 12 s.
                 "KAFKA_INSTANCE_ID": "box",

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import subprocess
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,16 @@ def test_every_process_of_a_secured_box_logs_in_as_itself(tmp_path):
     assert [piece.environment["KAFKA_SASL_USERNAME"] for piece in pieces] == [piece.name for piece in pieces]
     assert len({piece.environment["KAFKA_SASL_PASSWORD"] for piece in pieces} | {variables["KAFKA_SASL_PASSWORD"]}) == 5
     assert environment.of_cluster(open_box, chosen, brokers=1) == {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+
+
+def test_a_box_is_heard_on_this_machine_alone(tmp_path):
+    """Neither its door nor what its processes tell of themselves is a neighbour's business."""
+    box, chosen = Box(tmp_path), defaultdict(int)
+
+    made = pipeline.pieces(box, environment.of_whole_box(box, chosen, brokers=1), chosen)
+
+    heard_on = {piece.environment.get(name) for piece in made for name in ("INGRESS_HOST", "HEALTH_HOST")}
+    assert heard_on == {ports.LOOPBACK}
 
 
 def test_a_box_keeps_the_lock_that_it_was_made_with(tmp_path):
