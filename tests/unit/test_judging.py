@@ -1,5 +1,6 @@
 """Whatever bytes lie in a topic, a reader says what they are or why not: one bad record never stops the others."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -42,6 +43,14 @@ def test_what_is_no_message_is_refused_with_a_reason(judge, value):
 
     assert isinstance(refused, Refused)
     assert refused.code.isidentifier()
+
+
+@pytest.mark.parametrize("judge", READERS.values(), ids=READERS)
+def test_a_string_of_no_utf8_never_raises(judge):
+    """In whichever field of a real message."""
+    for body in BODIES:
+        for at in (string.start(1) for string in re.finditer(rb'": "(\w)', body)):
+            judge(record(body[:at] + b"\xff" + body[at + 1 :]))
 
 
 @pytest.mark.parametrize("judge", READERS.values(), ids=READERS)

@@ -92,6 +92,7 @@ NOT_SENT = Suppress(Suppression.NEVER_CONFIRMED)
         ({}, NOT_SENT),
         ({"state": State.QUEUED}, NOT_SENT),
         ({"state": State.DEAD}, NOT_SENT),
+        ({"state": State.DEAD, "handed_over": True}, NOT_SENT),
         ({"state": State.SUPPRESSED, "reason": Suppression.CANCELLED_FIRST}, NOT_SENT),
         ({"state": State.SENT}, OURS),
         ({"state": State.SUPPRESSED, "reason": Suppression.CANCELLED_PERHAPS_SENT}, OURS),
