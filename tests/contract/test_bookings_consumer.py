@@ -137,9 +137,12 @@ async def test_refunding_a_second_payment_touches_nothing(bookings, published, e
 
 
 @pytest.mark.parametrize("status", ["cancelled", "completed"])
-async def test_money_that_comes_too_late_is_told_once(bookings, published, engine, sale, status):
+@pytest.mark.parametrize("known_before", [False, True])
+async def test_money_that_comes_too_late_is_told_once(bookings, published, engine, sale, status, known_before):
     """The booking stays what it is, a person is told, and later messages of that payment say no more."""
     await put_into(engine, sale, status)
+    if known_before:
+        await bookings.handle([message(sale, 0)])
     await bookings.handle([message(sale, 1, paid=True)])
     await bookings.handle([message(sale, 2, paid=True), message(sale, 3, paid=True)])
 

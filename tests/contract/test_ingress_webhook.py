@@ -189,6 +189,13 @@ async def test_our_own_account_is_no_foreigner(database, account):
         assert await door.deliver(bytes_of(event)) == (200, {"status": "accepted"})
 
 
+async def test_where_no_account_is_set_nobody_is_a_foreigner(database):
+    """An event that names one would else be taken for somebody's, answered, and lost."""
+    async with opened(database) as door:
+        event = Sale().succeeded() | {"account": "acct_ours"}
+        assert await door.deliver(bytes_of(event)) == (200, {"status": "accepted"})
+
+
 async def test_unknown_things_are_for_the_consumer_to_judge(small):
     """A signed event of an unknown type, a future version or an odd shape is taken, not refused."""
     odd = [

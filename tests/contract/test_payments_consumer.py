@@ -393,6 +393,16 @@ async def test_a_payment_is_closed_once_and_for_all(payments, engine, sale):
     assert len(closed) == 1
 
 
+async def test_what_a_person_has_closed_is_not_closed_again(payments, engine, sale):
+    """Who looked at it stays on record, also when the charge says afterwards what they found."""
+    parts = [sale.refund(5000, refund_id="re_1"), sale.refund(2500, refund_id="re_2")]
+    await payments.handle([record(event) for event in (sale.succeeded(), *parts)])
+    await query(engine, "update attention set resolved_at = now(), resolved_by = 'Ada'")
+    await payments.handle([record(sale.refunded())])
+
+    assert await query(engine, "select reason, resolved_by from attention") == [("refunded_in_parts_without_charge", "Ada")]
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
 async def test_all_given_back_in_parts_needs_a_person_only_until_the_charge_says_so(payments, engine, sale, order, at_once):
