@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from consumers.bookings.handlers import Bookings
-from shared import messages
+from shared import messages, metrics
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
 from shared.messages import PaymentState, booking_changes, payment_event
@@ -88,9 +88,11 @@ async def put_into(engine, sale, status, payment_id=None):
 
 async def test_a_confirmed_booking_never_lacks_the_payment_that_holds_it(bookings, published, engine, sale):
     """Pending becomes confirmed, by this payment; one message tells it, keyed by the booking."""
+    counted = metrics.bookings_changed.labels("booking.confirmed")._value.get()
     await bookings.handle([message(sale, 1, paid=True)])
 
     assert await booking(engine, sale) == ("confirmed", sale.payment_id)
+    assert metrics.bookings_changed.labels("booking.confirmed")._value.get() == counted + 1
     assert published.told() == [("booking.confirmed", None)]
     [change] = published.changes()
     assert (change.data.version, change.data.status, str(change.data.payment_id)) == (1, "confirmed", sale.payment_id)

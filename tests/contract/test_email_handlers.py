@@ -211,6 +211,7 @@ async def test_a_connection_lost_around_the_250_climbs_and_counts_what_may_come_
     email, mailbox, engine, sale, what, arrived
 ):
     """Nobody knows whether it arrived: it is tried again under the same Message-ID, as a possible duplicate."""
+    counted = metrics.letter_duplicates_possible._value.get()
     await mailbox.switch(Switches(faults=(Fault(at="data", what=what, recipient=address(sale, "client"), times=1),)))
     await email.changes.handle([event(sale)])
     [ticket] = email.published.incoming("email.retry.1s")
@@ -220,6 +221,7 @@ async def test_a_connection_lost_around_the_250_climbs_and_counts_what_may_come_
     assert len(mailbox.letters) == arrived
     assert len({letter.message_id for letter in mailbox.letters}) == 2
     assert await states(engine, "role, state, possible_duplicates") == [("client", "sent", 1), ("coach", "sent", 0)]
+    assert metrics.letter_duplicates_possible._value.get() == counted + 1
 
 
 async def test_a_replay_sends_a_dead_letter_once(email, mailbox, engine, sale):

@@ -27,14 +27,15 @@ class Arriving:
 
 
 async def test_who_sends_a_head_and_no_byte_of_its_body_is_counted_too():
-    """Thousands of them would fill the memory with their heads alone."""
-    silent = Arriving()
-    reading = asyncio.create_task(bodies.read(silent, bytes_max=1000))
+    """Thousands of them would fill the memory with their heads alone; a few take nobody's time."""
+    silent = [Arriving(), Arriving()]
+    reading = [asyncio.create_task(bodies.read(one, bytes_max=1000)) for one in silent]
     await asyncio.sleep(0)
-    assert bodies.ON_THE_WAY.bytes == bodies.REQUEST_BYTES
+    assert bodies.ON_THE_WAY.bytes == 2 * bodies.REQUEST_BYTES
 
-    silent.end()
-    assert await reading == b""
+    for one in silent:
+        one.end()
+    assert await asyncio.gather(*reading) == [b"", b""]
     assert bodies.ON_THE_WAY.bytes == 0
 
 

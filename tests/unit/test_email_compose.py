@@ -226,6 +226,11 @@ def test_any_name_at_all_arrives_in_the_subject(name):
     assert parsed(letter).keys() == parsed(write()).keys()
 
 
+def test_whatever_stands_between_two_words_of_a_name_becomes_one_blank():
+    """A line break that somebody typed never runs them together."""
+    assert names.clean("Ada\tAugusta\r\nKing\x85\u2028Byron") == "Ada Augusta King Byron"
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_clean_name_is_one_visible_line(name):
     """No control character, line break or direction mark is left, no link is made, and the length is bounded."""
