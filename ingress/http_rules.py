@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.typedefs import Handler, Middleware
 
@@ -77,6 +77,9 @@ async def unnamed(_request: web.Request, response: web.StreamResponse) -> None:
 @web.middleware
 async def no_internals(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every exception into a problem; the log gets what the caller does not."""
+    if request.version < HttpVersion11 and hdrs.TRANSFER_ENCODING in request.headers:
+        # RFC 9112, section 6.1: it has passed somebody who knows no chunks, and where it ends is anybody's guess.
+        return problems.answer(problems.NO_HTTP)
     try:
         return await handler(request)
     except web.HTTPNotFound:

@@ -217,6 +217,8 @@ def requests():
         },
         "two types": request(headers=[b"Content-Type: text/plain", b"Content-Type: application/json"], **unsigned),
         "a form": request(b"id=evt_1&object=event", headers=[b"Content-Type: application/x-www-form-urlencoded"]),
+        "a good one behind chunks in HTTP/1.0": b"POST /payment/webhook HTTP/1.0\r\nConnection: keep-alive\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + request(method=b"GET", target=b"/docs"),
         "h2c": request(headers=[b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"], **unsigned),
         "HTTP/2 with prior knowledge": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(27),
         "a websocket": request(headers=[b"Upgrade: websocket", b"Sec-WebSocket-Key: x"], **unsigned),
