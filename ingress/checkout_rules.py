@@ -114,9 +114,11 @@ def already_exists(payment: Payment, *, url: str | None) -> Problem:
 
 def price_minor(booking: Booking) -> int | None:
     """Return what the session costs in minor units, or None when that cannot be charged."""
-    if booking.hourly_rate is None or len(booking.currency) != len("USD"):
+    rate = booking.hourly_rate
+    # PostgreSQL's numeric knows NaN, too.
+    if rate is None or not rate.is_finite() or len(booking.currency) != len("USD"):
         return None
-    price = money.price_minor(booking.hourly_rate, booking.duration_minutes, booking.currency)
+    price = money.price_minor(rate, booking.duration_minutes, booking.currency)
     return price if 0 < price <= AMOUNT_MINOR_MAX else None
 
 

@@ -7,6 +7,7 @@ owner's zone. Lines are laid out by hand, because the library's components cost 
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from icalendar import vText
 
@@ -52,12 +53,17 @@ def calendar_file(kind: str, session: Session, *, written_at: datetime) -> Calen
         f"SUMMARY:{vText(session.summary).to_ical().decode()}",
         f"DESCRIPTION:Booking ID: {session.booking_id}",
         f"STATUS:{status}",
-        f"ORGANIZER;CN=CultureBridge:mailto:{session.organizer}",
-        f"ATTENDEE;ROLE=REQ-PARTICIPANT;PARTSTAT=ACCEPTED;RSVP=FALSE:mailto:{session.attendee}",
+        f"ORGANIZER;CN=CultureBridge:{_mailto(session.organizer)}",
+        f"ATTENDEE;ROLE=REQ-PARTICIPANT;PARTSTAT=ACCEPTED;RSVP=FALSE:{_mailto(session.attendee)}",
         "END:VEVENT",
         "END:VCALENDAR",
     )
     return CalendarFile(method, "".join(f"{_folded(line)}\r\n" for line in lines).encode())
+
+
+def _mailto(address: str) -> str:
+    """Return the address as a URI (RFC 6068, section 2): what stands behind a `?` of a local part would be no address."""
+    return "mailto:" + quote(address, safe="@!$'*+")
 
 
 def _folded(line: str) -> str:

@@ -250,6 +250,7 @@ async def test_a_session_of_the_past_is_never_sold(door):
     [
         "update coach_profiles set hourly_rate = null",
         "update coach_profiles set hourly_rate = 0",
+        "update coach_profiles set hourly_rate = 'NaN'",
         "update coach_profiles set hourly_rate = 99999999, currency = 'EUR'",
         "delete from coach_profiles",
         "update coach_profiles set currency = ''",

@@ -86,6 +86,13 @@ def test_letters_about_money_carry_no_file(kind):
     assert parts(kind=kind, refunded_minor=2000) == []
 
 
+def test_an_address_of_odd_characters_stays_one_in_a_uri():
+    """What a URI gives a meaning to is encoded (RFC 6068): `?` would begin a header of the mail to come."""
+    client = replace(FACTS.client, address="a+b?cc=eve/50%@example.org")
+
+    assert lines(client=client)["ATTENDEE"].endswith(":mailto:a+b%3Fcc%3Deve%2F50%25@example.org")
+
+
 @pytest.mark.parametrize("name", ["A\r\nATTENDEE:mailto:eve@evil.example", "A;B,C:D\\n\\;E", "Ж" * 79, None])
 def test_no_name_breaks_out_of_its_line(name):
     """Line breaks, separators and folding: one event with the same properties, the name as its words."""
