@@ -58,8 +58,6 @@ def prepare(box: Box, port: int, *, durable: bool) -> Piece:
             *("-D", str(data), "-p", str(port)),
             *("-c", f"listen_addresses={LOOPBACK}", "-c", "unix_socket_directories="),
             *("-c", f"max_connections={CONNECTIONS_MAX}"),
-            # Else a kill -9 leaves a megabyte in the machine's memory, which nobody finds once the data is removed.
-            *("-c", "dynamic_shared_memory_type=mmap"),
             *(() if durable else NOT_DURABLE),
         ),
         ready=lambda said: "database system is ready to accept connections" in said,
