@@ -70,6 +70,13 @@ def test_an_odd_request_is_refused(door, name):
     assert door.is_well()
 
 
+@pytest.mark.parametrize("name", ["absolute URI whose host is no name", "an authority that is no name"])
+def test_a_target_whose_host_is_no_name_is_answered(door, name):
+    """Silence would be a connection that hangs, and a fault that nobody wrote down."""
+    [status] = refused(door, corpus.requests()[name])
+    assert 400 <= status < 500
+
+
 def test_invalid_utf_8_is_refused_wherever_it_stands(door):
     """JSON is UTF-8: a byte that is none, at every place of a signed body."""
     for place in range(len(corpus.HONEST)):
