@@ -31,6 +31,9 @@ stripe_events_quarantined = Counter(
 stripe_event_versions = Counter(
     "stripe_event_versions_total", "Events judged, by the API version that rendered them", ["version", "known"]
 )
+stripe_events_reconciled = Counter(
+    "stripe_events_reconciled_total", "Events taken that no webhook brought: `cb-ops stripe reconcile` found them at Stripe"
+)
 payments_changed = Counter("payments_changed_total", "Payments whose shown state changed", ["announcement"])
 payment_failures = Counter("payment_failures_total", "Failed attempts and expiries, by Stripe's decline code", ["reason"])
 events_waiting = Counter("events_waiting_total", "Events that came before the payment they belong to was known")

@@ -7,7 +7,7 @@ error; an error's text and body may hold what a customer typed, so that only its
 API: https://docs.stripe.com/api/checkout/sessions, https://docs.stripe.com/api/idempotent_requests.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import aiohttp
+import msgspec
 import stripe
 
 from shared import clock, logs, metrics, settings
 from shared.stripe_events import API_VERSION
 
 if TYPE_CHECKING:
+    from stripe.params import EventListParams
     from stripe.params.checkout import SessionCreateParams
 
 log = logs.get(__name__)
 
 TIMEOUT_SECONDS = 10  # for each attempt; the library's own 80 would outlast every browser
 NETWORK_RETRIES_MAX = 2  # of connection errors, 409 and 5xx, by the library, with the same idempotency key
+EVENTS_AT_ONCE_MAX = 100  # https://docs.stripe.com/api/pagination
 KEY_IN_USE = "idempotency_key_in_use"  # https://docs.stripe.com/error-codes: another call holds the key now
 
 
@@ -111,6 +114,24 @@ class Endpoint:
     livemode: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ListedEvent:
+    """An event that Stripe keeps; `body` is its JSON as the Events API renders it, which nobody signed."""
+
+    id: str
+    type: str
+    created: datetime
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Up to a hundred events, newest first; after the last of them older ones follow when `has_more`."""
+
+    events: tuple[ListedEvent, ...]
+    has_more: bool
+
+
 Failure = NoSuchSession | KeySpent | Refused | NotAllowed | Away
 Answer = Session | Failure
 Told = TypeVar("Told")
@@ -158,6 +179,22 @@ class StripeApi:
         call = self._client.v1.webhook_endpoints.list_async({"limit": 100})
         return await _answer("list_webhook_endpoints", call, _endpoints)
 
+    async def events(
+        self, kinds: Collection[str], *, since: datetime, until: datetime, after: str | None = None
+    ) -> EventPage | Failure:
+        """Ask for events of these kinds (20 at most) that were made in this time, 30 days ago at most; `after` which event.
+
+        https://docs.stripe.com/api/events/list
+        """
+        asked: EventListParams = {
+            "types": list(kinds),
+            "created": {"gte": int(since.timestamp()), "lte": int(until.timestamp())},
+            "limit": EVENTS_AT_ONCE_MAX,
+        }
+        if after is not None:
+            asked["starting_after"] = after
+        return await _answer("list_events", self._client.v1.events.list_async(asked), _events)
+
     async def account_id(self) -> str | Failure:
         """Ask whose key ours is."""
         return await _answer("retrieve_account", self._client.v1.accounts.retrieve_current_async(), lambda account: account.id)
@@ -191,7 +228,8 @@ def _parameters(request: SessionRequest) -> "SessionCreateParams":
 async def _answer(name: str, call: Awaitable[Said], read: Callable[[Said], Told]) -> Told | Failure:
     """Await one call, counted and timed; every failure becomes a value, told to the log by code and request id alone.
 
-    `read` takes what we need from the library's object; AttributeError, TypeError or ValueError when it is another shape.
+    `read` takes what we need from the library's object; AttributeError, TypeError, ValueError or MsgspecError when it is
+    another shape.
     """
     started = clock.monotonic()
     answer: Told | Failure
@@ -203,7 +241,7 @@ async def _answer(name: str, call: Awaitable[Said], read: Callable[[Said], Told]
     except (TimeoutError, aiohttp.ClientError) as error:
         answer = Away(type(error).__name__)
         log.warning("stripe.failed", step=name, outcome="Away", code=answer.code)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, msgspec.MsgspecError) as error:
         answer = Away("answer_unreadable")
         log.warning("stripe.failed", step=name, outcome="Away", code=answer.code, error=type(error).__name__)
     metrics.stripe_call_seconds.labels(call=name).observe(clock.monotonic() - started)
@@ -243,6 +281,29 @@ def _endpoints(listed: "stripe.ListObject[stripe.WebhookEndpoint]") -> tuple[End
         Endpoint(one.id, one.url, one.status == "enabled", tuple(one.enabled_events), one.api_version, one.livemode)
         for one in listed.data
     )
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    data: list[msgspec.Raw]
+    has_more: bool
+
+
+class _Head(msgspec.Struct, frozen=True):
+    id: str
+    type: str
+    created: int
+
+
+def _events(listed: "stripe.ListObject[stripe.Event]") -> EventPage:
+    """Read the answer's own text: the library's objects would have to be written as JSON again."""
+    assert listed.last_response is not None
+    page = msgspec.json.decode(listed.last_response.body, type=_Listed)
+    heads = [msgspec.json.decode(raw, type=_Head) for raw in page.data]
+    events = (
+        ListedEvent(head.id, head.type, datetime.fromtimestamp(head.created, UTC), bytes(raw))
+        for head, raw in zip(heads, page.data, strict=True)
+    )
+    return EventPage(tuple(events), page.has_more)
 
 
 def _code(error: stripe.StripeError) -> str:

@@ -41,7 +41,7 @@ class Topic:
 STRIPE_EVENTS = Topic(
     name="stripe.events",
     key="Stripe's event id",
-    value="the exact bytes that Stripe signed",
+    value="the exact bytes that Stripe signed, or rendered for a reconciliation",
     producers=("ingress",),
     consumers=("payments",),
     groups=("payments",),

@@ -11,7 +11,7 @@ import msgspec
 from shared import messages
 from shared.kafka import dead_letters, retry
 from shared.kafka.dead_letters import Refused
-from shared.kafka.records import Incoming, Record
+from shared.kafka.records import ORIGIN, Incoming, Record
 from shared.kafka.retry import Step
 
 UNDECODABLE = "undecodable"
@@ -30,7 +30,7 @@ class Due:
     @property
     def origin(self) -> bytes:
         """Where the letter's first record lay, as topic/partition/offset."""
-        return _header(self.record, dead_letters.ORIGIN) or self.record.place.encode()
+        return _header(self.record, ORIGIN) or self.record.place.encode()
 
     def claimed(self, attempts: int) -> "Due":
         """Return what is due of a letter that was claimed after so many attempts: a replay has done its work by then."""
@@ -65,7 +65,7 @@ def dead(due: Due, *, topic: str, group: str, attempts: int, reason: str) -> Rec
         (dead_letters.ATTEMPT, str(attempts).encode()),
         (dead_letters.REASON, _told(reason)),
         (dead_letters.GROUP, group.encode()),
-        (dead_letters.ORIGIN, due.origin),
+        (ORIGIN, due.origin),
     )
     return _record(due, topic, headers)
 
@@ -74,7 +74,7 @@ def _climbing(due: Due, step: Step, *, attempts: int, now_ms: int) -> tuple[tupl
     return (
         (dead_letters.ATTEMPT, str(attempts).encode()),
         (retry.DUE, str(step.due_ms(now_ms)).encode()),
-        (dead_letters.ORIGIN, due.origin),
+        (ORIGIN, due.origin),
     )
 
 

@@ -17,7 +17,7 @@ from shared.domain.ledger import Decision
 from shared.domain.payment import Announcement
 from shared.kafka.batch import Applied, folding, is_data_error, kind
 from shared.kafka.dead_letters import Refused
-from shared.kafka.records import Incoming
+from shared.kafka.records import RECONCILED, Incoming
 from shared.stripe_events import API_VERSIONS_KNOWN
 
 log = logs.get(__name__)
@@ -110,4 +110,7 @@ def tell(decided: Decided) -> None:
         metrics.stripe_event_versions.labels(versions.label(version), known).inc(count)
     for announcement, count in Counter(line.announcement for line in decided.lines if line.announcement).items():
         metrics.payments_changed.labels(announcement).inc(count)
+    metrics.stripe_events_reconciled.inc(
+        sum(RECONCILED in line.item.record.headers for line in decided.lines if line.decision is not Decision.DUPLICATE)
+    )
     metrics.events_waiting.inc(len(decided.waiting))

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from shared import topics
 from shared.kafka import dead_letters, retry
-from shared.kafka.records import Incoming, Record
+from shared.kafka.records import ORIGIN, Incoming, Record
 from shared.topics import Topic
 
 ATTEMPTS_DIGITS_MAX = 9
@@ -123,7 +123,7 @@ def describe(record: Incoming) -> DeadLetter:
         key=_identifier(record.key),
         reason=_line(headers.get(dead_letters.REASON, b"")),
         group=_identifier(headers.get(dead_letters.GROUP, b"")),
-        origin=_identifier(headers.get(dead_letters.ORIGIN, b"")),
+        origin=_identifier(headers.get(ORIGIN, b"")),
         attempts=int(attempts) if attempts.isdigit() and len(attempts) <= ATTEMPTS_DIGITS_MAX else None,
     )
 

@@ -4,6 +4,8 @@ OpsError
 ├── KafkaSilent      no answer in time, or the cluster refused
 ├── DatabaseSilent   no answer, or PostgreSQL refused
 ├── StripeSilent     no answer, or Stripe refused
+├── AnotherAccount   the key is not that of the account that is pinned
+├── NotTaken         the payments consumer is behind, so that what is missing cannot be told
 ├── NotWellFormed    templates that letters could not be written by
 └── NotThere         the topic, letter or matter that was named does not exist
 """
@@ -15,7 +17,7 @@ from urllib.parse import urlsplit
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from shared import errors, settings
+from shared import errors, settings, topics
 from shared.db import engine
 from shared.kafka import connection
 from shared.stripe_api import Away, Failure, KeySpent, NoSuchSession, NotAllowed, Refused
@@ -48,6 +50,20 @@ class StripeSilent(OpsError):
             case _ as never:
                 assert_never(never)
         super().__init__(f"Stripe at {where}: {why}")
+
+
+class AnotherAccount(OpsError):
+    """Stripe's key is another account's than the one that is pinned."""
+
+
+class NotTaken(OpsError):
+    """Events lie before the payments consumer, so that nobody can tell which were never taken."""
+
+    def __init__(self, records: int) -> None:
+        super().__init__(
+            f"the payments consumer has {records} records of {topics.STRIPE_EVENTS.name} before it: "
+            "what is missing can be told once it has taken them; is it running?"
+        )
 
 
 class NotWellFormed(OpsError):

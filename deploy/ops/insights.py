@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError
 
 from deploy.ops.dead_letters import DeadLetter, describe
 from deploy.ops.errors import NotThere
@@ -22,6 +22,7 @@ CLIENT_ID = "culturebridge-ops"
 ANSWER_SECONDS = 10.0  # a person waits; a cluster that needs longer than this for its first answer is away
 POLL_MS = 1000
 FETCH_WAIT_MS = 50
+TAKEN_EVERY_SECONDS = 0.2
 
 Span = tuple[int, int]
 Progress = Callable[[int, int], None]
@@ -99,6 +100,38 @@ async def read(
         left = {partition: span for partition, span in left.items() if await consumer.position(partition) < span[1]}
         # What was fetched is handed out without a pause, and Ctrl-C is heard only in one.
         await asyncio.sleep(0)
+
+
+async def untaken(kafka: settings.Kafka, topic: Topic, *, seconds_max: float) -> int:
+    """Wait until the topic's first group has taken all that lies there now; return how many records it had left in the end.
+
+    Raises as `dead_letters` does.
+    """
+    async with reader(kafka, [topic]) as (_, spans):
+        pass
+    if not any(end - first for first, end in spans.values()):
+        return 0  # of an empty topic a new cluster may have no group to tell of, nor anybody who keeps groups
+    admin = AIOKafkaAdminClient(**connection.for_aiokafka(kafka), client_id=CLIENT_ID)
+    await admin.start()
+    try:
+        deadline = clock.monotonic() + seconds_max
+        while True:
+            left = await _left(admin, kafka.topic_prefix + topic.groups[0], spans)
+            if not left or clock.monotonic() > deadline:
+                return left
+            await asyncio.sleep(TAKEN_EVERY_SECONDS)
+    finally:
+        await admin.close()
+        _end_if_told_to()
+
+
+async def _left(admin: AIOKafkaAdminClient, group: str, spans: Mapping[TopicPartition, Span]) -> int:
+    try:
+        committed = await admin.list_consumer_group_offsets(group, partitions=list(spans))
+    except GroupCoordinatorNotAvailableError:
+        # The first group of a new cluster: it makes the topic of offsets when it is first asked for one.
+        return sum(end - first for first, end in spans.values())
+    return sum(max(0, end - max(first, committed[partition].offset)) for partition, (first, end) in spans.items())
 
 
 def _end_if_told_to() -> None:

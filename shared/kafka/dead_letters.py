@@ -5,11 +5,10 @@ Next: `cb-ops dlt`, which reads these headers.
 
 from dataclasses import dataclass
 
-from shared.kafka.records import Incoming, Record
+from shared.kafka.records import ORIGIN, Incoming, Record
 
 REASON = "x-error"
 GROUP = "x-group"
-ORIGIN = "x-origin"
 ATTEMPT = "x-attempt"
 REPLAY = "x-replay"  # set by a replay: only with it a letter that was given up is claimed again
 REASON_CHARACTERS_MAX = 200

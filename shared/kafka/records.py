@@ -7,6 +7,8 @@ from typing import Any
 CORRELATION_ID = "correlation_id"
 TRACEPARENT = "traceparent"
 CONTENT_TYPE = "content-type"
+ORIGIN = "x-origin"
+RECONCILED = (ORIGIN, b"reconciliation")  # of an event that no webhook brought, but `cb-ops stripe reconcile`
 TRACE_IDS = random.Random()  # noqa: S311 - they need to differ, not to be secret, and asking the system costs as much as HMAC
 
 

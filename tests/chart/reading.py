@@ -1,5 +1,6 @@
 """What each process and task reads of its environment, and a value of each secret with which it would start."""
 
+from deploy.ops import reconciliation
 from shared import settings
 from tests.architecture import test_images
 
@@ -10,6 +11,7 @@ SETTINGS = {
     "topics": settings.Kafka,
     "acls": settings.Kafka,
     "inbox-prune": settings.Database,
+    "stripe-reconcile": reconciliation.Reconciling,
 }
 # What a Secret would hold.
 SECRETS = {

@@ -35,6 +35,7 @@ WRONG = (
     ("network.smtp.to", [{"cidr": "203.0.113.25/32"}], "smtp"),
     ("tasks.topics.brokers", 0, "brokers"),
     ("tasks.inbox-prune.schedule", "daily", "schedule"),
+    ("tasks.stripe-reconcile.schedule", "* * * *", "schedule"),
 )
 
 

@@ -22,6 +22,7 @@ REACHED = {
     "topics": {"dns", "kafka"},
     "acls": {"dns", "kafka"},
     "inbox-prune": {"dns", "postgresql"},
+    "stripe-reconcile": {"dns", "kafka", "postgresql", "stripe"},
 }
 BEFORE_A_RELEASE = ("migrate", "roles", "topics", "acls")
 HOOK = "helm.sh/hook"

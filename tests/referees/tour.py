@@ -252,7 +252,9 @@ def _lists(tour):
     for what in ("refunds", "disputes"):
         tour.call(f"GET /v1/{what}", {"charge": tour.stripe.told[1]["data"]["object"]["id"]})
     tour.call("GET /v1/events", {"types": ["charge.succeeded", "charge.refunded"], "delivery_success": False, "limit": 100})
-    told = tour.call("GET /v1/events", {"type": "charge.succeeded", "created": {"gt": 1, "gte": 1}})["data"][0]
+    told = tour.call("GET /v1/events", {"type": "charge.succeeded", "created": {"gt": 1, "gte": 1, "lte": 4_000_000_000}})[
+        "data"
+    ][0]
     tour.call("GET /v1/events", {"ending_before": told["id"], "limit": 1})
     tour.call("GET /v1/events", {"starting_after": told["id"], "limit": 1})
     tour.call("GET /v1/events/{id}", {}, told["id"])

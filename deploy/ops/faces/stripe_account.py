@@ -1,18 +1,26 @@
-"""`cb-ops stripe check`: whether Stripe is set up to tell us what we handle."""
+"""`cb-ops stripe`: whether Stripe is set up to tell us what we handle, and what it could not tell us."""
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
 
 import typer
 
-from deploy.ops import endpoint, show
+from deploy.ops import endpoint, reconciliation, show
 from deploy.ops.endpoint import Finding
 from deploy.ops.errors import StripeSilent
-from deploy.ops.faces.asking import Json, group, run
-from shared import settings
+from deploy.ops.faces.asking import APPLICATION, Json, group, run
+from deploy.ops.reconciliation import Reconciled, Reconciling
+from shared import clock, settings
+from shared.db import engine as engines
 from shared.stripe_api import Endpoint, StripeApi
 from shared.stripe_events import API_VERSION
 
-app = group("stripe", "What Stripe has of us: the webhook endpoint and the account.")
+app = group("stripe", "What Stripe has of us: the webhook endpoint, and events that it could not bring.")
+
+DAYS_DEFAULT = 4  # Stripe tries for three
+DAYS_MAX = 30  # Stripe keeps no event longer: https://docs.stripe.com/api/events/list
+SETTLED = timedelta(minutes=10)  # a younger event may be on its way, or under way here
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +34,6 @@ class Checked:
     findings: tuple[Finding, ...]
 
 
-@app.callback()
-def about() -> None:
-    """Keep `check` a command of its own, though it is the only one."""
-
-
 @app.command()
 def check(*, as_json: Json = False) -> None:
     """Compare the endpoint's events, API version and status with what we handle; status 1 when something is wrong."""
@@ -42,6 +45,60 @@ def check(*, as_json: Json = False) -> None:
         _show(checked)
     if any(finding.wrong for finding in checked.findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def reconcile(
+    *,
+    days: Annotated[int, typer.Option(min=1, max=DAYS_MAX, help="How far to look back.")] = DAYS_DEFAULT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is missing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask Stripe for its events, and put those that no webhook brought on stripe.events. Run it hourly; twice is once."""
+    configured = settings.read(Reconciling)
+    now = clock.now()
+
+    async def work() -> Reconciled:
+        api = StripeApi(configured)
+        engine = engines.create(configured, application=APPLICATION, pool_size=1)
+        try:
+            return await reconciliation.reconcile(
+                configured,
+                api,
+                engine,
+                since=now - timedelta(days=days),
+                until=now - SETTLED,
+                publish=not dry_run,
+                progress=told,
+            )
+        finally:
+            await engine.dispose()
+            await api.close()
+
+    with show.progress("comparing with Stripe's events") as told:
+        reconciled = run(work())
+    if as_json:
+        show.json(reconciled)
+    else:
+        _show_reconciled(reconciled)
+
+
+def _show_reconciled(reconciled: Reconciled) -> None:
+    missing = reconciled.missing
+    if missing:
+        show.table(
+            ("event", "kind", "made"), [(one.event_id, one.event_type, f"{show.age(one.created)} ago") for one in missing]
+        )
+    show.say(
+        f"of {reconciled.events} events that Stripe made from {reconciled.since:%Y-%m-%d %H:%M} to "
+        f"{reconciled.until:%Y-%m-%d %H:%M} UTC, {len(missing)} never came"
+    )
+    if missing:
+        show.say(
+            f"{len(missing)} went to stripe.events; `cb-ops stripe check` tells whether the endpoint is well"
+            if reconciled.published
+            else f"{len(missing)} would go to stripe.events"
+        )
 
 
 async def _ask(webhook: settings.Webhook) -> Checked:

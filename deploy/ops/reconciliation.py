@@ -1,0 +1,132 @@
+"""Find the events that Stripe keeps and we never took, and bring them in by the way that webhooks go.
+
+Stripe gives a webhook up after three days, and sends nothing at all to an endpoint that is disabled or was never told of a
+kind; but it keeps every event for thirty days (https://docs.stripe.com/api/events/list). Enters: Stripe, our database and
+Kafka, and from when to when. Leaves: what was missing, on `stripe.events` with the header `x-origin: reconciliation`, where
+the payments consumer takes it like any other; an event that came in meanwhile all the same is known there and changes nothing.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from deploy.ops import actions, insights
+from deploy.ops.errors import AnotherAccount, NotTaken, StripeSilent, telling_of_database, telling_of_kafka
+from deploy.ops.insights import Progress
+from shared import logs, settings, topics
+from shared.db.engine import rows
+from shared.kafka.records import RECONCILED, Record, headers_of_stripe
+from shared.stripe_api import EventPage, ListedEvent, StripeApi
+from shared.stripe_events import Kind
+
+log = logs.get(__name__)
+
+TAKING_SECONDS_MAX = 60.0
+# What became of an event stands in the ledger, whatever it was; but not of one that could not be read at all.
+TAKEN = "select distinct event_id from payment_ledger where event_id = any($1::text[])"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An event of Stripe's that we never took."""
+
+    event_id: str
+    event_type: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What Stripe keeps of this time, and what of it was missing here; `published` unless it was only looked for."""
+
+    since: datetime
+    until: datetime
+    events: int
+    missing: tuple[Missing, ...]
+    published: bool
+
+
+class Reconciling(settings.Database, settings.Kafka, settings.Webhook):
+    """What is read: whom to ask, what we took, and where what is missing goes."""
+
+
+async def reconcile(
+    configured: Reconciling,
+    api: StripeApi,
+    engine: AsyncEngine,
+    *,
+    since: datetime,
+    until: datetime,
+    publish: bool,
+    progress: Progress,
+) -> Reconciled:
+    """Compare page by page, and publish what is missing unless not told to; `progress` hears of events compared.
+
+    What was published before a failure stays, and the same call may be repeated. Raises StripeSilent, AnotherAccount,
+    KafkaSilent or DatabaseSilent, and NotTaken when the payments consumer still has events before it.
+    """
+    await _require_account(api, configured)
+    refused = await _refused(configured, progress=progress)
+    count, missing = 0, []
+    async for page in _pages(api, configured, since=since, until=until):
+        async with telling_of_database(configured), engine.begin() as tx:
+            taken = {row[0] for row in await rows(tx, TAKEN, [event.id for event in page])}
+        lost = untaken(page, taken | refused)
+        if lost and publish:
+            async with telling_of_kafka(configured):
+                await actions.put_back(configured, [_record(event, prefix=configured.topic_prefix) for event in lost])
+        for event in lost:
+            log.warning(
+                "stripe_event.missing",
+                event_id=event.id,
+                event_type=event.type,
+                outcome="published" if publish else "only told",
+            )
+        missing += [Missing(event.id, event.type, event.created) for event in lost]
+        count += len(page)
+        progress(count, count)
+    return Reconciled(since, until, count, tuple(missing), publish)
+
+
+def untaken(events: Sequence[ListedEvent], taken: Collection[str]) -> list[ListedEvent]:
+    """Return the events that nobody took, oldest first. Pure."""
+    return [event for event in reversed(events) if event.id not in taken]
+
+
+async def _pages(
+    api: StripeApi, configured: settings.Webhook, *, since: datetime, until: datetime
+) -> AsyncIterator[tuple[ListedEvent, ...]]:
+    after, more = None, True
+    while more:
+        match await api.events(list(Kind), since=since, until=until, after=after):
+            case EventPage(events=events, has_more=has_more):
+                yield events
+                after, more = (events[-1].id, has_more) if events else (None, False)
+            case failure:
+                raise StripeSilent(configured, failure)
+
+
+async def _refused(kafka: settings.Kafka, *, progress: Progress) -> set[str]:
+    """Return which events lie with the dead letters, once the payments consumer has taken whatever lies in Kafka by now."""
+    async with telling_of_kafka(kafka):
+        if left := await insights.untaken(kafka, topics.STRIPE_EVENTS, seconds_max=TAKING_SECONDS_MAX):
+            raise NotTaken(left)
+        letters = await insights.dead_letters(kafka, [topics.STRIPE_EVENTS_DLT], progress=progress)
+    return {letter.key for letter in letters}
+
+
+async def _require_account(api: StripeApi, webhook: settings.Webhook) -> None:
+    """Another account's events would be another business's."""
+    match await api.account_id():
+        case str(account_id):
+            if webhook.stripe_account_id not in {None, account_id}:
+                raise AnotherAccount(f"STRIPE_ACCOUNT_ID is {webhook.stripe_account_id}, but the key belongs to {account_id}")
+        case failure:
+            raise StripeSilent(webhook, failure)
+
+
+def _record(event: ListedEvent, *, prefix: str) -> Record:
+    headers = (*headers_of_stripe(event.id), RECONCILED)
+    return Record(topics.STRIPE_EVENTS.named(prefix), event.id.encode(), event.body, headers)

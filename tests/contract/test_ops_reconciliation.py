@@ -1,0 +1,192 @@
+"""What no webhook brought is found at Stripe and taken like any other event: `cb-ops stripe reconcile` on real parts."""
+
+import asyncio
+import json
+from datetime import timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy.ops import reconciliation
+from deploy.ops.cli import app
+from shared import clock, stripe_api, topics
+from shared.db.engine import rows
+from shared.kafka import provision
+from tests.builders import Sale, insert_sales
+from tests.members import process, put
+from tests.sandboxes import SECRET, Webhook, opened
+from tests.topics import records_of
+
+
+@pytest.fixture
+async def world(tmp_path):
+    """A sandbox that was told to send nothing any more."""
+    async with opened(tmp_path / "stripe", Webhook(url="http://127.0.0.1:9/payment/webhook")) as world:
+        [endpoint] = (await world.client.v1.webhook_endpoints.list_async()).data
+        await world.client.v1.webhook_endpoints.update_async(endpoint.id, {"disabled": True})
+        yield world
+
+
+@pytest.fixture
+async def ground(kafka):
+    """The topics of the map."""
+    await provision.apply(kafka)
+    return kafka
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """A quarter of an hour has passed since Stripe made its events: none is under way any more."""
+    now = clock.now
+    monkeypatch.setattr(clock, "now", lambda: now() + timedelta(minutes=15))
+
+
+@pytest.fixture
+def reconcile(world, database, ground):
+    """Run `cb-ops stripe reconcile --json` on these; what is not JSON is an operator's line."""
+
+    async def run(*arguments, **changes):
+        environment = {
+            "DATABASE_URL": database.database_url.get_secret_value(),
+            "KAFKA_BOOTSTRAP_SERVERS": ",".join(ground.kafka_bootstrap_servers),
+            "TOPIC_PREFIX": ground.topic_prefix,
+            "STRIPE_SECRET_KEY": "sk_test_x",
+            "STRIPE_WEBHOOK_SECRET": f"{SECRET}_{'t' * 24}",
+            "STRIPE_API_BASE": world.url,
+        } | changes
+        return await asyncio.to_thread(CliRunner().invoke, app, ("stripe", "reconcile", *arguments), env=environment)
+
+    return run
+
+
+async def sold(world, engine, *sales):
+    """Checkout's rows, and customers who paid at Stripe, of which nobody heard."""
+    async with engine.begin() as tx:
+        await insert_sales(tx, *sales)
+    for sale in sales:
+        intent = {"metadata": sale.metadata}
+        await world.paid(client_reference_id=sale.payment_id, metadata=sale.metadata, payment_intent_data=intent)
+
+
+async def statuses(engine):
+    async with engine.begin() as tx:
+        return sorted(status.lower() for (status,) in await rows(tx, "select status::text from payments"))
+
+
+def answer(result):
+    """What a call with --json said; in this process the log shares its stream."""
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout[result.stdout.index("{\n") :])
+
+
+async def test_what_no_webhook_brought_is_paid_after_one_run(world, engine, database, ground, reconcile, settled, tmp_path):
+    """Somebody disabled the endpoint: one run heals it, page by page, and the next finds nothing."""
+    sales = [Sale() for _ in range(3)]
+    await sold(world, engine, *sales)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stripe_api, "EVENTS_AT_ONCE_MAX", 2)
+        found = answer(await reconcile("--json"))
+
+    assert (found["events"], len(found["missing"]), found["published"]) == (6, 6, True)
+    assert sorted(one["event_type"] for one in found["missing"]) == [
+        *["checkout.session.completed"] * 3,
+        *["payment_intent.succeeded"] * 3,
+    ]
+    records = await records_of(ground, topics.STRIPE_EVENTS)
+    assert {record.key.decode() for record in records} == {one["event_id"] for one in found["missing"]}
+    for record in records:
+        assert dict(record.headers)["x-origin"] == b"reconciliation"
+        kept = await world.client.v1.events.retrieve_async(record.key.decode())
+        assert json.loads(record.value) == json.loads(kept.last_response.body)
+
+    async with process("payments", tmp_path, database=database, kafka=ground) as payments:
+        await payments.start()
+        async with asyncio.timeout(30):
+            while await statuses(engine) != ["succeeded"] * 3:  # noqa: ASYNC110 - another process writes them
+                await asyncio.sleep(0.05)
+        again = answer(await reconcile("--json"))
+        assert "stripe_events_reconciled_total 6.0" in (await payments.ask("/metrics"))[1]
+
+    assert (again["events"], again["missing"]) == (6, [])
+    assert len(await records_of(ground, topics.STRIPE_EVENTS)) == 6
+
+
+async def test_a_dry_run_only_tells(world, engine, ground, reconcile, settled):
+    """Nothing is published, and each missing event stands on a line of its own."""
+    await sold(world, engine, Sale())
+
+    result = await reconcile("--dry-run")
+
+    assert result.exit_code == 0
+    lines = [line for line in result.stdout.splitlines() if "stripe_event.missing" not in line]
+    assert [line.split()[1] for line in lines[1:3]] == ["payment_intent.succeeded", "checkout.session.completed"]
+    assert lines[-2].endswith("2 never came")
+    assert lines[-1] == "2 would go to stripe.events"
+    assert await records_of(ground, topics.STRIPE_EVENTS) == []
+
+
+async def test_an_event_that_is_under_way_is_left_alone(world, engine, ground, reconcile):
+    """A customer pays while this runs: their webhook will come, and nobody is alarmed."""
+    await sold(world, engine, Sale())
+
+    found = answer(await reconcile("--json"))
+
+    assert (found["events"], found["missing"]) == (0, [])
+    assert await records_of(ground, topics.STRIPE_EVENTS) == []
+
+
+async def test_nothing_is_told_while_the_consumer_is_behind(world, engine, ground, reconcile, settled, monkeypatch):
+    """What lies in Kafka untaken would look as if it were missing: the run ends, and says whom to look at."""
+    await sold(world, engine, Sale())
+    await put(ground, topics.STRIPE_EVENTS, b"{}", keys=[b"evt_1"])
+    monkeypatch.setattr(reconciliation, "TAKING_SECONDS_MAX", 0.0)
+
+    result = await reconcile()
+
+    assert result.exit_code == 1
+    assert "the payments consumer has 1 records of stripe.events before it" in result.stderr
+    assert len(await records_of(ground, topics.STRIPE_EVENTS)) == 1
+
+
+async def test_an_event_that_was_refused_is_not_brought_again_and_again(world, engine, ground, reconcile, settled):
+    """It lies with the dead letters, where a person decides; hourly runs would make a dead letter of it every hour."""
+    await sold(world, engine, Sale())
+    first = answer(await reconcile("--dry-run", "--json"))["missing"][0]["event_id"]
+    await put(ground, topics.STRIPE_EVENTS_DLT, b"{}", keys=[first.encode()])
+
+    found = answer(await reconcile("--dry-run", "--json"))
+
+    assert (found["events"], len(found["missing"])) == (2, 1)
+    assert found["missing"][0]["event_id"] != first
+
+
+async def test_another_accounts_events_are_not_ours(world, engine, ground, reconcile, settled):
+    """A key that was mixed up would bring another business's payments."""
+    await sold(world, engine, Sale())
+
+    result = await reconcile(STRIPE_ACCOUNT_ID="acct_other")
+
+    assert result.exit_code == 1
+    assert "STRIPE_ACCOUNT_ID is acct_other, but the key belongs to acct_1" in result.stderr
+    assert await records_of(ground, topics.STRIPE_EVENTS) == []
+
+
+async def test_who_is_silent_is_named(reconcile, ground):
+    """Stripe, PostgreSQL or Kafka away: one line, which of them and where; never another one's name."""
+    stripe = await reconcile(STRIPE_API_BASE="http://127.0.0.1:9")
+    kafka = await reconcile(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9")
+
+    assert (stripe.exit_code, stripe.stderr) == (1, "Stripe at http://127.0.0.1:9: APIConnectionError\n")
+    assert kafka.exit_code == 1
+    assert kafka.stderr.splitlines()[-1].startswith("Kafka at 127.0.0.1:9: ")
+
+
+async def test_a_silent_database_is_named(world, engine, ground, reconcile, settled):
+    """Once there is anything to look for."""
+    await sold(world, engine, Sale())
+
+    result = await reconcile(DATABASE_URL="postgresql://nobody:x@127.0.0.1:9/nothing")
+
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("PostgreSQL at 127.0.0.1:9/nothing: ")
