@@ -198,8 +198,6 @@ def _decided(line: Line, payment: Payment | None, waited: dict[str, datetime]) -
             return "came too early and waits: " + (because or "its payment is not known")
         case Decision.QUARANTINED:
             return f"{freed}was quarantined: {because}; it changed nothing"
-        case Decision.REFUSED:
-            return f"was refused: {because}; its bytes lie with the dead letters"
         case Decision.UNHANDLED:
             return "decides nothing here" + (f": {because}" if because else "")
         case Decision.DROPPED:
