@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import smtplib
+import socket
 import sys
 from email.message import EmailMessage
 
@@ -227,6 +228,25 @@ async def test_it_can_say_nothing_at_all(mailbox, at):
             await client.sendmail("sender@example.org", ["ada@example.org"], a_letter().as_bytes())
 
     assert mailbox.letters == []
+
+
+@pytest.mark.parametrize("banner", ["greeted", "left standing"])
+async def test_nobody_is_left_in_a_mailbox_that_is_switched_off(mailbox, banner):
+    """Not even who came in the very moment: their connection was accepted, and nobody had spoken to them yet."""
+    if banner == "left standing":
+        await mailbox.switch(Switches(faults=(Fault(at="connect", what="hang"),)))
+    with socket.create_connection(("127.0.0.1", mailbox.smtp_port), timeout=5) as client:
+        async with asyncio.timeout(5):
+            while not mailbox.connections_total:  # noqa: ASYNC110 - the loop's next round takes the connection
+                await asyncio.sleep(0)
+        await mailbox.switch(Switches(listening=False))
+        try:
+            said = await asyncio.to_thread(client.recv, 100)
+        except ConnectionResetError:
+            said = b""
+
+    assert said == b""
+    assert mailbox.conversations == set()
 
 
 async def test_switches_over_http(mailbox):

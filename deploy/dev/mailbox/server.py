@@ -34,7 +34,7 @@ class Mailbox:
         self.smtp_port = smtp_port
         self.http_url = ""
         self.connections_total = 0
-        self.conversations: set[Conversation] = set()
+        self.conversations: set[Conversation | Turned] = set()
         self.named: list[tuple[datetime, str]] = []
         self.store = letters
         self._switches = Switches()
@@ -104,7 +104,7 @@ class Mailbox:
     def _answer(self) -> asyncio.Protocol:
         self.connections_total += 1
         fault = self.fault("connect", [])
-        return Turned(fault) if fault is not None else Conversation(self, tls=self._tls, login=self._login)
+        return Turned(self, fault) if fault is not None else Conversation(self, tls=self._tls, login=self._login)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ HOSTNAME = "mailbox.localhost"  # a fixed name: asking the resolver for ours can
 class Keeper(Protocol):
     """What a conversation needs of the mailbox that it belongs to."""
 
-    conversations: set["Conversation"]
+    conversations: set["Conversation | Turned"]
 
     def fault(self, at: Stage, recipients: list[str]) -> Fault | None:
         """Return what goes wrong now, if anything, and count it as happened."""
@@ -56,6 +56,8 @@ class Conversation(SMTP):
         """Join the mailbox's open conversations, so that switching it off ends them too."""
         self._keeper.conversations.add(self)
         super().connection_made(transport)
+        if not self._keeper.switches.listening:
+            self.abort()  # switched off between the accepted connection and this call
 
     def connection_lost(self, error: Exception | None) -> None:
         """Leave them again."""
@@ -106,16 +108,29 @@ class Conversation(SMTP):
 class Turned(asyncio.Protocol):
     """A client that is turned away at the door, with a code or without a word, or is left standing there."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, keeper: Keeper, fault: Fault) -> None:
+        self._keeper = keeper
         self._fault = fault
+        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say no, or nothing, and close."""
+        """Say no, or nothing, and close; who is left standing is sent away when the mailbox is switched off."""
         assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._keeper.conversations.add(self)
         if isinstance(self._fault.what, int):
             transport.write(_answer(self._fault.what).encode() + b"\r\n")
-        if self._fault.what != "hang":
+        if self._fault.what != "hang" or not self._keeper.switches.listening:
             transport.close()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Leave the mailbox's conversations."""
+        self._keeper.conversations.discard(self)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class Hooks:
