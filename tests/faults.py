@@ -634,4 +634,25 @@ WIRE = (
         ("shared/db/engine.py", 'url.set(drivername="postgresql")', 'url.set(drivername="postgresql", query={})'),
     ),
 )
-FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS, *DOOR, *WIRE)
+RECONCILIATION = (
+    fault(
+        "what lies unread in Kafka counts as lost",
+        ("tests/contract/test_ops_reconciliation.py", "-k", "behind"),
+        ("deploy/ops/reconciliation.py", "raise NotTaken(left)", "pass"),
+    ),
+    fault(
+        "a dead letter is brought again every hour",
+        ("tests/contract/test_ops_reconciliation.py", "-k", "again_and_again"),
+        ("deploy/ops/reconciliation.py", "taken | refused", "taken"),
+    ),
+    fault(
+        "only the newest hundred events are compared",
+        ("tests/contract/test_ops_reconciliation.py", "-k", "one_run"),
+        (
+            "deploy/ops/reconciliation.py",
+            "after, more = (events[-1].id, has_more) if events else (None, False)",
+            "more = False",
+        ),
+    ),
+)
+FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS, *DOOR, *WIRE, *RECONCILIATION)
