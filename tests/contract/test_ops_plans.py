@@ -2,7 +2,7 @@
 
 import re
 
-from deploy.ops import matters, waiting_events, why
+from deploy.ops import matters, reconciliation, waiting_events, why
 from shared.db import inbox, waiting
 from shared.db.engine import rows
 
@@ -16,7 +16,7 @@ NOT_ASKED = {inbox.INSERT, waiting.ADVISORY_LOCKS}
 
 def statements():
     """Every statement of the operator's room and of what it shares with the hourly look, by its name."""
-    for module in (why, matters, waiting_events, waiting, inbox):
+    for module in (why, matters, waiting_events, reconciliation, waiting, inbox):
         for name, value in vars(module).items():
             texts = [value] if isinstance(value, str) else []
             texts += [text for several in value.values() for text in several] if name == "PAYMENT_OF" else []
