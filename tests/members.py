@@ -21,6 +21,7 @@ from shared import settings, topics
 from shared.kafka import broker, connection
 from shared.kafka.broker import Subscription
 from shared.kafka.records import incoming
+from tests.waiting import DEADLINE_SECONDS, until
 
 ROOT = Path(__file__).parent.parent
 THINGS = topics.Topic("things", key="", value="", producers=(), consumers=(), retention_days=1)
@@ -36,19 +37,6 @@ class BrokerAlone(Services):
 
     def environment(self):
         return environment.of_cluster(self.box, self.ports, brokers=self.brokers)
-
-
-async def until(condition, what, *, deadline_seconds=30):
-    """Wait until `condition()`, plain or async, holds."""
-    try:
-        async with asyncio.timeout(deadline_seconds):
-            while True:
-                held = condition()
-                if await held if asyncio.iscoroutine(held) else held:
-                    return
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"{what}: not within {deadline_seconds} s") from None
 
 
 @asynccontextmanager
@@ -196,7 +184,7 @@ class Process:
         lines = (line for line in self.log.read_text().splitlines() if line.startswith("{"))
         return [line for text in lines if (line := json.loads(text))["event"] == event]
 
-    async def until_said(self, event, *, deadline_seconds=30):
+    async def until_said(self, event, *, deadline_seconds=DEADLINE_SECONDS):
         def said_or_ended():
             assert self._process.returncode is None or self.said(event), self.log.read_text()[-3000:]
             return self.said(event)

@@ -13,7 +13,8 @@ from deploy.dev.stripe import switchboard
 from deploy.dev.stripe.brands import BRANDS
 from deploy.dev.stripe.cards import SEPA_ACCOUNTS, TEST_CARDS
 from tests.browsers import kept
-from tests.sandboxes import listening, opened, until
+from tests.sandboxes import listening, opened
+from tests.waiting import until
 
 FOLDER = Path(__file__).parent.parent / "docs" / "sandbox"
 DESK, PHONE = 1280, 390
@@ -139,7 +140,7 @@ async def _switches(world, view):
     session = await world.session()
     await world.client.v1.checkout.sessions.expire_async(session.id)
     heard = len(world.webhook.bodies)
-    await until(lambda: len(world.webhook.bodies) > heard)
+    await until(lambda: len(world.webhook.bodies) > heard, "a delivery arrives")
     await view.goto(f"{world.url}/switches")
 
 

@@ -15,6 +15,7 @@ from deploy.dev.stripe import open_sandbox
 from shared import clock
 from shared.stripe_api import SessionRequest
 from tests.referees import watch
+from tests.waiting import until
 
 SECRET = "whsec_of_these_tests"
 
@@ -69,7 +70,7 @@ class World:
 
     async def told(self, kind, times=1):
         """The events of this kind, once so many have arrived."""
-        await until(lambda: len(self.webhook.events(kind)) >= times)
+        await until(lambda: len(self.webhook.events(kind)) >= times, f"{kind} arrives {times} times")
         return self.webhook.events(kind)
 
     async def switch(self, method, path, body=None):
@@ -104,22 +105,13 @@ def session_request(**changes):
     return replace(asked, **changes)
 
 
-async def until(seen, seconds=10):
-    """Return once `seen()` is true; fail after so many seconds."""
-    async with asyncio.timeout(seconds):
-        while not seen():  # noqa: ASYNC110 - what is awaited lies behind a socket
-            await asyncio.sleep(0.01)
-
-
 async def all_delivered(events):
     return (await events.list_async({"delivery_success": False})).data == []
 
 
-async def until_async(seen, seconds=10):
-    """Return once the awaited answer is true; fail after so many seconds."""
-    async with asyncio.timeout(seconds):
-        while not await seen():  # noqa: ASYNC110 - same
-            await asyncio.sleep(0.02)
+async def until_all_delivered(events):
+    """Return once nothing is owed any more, to whichever endpoint."""
+    await until(lambda: all_delivered(events), "every event is delivered")
 
 
 @asynccontextmanager

@@ -18,9 +18,9 @@ from shared.topics import BOOKINGS_EVENTS, PAYMENTS_EVENTS, STRIPE_EVENTS
 from tests.bench.ground import SALES_AT_ONCE, beside, ground, sales, started
 from tests.bench.payloads import body_of
 from tests.builders import confirmed, paid
-from tests.journey.pipeline import until
 from tests.members import administration
 from tests.plans import FILL
+from tests.waiting import until
 
 SINK_PORT = 29_002
 COPIES_EVERY = 50
@@ -130,7 +130,7 @@ async def _per_second(done, count):
         seen = await done()
         return seen >= wanted
 
-    await until(lambda: has_reached(1), "the first is done", 60)
+    await until(lambda: has_reached(1), "the first is done", deadline_seconds=60)
     first, began = seen, time.perf_counter()
-    await until(lambda: has_reached(count), f"{count} are done", 300)
+    await until(lambda: has_reached(count), f"{count} are done", deadline_seconds=300)
     return (seen - first) / (time.perf_counter() - began)

@@ -18,8 +18,9 @@ from shared import settings
 from shared.db import engine as engines
 from shared.db import migrate
 from tests.builders import Sale, insert_sales
-from tests.journey.pipeline import ROOT, opened, spawned, until
+from tests.journey.pipeline import ROOT, opened, spawned
 from tests.load import webhooks
+from tests.waiting import until
 
 CONNECTIONS = 128  # Stripe delivers to one endpoint over many at once
 SALES_AT_ONCE = 1_000
@@ -80,7 +81,7 @@ async def beside(module, *ports):
             process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, str(port), cwd=ROOT)
             ending.push_async_callback(_killed, process)
         for port in set(ports):
-            await until(lambda at=port: _answers(at), f"{module} answers", 30)
+            await until(lambda at=port: _answers(at), f"{module} answers", deadline_seconds=30)
         yield
 
 

@@ -10,7 +10,8 @@ import time
 
 import aiohttp
 
-from tests.journey.pipeline import ROOT, WEBHOOK_SECRET, until
+from tests.journey.pipeline import ROOT, WEBHOOK_SECRET
+from tests.waiting import until
 
 PORT = 29_003
 URL = f"http://127.0.0.1:{PORT}"
@@ -37,12 +38,12 @@ async def payments_per_second_and_start_seconds(webhook_port, *, seconds):
     headers = {"Authorization": "Bearer sk_test_bench"}
     try:
         async with aiohttp.ClientSession(URL, headers=headers, raise_for_status=True) as http:
-            await until(lambda: _answers(http), "the sandbox answers", 10)
+            await until(lambda: _answers(http), "the sandbox answers", deadline_seconds=10)
             start_seconds = time.perf_counter() - began
             began = time.perf_counter()
             paid = sum(await asyncio.gather(*(_customer(http, began + seconds) for _ in range(CUSTOMERS))))
             rate = paid / (time.perf_counter() - began)
-            await until(lambda: _owes_nothing(http), "every webhook is delivered", 60)
+            await until(lambda: _owes_nothing(http), "every webhook is delivered", deadline_seconds=60)
             return rate, start_seconds
     finally:
         process.kill()

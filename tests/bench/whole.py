@@ -16,10 +16,11 @@ from tests.bench.consumers import SINK_PORT
 from tests.bench.ground import beside, ground, load, only_200, sales, started
 from tests.bench.payloads import body_of
 from tests.builders import confirmed
-from tests.journey.pipeline import PROCESSES, until
+from tests.journey.pipeline import PROCESSES
 from tests.load import webhooks
 from tests.load.seen import Load
 from tests.members import everything
+from tests.waiting import until
 
 PAYMENTS_PER_SECOND = 100
 WARMING_SECONDS = 3.0
@@ -66,7 +67,9 @@ async def _latencies(folder, seconds, needs):
             ).start()
             seen = await under_load.seen()
             only_200(seen.statuses)
-            await until(lambda: has_ended(engine, len(sold), 2 * len(sold), 2 * len(sold)), "every letter is sent", 60)
+            await until(
+                lambda: has_ended(engine, len(sold), 2 * len(sold), 2 * len(sold)), "every letter is sent", deadline_seconds=60
+            )
         counted = [(i, due) for i, due in zip(seen.ids, seen.due, strict=True) if i in first_of and due >= WARMING_SECONDS]
         due_at = {first_of[i]: seen.began + due for i, due in counted}
         told = {_booking_of(record): record.timestamp_ms for record in await everything(kafka, BOOKINGS_EVENTS)}
@@ -89,7 +92,9 @@ async def _sustained(folder, payments, needs, *, letters_for_one_in):
         await sent_before(engine, [sale for number, sale in enumerate(sold) if number % letters_for_one_in])
         async with started(pipeline, *PROCESSES, needs=needs):
             told = await load(folder, [pipeline.port], [webhook for sale in sold for webhook in _both(sale)])
-            await until(lambda: has_ended(engine, payments, 2 * payments, 2 * payments), "nothing is left to do", 300)
+            await until(
+                lambda: has_ended(engine, payments, 2 * payments, 2 * payments), "nothing is left to do", deadline_seconds=300
+            )
             return payments / (time.time() - told["began"])
 
 

@@ -22,7 +22,7 @@ from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
 from tests.builders import Sale, confirmed, insert_sales
-from tests.journey.pipeline import until
+from tests.waiting import until
 
 LADDER_SECONDS = tuple(topic.delay_seconds for topic in topics.EMAIL_LADDER)
 FULL = "full@example.org"
@@ -86,7 +86,7 @@ async def full_mailbox(pipeline, engine, publish, *, others, seconds):
     async def ended():
         return (await states(engine)) == {"dead": 1, "sent": 1 + 2 * len(lucky)}
 
-    await until(ended, "the one letter is given up, and all others are sent", 90)
+    await until(ended, "the one letter is given up, and all others are sent", deadline_seconds=90)
     named = pipeline.mailbox.named_at(FULL)
     assert len(named) == 1 + len(LADDER_SECONDS)
     gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(named)]
@@ -126,16 +126,18 @@ async def away(pipeline, engine, publish, certificate, *, down_seconds, password
             await asyncio.sleep(1 / bookings_per_second)
 
     await confirm_for(0)
-    await until(lambda: settled(engine, told), "the first letters are sent", 30)
+    await until(lambda: settled(engine, told), "the first letters are sent", deadline_seconds=30)
     await pipeline.mailbox.switch(Switches(listening=False))
     await confirm_for(down_seconds)
-    await until(lambda: tells(pipeline, "it cannot be reached"), "readiness tells that the mail server is away", 60)
+    await until(
+        lambda: tells(pipeline, "it cannot be reached"), "readiness tells that the mail server is away", deadline_seconds=60
+    )
     await pipeline.mailbox.switch(Switches(faults=(Fault(at="auth", what=535),)))
     await confirm_for(password_seconds)
-    await until(lambda: tells(pipeline, "AUTH (user or password)"), "readiness tells of the password", 60)
+    await until(lambda: tells(pipeline, "AUTH (user or password)"), "readiness tells of the password", deadline_seconds=60)
     await pipeline.mailbox.switch(Switches())
     well_at = clock.monotonic()
-    await until(lambda: settled(engine, told), "every letter is sent", 60)
+    await until(lambda: settled(engine, told), "every letter is sent", deadline_seconds=60)
     recovered_seconds = clock.monotonic() - well_at
     ledger = await count(pipeline.mailbox.letters, engine)
     assert ledger.states == {"sent": told}
@@ -175,7 +177,7 @@ async def killed(pipeline, engine, publish, *, kills, bookings_per_second, seed,
         async def moved():
             return (await pipeline.progress("email") or 0) > 0
 
-        await until(moved, "the email process makes progress", 60)
+        await until(moved, "the email process makes progress", deadline_seconds=60)
         # The moment of the kill is what is drawn here; nothing is waited for.
         await asyncio.sleep(rng.uniform(0.3, 2.0))
         await pipeline.kill("email")
@@ -195,7 +197,7 @@ async def killed(pipeline, engine, publish, *, kills, bookings_per_second, seed,
             ("cancellation", "suppressed"): 2 * len(none),
         }
 
-    await until(all_ended, "every letter that is due is sent, and no other", 180)
+    await until(all_ended, "every letter that is due is sent, and no other", deadline_seconds=180)
     ledger = await count(pipeline.mailbox.letters, engine)
     people = {person[:8] for sale in none for person in (sale.client_id, sale.coach_id)}
     async with engine.begin() as tx:

@@ -18,12 +18,12 @@ from tests.bench.payloads import body_of
 from tests.bench.whole import LETTERS_FOR_ONE_IN, has_ended, sent_before
 from tests.chaos import cases
 from tests.chaos.door_cases import in_the_log, leader_of_most
-from tests.journey.pipeline import until
 from tests.load import webhooks
 from tests.load.seen import Load
 from tests.members import everything
 from tests.proof.ends import Setting, differences
 from tests.proof.processes import GROUPS, until_caught_up
+from tests.waiting import until
 
 SALES_AT_ONCE = 5_000
 RESENT_AT_ONCE = 16
@@ -151,7 +151,7 @@ async def judged(cluster, sold, taken, *, say):
     """Wait until nothing is left to do, then hold everything against what was sold; `taken` are ids that were answered 200."""
     payments = len(sold.sales)
     ended = lambda: has_ended(cluster.engine, payments, 2 * payments, 2 * payments)  # noqa: E731 - a name for what is waited for
-    await until(ended, "every event is taken, every booking confirmed, every letter sent", WORK_SECONDS_MAX)
+    await until(ended, "every event is taken, every booking confirmed, every letter sent", deadline_seconds=WORK_SECONDS_MAX)
     await until_caught_up(cluster.kafka, *GROUPS)
     say("nothing is left to do")
     log = await in_the_log(cluster.kafka)

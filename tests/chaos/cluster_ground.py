@@ -20,8 +20,9 @@ from deploy.dev.state import PROJECT
 from shared import settings
 from shared.db import engine as engines
 from tests import corpus
-from tests.journey.pipeline import signature, until
+from tests.journey.pipeline import signature
 from tests.members import administration
+from tests.waiting import until
 
 COMPOSITION = Composition(
     command="chaos-cluster",
@@ -148,4 +149,4 @@ class Cluster:
 
 
 async def _until(condition, what):
-    await until(condition, what, WELL_SECONDS_MAX, every_seconds=LOOK_EVERY_SECONDS)
+    await until(condition, what, deadline_seconds=WELL_SECONDS_MAX, every_seconds=LOOK_EVERY_SECONDS)

@@ -10,6 +10,7 @@ from deploy.dev.mailbox import Fault, Switches, open_mailbox
 from deploy.dev.mailbox.smtp import Conversation
 from shared import settings
 from tests import certificates
+from tests.waiting import until
 
 
 def a_letter(number=1, recipient="ada@example.org"):
@@ -372,8 +373,7 @@ async def test_a_cancelled_conversation_leaves_no_connection_behind(mailbox, del
     """Whoever is stopped in the middle of a conversation never hands its connection to the next letter."""
     await mailbox.switch(Switches(delay_seconds=30))
     task = asyncio.create_task(deliver(delivery, a_letter(1)))
-    while not mailbox.conversations:  # noqa: ASYNC110 - the mailbox has no event for it
-        await asyncio.sleep(0.01)
+    await until(lambda: mailbox.conversations, "a conversation begins")
     async with asyncio.timeout(10):
         while not task.done():
             # Python 3.11's wait_for loses a cancellation that comes in the very moment in which it has connected.

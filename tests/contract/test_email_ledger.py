@@ -12,7 +12,7 @@ from consumers.email.store import Sent, Taking
 from shared import clock, messages
 from shared.db.engine import rows
 from tests.builders import Sale, insert_sales
-from tests.members import until
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from shared.kafka.records import Record
 from tests import corpus
 from tests.builders import Sale, bytes_of
 from tests.door import opened
-from tests.journey.pipeline import until
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def test_who_does_not_come_to_the_point_is_thrown_out(database, quick, sai
             sending = asyncio.create_task(trickle(writer, said))
             await ended(reader)
             await sending
-        await until(lambda: is_empty(door), "the place is free", 5)
+        await until(lambda: is_empty(door), "the place is free", deadline_seconds=5)
         assert (await door.deliver(bytes_of(Sale().succeeded())))[0] == 200
 
 
@@ -86,7 +86,7 @@ async def test_who_does_not_read_is_thrown_out(database, quick):
         asked = b"GET /openapi.json HTTP/1.1\r\nHost: door\r\n\r\n"
         for _ in range(2_000):
             writer.write(asked)
-        await until(lambda: is_empty(door), "the place is free", 20)
+        await until(lambda: is_empty(door), "the place is free", deadline_seconds=20)
 
 
 async def test_a_second_too_many_of_one_address_is_refused(database):
@@ -96,7 +96,7 @@ async def test_a_second_too_many_of_one_address_is_refused(database):
             assert await ended(third) == b""
             assert not first.at_eof()
             writer.write(corpus.request(signed=False).replace(b"close", b"keep-alive"))
-        await until(lambda: is_empty(door), "the places are free", 5)
+        await until(lambda: is_empty(door), "the places are free", deadline_seconds=5)
         assert (await door.deliver(bytes_of(Sale().succeeded())))[0] == 200
 
 
@@ -125,7 +125,7 @@ async def test_the_oldest_slow_body_makes_room_for_the_next(database, monkeypatc
     head = HEAD + b"Stripe-Signature: " + corpus.UNSIGNED + b"\r\nContent-Length: 200000\r\n\r\n"
     async with opened(database) as door, connected(door) as (first, one), connected(door) as (second, other):
         one.write(head + b"x" * 120_000)
-        await until(lambda: holds(100_000), "the first is held", 5)
+        await until(lambda: holds(100_000), "the first is held", deadline_seconds=5)
         other.write(head + b"x" * 120_000)
 
         async with asyncio.timeout(bodies.READ_SECONDS_MAX / 2):
@@ -133,7 +133,7 @@ async def test_the_oldest_slow_body_makes_room_for_the_next(database, monkeypatc
         assert (await door.deliver(bytes_of(Sale().succeeded())))[0] == 200
         assert not second.at_eof()
         other.transport.abort()
-        await until(lambda: holds(0, exactly=True), "what was held is given back", 5)
+        await until(lambda: holds(0, exactly=True), "what was held is given back", deadline_seconds=5)
 
 
 async def holds(bytes_min, *, exactly=False):
@@ -148,7 +148,7 @@ async def test_of_those_who_do_not_read_only_some_may_stay(database, monkeypatch
         writer.transport.pause_reading()
         for _ in range(2_000):
             writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: door\r\n\r\n")
-        await until(lambda: is_empty(door), "the place is free", 20)
+        await until(lambda: is_empty(door), "the place is free", deadline_seconds=20)
 
 
 class Standing:

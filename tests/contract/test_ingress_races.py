@@ -11,7 +11,7 @@ from ingress.checkout_rules import Insert, Wish
 from shared import clock
 from shared.stripe_api import Refused, StripeApi
 from tests.door import URLS, ingress_settings, meeting, opened, person, sandbox
-from tests.journey.pipeline import until
+from tests.waiting import until
 
 
 class Held(StripeApi):

@@ -18,7 +18,7 @@ from shared.kafka import provision
 from shared.kafka.records import Record
 from tests.builders import Sale, bytes_of, stripe_event
 from tests.door import WEBHOOK_SECRET, FakePublisher, opened, signed
-from tests.journey.pipeline import until
+from tests.waiting import until
 
 
 class RealPublisher(Publisher):
@@ -58,8 +58,7 @@ async def door(request, database, kafka):
     await provision.apply(kafka)
     publisher = RealPublisher(kafka)
     async with publisher.reaching(), opened(database, publisher=publisher, topic_prefix=kafka.topic_prefix) as made:
-        while await publisher.trouble():  # noqa: ASYNC110 - the test's own deadline ends it
-            await asyncio.sleep(0.02)
+        await until(lambda: is_ready(publisher), "Kafka is reached")
         yield made
 
 
@@ -75,10 +74,10 @@ async def test_a_publisher_whose_producer_died_is_not_ready_although_kafka_answe
     await provision.apply(kafka)
     publisher = RealPublisher(kafka)
     async with publisher.reaching():
-        await until(lambda: is_ready(publisher), "Kafka is reached", 20)
+        await until(lambda: is_ready(publisher), "Kafka is reached", deadline_seconds=20)
         assert publisher.fault is None
         publisher._producer._client._sender.sender_task.cancel()
-        await until(lambda: is_dead(publisher), "its end is noticed", 5)
+        await until(lambda: is_dead(publisher), "its end is noticed", deadline_seconds=5)
 
         assert await publisher._producer.answers(publisher._topic)
         assert await publisher.trouble() == [publisher.fault] == ["the producer's sender task ended"]

@@ -14,7 +14,8 @@ from shared.kafka.batch import Applied, Batches, Emitted, TooManyCulprits, foldi
 from shared.kafka.dead_letters import Refused
 from shared.topics import STRIPE_EVENTS, STRIPE_EVENTS_DLT
 from tests.builders import record
-from tests.members import THINGS, committed, everything, make_topics, member, put, until
+from tests.members import THINGS, committed, everything, make_topics, member, put
+from tests.waiting import until
 
 CREATE = "create table effects (value text primary key check (value <> 'unwanted'), number smallint)"
 

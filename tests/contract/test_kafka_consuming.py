@@ -11,7 +11,8 @@ from aiokafka.errors import CorruptRecordException
 from shared import clock
 from shared.kafka import broker, liveness, rewinding
 from shared.kafka.rewinding import RewindingConsumer
-from tests.members import THINGS, Taken, administration, committed, everything, make_topics, member, put, until
+from tests.members import THINGS, Taken, administration, committed, everything, make_topics, member, put
+from tests.waiting import until
 
 
 async def commits(kafka, expected, *, group="group"):

@@ -12,7 +12,8 @@ from shared import metrics
 from shared.kafka import broker, connection, rewinding
 from shared.kafka.broker import Subscription
 from shared.kafka.rewinding import RewindingConsumer
-from tests.members import THINGS, Taken, committed, make_topics, member, put, until
+from tests.members import THINGS, Taken, committed, make_topics, member, put
+from tests.waiting import until
 
 PARTITIONS = 4
 

@@ -9,7 +9,8 @@ import pytest
 from shared import clock, settings
 from shared.kafka import health, liveness, producer
 from shared.kafka.records import Record
-from tests.members import THINGS, Taken, make_topics, member, until
+from tests.members import THINGS, Taken, make_topics, member
+from tests.waiting import until
 
 
 async def nothing():

@@ -20,8 +20,8 @@ from tests.members import (
     member,
     own_kafka,
     process,
-    until,
 )
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

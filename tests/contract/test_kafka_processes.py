@@ -10,7 +10,8 @@ from shared import topics
 from shared.db.engine import rows
 from shared.messages import payment_states
 from tests.builders import Sale, bytes_of, insert_sales
-from tests.members import committed, everything, make_topics, process, put, until
+from tests.members import committed, everything, make_topics, process, put
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from shared import clock, errors, topics
 from shared.kafka import producer
 from shared.kafka.records import Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
-from tests.members import THINGS, administration, everything, make_topics, until
+from tests.members import THINGS, administration, everything, make_topics
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from deploy.ops.cli import app
 from shared import topics
 from shared.kafka import connection, provision
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -37,14 +38,14 @@ async def admin(kafka):
 
 async def until_shown(admin, *, shorter, wider):
     """The controller has taken both changes; the broker shows them a moment later."""
-    async with asyncio.timeout(20):
-        while True:
-            [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, shorter)])
-            [topic] = await admin.describe_topics([wider])
-            retention = {entry[0]: entry[1] for entry in answer.resources[0][4]}.get("retention.ms")
-            if (retention, len(topic["partitions"])) == ("3600000", 5):
-                return
-            await asyncio.sleep(0.05)
+
+    async def shown():
+        [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, shorter)])
+        [topic] = await admin.describe_topics([wider])
+        retention = {entry[0]: entry[1] for entry in answer.resources[0][4]}.get("retention.ms")
+        return (retention, len(topic["partitions"])) == ("3600000", 5)
+
+    await until(shown, "both changes are shown")
 
 
 def names(kafka):

@@ -19,6 +19,7 @@ from tests.builders import Sale, bytes_of, insert_sales, record
 from tests.fakes import Published
 from tests.members import process
 from tests.topics import records_of
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -202,9 +203,7 @@ async def test_a_process_looks_when_it_starts(engine, database, kafka, tmp_path,
         async def gauge():
             return "events_unmatched 1.0" in ((await payments.ask("/metrics"))[1] or "")
 
-        async with asyncio.timeout(20):
-            while not await gauge():  # noqa: ASYNC110 - what is waited for happens in another process
-                await asyncio.sleep(0.05)
+        await until(gauge, "the gauge tells of it")
         status, _ = await payments.terminate()
 
     assert status == 0

@@ -14,7 +14,7 @@ from shared.kafka.batch import Batches
 from shared.messages import payment_states
 from tests.builders import Sale, insert_sales, record
 from tests.fakes import Published
-from tests.members import until
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 import stripe
 
-from tests.sandboxes import opened, order, until_async
+from tests.sandboxes import opened, order
+from tests.waiting import until
 
 CREATE = "POST /v1/checkout/sessions"
 INTENTS = "POST /v1/payment_intents"
@@ -107,7 +108,7 @@ async def test_a_key_in_use_is_a_conflict(world):
     await world.switch("POST", "faults", {"route": CREATE, "kind": "hang_before", "seconds": 60})
     url, headers = f"{world.url}/v1/checkout/sessions", {"Authorization": "Bearer sk_test_x", "Idempotency-Key": "k"}
     first = asyncio.create_task(world.http.post(url, headers=headers).__aenter__())
-    await until_async(lambda: nothing_armed(world))
+    await until(lambda: nothing_armed(world), "the first call hangs")
     async with world.http.post(url, headers=headers) as second:
         assert second.status == 409
         assert "currently another in-progress request" in (await second.json())["error"]["message"]
@@ -117,7 +118,7 @@ async def test_a_key_in_use_is_a_conflict(world):
         async with world.http.post(url, headers=headers) as third:
             return third.status == 400
 
-    await until_async(is_free)
+    await until(is_free, "the key is free")
 
 
 async def test_keys_outlive_a_restart(tmp_path, webhook):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import stripe
 
-from tests.sandboxes import all_delivered, listening, opened, order, until, until_async
+from tests.sandboxes import listening, opened, order, until_all_delivered
+from tests.waiting import until
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "stripe"
 PAID = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]
@@ -306,19 +307,19 @@ async def test_each_endpoint_is_told_what_it_asked_for_with_its_own_secret(v1, w
         intent = await bought(v1)
         [owed] = (await v1.events.list_async({"type": "charge.succeeded"})).data
         await world.switch("POST", "deliveries/resume")
-        await until(lambda: other.bodies)
+        await until(lambda: other.bodies, "the other endpoint hears it")
         await world.told("payment_intent.succeeded")
         event = stripe.Webhook.construct_event(other.bodies[0], other.headers[0]["Stripe-Signature"], made.secret)
         assert (event.type, event.pending_webhooks, owed.pending_webhooks) == ("charge.succeeded", 2, 2)
         assert other.types == ["charge.succeeded"]
         assert not hasattr(shown, "secret")
-        await until_async(lambda: all_delivered(v1.events))
+        await until_all_delivered(v1.events)
 
         other.open.clear()
         await bought(v1)
         await v1.webhook_endpoints.delete_async(made.id)
         other.open.set()
-        await until_async(lambda: all_delivered(v1.events))
+        await until_all_delivered(v1.events)
         with pytest.raises(stripe.InvalidRequestError, match="No such webhook endpoint"):
             await v1.webhook_endpoints.retrieve_async(made.id)
     assert intent.status == "succeeded"
@@ -337,7 +338,7 @@ async def test_an_endpoint_outlives_a_restart_with_its_secret(tmp_path, webhook)
         async with opened(tmp_path, webhook) as world:
             names = [one.description for one in (await world.client.v1.webhook_endpoints.list_async()).data]
             await world.client.v1.checkout.sessions.expire_async((await world.session()).id)
-            await until(lambda: other.bodies)
+            await until(lambda: other.bodies, "the other endpoint hears it")
 
     assert set(names) == {None, "kept"}
     stripe.Webhook.construct_event(other.bodies[0], other.headers[0]["Stripe-Signature"], kept.secret)

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.sandboxes import all_delivered, opened, until_async
+from tests.sandboxes import all_delivered, opened, until_all_delivered
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "stripe"
 PAID = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]
@@ -223,7 +223,7 @@ async def test_events_can_be_listed_walked_and_filtered(world):
     assert [event.type async for event in backwards.auto_paging_iter()] == [*PAID[1:], "charge.updated"]
     assert newest_first(await events.list_async({"types": PAID[:2]})) == PAID[1::-1]
     assert newest_first(await events.list_async({"created": {"gt": oldest.created + 1000}})) == []
-    await until_async(lambda: all_delivered(events))
+    await until_all_delivered(events)
     assert newest_first(await events.list_async({"delivery_success": False})) == []
     assert (await events.retrieve_async(oldest.id)).data.object.id == oldest.data.object.id
 

@@ -15,7 +15,8 @@ from deploy.dev.cli import app
 from deploy.dev.errors import BoxError
 from deploy.dev.stripe.deliveries import LIVE_SCHEDULE_SECONDS
 from deploy.dev.stripe.switchboard import BUTTONS
-from tests.sandboxes import SECRET, all_delivered, listening, opened, until, until_async
+from tests.sandboxes import SECRET, listening, opened, until_all_delivered
+from tests.waiting import until
 
 HOUR, DAY = 3600, 24 * 3600
 PAID = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]
@@ -46,7 +47,7 @@ async def test_what_is_still_owed_is_listed_until_it_was_taken(world):
     async def nothing_is_owed():
         return await world.switch("GET", "deliveries/pending") == (200, [])
 
-    await until_async(nothing_is_owed)
+    await until(nothing_is_owed, "nothing is owed")
 
 
 async def test_twins_are_two_events_for_one_change(world):
@@ -73,7 +74,7 @@ async def test_the_events_of_one_change_arrive_in_the_order_that_was_asked_for(w
     """Each waits until the one before it was answered."""
     await world.switch("PUT", "deliveries", {"order": order})
     await world.paid()
-    await until(lambda: len(world.webhook.bodies) >= 4)
+    await until(lambda: len(world.webhook.bodies) >= 4, "four deliveries arrive")
 
     assert world.webhook.types[:4] == arrived
 
@@ -82,7 +83,7 @@ async def test_first_attempts_get_lost_and_the_next_arrives(world):
     """The receiver never hears of the first two."""
     await world.switch("PUT", "deliveries", {"drop_first": 2, "retry_schedule_seconds": [0.01]})
     await expired(world)
-    await until_async(lambda: all_delivered(world.client.v1.events))
+    await until_all_delivered(world.client.v1.events)
 
     [delivery] = await shown(world)
     assert [attempt["status"] for attempt in delivery["attempts"]] == [None, None, 200]
@@ -124,7 +125,7 @@ async def test_one_endpoint_may_be_held_while_another_is_told(world):
         await world.switch("POST", "deliveries/pause", {"endpoint": ours.id})
         for heard in (1, 2):  # one after the other: what was not held would have left before the second
             await expired(world)
-            await until(lambda n=heard: len(other.bodies) == n)
+            await until(lambda n=heard: len(other.bodies) == n, "the other endpoint hears it")
         assert world.webhook.bodies == []
         await world.switch("POST", "deliveries/resume", {"endpoint": ours.id})
         await world.told("checkout.session.expired", times=2)
@@ -156,8 +157,8 @@ async def test_a_forgery_is_wrong_in_one_way_and_comes_once(world, kind, is_forg
     [told] = await world.told("checkout.session.expired")
     world.webhook.answers = [400]
     _, [sent] = await world.switch("POST", f"events/{told['id']}/forge", {"kind": kind})
-    await until(lambda: len(world.webhook.bodies) == 2)
-    await until_async(lambda: all_delivered(world.client.v1.events))
+    await until(lambda: len(world.webhook.bodies) == 2, "two deliveries arrive")
+    await until_all_delivered(world.client.v1.events)
     body, header = world.webhook.bodies[1], world.webhook.headers[1]["Stripe-Signature"]
 
     assert is_forged(body, header)
@@ -171,7 +172,7 @@ async def test_an_accepted_forgery_settles_nothing(world):
     world.webhook.answers = [200, 500, 500, 500]
     await world.switch("PUT", "deliveries", {"forgeries": ["wrong_livemode"], "delay_ms": 50, "retry_schedule_seconds": [60]})
     await expired(world)
-    await until(lambda: len(world.webhook.bodies) == 2)
+    await until(lambda: len(world.webhook.bodies) == 2, "two deliveries arrive")
     [listed] = (await world.client.v1.events.list_async({"delivery_success": False})).data
 
     assert (listed.type, listed.pending_webhooks) == ("checkout.session.expired", 1)
@@ -221,13 +222,13 @@ async def test_an_advanced_clock_hurries_retries(world):
     world.webhook.answers = [500] * 3
     await expired(world)
     for step in LIVE_SCHEDULE_SECONDS[:3]:
-        await until(lambda: world.webhook.answers == [] or len(world.webhook.bodies))
+        await until(lambda: world.webhook.answers == [] or len(world.webhook.bodies), "an attempt arrives")
         attempts = len(world.webhook.bodies)
-        await until_async(lambda n=attempts: recorded(world, n))
+        await until(lambda n=attempts: recorded(world, n), "the attempt is written down")
         await world.switch("POST", "clock", {"advance_seconds": step + 1})
-        await until(lambda n=attempts: len(world.webhook.bodies) > n)
+        await until(lambda n=attempts: len(world.webhook.bodies) > n, "the next attempt arrives")
 
-    await until_async(lambda: all_delivered(world.client.v1.events))
+    await until_all_delivered(world.client.v1.events)
     assert sum(LIVE_SCHEDULE_SECONDS) == pytest.approx(3 * DAY, rel=0.02)
 
 
@@ -249,11 +250,11 @@ async def test_a_cleared_clock_holds_nothing_back(world):
     await world.switch("POST", "clock", {"advance_seconds": DAY})
     world.webhook.answers = [500]
     await world.paid()
-    await until_async(lambda: attempted(world))
+    await until(lambda: attempted(world), "an attempt is written down")
     await world.switch("POST", "clear")
 
     await world.told("charge.updated")
-    await until_async(lambda: all_delivered(world.client.v1.events))
+    await until_all_delivered(world.client.v1.events)
 
 
 async def attempted(world):
@@ -266,7 +267,7 @@ async def test_what_was_put_off_comes_after_a_restart(tmp_path, webhook):
     async with opened(tmp_path, webhook) as world:
         await world.switch("PUT", "deliveries", {"retry_schedule_seconds": [3 * HOUR]})
         await expired(world)
-        await until_async(lambda: attempted(world))
+        await until(lambda: attempted(world), "an attempt is written down")
     async with opened(tmp_path, webhook) as world:
         [owed] = await shown(world)
 
@@ -281,12 +282,12 @@ async def test_both_secrets_sign_until_the_old_one_is_over(world):
     [ours] = (await world.client.v1.webhook_endpoints.list_async()).data
     _, rolled = await world.switch("POST", f"webhook_endpoints/{ours.id}/roll", {"overlap_seconds": HOUR})
     await expired(world)
-    await until(lambda: len(world.webhook.bodies) == 1)
+    await until(lambda: len(world.webhook.bodies) == 1, "one delivery arrives")
     for secret in (SECRET, rolled["secret"]):
         stripe.Webhook.construct_event(world.webhook.bodies[0], world.webhook.headers[0]["Stripe-Signature"], secret)
     await world.switch("POST", "clock", {"advance_seconds": HOUR + 1})
     await expired(world)
-    await until(lambda: len(world.webhook.bodies) == 2)
+    await until(lambda: len(world.webhook.bodies) == 2, "two deliveries arrive")
     body, header = world.webhook.bodies[1], world.webhook.headers[1]["Stripe-Signature"]
 
     stripe.Webhook.construct_event(body, header, rolled["secret"])
@@ -301,7 +302,7 @@ async def test_a_rolled_secret_outlives_a_restart(tmp_path, webhook):
         _, rolled = await world.switch("POST", f"webhook_endpoints/{ours.id}/roll", {})
     async with opened(tmp_path, webhook) as world:
         await expired(world)
-        await until(lambda: len(webhook.bodies) == 1)
+        await until(lambda: len(webhook.bodies) == 1, "one delivery arrives")
 
     stripe.Webhook.construct_event(webhook.bodies[0], webhook.headers[0]["Stripe-Signature"], rolled["secret"])
 

@@ -7,7 +7,8 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.sandboxes import all_delivered, opened, order, until, until_async
+from tests.sandboxes import opened, order, until_all_delivered
+from tests.waiting import until
 
 CREATE = "POST /v1/checkout/sessions"
 
@@ -18,8 +19,8 @@ async def test_a_refused_delivery_is_tried_again_with_a_new_signature(world):
     session = await world.session()
     world.webhook.answers = [500, 302, 400]
     await world.client.v1.checkout.sessions.expire_async(session.id)
-    await until(lambda: len(world.webhook.bodies) == 4)
-    await until_async(lambda: all_delivered(world.client.v1.events))
+    await until(lambda: len(world.webhook.bodies) == 4, "four attempts arrive")
+    await until_all_delivered(world.client.v1.events)
     _, shown = await world.switch("GET", "deliveries")
 
     [delivery] = shown["deliveries"]
@@ -51,10 +52,10 @@ async def test_deliveries_are_held_doubled_and_shuffled(world):
         await world.client.v1.checkout.sessions.expire_async((await world.session()).id)
     _, shown = await world.switch("GET", "deliveries")
     all_due = max(delivery["due_at"] for delivery in shown["deliveries"])
-    await until(lambda: time.time() > all_due + 0.2)
+    await until(lambda: time.time() > all_due + 0.2, "all are due")
     assert world.webhook.bodies == []
     await world.switch("POST", "deliveries/resume")
-    await until(lambda: len(world.webhook.bodies) == 15)
+    await until(lambda: len(world.webhook.bodies) == 15, "fifteen deliveries arrive")
 
     arrived = [json.loads(body)["id"] for body in world.webhook.bodies]
     born = [event.id for event in (await world.client.v1.events.list_async()).data][::-1]
@@ -149,7 +150,7 @@ async def test_clear_puts_everything_to_rest(world):
 async def test_the_front_page_shows_what_happened(world):
     """Checkouts and webhooks, for a person."""
     await world.paid()
-    await until_async(lambda: all_delivered(world.client.v1.events))
+    await until_all_delivered(world.client.v1.events)
     async with world.http.get(world.url) as answer:
         page = await answer.text()
 

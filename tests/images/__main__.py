@@ -23,8 +23,9 @@ from tests.builders import Sale, bytes_of, insert_sales
 from tests.containers import Containers
 from tests.images import contained, secured, words
 from tests.images.contained import Contained, once
-from tests.journey.pipeline import PROCESSES, opened, until
+from tests.journey.pipeline import PROCESSES, opened
 from tests.referees.__main__ import asked
+from tests.waiting import until
 
 TARGETS = (*PROCESSES, "cb-ops")
 ADDED_BYTES_MAX = 120_000_000

@@ -19,6 +19,7 @@ from deploy.dev.ports import is_free
 from shared.kafka import provision
 from tests.corpus import SECRET as WEBHOOK_SECRET
 from tests.journey.forked import Forked
+from tests.waiting import DEADLINE_SECONDS, until
 
 ROOT = Path(__file__).parent.parent.parent
 PROCESSES = ("ingress", "payments", "bookings", "email")
@@ -93,9 +94,11 @@ class Pipeline:
     def pid(self, name):
         return self._running[name].pid
 
-    async def until_ready(self, *names, deadline_seconds=60):
+    async def until_ready(self, *names, deadline_seconds=DEADLINE_SECONDS):
         for name in names:
-            await until(lambda n=name: self._is_ready(n), f"{name} is ready", deadline_seconds)
+            await until(
+                lambda n=name: self._is_ready(n), f"{name} is ready", deadline_seconds=deadline_seconds, every_seconds=0.05
+            )
 
     async def kill(self, name):
         """kill -9, and wait until it is gone."""
@@ -137,7 +140,7 @@ class Pipeline:
         async def accepted():
             return await self.post(body) == 200
 
-        await until(accepted, "the webhook is accepted", deadline_seconds)
+        await until(accepted, "the webhook is accepted", deadline_seconds=deadline_seconds)
 
     def logged(self, name):
         return (self._logs / f"{name}.log").read_text()
@@ -188,13 +191,3 @@ def signature(body, *, secret=WEBHOOK_SECRET, at=None):
     moment = int(time.time() if at is None else at)
     digest = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={moment},v1={digest}"
-
-
-async def until(condition, what, deadline_seconds=60, *, every_seconds=0.05):
-    """Wait until an async condition holds; TimeoutError names what did not come."""
-    try:
-        async with asyncio.timeout(deadline_seconds):
-            while not await condition():  # noqa: ASYNC110 - what is waited for happens in other processes
-                await asyncio.sleep(every_seconds)
-    except TimeoutError:
-        raise TimeoutError(f"not within {deadline_seconds} s: {what}") from None

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from deploy.dev.voice import Silence
 from deploy.dev.whole import WholeBox
 from shared import settings
 from tests.journey import demos
+from tests.waiting import until_blocking
 
 PATIENCE_SECONDS = 30
 TOPIC = "kept"
@@ -51,16 +51,6 @@ def make(tmp_path):
         services.stop()
     for folder in tmp_path.iterdir():
         control.reset(Box(folder), Silence())
-
-
-def eventually(condition, what):
-    """Wait until the condition holds; its value."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"not within {PATIENCE_SECONDS} s: {what}")
 
 
 async def connect(env):
@@ -164,7 +154,7 @@ def test_cb_dev_starts_again_what_crashes(tmp_path, make):
         for note in before.values():
             os.kill(note["pid"], signal.SIGKILL)
 
-        eventually(lambda: (box.logs / "said").read_text().count("is ready again") == len(before), "both are ready again")
+        until_blocking(lambda: (box.logs / "said").read_text().count("is ready again") == len(before), "both are ready again")
         said = (box.logs / "said").read_text()
         supervising.terminate()
         assert supervising.wait(10) == 0
@@ -181,13 +171,13 @@ def test_the_first_broker_makes_the_next_ones_start_faster(make, tmp_path_factor
     services = make()
     services.start()
     java = psutil.Process(services.broker.pid)
-    [child] = eventually(java.children, "Java writes its classes down")
+    [child] = until_blocking(java.children, "Java writes its classes down")
     services.stop()
-    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "that is ended, too")
+    until_blocking(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "that is ended, too")
     assert not archive.exists()
 
     services.start()
-    eventually(archive.exists, "the classes are written down")
+    until_blocking(archive.exists, "the classes are written down")
     services.broker.kill()
     services.broker.start()
 
@@ -367,7 +357,7 @@ def cb_dev_in_background(box):
     with (box.logs / "said").open("wb") as said:
         process = subprocess.Popen([*BACKGROUND, str(box.home), "--services-only"], stdout=said, stderr=said)
     try:
-        eventually(lambda: box.read("box").get("ready") or process.poll() is not None, "cb-dev is up")
+        until_blocking(lambda: box.read("box").get("ready") or process.poll() is not None, "cb-dev is up")
         yield process
     finally:
         process.kill()

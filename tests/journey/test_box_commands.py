@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import aiohttp
 import psutil
@@ -23,6 +22,7 @@ from deploy.dev.mailbox import open_mailbox, wording
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
 from tests.journey.demos import DEADLINE_SECONDS, Said
+from tests.waiting import until_blocking
 
 HOLDS = """
 import sys, time
@@ -83,14 +83,6 @@ except KeyboardInterrupt:
 
 def cb_dev(*words):
     return CliRunner().invoke(app, [*map(str, words)])
-
-
-def until(condition):
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -373,7 +365,7 @@ def test_ctrl_c_in_a_download_leaves_the_terminal_and_the_cache_as_they_were(tmp
         monkeypatch.setenv("CB_MAVEN_REPOSITORY", mirror)
         fetching = Said(sys.executable, "-c", FETCHES)
         fetching.until("\x1b[?25l")
-        until(lambda: list(cache.rglob("*.jar*")))
+        until_blocking(lambda: list(cache.rglob("*.jar*")), "the first jar is begun")
         fetching.end(signal.SIGINT)
 
     assert fetching.text.count("\x1b[?25h") == fetching.text.count("\x1b[?25l")

@@ -14,6 +14,7 @@ from shared.kafka.records import Record
 from tests.builders import Sale, bytes_of, confirmed, insert_sales, paid
 from tests.journey.pipeline import ROOT
 from tests.journey.zygote import SENTINEL
+from tests.waiting import until
 
 CROSSINGS_MAX = 80
 CROSSINGS_MIN = 8  # fewer would mean that the instruments do not see the consumer's steps
@@ -172,9 +173,7 @@ async def test_the_email_consumer_may_die_at_any_crossing(zygote, publisher, kaf
         async with engine.begin() as tx:
             return await rows(tx, "select count(*) from letters where state = 'sent'") == [(2 * len(sales),)]
 
-    from tests.journey.pipeline import until
-
-    await until(all_sent, "every letter is sent", 90)
+    await until(all_sent, "every letter is sent", deadline_seconds=90)
     copies = Counter(letter.message_id for letter in pipeline.mailbox.letters)
     assert len(copies) == 2 * len(sales)
     assert max(copies.values()) <= 2

@@ -4,8 +4,8 @@ from shared import topics
 from shared.db.engine import rows
 from tests import corpus
 from tests.builders import Sale, bytes_of, insert_sales
-from tests.journey.pipeline import until
 from tests.served import values
+from tests.waiting import until
 
 NO_EVENTS = {"no type", "type a list", "created a string", "amount a string", "amount a float", "metadata a list", "no data"}
 NOT_OUR_MONEY = {"amount negative", "amount zero", "currency unknown"}
@@ -34,8 +34,8 @@ async def test_hostile_events_are_judged_once_and_stop_nobody(pipeline, engine, 
     async def all_read():
         return await pipeline.progress("payments") == len(taken) + 1
 
-    await until(paid, "the honest sale is paid", 60)
-    await until(all_read, "every event is read, and none twice", 60)
+    await until(paid, "the honest sale is paid", deadline_seconds=60)
+    await until(all_read, "every event is read, and none twice", deadline_seconds=60)
     dead = await values(kafka, topics.STRIPE_EVENTS_DLT.named(kafka.topic_prefix))
 
     assert sorted(await values(kafka, topics.STRIPE_EVENTS.named(kafka.topic_prefix))) == sorted([*taken, honest])

@@ -17,7 +17,7 @@ from shared import settings, topics
 from shared.kafka import provision
 from tests.builders import Sale, bytes_of
 from tests.door import ORIGIN, WEBHOOK_SECRET, opened, signed
-from tests.journey.pipeline import until
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -54,14 +54,14 @@ class Process:
             assert self.running.returncode is None, self.said()
             return "ingress.served" in self.said()
 
-        await until(served, "the door is served", 30)
+        await until(served, "the door is served", deadline_seconds=30)
 
     async def until_ready(self, status=200):
         async def ready():
             with suppress(aiohttp.ClientError):
                 return (await self.get(self.health, "/health/ready"))[0] == status
 
-        await until(ready, f"/health/ready is {status}", 30)
+        await until(ready, f"/health/ready is {status}", deadline_seconds=30)
 
     async def get(self, port, path):
         async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}{path}") as answer:
@@ -241,7 +241,7 @@ async def test_a_door_that_can_publish_nothing_more_asks_for_its_restart(started
         async def refused():
             return await process.deliver(bytes_of(Sale().succeeded())) == (503, "2")
 
-        await until(refused, "no webhook is taken any more", 5)
+        await until(refused, "no webhook is taken any more", deadline_seconds=5)
         live = await process.get(process.health, "/health/live")
         rest()
 
@@ -289,7 +289,7 @@ async def test_a_frozen_kafka_is_503_within_five_seconds(database, tmp_path):
             async def accepted():
                 return (await door.deliver(body))[0] == 200
 
-            await until(accepted, "the first webhook is taken", 20)
+            await until(accepted, "the first webhook is taken", deadline_seconds=20)
             os.kill(broker.pid, signal.SIGSTOP)
             began = asyncio.get_running_loop().time()
             frozen = await asyncio.gather(*(door.deliver(bytes_of(Sale().succeeded())) for _ in range(20)))
@@ -298,4 +298,4 @@ async def test_a_frozen_kafka_is_503_within_five_seconds(database, tmp_path):
 
             assert {(status, said["code"]) for status, said in frozen} == {(503, "kafka_unavailable")}
             assert took < 5.5
-            await until(accepted, "webhooks are taken again", 30)
+            await until(accepted, "webhooks are taken again", deadline_seconds=30)

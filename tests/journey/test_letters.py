@@ -12,7 +12,7 @@ from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
 from tests.builders import Sale, confirmed, insert_sales
-from tests.journey.pipeline import until
+from tests.waiting import until
 
 
 @pytest.fixture

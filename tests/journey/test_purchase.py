@@ -2,7 +2,8 @@
 
 from shared.db.engine import rows
 from tests.builders import Sale, bytes_of, insert_sales
-from tests.journey.pipeline import PROCESSES, until
+from tests.journey.pipeline import PROCESSES
+from tests.waiting import until
 
 
 async def test_a_paid_webhook_becomes_a_confirmed_booking_and_two_letters(pipeline, engine):

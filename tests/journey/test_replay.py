@@ -6,7 +6,8 @@ import sys
 from deploy.dev.mailbox.switches import Fault, Switches
 from shared.db.engine import rows
 from tests.builders import Sale, bytes_of, insert_sales
-from tests.journey.pipeline import PROCESSES, ROOT, until
+from tests.journey.pipeline import PROCESSES, ROOT
+from tests.waiting import until
 
 
 async def ops(pipeline, *arguments):

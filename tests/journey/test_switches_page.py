@@ -9,7 +9,8 @@ import stripe
 from playwright.async_api import expect
 
 from tests.browsers import CONTRASTS
-from tests.sandboxes import all_delivered, listening, opened, until, until_async
+from tests.sandboxes import listening, opened, until_all_delivered
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
@@ -128,13 +129,13 @@ async def test_every_attempt_is_shown_and_an_event_is_sent_again(page, shop):
     shop.webhook.answers = [503]
     await shop.switch("PUT", "deliveries", {"retry_schedule_seconds": [0.01]})
     await expired(shop)
-    await until_async(lambda: all_delivered(shop.client.v1.events))
+    await until_all_delivered(shop.client.v1.events)
     told = json.loads(shop.webhook.bodies[-1])
     await page.reload()
     row = region(page, "Webhooks and their attempts").get_by_role("listitem").first
     await expect(row).to_have_text(re.compile(r"503 \d+ ms\s+200 \d+ ms"))
     await press(page, f"Send checkout.session.expired …{told['id'][-6:]} again")
-    await until(lambda: len(shop.webhook.bodies) == 4)
+    await until(lambda: len(shop.webhook.bodies) == 4, "the event comes again")
     assert json.loads(shop.webhook.bodies[-1])["id"] == told["id"]
 
     endpoints = region(page, "Endpoints")

@@ -11,12 +11,13 @@ from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
 from shared.topics import BOOKINGS_EVENTS, PAYMENTS_EVENTS, STRIPE_EVENTS, STRIPE_EVENTS_DLT
-from tests.journey.pipeline import PROCESSES, until
+from tests.journey.pipeline import PROCESSES
 from tests.members import committed, everything
 from tests.proof import lives, seeding
 from tests.proof.ends import Setting, differences, stories_of_bookings
 from tests.proof.randomly import COPIES, DISORDER, FORGED, LATE, LOST, counted
 from tests.proof.result import Proved, silent
+from tests.waiting import until
 
 GROUPS = {STRIPE_EVENTS: "payments", PAYMENTS_EVENTS: "bookings", BOOKINGS_EVENTS: "email"}
 CONSUMERS = ("payments", "payments-2", "bookings")
@@ -77,7 +78,7 @@ async def while_killed(pipeline, engine, kafka, *, seed, events, kills, progress
     await pipeline.until_ready(*names)
     await until_caught_up(kafka, *GROUPS)
     stories = await _hold_against_the_oracle(engine, kafka, manifest, coming)
-    await until(lambda: _letters_have_ended(engine), "every letter has ended", 120)
+    await until(lambda: _letters_have_ended(engine), "every letter has ended", deadline_seconds=120)
     letters = await _letters_are_exact(engine, pipeline, stories)
     return Proved(
         title="Lives while a payments consumer is killed, from the webhook to the letters",
@@ -96,7 +97,7 @@ async def kill_again_and_again(pipeline, name, kills, drawn):
         async def moved():
             return (await pipeline.progress(name) or 0) > 0
 
-        await until(moved, f"{name} makes progress", 60)
+        await until(moved, f"{name} makes progress", deadline_seconds=60)
         # The moment of the kill is what is drawn here; nothing is waited for.
         await asyncio.sleep(drawn.uniform(0.3, 2.0))
         await pipeline.kill(name)
@@ -142,7 +143,7 @@ async def until_caught_up(kafka, *topics):
                 done = await committed(kafka, topic, GROUPS[topic])
                 return all(done.get(place.partition, 0) == end for place, end in (await end_offsets()).items())
 
-            await until(caught_up, f"{GROUPS[topic]} has taken all of {topic.name}", 600)
+            await until(caught_up, f"{GROUPS[topic]} has taken all of {topic.name}", deadline_seconds=600)
 
 
 @asynccontextmanager

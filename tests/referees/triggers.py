@@ -13,6 +13,7 @@ import aiohttp
 
 from deploy.dev.stripe import open_sandbox
 from tests.referees import fetching, watch
+from tests.waiting import until
 
 KEY = "sk_test_of_the_referees"
 NOBODY = "http://127.0.0.1:9/"
@@ -71,9 +72,12 @@ async def _triggered(stripe, kind, url, home):
 async def _told(url, kind):
     """Return what `/v1/events` tells of the payment up to this kind, oldest first, once it is there."""
     types = []
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http, asyncio.timeout(TOLD_WITHIN_SECONDS):
-        while kind not in types:
-            async with http.get(f"{url}/v1/events", params={"limit": 100}) as answer:
-                types = [event["type"] for event in (await answer.json())["data"]][::-1]
-            await asyncio.sleep(0.05)
+
+    async def is_told():
+        async with http.get(f"{url}/v1/events", params={"limit": 100}) as answer:
+            types[:] = [event["type"] for event in (await answer.json())["data"]][::-1]
+        return kind in types
+
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http:
+        await until(is_told, f"{kind} is told", deadline_seconds=TOLD_WITHIN_SECONDS)
     return [each for each in types[: types.index(kind) + 1] if not each.startswith(ELSEWHERE)]

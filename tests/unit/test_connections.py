@@ -8,6 +8,7 @@ import pytest
 from ingress import connections
 from ingress.connections import Connections, address_of
 from shared import settings
+from tests.waiting import until
 
 
 class Wire(asyncio.Transport):
@@ -120,14 +121,9 @@ async def test_a_late_look_is_noticed(monkeypatch):
     async with everybody.watched():
         await asyncio.sleep(0.02)
         time.sleep(0.1)  # noqa: ASYNC251 - a loop that is held up is what this is about
-        await until(lambda: everybody.is_late)
-        await until(lambda: not everybody.is_late)
-
-
-async def until(condition):
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - it changes by itself
-            await asyncio.sleep(0)
+        # A late look is news for one look only.
+        await until(lambda: everybody.is_late, "the late look is noticed", every_seconds=0)
+        await until(lambda: not everybody.is_late, "the next look is in time", every_seconds=0)
 
 
 def test_leaving_twice_gives_back_one_place():
