@@ -24,6 +24,7 @@ WEBHOOK_SECRET = "whsec_" + "d" * 32
 JWT_SECRET = "door-" + "j" * 32
 ORIGIN = "https://app.culturebridge.com"
 URLS = {"success_url": f"{ORIGIN}/booking/success", "cancel_url": f"{ORIGIN}/booking/cancel"}
+PAYMENTS = "select id, amount_minor, currency, status::text, stripe_session_id, closed_at is null from payments order by id"
 
 
 def ingress_settings(database, **changes):

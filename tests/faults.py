@@ -25,6 +25,9 @@ BATCH_TESTS = "tests/contract/test_kafka_batches.py"
 CONSUMING_TESTS = "tests/contract/test_kafka_consuming.py"
 RACE_TESTS = "tests/contract/test_ingress_races.py"
 LETTER_TESTS = "tests/contract/test_email_handlers.py"
+LADDER_TESTS = "tests/contract/test_email_ladder.py"
+CLAIM_TESTS = "tests/contract/test_email_claims.py"
+AWAY_TESTS = "tests/contract/test_email_server_away.py"
 DUE_TESTS = "tests/contract/test_letters_due.py"
 BOOKINGS_TESTS = "tests/contract/test_bookings_consumer.py"
 FOLD_TESTS = "tests/unit/test_payment_fold.py"
@@ -438,7 +441,7 @@ LETTERS = (
     ),
     fault(
         "a lease that still runs is ignored",
-        (LETTER_TESTS, "-k", "lease"),
+        (CLAIM_TESTS, "-k", "lease"),
         (
             "consumers/email/ledger.py",
             "case State.SENDING if not letter.lease_over:",
@@ -447,7 +450,7 @@ LETTERS = (
     ),
     fault(
         "a letter is given up after its lease was lost",
-        (LETTER_TESTS, "-k", "mark_that_lost_its_claim"),
+        (CLAIM_TESTS, "-k", "mark_that_lost_its_claim"),
         (
             STORE,
             (
@@ -462,7 +465,7 @@ LETTERS = (
     ),
     fault(
         "a letter leaves though its lease was lost",
-        (LETTER_TESTS, "-k", "does_not_leave"),
+        (CLAIM_TESTS, "-k", "does_not_leave"),
         (
             "consumers/email/clerk.py",
             "return [mine.token in held for mine in claims]",
@@ -471,7 +474,7 @@ LETTERS = (
     ),
     fault(
         "a letter is marked before its record is published",
-        (LETTER_TESTS, "-k", "kafkas_word"),
+        (LADDER_TESTS, "-k", "kafkas_word"),
         (SENDING, "        await self._bury(mine.due, attempts=attempts, reason=reason)\n        if not", "        if not"),
         (
             SENDING,
@@ -529,7 +532,7 @@ LETTERS = (
     ),
     fault(
         "a letter is marked as sent before it is handed over",
-        (LETTER_TESTS, "-k", "climbs_the_whole_ladder"),
+        (LADDER_TESTS, "-k", "climbs_the_whole_ladder"),
         (
             SENDING,
             "        async with self._conversations:\n",
@@ -547,7 +550,7 @@ LETTERS = (
     ),
     fault(
         "an attempt is counted while the mail server is away",
-        (LETTER_TESTS, "-k", "nothing_counted"),
+        (AWAY_TESTS, "-k", "nothing_counted"),
         (STORE, "set state = case when attempts > 0", "set attempts = attempts + 1, state = case when attempts > 0"),
     ),
     fault(
@@ -567,7 +570,7 @@ LETTERS = (
     ),
     fault(
         "a slow recipient holds up its batch",
-        (LETTER_TESTS, "-k", "hangs_holds_up_nobody"),
+        (AWAY_TESTS, "-k", "hangs_holds_up_nobody"),
         (SENDING, "all(flight.is_slow() for flight in pending.values())", "not pending"),
     ),
 )

@@ -3,9 +3,11 @@
 import pytest
 
 from deploy.dev.mailbox import open_mailbox
+from tests import door as doors
 from tests.builders import Sale, insert_sales
 from tests.chain import Chain
 from tests.consumers import Email
+from tests.door import sandbox
 from tests.sandboxes import listening, opened
 
 
@@ -30,6 +32,13 @@ async def sale(engine):
     async with engine.begin() as tx:
         await insert_sales(tx, made)
     return made
+
+
+@pytest.fixture
+async def door(database, tmp_path):
+    """A door with Stripe's sandbox behind it."""
+    async with sandbox(tmp_path / "stripe") as stripe, doors.opened(database, stripe=stripe) as made:
+        yield made
 
 
 @pytest.fixture

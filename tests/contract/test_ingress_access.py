@@ -11,12 +11,6 @@ from ingress import pages
 from tests.door import ORIGIN, URLS, Person, bearer, meeting, opened, person, sandbox
 
 
-@pytest.fixture
-async def door(database, tmp_path):
-    async with sandbox(tmp_path / "stripe") as stripe, opened(database, stripe=stripe) as made:
-        yield made
-
-
 async def cast(door):
     """One booking, and everybody who may ask about it."""
     booked, other = await meeting(door.engine), await meeting(door.engine)

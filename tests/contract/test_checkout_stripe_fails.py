@@ -1,0 +1,114 @@
+"""Stripe is away, fails, or says no in the middle of a checkout: nothing is sold twice, and nothing is blocked."""
+
+import pytest
+
+from tests.door import ORIGIN, PAYMENTS, URLS, meeting, opened, sandbox
+
+FAULTS = ["error_before", "conflict", "rate_limit", "cut"]
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_stripe_away_is_502_and_resumed(door, kind):
+    """A row whose call to Stripe failed is taken up by the next checkout with the same words: one row, one session."""
+    booked = await meeting(door.engine)
+    door.arm(kind, times=3)
+
+    status, body = await door.checkout(booked.booking_id, booked.client)
+    assert (status, body["code"]) == (502, "stripe_unavailable")
+    [row] = await door.sql(PAYMENTS)
+    assert row[4:] == (None, True)
+    door.stripe.clear()
+    # What the person or the price is called now does not matter: the stored words are said again.
+    await door.sql("update coach_profiles set first_name = 'Rear Admiral', hourly_rate = 200")
+
+    status, body = await door.checkout(booked.booking_id, booked.client, success_url=f"{ORIGIN}/elsewhere")
+
+    assert (status, body["payment_id"], body["amount"]) == (201, str(row[0]), 75)
+    [session] = door.sessions()
+    assert session["success_url"] == URLS["success_url"]
+    assert len(await door.sql(PAYMENTS)) == 1
+
+
+async def test_a_stored_500_never_blocks_a_booking(door):
+    """Stripe replays a 5xx for a day under its key: the row is closed, another one pays; the stray was shown to nobody."""
+    booked = await meeting(door.engine)
+    door.arm("error_after")
+
+    status, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert status == 201, body
+    rows = await door.sql("select closed_at is null, stripe_session_id from payments order by id")
+    assert rows == [(False, None), (True, body["session_id"])]
+
+
+async def test_a_stripe_that_fails_again_and_again_is_asked_for_no_third_row(door):
+    """Each failure is stored under its key, so that a call could go on with row after row: an outage is no time for a storm."""
+    booked = await meeting(door.engine)
+    door.arm("error_after", times=50)
+
+    status, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert (status, body["code"]) == (502, "stripe_unavailable")
+    assert [row[5] for row in await door.sql(PAYMENTS)] == [False, True]
+    door.stripe.clear()
+    assert (await door.checkout(booked.booking_id, booked.client))[0] == 201
+
+
+async def test_a_key_that_was_used_for_something_else_gives_way(door):
+    """An idempotency error is final for its row: closed, and another made."""
+    booked = await meeting(door.engine)
+    door.arm("cut", times=3)
+    assert (await door.checkout(booked.booking_id, booked.client))[0] == 502
+    door.stripe.clear()
+    await door.sql("update payments set checkout_request = jsonb_set(checkout_request, '{item_name}', '\"x\"')")
+
+    status, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert status == 201, body
+    assert [row[5] for row in await door.sql(PAYMENTS)] == [False, True]
+
+
+@pytest.mark.parametrize("key", [None, "k-1"])
+async def test_what_stripe_refuses_is_502_until_it_is_mended(door, key):
+    """Less than Stripe charges, told with its own code; the next call says what price and address are by then."""
+    booked = await meeting(door.engine, rate="0.10")
+
+    for _ in range(2):
+        status, body = await door.checkout(booked.booking_id, booked.client, key=key)
+        assert (status, body["code"]) == (502, "stripe_refused")
+    await door.sql("update coach_profiles set hourly_rate = 75")
+    await door.sql("update users set email = 'mended@example.com' where id = $1", booked.client.id)
+    status, body = await door.checkout(booked.booking_id, booked.client, key=key)
+
+    assert (status, body.get("amount")) == (201, 75), body
+    [session] = door.sessions()
+    assert session["customer_email"] == "mended@example.com"
+    assert [row[4:] for row in await door.sql(PAYMENTS)] == [(None, False), (None, False), (session["id"], True)]
+
+
+async def test_a_refusal_that_nobody_wrote_down_is_heard_again(door):
+    """Killed between Stripe's answer and the row: the next call asks the same, closes the row, and the one after is free."""
+    booked = await meeting(door.engine, rate="0.10")
+    await door.checkout(booked.booking_id, booked.client)
+    await door.sql("update payments set closed_at = null")
+    await door.sql("update coach_profiles set hourly_rate = 75")
+
+    first, second = [await door.checkout(booked.booking_id, booked.client) for _ in range(2)]
+
+    assert [status for status, _ in (first, second)] == [502, 201]
+    assert [row[5] for row in await door.sql(PAYMENTS)] == [False, True]
+
+
+async def test_a_key_that_stripe_does_not_let_in_is_502_and_resumed(database, tmp_path):
+    """Nothing was said about the row: once the key is mended the same one goes on with its words."""
+    async with sandbox(tmp_path / "stripe") as stripe:
+        async with opened(database, stripe=stripe, stripe_secret_key="sk_live_" + "k" * 24) as door:
+            booked = await meeting(door.engine)
+            status, body = await door.checkout(booked.booking_id, booked.client)
+            assert (status, body["code"]) == (502, "stripe_refused")
+            [row] = await door.sql(PAYMENTS)
+            assert row[4:] == (None, True)
+        async with opened(database, stripe=stripe) as door:
+            status, body = await door.checkout(booked.booking_id, booked.client)
+
+            assert (status, body["payment_id"]) == (201, str(row[0]))

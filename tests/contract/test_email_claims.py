@@ -1,0 +1,151 @@
+"""A letter has one sender at a time, and a 250 is recorded once: others' leases, claims that were lost, a database away."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from consumers.email import store
+from consumers.email.store import Taking
+from deploy.dev.mailbox import Fault, Switches
+from shared import clock
+from tests.letters import address, counted_as_sent, event, headers, recipients, sales, sql, states
+
+
+@pytest.fixture
+async def sale(engine):
+    return (await sales(engine, 1))[0]
+
+
+async def test_a_letter_under_anothers_lease_delays_nobody(email, mailbox, engine):
+    """It goes to the 1 s step with its attempt unchanged; the others are sent, and later it is sent once."""
+    made = await sales(engine, 2)
+    entering = [event(sale) for sale in made]
+    await email.changes.handle(entering[1:])
+    await email.changes._batches.handle(entering[:1])
+    busy = address(made[0], "client")
+    [(letter_id,)] = await sql(engine, "select id from letters where booking_id = $1 and role = 'client'", made[0].booking_id)
+    async with engine.begin() as tx:
+        token = uuid.uuid4()
+        await store.claim(tx, [Taking(letter_id, token, 0, maybe_sent=False)])
+        await store.hand_over(tx, [(letter_id, token)])
+
+    await email.changes.handle(entering)
+
+    assert busy not in recipients(mailbox)
+    assert len(mailbox.letters) == 3
+    [later] = email.published.incoming("email.retry.1s")
+    told = dict(later.headers)
+    assert (told["x-attempt"], told["x-origin"]) == (b"0", entering[0].place.encode())
+    assert 0 < int(told["x-due-ms"]) - clock.now().timestamp() * 1000 <= 1000
+
+    await email.retries.handle([later])
+    assert len(email.published.to("email.retry.1s")) == 2
+    await sql(engine, "update letters set lease_until = now() - interval '1 s' where id = $1", letter_id)
+    await email.retries.handle([later])
+    await email.retries.handle([later])
+    assert recipients(mailbox).count(busy) == 1
+    assert dict(await states(engine, "id, possible_duplicates"))[letter_id] == 1
+
+
+async def test_a_mark_that_lost_its_claim_leaves_the_letter_to_its_holder(email, mailbox, engine, sale):
+    """Refused while somebody else holds the lease by now: the record goes to the 1 s step, attempts unchanged."""
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550),)))
+    deliver = email.delivery.deliver
+
+    async def overtaken(letter, *, may_leave):
+        await sql(engine, "update letters set claim_token = gen_random_uuid()")
+        return await deliver(letter, may_leave=may_leave)
+
+    email.delivery.deliver = overtaken
+    await email.changes.handle([event(sale)])
+
+    assert [row[1:] for row in await states(engine)] == [("sending", 0), ("sending", 0)]
+    assert [headers(r)["x-attempt"] for r in email.published.to("email.retry.1s")] == ["0", "0"]
+
+
+async def test_a_letter_whose_claim_was_lost_does_not_leave(email, mailbox, engine, sale):
+    """Somebody else holds the lease by the time DATA would begin: the server hears no letter, and the next one is unharmed."""
+    deliver = email.delivery.deliver
+
+    async def overtaken(letter, *, may_leave):
+        await sql(engine, "update letters set claim_token = gen_random_uuid() where role = 'client'")
+        return await deliver(letter, may_leave=may_leave)
+
+    email.delivery.deliver = overtaken
+    await email.changes.handle([event(sale)])
+
+    assert recipients(mailbox) == [address(sale, "coach")]
+    assert await states(engine) == [("client", "sending", 0), ("coach", "sent", 1)]
+    assert len(email.published.to("email.retry.1s")) == 1
+
+
+async def test_a_250_that_could_not_be_recorded_is_recorded_before_anything_else(email, mailbox, engine, sale, monkeypatch):
+    """The database goes away right after the 250: the process remembers, and does not send again."""
+    record_sent = store.record_sent
+
+    async def away(*_arguments):
+        raise ConnectionResetError
+
+    monkeypatch.setattr(store, "record_sent", away)
+    with pytest.raises(ConnectionResetError):
+        await email.changes.handle([event(sale)])
+    assert len(mailbox.letters) == 2
+
+    monkeypatch.setattr(store, "record_sent", record_sent)
+    await email.changes.handle([event(sale)])
+    assert len(mailbox.letters) == 2
+    assert await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]
+    assert email.published.records == []
+
+
+async def test_a_letter_being_recorded_is_not_recorded_by_its_neighbours(email, mailbox, engine, sale, monkeypatch):
+    """Another subscription's batch neither waits for the commit nor counts the letters a second time."""
+    record_sent, before = store.record_sent, counted_as_sent()
+    begun, go_on, recorded = asyncio.Event(), asyncio.Event(), []
+
+    async def slowly(tx, sent):
+        recorded.extend(one.letter_id for one in sent)
+        begun.set()
+        await go_on.wait()
+        return await record_sent(tx, sent)
+
+    monkeypatch.setattr(store, "record_sent", slowly)
+    handling = asyncio.create_task(email.changes.handle([event(sale)]))
+    async with asyncio.timeout(5):
+        await begun.wait()
+        await email.sender.send_all([])
+    go_on.set()
+    await handling
+
+    assert len(recorded) == len(set(recorded)) == 2
+    assert counted_as_sent() == before + 2
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_could_not_be_recorded_is_recorded_once_by_many(email, mailbox, engine, sale, monkeypatch, cancelled):
+    """All subscriptions come back at once, one of them is perhaps told to stop: each letter is counted as sent once."""
+    record_sent, before, recorded = store.record_sent, counted_as_sent(), []
+
+    async def away(*_arguments):
+        raise ConnectionResetError
+
+    async def told(tx, sent):
+        recorded.extend(one.letter_id for one in sent)
+        await asyncio.sleep(0)
+        return await record_sent(tx, sent)
+
+    monkeypatch.setattr(store, "record_sent", away)
+    with pytest.raises(ConnectionResetError):
+        await email.changes.handle([event(sale)])
+    monkeypatch.setattr(store, "record_sent", told)
+    batches = [asyncio.create_task(email.sender.send_all([])) for _ in range(3)]
+    if cancelled:
+        await asyncio.sleep(0)
+        batches[0].cancel()
+    await asyncio.gather(*batches, return_exceptions=True)
+
+    assert counted_as_sent() == before + 2
+    assert set(recorded) == {letter_id for (letter_id,) in await states(engine, "id")}
+    assert cancelled or len(recorded) == 2
+    assert await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]

@@ -1,0 +1,76 @@
+"""The mail server is away, or one recipient's is slow: everybody else's letters go out, once, and nobody's is lost."""
+
+import asyncio
+
+import pytest
+
+from consumers.email.breaker import MailServerAway
+from deploy.dev.mailbox import Fault, Switches
+from tests.letters import address, both, event, headers, recipients, sales, states
+
+
+async def test_while_the_mail_server_is_away_nothing_is_lost_and_nothing_counted(email, mailbox, engine):
+    """The batch is not let go, readiness knows the reason, and when the server is back every letter goes out once."""
+    made = await sales(engine, 5)
+    await mailbox.switch(Switches(listening=False))
+    for _ in range(3):
+        with pytest.raises(MailServerAway):
+            await email.changes.handle([event(sale) for sale in made])
+        assert "ConnectionRefusedError" in email.breaker.reason
+    assert {(state, attempts) for _, state, attempts in await states(engine)} == {("queued", 0)}
+    assert email.published.records == []
+
+    await mailbox.switch(Switches())
+    await email.changes.handle([event(sale) for sale in made])
+    assert recipients(mailbox) == sorted(a for sale in made for a in both(sale))
+    assert email.breaker.reason is None
+    assert {row[1] for row in await states(engine)} == {"sent"}
+
+
+async def test_what_went_out_before_the_server_went_away_is_not_sent_again(email, mailbox, engine):
+    """The server breaks down in the middle of a batch: the rest follows later, the first ones never again."""
+    made = await sales(engine, 6)
+    await mailbox.switch(Switches(faults=(Fault(at="data", what=421, recipient=address(made[3], "client")),)))
+    with pytest.raises(MailServerAway):
+        await email.changes.handle([event(sale) for sale in made])
+    sent_before = len(mailbox.letters)
+    assert 0 < sent_before < 12
+
+    await mailbox.switch(Switches())
+    await email.changes.handle([event(sale) for sale in made])
+    assert recipients(mailbox) == sorted(a for sale in made for a in both(sale))
+
+
+async def test_while_tripped_one_letter_knocks_for_all(email, mailbox, engine):
+    """A server in trouble is not stormed: once tripped, a batch makes one attempt and gives way."""
+    made = await sales(engine, 10)
+    await mailbox.switch(Switches(faults=(Fault(at="connect", what=421),)))
+    with pytest.raises(MailServerAway):
+        await email.changes.handle([event(sale) for sale in made])
+    before = mailbox.connections_total
+    with pytest.raises(MailServerAway):
+        await email.changes.handle([event(sale) for sale in made])
+    assert mailbox.connections_total == before + 1
+
+
+async def test_a_recipient_whose_server_hangs_holds_up_nobody(email, mailbox, engine):
+    """All others arrive, the batch is let go with a ticket for the slow one, which ends by itself under its lease."""
+    made = await sales(engine, 5)
+    slow = address(made[2], "client")
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="hang", recipient=slow),)))
+    async with asyncio.timeout(10):
+        await email.changes.handle([event(sale) for sale in made])
+    assert recipients(mailbox) == sorted({a for sale in made for a in both(sale)} - {slow})
+    [ticket] = email.published.incoming("email.retry.1s")
+    assert headers(ticket)["x-attempt"] == "0"
+
+    await email.retries.handle([ticket])
+    assert len(email.published.to("email.retry.1s")) == 2
+    await mailbox.switch(Switches())
+    for conversation in list(mailbox.conversations):
+        conversation.abort()
+    await email.sender.settle()
+    assert not email.sender._left_alone
+    [climbing] = [r for r in email.published.incoming("email.retry.1s") if headers(r)["x-attempt"] == "1"]
+    await email.retries.handle([ticket, climbing])
+    assert recipients(mailbox).count(slow) == 1
