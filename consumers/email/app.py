@@ -61,7 +61,7 @@ async def run(configured: Settings) -> int:
                 engine=engine,
                 producer=producer,
                 group=prefix + group,
-                target=topics.EMAIL_LADDER[0].named(prefix),  # entering letters emits nothing
+                target=None,
                 refusals=refusals.named(prefix),
             )
             return Changes(batches, entering, sender)

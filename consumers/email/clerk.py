@@ -68,14 +68,13 @@ class Clerk:
         """Record a 250, whoever holds the claim by now."""
         return await self._sent.ask(Sent(mine.letter_id, mine.token, answer))
 
-    async def retrying(self, mine: Mine, *, reason: str, answer: str) -> bool:
-        """Count a failed attempt; return whether the letter's next record is the one that we wrote."""
+    async def retrying(self, mine: Mine, *, reason: str, answer: str) -> None:
+        """Count a failed attempt, whose ticket is in Kafka; whoever has the claim by now counts their own."""
         async with self._engine.begin() as tx:
-            held = await store.record_retrying(tx, mine.letter_id, mine.token, reason=reason, answer=answer)
-            return held or _has_ended(await store.load(tx, [mine.letter_id]), mine)
+            await store.record_retrying(tx, mine.letter_id, mine.token, reason=reason, answer=answer)
 
     async def dead(self, mine: Mine, *, reason: str, answer: str | None) -> bool:
-        """Give a letter up, and tell an operator when no mail server judged it; return as `retrying` does."""
+        """Give a letter up, and tell an operator when no mail server judged it; False when somebody else has it by now."""
         judged = answer is not None
         ticket = mine.due.ticket
         async with self._engine.begin() as tx:

@@ -232,8 +232,7 @@ class Sender:
             await self._give_up(mine, reason=reason, answer=refused.answer)
             return
         await self._producer.publish([tickets.tried(mine.due, step, attempts=attempts, reason=reason, now_ms=_now_ms())])
-        if not await self._clerk.retrying(mine, reason=reason, answer=refused.answer):
-            await self._look_again_later([mine.due])
+        await self._clerk.retrying(mine, reason=reason, answer=refused.answer)
         _count(mine.due, "retrying")
         _tell(mine.due, "letter.retrying", reason=reason, attempts=attempts, seconds=step.delay_seconds)
 
