@@ -19,6 +19,7 @@ from ingress.checkout_rules import Wish
 from ingress.limits import RateLimit
 from ingress.problems import Problem
 from ingress.return_urls import is_allowed
+from ingress.store import DatabaseAway
 from shared import clock, logs, metrics, settings
 
 log = logs.get(__name__)
@@ -51,7 +52,11 @@ class CheckoutHandler:
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one checkout; raises store.DatabaseAway."""
-        outcome = await self._outcome(request)
+        try:
+            outcome = await self._outcome(request)
+        except DatabaseAway:
+            metrics.checkout_requests.labels(outcome=problems.DATABASE_UNAVAILABLE.code).inc()
+            raise
         match outcome:
             case Opened(payment=payment, session_id=session_id, url=url):
                 metrics.checkout_requests.labels(outcome="created").inc()

@@ -22,15 +22,14 @@ PRINTED = frozenset({
     "event", "level", "logger", "timestamp", "process", "exception", "exc_info", "stack_info",
     # ids
     "event_id", "event_type", "payment_id", "booking_id", "letter_id", "session_id", "intent_id", "request_id",
-    "correlation_id", "message_id", "aggregate", "attention_id", "user_id",
+    "message_id", "aggregate", "attention_id", "user_id",
     # where
-    "topic", "partition", "offset", "group", "consumer", "port", "host", "revision", "path", "method", "instance_id", "version",
+    "topic", "partition", "offset", "group", "consumer", "port", "host", "revision", "path", "method", "version",
     # what happened
-    "outcome", "reason", "error", "code", "kind", "role", "was", "now", "step", "attempt", "announcement", "api_version",
+    "outcome", "reason", "error", "code", "kind", "role", "now", "step", "attempt", "announcement", "api_version",
     "status",
     # how much
-    "count", "seconds", "bytes", "culprits", "attempts", "records", "known", "emitted", "waiting", "dead", "files_max",
-    "connections_max",
+    "count", "seconds", "attempts", "records", "known", "waiting", "files_max", "connections_max",
     # what stands in our own repository, or was examined like it
     "templates", "faults",
 })  # fmt: skip

@@ -18,8 +18,8 @@ from tests.fakes import Published
 LINKS = (
     (Payments, "payments", "stripe.events", "payments.events"),
     (Bookings, "bookings", "payments.events", "bookings.events"),
-    (lambda: Entering(of_payment, sender_domain="culturebridge.example"), "email-payments", "payments.events", "none"),
-    (lambda: Entering(of_booking, sender_domain="culturebridge.example"), "email", "bookings.events", "none"),
+    (lambda: Entering(of_payment, sender_domain="culturebridge.example"), "email-payments", "payments.events", None),
+    (lambda: Entering(of_booking, sender_domain="culturebridge.example"), "email", "bookings.events", None),
 )
 
 

@@ -64,7 +64,7 @@ class Email:
 
         def changes(read, group, refusals):
             entering = Entering(read, sender_domain="culturebridge.example")
-            batches = Batches(entering, engine=engine, producer=self.published, group=group, target="none", refusals=refusals)
+            batches = Batches(entering, engine=engine, producer=self.published, group=group, target=None, refusals=refusals)
             return Changes(batches, entering, self.sender)
 
         self.changes = changes(kinds.of_booking, "email", "bookings.events.dlt")

@@ -27,8 +27,6 @@ TOLD_BY_THE_REFUSAL = frozenset({dead_letters.REASON, dead_letters.GROUP, dead_l
 
 # Ids, codes and places; bytes that are none of these may be anything, a person's address included, and are not shown.
 _SHOWN = re.compile(r"[\w.:/-]{1,120}", re.ASCII)
-
-
 _PLACE = re.compile(r"(\d{1,9})/(\d{1,18})", re.ASCII)
 
 

@@ -4,7 +4,6 @@ Enters: plain values. Leaves: text. Nothing here knows where the values came fro
 """
 
 import sys
-import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,11 +96,11 @@ def progress(what: str) -> Iterator[Progress]:
         with console.status(what) as status:
             yield lambda done, total: status.update(f"{what}: {done} of {total}")
         return
-    begun = said_at = time.monotonic()
+    begun = said_at = clock.monotonic()
 
     def tell(done: int, total: int) -> None:
         nonlocal said_at
-        now = time.monotonic()
+        now = clock.monotonic()
         if now - begun > SILENCE_SECONDS and now - said_at > SILENCE_SECONDS and done < total:
             said_at = now
             console.print(f"{what}: {done} of {total}", soft_wrap=True)

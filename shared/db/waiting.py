@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared import logs, metrics
 from shared.db import attention
 from shared.db.engine import rows
+from shared.db.inbox import KEEP_DAYS
 
 log = logs.get(__name__)
 
 UNMATCHED_HOURS = 72  # Stripe tries a webhook for three days: what would name the payment has come by then, or never will
-KEEP_DAYS = 45  # Stripe sends again by hand for 30 days, and our topics keep two weeks more
 DROPPED_AT_ONCE_MAX = 1000
 
 ADVISORY_LOCKS = "select pg_advisory_xact_lock(key) from unnest($1::bigint[]) as keys (key)"

@@ -1,4 +1,4 @@
-"""The one story that both database consumers tell: judge, apply in one transaction, publish, and only then let go.
+"""The one story that every consumer tells: judge, apply in one transaction, publish, and only then let go.
 
 Enters: a batch of records. Leaves: effects committed with their inbox rows, every event that they caused acknowledged by
 Kafka, every refused record acknowledged as a dead letter; then the caller commits offsets. A crash anywhere before that
@@ -61,7 +61,7 @@ class AfterCommit(Protocol):
 
 
 class Consumer(Protocol[Item]):
-    """What a database consumer brings to the story."""
+    """What a consumer brings to the story."""
 
     def judge(self, record: Incoming) -> Item | Refused:
         """Decode one record, or say why it cannot be taken. Pure."""
@@ -101,7 +101,10 @@ def folding() -> Iterator[None]:
 
 
 class Batches(Generic[Item]):
-    """Handles batches for one consumer: `target` takes what it emits, `refusals` what it refuses (full topic names)."""
+    """Handles batches for one consumer: `target` takes what it emits, `refusals` what it refuses (full topic names).
+
+    `target` is None for a consumer that emits nothing.
+    """
 
     def __init__(
         self,
@@ -110,7 +113,7 @@ class Batches(Generic[Item]):
         engine: AsyncEngine,
         producer: Producer,
         group: str,
-        target: str,
+        target: str | None,
         refusals: str,
     ) -> None:
         self._consumer = consumer
@@ -165,10 +168,12 @@ class Batches(Generic[Item]):
 
     async def _publish(self, emitted: Sequence[Emitted], refused: Sequence[Refused]) -> None:
         content_type = ((CONTENT_TYPE, messages.CONTENT_TYPE),)
-        records = [
-            Record(self._target, messages.subject_of(e.event).encode(), e.event, e.by.travelling() + content_type)
-            for e in emitted
-        ]
+        records: list[Record] = []
+        for e in emitted:
+            assert self._target is not None, "this consumer was to emit nothing"
+            records.append(
+                Record(self._target, messages.subject_of(e.event).encode(), e.event, e.by.travelling() + content_type)
+            )
         records += [dead_letters.letter(r, topic=self._refusals, group=self._group) for r in refused]
         if not records:
             return

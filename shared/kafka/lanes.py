@@ -3,7 +3,7 @@
 What enters: records, each with the delivery that its publisher waits for. What leaves: one record batch at a time, and
 deliveries that end when their last record is acknowledged, or with the first error. A batch costs the same for one record as
 for a hundred, and the busier the broker, the larger they grow; only a busy lane that keeps no order waits two milliseconds for
-as many as came the last time. Next in the walk: producer.py.
+as many as came the last time. Next: producer.py.
 """
 
 import asyncio

@@ -21,7 +21,8 @@ ATTRIBUTES_THAT_FETCH = frozenset({"src", "srcset", "background", "poster"})
 def faults(sources: Mapping[str, str]) -> list[str]:
     """Return why these templates, by name, cannot be sent by; an empty list when they can."""
     compiler = environment(sources)
-    known = [fault for name in sorted(sources) for fault in _of_source(compiler, sources, name)]
+    known = [f"{name}: it is missing" for name in FILES if name not in sources]
+    known += [fault for name in sorted(sources) for fault in _of_source(compiler, sources, name)]
     if known:
         return known
     templates = Templates(sources)

@@ -1,5 +1,6 @@
 """Dashboard, alerts and scraping: every query is PromQL and asks for metrics and labels that exist."""
 
+import ast
 import json
 import re
 
@@ -9,7 +10,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from shared import metrics
-from tests.architecture.source import ROOT
+from tests.architecture.source import ROOT, product
 from tests.architecture.test_compose import SERVICES
 from tests.architecture.test_images import SETTINGS
 
@@ -32,6 +33,19 @@ def known():
                 labels = set(metric._labelnames) | TARGET_LABELS | ({"le"} if ending == "_bucket" else set())
                 found[metric._name + ending] = labels
     return found
+
+
+def told(one):
+    """The metrics that a file counts, sets or observes: `metrics.NAME`."""
+    looked_up = (node for node in ast.walk(one.tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
+    return {node.attr for node in looked_up if node.value.id == "metrics"}
+
+
+def test_every_metric_is_told_by_somebody():
+    """One that nobody counts any more says 0 for ever, and all looks well."""
+    metrics_of_ours = {name for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
+
+    assert metrics_of_ours == set().union(*map(told, product())) & vars(metrics).keys()
 
 
 def queries():

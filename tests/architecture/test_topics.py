@@ -9,6 +9,7 @@ import pytest
 from consumers.bookings import app as bookings
 from consumers.email import app as email
 from consumers.email import tickets
+from consumers.email.kinds import Kind
 from consumers.payments import app as payments
 from consumers.payments.translate import UNKNOWN_REASON
 from ingress import pages
@@ -153,6 +154,14 @@ def test_schema_tables_name_every_field_in_its_order():
         tables = re.findall(r"\| field.*?\n\|[-|]+\n((?:\|.*\n)+)", schema)
         found = [re.findall(r"^\| `(\w+)`", rows, re.MULTILINE) for rows in tables]
         assert found == [list(fields) for fields in classes], topic.name
+
+
+@pytest.mark.parametrize("topic", [*topics.EMAIL_LADDER, topics.EMAIL_DLT], ids=lambda topic: topic.name)
+def test_every_kind_of_letter_stands_on_the_pages_of_its_tickets(topic):
+    """A new letter is a new value of a field that others read."""
+    [kinds] = re.findall(r"^\| `kind` \|[^|]*\|([^|]*)\|$", page(topic), re.MULTILINE)
+
+    assert code(kinds) == [str(one) for one in Kind]
 
 
 def test_every_type_of_event_stands_on_its_page():

@@ -5,8 +5,9 @@ import uuid
 
 import pytest
 
+from shared import metrics, settings
 from shared.domain import money
-from tests.door import PAYMENTS, URLS, bearer, meeting
+from tests.door import PAYMENTS, URLS, Person, bearer, meeting, opened
 
 
 async def test_a_checkout_answers_the_address_of_the_hosted_page(door):
@@ -173,3 +174,14 @@ async def test_ten_a_minute(door):
         assert answer.status == 429
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert (await door.checkout(other.booking_id, other.client))[0] == 201
+
+
+async def test_a_checkout_without_a_database_is_counted_too():
+    """503, and the dashboard's sum by outcome holds it: an outage of the database is no silence."""
+    counted = metrics.checkout_requests.labels(outcome="database_unavailable")._value
+    before = counted.get()
+    async with opened(settings.Database(database_url="postgresql://nobody@127.0.0.1:9/none")) as door:
+        status, body = await door.checkout(uuid.uuid4(), Person("client"))
+
+    assert (status, body["code"]) == (503, "database_unavailable")
+    assert counted.get() == before + 1

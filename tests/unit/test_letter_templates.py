@@ -22,6 +22,14 @@ def test_the_releases_templates_pass():
     assert set(SOURCES) == set(FILES)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_missing_is_named(name):
+    """An earlier version lacks the letters that came later; whoever previews it hears so, and no traceback."""
+    found = examination.faults({other: source for other, source in SOURCES.items() if other != name})
+
+    assert found[0] == f"{name}: it is missing"
+
+
 def test_every_kind_has_its_letters():
     """Client and coach are told of a confirmation and a cancellation, the client alone of money."""
     both = {f"{role}_{kind}" for role in ("client", "coach") for kind in (Kind.CONFIRMATION, Kind.CANCELLATION)}

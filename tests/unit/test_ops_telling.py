@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.email.kinds import Suppression
+from consumers.payments import decide
 from deploy.ops import telling
 from deploy.ops.matters import Matter
 from deploy.ops.story import Booking, BookingChange, Letter, Line, Payment, Story, Waiting
+from shared.domain.booking import Conflict
 from shared.domain.ledger import Decision
 
 AT = datetime(2026, 11, 24, 3, 0, 0, tzinfo=UTC)
@@ -154,3 +157,12 @@ def test_who_looked_after_a_matter_is_part_of_the_story():
         "a person was told: dispute_opened (because of evt_1)",
         "Ada looked after dispute_opened",
     ]
+
+
+def test_every_reason_of_the_pipeline_has_its_words():
+    """A reason that is new in a consumer would be told as a code; here it is missed."""
+    mismatches = {word for word in decide.mismatch.__code__.co_consts if isinstance(word, str) and word.endswith("_mismatch")}
+
+    assert set(telling.SUPPRESSIONS) == {str(one) for one in Suppression}
+    assert set(telling.CONFLICTS) == {str(one) for one in Conflict}
+    assert set(telling.REASONS) == mismatches

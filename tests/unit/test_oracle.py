@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.stripe_events import Kind
 from tests import oracle
 from tests.builders import Sale
 from tests.oracle import Booking, Row, Told
@@ -93,3 +94,8 @@ def test_a_refund_before_the_success_confirms_never():
     assert oracle.confirms_never(row(), [SALE.refunded(), SALE.succeeded()])
     assert not oracle.confirms_never(row(), [SALE.succeeded(), SALE.refunded()])
     assert not oracle.confirms_never(row(), [SALE.refunded(2500), SALE.succeeded()])
+
+
+def test_the_oracle_judges_every_kind_of_event_that_the_product_handles():
+    """A kind that it passed over would end as it likes, and no proof would say so."""
+    assert set(Kind) == oracle.HANDLED

@@ -200,6 +200,10 @@ def test_any_shape_of_an_event_is_an_event_or_a_refusal(kind, top, shape):
     assert isinstance(translate(json.dumps(event).encode()), Event | Refusal)
 
 
-def test_every_kind_that_we_ask_stripe_for_has_a_meaning():
-    """What `cb-ops stripe check` demands of the endpoint is what is handled, no more and no less."""
+def test_every_kind_that_we_ask_stripe_for_has_a_meaning_and_an_example():
+    """What `cb-ops stripe check` demands of the endpoint is what is handled, no more and no less, as Stripe sends it."""
+    whole = [file.read_text() for file in EXAMPLES.glob("*.json")]
+    lines = [line for file in EXAMPLES.glob("versions/*.jsonl") for line in file.read_text().splitlines()]
+
     assert set(FACTS) == set(Kind)
+    assert set(Kind) <= {json.loads(text).get("type") for text in whole + lines}

@@ -23,6 +23,13 @@ def group(name: str | None, text: str) -> typer.Typer:
     return typer.Typer(name=name, help=text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def person(by: str) -> str:
+    """Return who is named by `--by`; nobody is no answer."""
+    if not by.strip():
+        raise typer.BadParameter("who decided it?", param_hint="--by")
+    return by.strip()
+
+
 def run(work: Coroutine[object, object, Answer]) -> Answer:
     """Do the work; whatever an operator has to know ends the command with one line and status 1."""
     try:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy.ops import matters, show
-from deploy.ops.faces.asking import Json, group, in_database, run
+from deploy.ops.faces.asking import Json, group, in_database, person, run
 from deploy.ops.matters import Matter
 from shared import settings
 
@@ -39,10 +39,8 @@ def attention_resolve(
     as_json: Json = False,
 ) -> None:
     """Mark a matter as looked after; who did it first stays."""
-    if not by.strip():
-        raise typer.BadParameter("who looked after it?", param_hint="--by")
-    database = settings.read(settings.Database)
-    matter, was_open = run(in_database(database, lambda tx: matters.resolve(tx, matter_id, by=by.strip())))
+    name, database = person(by), settings.read(settings.Database)
+    matter, was_open = run(in_database(database, lambda tx: matters.resolve(tx, matter_id, by=name)))
     if as_json:
         show.json(matter)
     elif was_open:

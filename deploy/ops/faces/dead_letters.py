@@ -13,7 +13,7 @@ from deploy.ops.actions import Chosen
 from deploy.ops.audit import Audit
 from deploy.ops.dead_letters import REPLAYED_TO, DeadLetter, Wanted, What
 from deploy.ops.errors import telling_of_kafka
-from deploy.ops.faces.asking import Json, group, in_database, run
+from deploy.ops.faces.asking import Json, group, in_database, person, run
 from shared import clock, settings, topics
 from shared.topics import Topic
 
@@ -114,7 +114,7 @@ def replay(
 ) -> None:
     """Put dead letters back on the topic that they came from: the same key and bytes. Twice does nothing twice."""
     wanted = _narrowed(_wanted(ids, reason, older_than, newer_than), every=every)
-    name, configured = _name(by), settings.read(Deciding)
+    name, configured = person(by), settings.read(Deciding)
     audit = _audit(configured)
 
     async def work() -> tuple[str, list[Chosen], int]:
@@ -149,7 +149,7 @@ def drop(
 ) -> None:
     """Give dead letters up: they are neither listed nor put back any more, and the table of actions keeps who decided it."""
     wanted = _narrowed(_wanted(ids, reason, older_than, newer_than), every=every)
-    name, configured = _name(by), settings.read(Deciding)
+    name, configured = person(by), settings.read(Deciding)
     audit = _audit(configured)
 
     async def look() -> tuple[Topic, list[Chosen]]:
@@ -189,12 +189,6 @@ def _narrowed(wanted: Wanted, *, every: bool) -> Wanted:
     if every == (wanted != Wanted()):
         raise typer.BadParameter("say which: --all, or any of --id, --reason, --older-than, --newer-than")
     return wanted
-
-
-def _name(by: str) -> str:
-    if not by.strip():
-        raise typer.BadParameter("who decided it?", param_hint="--by")
-    return by.strip()
 
 
 def _age(text: str | None, option: str) -> timedelta | None:

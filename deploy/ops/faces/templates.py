@@ -8,7 +8,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.ops import show, wording
-from deploy.ops.faces.asking import Json, group, in_database, run
+from deploy.ops.faces.asking import Json, group, in_database, person, run
 from shared import settings
 from shared.db import letter_templates
 from shared.letters.words import LETTERS
@@ -45,7 +45,7 @@ def templates_show(name: Name, *, version: Version = None) -> None:
 @app.command("put")
 def templates_put(name: Name, file: File, *, by: By) -> None:
     """Put a new text of one file as the next version; refused when any letter would not render its examples with it."""
-    put_by, text = _person(by), _text_of(file)
+    put_by, text = _editor(by), _text_of(file)
     number = _ask(lambda tx: wording.put(tx, name, text, by=put_by))
     show.say(f"version {number}: letters are written by it from now on" if number else "nothing to do: it says that already")
 
@@ -73,7 +73,7 @@ def templates_preview(
 @app.command("rollback")
 def templates_rollback(version: Annotated[int, typer.Argument(min=1, help="As `templates list` shows it.")], *, by: By) -> None:
     """Put the texts of an earlier version again, as the next version; nothing is forgotten."""
-    put_by = _person(by)
+    put_by = _editor(by)
     number = _ask(lambda tx: wording.rollback(tx, version, by=put_by))
     show.say(f"version {number} says what version {version} said" if number else f"nothing differs from version {version}")
 
@@ -89,7 +89,9 @@ def _text_of(file: Path) -> str:
         raise typer.BadParameter(f"{file} is not UTF-8") from None
 
 
-def _person(by: str) -> str:
-    if not by.strip() or by.strip() == letter_templates.RELEASE:
+def _editor(by: str) -> str:
+    """Return who is named; what a release is called by would be replaced by the next one."""
+    name = person(by)
+    if name == letter_templates.RELEASE:
         raise typer.BadParameter("who decided it?", param_hint="--by")
-    return by.strip()
+    return name

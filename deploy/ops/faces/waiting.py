@@ -6,7 +6,7 @@ import typer
 
 from deploy.ops import actions, show, waiting_events
 from deploy.ops.errors import telling_of_kafka
-from deploy.ops.faces.asking import Json, group, in_database, run
+from deploy.ops.faces.asking import Json, group, in_database, person, run
 from shared import settings, topics
 from shared.kafka.records import Record
 
@@ -88,12 +88,10 @@ def drop(
     as_json: Json = False,
 ) -> None:
     """Give events up for good: their bytes are deleted, the ledger keeps that they were dropped, and by whom."""
-    if not by.strip():
-        raise typer.BadParameter("who decided it?", param_hint="--by")
-    database = settings.read(settings.Database)
+    name, database = person(by), settings.read(settings.Database)
     if not yes:
         typer.confirm(f"Delete {len(events)} waiting events for good?", abort=True, err=True)
-    dropped = run(in_database(database, lambda tx: waiting_events.drop(tx, events, by=by.strip())))
+    dropped = run(in_database(database, lambda tx: waiting_events.drop(tx, events, by=name)))
     if as_json:
         show.json(dropped)
     else:
