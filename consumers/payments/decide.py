@@ -10,13 +10,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import assert_never
 
 from consumers.payments.translate import Event
 from shared import messages
 from shared.db.inbox import Entry
 from shared.domain import payment
 from shared.domain.ledger import Decision
-from shared.domain.payment import Announcement, Changed, ChargeRefunded, Paid, Payment, RefundSeen, Unchanged
+from shared.domain.payment import (
+    Announcement,
+    Changed,
+    ChargeRefunded,
+    DisputeSeen,
+    Failed,
+    Noted,
+    Paid,
+    Payment,
+    RefundSeen,
+    Unchanged,
+)
 from shared.kafka.batch import Emitted
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
@@ -145,8 +157,10 @@ def mismatch(event: Event, known: Payment, links: Mapping[str, str]) -> str | No
             return "amount_mismatch"
         case RefundSeen() | ChargeRefunded() if event.currency is not None and event.currency.upper() != known.currency:
             return "currency_mismatch"
-        case _:
+        case Paid() | RefundSeen() | ChargeRefunded() | Failed() | DisputeSeen() | Noted() | None:
             return None
+        case _ as never:
+            assert_never(never)
 
 
 class _Batch:

@@ -243,14 +243,14 @@ letters = sa.Table(
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("booking_id", sa.Uuid, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),  # confirmation, cancellation, refund, payment_failed
+    sa.Column("kind", sa.Text, nullable=False),  # a Kind of consumers/email/kinds.py
     sa.Column("role", sa.Text, nullable=False),  # client, coach
     sa.Column("cause", sa.Text, nullable=False, server_default=""),  # payment/refunded amount of a refund, payment of a failure
     sa.Column("payment_id", sa.Uuid),
     sa.Column("amount_minor", sa.BigInteger),
     sa.Column("refunded_minor", sa.BigInteger),  # what the letter says went back
     sa.Column("currency", sa.String(3)),
-    sa.Column("state", sa.Text, nullable=False),  # queued, sending, retrying, sent, suppressed, dead
+    sa.Column("state", sa.Text, nullable=False),  # a State of consumers/email/ledger.py
     sa.Column("reason", sa.Text),
     sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("claim_token", sa.Uuid),

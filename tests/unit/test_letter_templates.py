@@ -32,6 +32,7 @@ def test_a_file_that_is_missing_is_named(name):
 
 def test_every_kind_has_its_letters():
     """Client and coach are told of a confirmation and a cancellation, the client alone of money."""
+    assert {letter.partition("_")[2] for letter in words.LETTERS} == {str(kind) for kind in Kind}
     both = {f"{role}_{kind}" for role in ("client", "coach") for kind in (Kind.CONFIRMATION, Kind.CANCELLATION)}
     assert set(words.LETTERS) == both | {f"client_{kind}" for kind in (Kind.REFUND, Kind.PAYMENT_FAILED)}
 

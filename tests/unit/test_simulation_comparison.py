@@ -257,6 +257,14 @@ PLANTED = {
     "confirmed, and not cancelled to": (["came_back"], lambda w: w.having(letters=w.rows.letters[:-1]), "letters to coach"),
     "a failure not told": (["debit_sent_back"], lambda w: w.having(letters=()), "payment_failed to client"),
     "a refund not told": (["refunded_in_part"], lambda w: w.having(letters=w.rows.letters[:-1]), "refund to client"),
+    "a letter of a kind that nobody judges": (
+        PAID,
+        lambda w: replace(
+            w.having(letters=(*w.rows.letters, replace(w.rows.letters[0], kind="receipt", message_id="<r>"))),
+            mailbox=(*w.mailbox, replace(w.mailbox[0], message_id="<r>")),
+        ),
+        "receipt to client",
+    ),
     "sent, and not there": (PAID, lambda w: replace(w, mailbox=w.mailbox[1:]), "confirmation to client"),
     "sent twice": (PAID, lambda w: replace(w, mailbox=(*w.mailbox, w.mailbox[0])), "confirmation to client"),
     "sent to another": (

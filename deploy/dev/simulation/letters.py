@@ -14,6 +14,7 @@ from deploy.dev.simulation.comparison import NOTHING, Difference, why
 from deploy.dev.simulation.rows import Letter, Rows
 
 ROLES = ("client", "coach")
+JUDGED = frozenset({"confirmation", "cancellation", "refund", "payment_failed"})  # whether a letter of these is due
 SENT, SUPPRESSED = "sent", "suppressed"
 Key = tuple[str, str, str]
 
@@ -56,6 +57,9 @@ def compare(
 def _due(booking_id: str, status: str, papers: list[Paper], known: Mapping[Key, Letter]) -> Iterator[Difference]:
     for role in ROLES:
         yield from _about_booking(booking_id, status, role, known)
+    for kind, role, _ in known:
+        if kind not in JUDGED:
+            yield Difference(f"{kind} to {role}", "a kind of letter that is judged here", "one that is new", why(booking_id))
     wanted: list[Key] = []
     paid = [paper for paper in papers if paper.paid]
     if status == "confirmed":
