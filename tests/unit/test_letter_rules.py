@@ -1,5 +1,6 @@
 """What the ledger says about sending a letter now: the table of decisions, without a database."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -111,3 +112,23 @@ def test_a_cancellation_follows_a_confirmation_that_went_out(confirmation, judge
 
     assert judged(**follows, confirmation=replace(CONFIRMED, **confirmation)) == judgement
     assert judged(**follows, confirmation=None) == NOT_SENT
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_no_kind_is_sent_whatever_has_become_of_what_it_tells(kind):
+    """Each has its rule for when it is true no more."""
+    names = ("booking_status", "holds_booking", "payment_paid", "payment_refunded_minor")
+    worlds = itertools.product(Status, (True, False), (True, False), (1, 2))
+    found = [
+        judged(
+            kind=kind,
+            refunded_minor=1,
+            booking_status=status,
+            holds_booking=holds,
+            payment_paid=paid,
+            payment_refunded_minor=back,
+        )
+        for status, holds, paid, back in worlds
+    ]
+
+    assert any(isinstance(one, Suppress) for one in found)
