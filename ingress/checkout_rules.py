@@ -68,7 +68,6 @@ class Create:
 class Ask:
     """The row's session may be over or complete, or its URL is not known: ask Stripe."""
 
-    payment: Payment
     session_id: str
 
 
@@ -188,7 +187,7 @@ def _with_session(wish: Wish, payment: Payment, session_id: str, heard: Heard, n
             is_over = payment.expires_at is None or payment.expires_at <= now
             # An attempt may have completed it: a delayed method's money takes days, and nobody can pay there meanwhile.
             if is_over or payment.is_attempted or not isinstance(url, str):
-                return Ask(payment, session_id)
+                return Ask(session_id)
         case NoSuchSession():
             return Insert(instead_of=payment)
         case Session(status=SessionStatus.EXPIRED):

@@ -26,7 +26,7 @@ class Breaker:
     def __init__(self) -> None:
         self.trips = 0
         self._reason: str | None = None
-        self._tripped_at = 0.0
+        self._tripped_at = self._away_since = 0.0
         self._one = asyncio.Lock()
         metrics.mail_server_away.set_function(lambda: self.reason is not None)
 
@@ -52,7 +52,8 @@ class Breaker:
 
     def trip(self, reason: str) -> MailServerAway:
         """Note that the server is in trouble; return what to raise."""
-        if self._reason is None:
+        if self.reason is None:
+            self._away_since = clock.monotonic()
             log.warning("mail_server.away", reason=reason)
         self.trips += 1
         self._reason, self._tripped_at = reason, clock.monotonic()
@@ -61,5 +62,5 @@ class Breaker:
     def close(self) -> None:
         """Note that the server judged a letter."""
         if self._reason is not None:
-            log.info("mail_server.back", attempts=self.trips)
+            log.info("mail_server.back", seconds=round(clock.monotonic() - self._away_since, 1))
         self._reason = None

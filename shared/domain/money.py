@@ -37,14 +37,6 @@ def to_decimal(amount_minor: int, currency: str) -> Decimal:
     return Decimal(amount_minor).scaleb(-scale(currency).decimals)
 
 
-def to_minor(amount: Decimal, currency: str) -> int:
-    """Return a decimal amount in minor units; ValueError if it is finer than the currency can count."""
-    minor = amount.scaleb(scale(currency).decimals)
-    if minor != minor.to_integral_value():
-        raise ValueError(f"{amount} is finer than {currency.upper()} can count")
-    return int(minor)
-
-
 def nearest_minor(amount: Decimal, currency: str) -> int:
     """Return an amount of the older application in minor units; it may be finer than its currency counts (41.65 JPY)."""
     return int(amount.scaleb(scale(currency).decimals).to_integral_value(ROUND_HALF_UP))

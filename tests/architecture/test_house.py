@@ -25,7 +25,7 @@ FENCES = {
 }
 SPEAKS_SQL = r".*/store\.py|shared/db/.*|deploy/ops/.*|deploy/dev/database\.py"
 STRUCTLOG_ALONE = {"event", "process", "exception", "exc_info", "stack_info"}  # `level` and the like are words of ours, too
-MONEY = {"amount_minor", "to_minor", "price_minor", "hourly_rate"}
+MONEY = {"amount_minor", "nearest_minor", "price_minor", "hourly_rate"}
 
 
 def outside(path, allowed):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
+from consumers.email import breaker as breakers
 from consumers.email.breaker import TRIPPED_SECONDS_MAX, Breaker
 from shared import clock
 
@@ -17,6 +18,18 @@ class Clock:
 
     def monotonic(self):
         return self.seconds
+
+
+class Log:
+    """A log that remembers."""
+
+    def __init__(self):
+        self.lines = []
+
+    def warning(self, event, **fields):
+        self.lines.append((event, fields))
+
+    info = warning
 
 
 @pytest.fixture
@@ -87,3 +100,22 @@ def test_old_news_is_nobodys_for_the_gauge_too(moved):
 
     made.trip("connection refused")
     assert (told_away(), made.reason) == (1, "connection refused")
+
+
+def test_each_outage_is_logged_once_with_how_long_it_took(moved, monkeypatch):
+    """One that comes after old news is another: whoever reads the log sees both begin."""
+    made, log = Breaker(), Log()
+    monkeypatch.setattr(breakers, "log", log)
+    made.trip("421 4.3.2")
+    moved.seconds += TRIPPED_SECONDS_MAX + 1
+    made.trip("connection refused")
+    moved.seconds += 5
+    made.trip("connection refused")
+    moved.seconds += 2.5
+    made.close()
+
+    assert log.lines == [
+        ("mail_server.away", {"reason": "421 4.3.2"}),
+        ("mail_server.away", {"reason": "connection refused"}),
+        ("mail_server.back", {"seconds": 7.5}),
+    ]

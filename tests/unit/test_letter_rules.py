@@ -117,7 +117,6 @@ def test_a_cancellation_follows_a_confirmation_that_went_out(confirmation, judge
 @pytest.mark.parametrize("kind", Kind)
 def test_no_kind_is_sent_whatever_has_become_of_what_it_tells(kind):
     """Each has its rule for when it is true no more."""
-    names = ("booking_status", "holds_booking", "payment_paid", "payment_refunded_minor")
     worlds = itertools.product(Status, (True, False), (True, False), (1, 2))
     found = [
         judged(
