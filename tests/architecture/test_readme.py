@@ -44,6 +44,16 @@ def test_every_link_leads_somewhere(page):
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_path_that_is_named_is_there(page):
+    """A test that was renamed refutes no promise, and a place that has moved is looked for in vain."""
+    rooms = "tests|shared|consumers|ingress|deploy|docs|requirements"
+    named = re.findall(rf"`((?:{rooms})/[\w./-]*\w)/?`", (ROOT / page).read_text())
+
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert len(named) > 10
+
+
 def test_the_walk_is_a_chain():
     """Each of the eleven files names a later one in its docstring."""
     walk = re.findall(r"^\d+\. \[`([^`]+)`\]", README, re.MULTILINE)
