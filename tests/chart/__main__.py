@@ -36,6 +36,7 @@ def main():
         "chart: planted faults are noticed": lambda: planted.complaints(*_judged(LEAST)),
         "chart: Prometheus' rules": _misrendered_alerts,
         "chart: wrong values are refused": refusals.complaints,
+        "chart: right values are taken": refusals.complaints_of_right,
     }
     return max([asked(name, functools.partial(_rendering, ask)) for name, ask in judges.items()])
 

@@ -2,6 +2,7 @@
 A pod of one process or task. Enters: root, name, `shape` (its entry in processes.yaml) and `own` (its entry in values.yaml).
 */ -}}
 {{- define "payments.pod" -}}
+{{- include "payments.contradictions" . }}
 {{- $isProcess := hasKey .shape "kind" }}
 {{- $image := ternary .name "cb-ops" $isProcess }}
 {{- $secrets := include "payments.secrets" . | fromJson }}

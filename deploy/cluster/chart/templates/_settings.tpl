@@ -27,9 +27,10 @@ values.yaml). A setting is a variable, a secret a file that NAME_FILE names; of 
 {{- toJson $names }}
 {{- end }}
 
-{{- /* The value of one setting: its own, else everybody's, else nothing. */ -}}
+{{- /* The value of one setting: its own, else everybody's, else nothing. A million is no 1e+06, which Helm makes of it. */ -}}
 {{- define "payments.setting" -}}
-{{- ternary .own.settings .root.Values.settings (hasKey .own.settings .variable) | dig .variable "" }}
+{{- $value := ternary .own.settings .root.Values.settings (hasKey .own.settings .variable) | dig .variable "" }}
+{{- ternary (int64 $value) $value (kindIs "float64" $value) }}
 {{- end }}
 
 {{- /* Where the secrets are that it reads and that were given, by variable, as JSON: its own, else everybody's. */ -}}
