@@ -51,11 +51,12 @@ class CheckoutHandler:
         self._limit = RateLimit(count=CHECKOUTS_PER_MINUTE_MAX, seconds=60)
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one checkout; raises store.DatabaseAway."""
+        """Answer one checkout; raises store.DatabaseAway, and counts that, too: who is called looks at nothing else."""
         try:
             outcome = await self._outcome(request)
-        except DatabaseAway:
-            metrics.checkout_requests.labels(outcome=problems.DATABASE_UNAVAILABLE.code).inc()
+        except Exception as error:
+            told = problems.DATABASE_UNAVAILABLE if isinstance(error, DatabaseAway) else problems.INTERNAL
+            metrics.checkout_requests.labels(outcome=told.code).inc()
             raise
         match outcome:
             case Opened(payment=payment, session_id=session_id, url=url):

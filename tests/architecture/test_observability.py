@@ -163,6 +163,14 @@ def test_every_alert_says_what_it_means():
         assert {"summary", "description"} <= set(rule["annotations"]), name
 
 
+def test_every_alert_has_its_line_for_who_is_called():
+    """By its name; one that was renamed or forgotten would send somebody to search at night."""
+    _, _, page = (ROOT / "docs/operating.md").read_text().partition("\n## When an alert calls\n")
+    lines = [line.split(" | ")[0] for line in page.partition("\n## ")[0].splitlines()]
+
+    assert {name for line in lines for name in re.findall(r"`([A-Z]\w+)`", line) if line.startswith("| ")} == set(RULES)
+
+
 def test_every_process_is_scraped_where_its_image_answers():
     """By the service's name, so that each replica is found; on the port of its settings."""
     jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in SCRAPED["scrape_configs"]}
