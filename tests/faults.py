@@ -632,6 +632,16 @@ WIRE = (
         ("deploy/ops/roles.py", 'written("revoke", "from", found - everybodys - asked)', "[]"),
     ),
     fault(
+        "a release takes rights from the last one, which still runs",
+        ("tests/contract/test_ops_roles.py", "-k", "older_release"),
+        ("deploy/ops/roles.py", "[] if keep else taken", "taken"),
+    ),
+    fault(
+        "a checkout that the database ended is counted nowhere",
+        ("tests/contract/test_ingress_access.py", "-k", "without_the_database"),
+        ("ingress/checkout_http.py", "            metrics.checkout_requests.labels(outcome=told.code).inc()\n", ""),
+    ),
+    fault(
         "the address's word about TLS is lost",
         ("tests/contract/test_database_tls.py", "-k", "another_name"),
         ("shared/db/engine.py", 'url.set(drivername="postgresql")', 'url.set(drivername="postgresql", query={})'),

@@ -73,14 +73,18 @@ class Right:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The statements that bring a database to the map, in order; `notes` are rights that all users have, ours among them."""
+    """The statements that bring a database to the map, in order; `notes` are rights that all users have, ours among them.
+
+    `kept` are statements that would take rights away which the map does not give, and which were asked to stay.
+    """
 
     statements: tuple[str, ...]
     notes: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
 
-async def plan(tx: AsyncConnection) -> Plan:
-    """Compare and change nothing. Raises NotThere where tables are missing."""
+async def plan(tx: AsyncConnection, *, keep: bool = False) -> Plan:
+    """Compare and change nothing; with `keep` no right is taken away. Raises NotThere where tables are missing."""
     tables = sorted({table for rights in RIGHTS.values() for table in rights})
     if absent := [row[0] for row in await rows(tx, ABSENT, tables)]:
         raise NotThere(f"the database lacks the table {absent[0]}: run `cb-ops migrate`")
@@ -97,16 +101,17 @@ async def plan(tx: AsyncConnection) -> Plan:
     statements += [f"revoke {group} from {role}" for role, group in await rows(tx, MEMBERSHIPS, list(RIGHTS))]
     # Before PostgreSQL 15 everybody may create tables in the schema public.
     statements += [f"revoke create on schema {schema} from public" for right in everybodys if right.kind == "schema"]
-    statements += written("revoke", "from", found - everybodys - asked)
+    taken = written("revoke", "from", found - everybodys - asked)
+    statements += [] if keep else taken
     statements += written("grant", "to", asked - found)
     notes = written("grant", "to", {right for right in everybodys if right.kind == "table"})
-    return Plan(tuple(statements), tuple(notes))
+    return Plan(tuple(statements), tuple(notes), tuple(taken) if keep else ())
 
 
-async def apply(tx: AsyncConnection) -> Plan:
+async def apply(tx: AsyncConnection, *, keep: bool = False) -> Plan:
     """Run the plan in this transaction and return it; a second run finds nothing to do. Raises as `plan` does."""
     await rows(tx, LOCK, LOCK_KEY)
-    made = await plan(tx)
+    made = await plan(tx, keep=keep)
     for statement in made.statements:
         await tx.exec_driver_sql(statement)
     log.info("roles.applied", count=len(made.statements))

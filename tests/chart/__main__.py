@@ -33,7 +33,7 @@ def main():
         "chart: what the pipeline promises": lambda: [
             line for values in (LEAST, EXAMPLE) for line in rules.complaints(*_judged(values))
         ],
-        "chart: planted faults are noticed": lambda: planted.complaints(*_judged(LEAST)),
+        "chart: planted faults are noticed": lambda: planted.complaints(*_judged(EXAMPLE)),
         "chart: Prometheus' rules": _misrendered_alerts,
         "chart: wrong values are refused": refusals.complaints,
         "chart: right values are taken": refusals.complaints_of_right,

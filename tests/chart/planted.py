@@ -87,6 +87,8 @@ FAULTS = {
     "no migration at an upgrade": lambda it: it.of("Job")["migrate"]["metadata"]["annotations"].update(
         {"helm.sh/hook": "pre-install"}
     ),
+    "rights taken from the last release": lambda it: _container(it, "roles")["args"].pop(),
+    "an operator's pod that ends": lambda it: _pod(it, "operator").update(restartPolicy="Never"),
     "a command that is not": lambda it: _container(it, "inbox-prune").update(args=["inbox", "trim"]),
     "an option that is not": lambda it: _container(it, "topics")["args"].append("--all"),
     "nothing denied": lambda it: it.all.remove(it.of("NetworkPolicy")["denied"]),

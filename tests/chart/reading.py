@@ -7,6 +7,11 @@ from deploy.ops import reconciliation
 from shared import settings
 from tests.architecture import test_images
 
+
+class Operator(settings.Database, settings.Kafka, settings.Webhook):
+    """All that a command of cb-ops may read."""
+
+
 SETTINGS = {
     **test_images.SETTINGS,
     "migrate": settings.Database,
@@ -15,6 +20,7 @@ SETTINGS = {
     "acls": settings.Kafka,
     "inbox-prune": settings.Database,
     "stripe-reconcile": reconciliation.Reconciling,
+    "operator": Operator,
 }
 PEM, PUBLIC = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
 # What a Secret would hold; the public key is of ES256's curve.

@@ -23,6 +23,7 @@ REACHED = {
     "acls": {"dns", "kafka"},
     "inbox-prune": {"dns", "postgresql"},
     "stripe-reconcile": {"dns", "kafka", "postgresql", "stripe"},
+    "operator": {"dns", "kafka", "postgresql", "stripe"},
 }
 BEFORE_A_RELEASE = ("migrate", "roles", "topics", "acls")
 HOOK = "helm.sh/hook"
@@ -44,7 +45,7 @@ def complaints(manifests, network):
 
 def _of_numbers(manifests):
     """Each scales within its partitions, and one at a time may be disrupted."""
-    workloads, scalers = manifests.of(*WORKLOADS), manifests.of("HorizontalPodAutoscaler")
+    workloads, scalers = _processes(manifests), manifests.of("HorizontalPodAutoscaler")
     budgets = manifests.of("PodDisruptionBudget")
     if not set(workloads) == set(budgets) == set(PROCESSES):
         yield f"there are {sorted(workloads)}, with budgets for {sorted(budgets)}"
@@ -68,9 +69,14 @@ def _of_numbers(manifests):
             yield f"{name}: more than one may be disrupted"
 
 
+def _processes(manifests):
+    """Return what runs the processes; an operator's pod serves nobody."""
+    return {name: one for name, one in manifests.of(*WORKLOADS).items() if name != "operator"}
+
+
 def _of_workloads(manifests):
     """Who has a lasting name is a static member; who has none is replaced only by one that is ready; all are spread."""
-    for name, workload in manifests.of(*WORKLOADS).items():
+    for name, workload in _processes(manifests).items():
         spec, kind = workload["spec"], workload["kind"]
         pod = spec["template"]["spec"]
         instance = pods.environment(pod).get("KAFKA_INSTANCE_ID")
@@ -97,6 +103,11 @@ def _of_tasks(manifests):
         container = manifests.pods[name]["spec"]["containers"][0]
         if not _is_command(container["args"]) or "/cb-ops:" not in container["image"]:
             yield f"{name}: {container['image']} has no command {container['args']}"
+    if "roles" in jobs and "--keep" not in manifests.pods["roles"]["spec"]["containers"][0]["args"]:
+        yield "roles: it takes rights from the last release, which still runs"
+    waiting = manifests.pods.get("operator", {}).get("spec")
+    if waiting and (waiting.get("restartPolicy"), waiting["containers"][0].get("command")) != (None, ["sleep", "infinity"]):
+        yield f"operator: it ends, or is not started again: {waiting}"
 
 
 def _is_command(arguments):

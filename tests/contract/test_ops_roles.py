@@ -168,7 +168,7 @@ async def test_the_plan_is_the_sql_that_is_missing_and_applying_it_twice_changes
     assert "grant select (email, id, is_active, role) on table users to cb_ingress;" in sql(planned)
     assert sql(planned) == sql(applied)
     assert sql(again) == ["-- nothing to do: roles and rights are as the map says"]
-    assert json.loads(machine.stdout) == {"statements": [], "notes": []}
+    assert json.loads(machine.stdout) == {"statements": [], "notes": [], "kept": []}
 
 
 async def test_what_goes_beyond_the_map_is_taken_away(ops, engine):
@@ -194,6 +194,21 @@ async def test_what_goes_beyond_the_map_is_taken_away(ops, engine):
         "-- everybody has this, ours among them: grant select on table refunds to public",
     }
     assert sql(await ops("roles", "plan"))[-1].startswith("-- nothing to do")
+
+
+async def test_what_an_older_release_may_need_is_kept_where_that_is_asked(ops, engine):
+    """Its processes run until the new ones are ready: what is missing is given, and what they have is not taken."""
+    await ops("roles", "apply")
+    async with engine.begin() as tx:
+        await rows(tx, "grant delete on payment_ledger to cb_payments")
+        await rows(tx, "revoke insert on payment_ledger from cb_payments")
+
+    kept = sql(await ops("roles", "apply", "--keep"))
+
+    given, told = kept[0], kept[1:]
+    assert given.startswith("grant insert (")
+    assert told == ["-- kept: revoke delete on table payment_ledger from cb_payments"]
+    assert sql(await ops("roles", "plan")) == ["revoke delete on table payment_ledger from cb_payments;"]
 
 
 async def test_a_database_without_tables_is_told_what_to_do(empty_database):

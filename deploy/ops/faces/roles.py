@@ -1,11 +1,19 @@
 """`cb-ops roles`: who may do what in the database."""
 
+from functools import partial
+from typing import Annotated
+
+import typer
+
 from deploy.ops import roles, show
 from deploy.ops.faces.asking import Json, group, in_database, run
 from deploy.ops.roles import Plan
 from shared import settings
 
 app = group("roles", "Who may do what in the database, by the map of rights.")
+
+
+Keep = Annotated[bool, typer.Option("--keep", help="Take no right away: an older release that still runs may need it.")]
 
 
 @app.command("plan")
@@ -15,11 +23,11 @@ def roles_plan(*, as_json: Json = False) -> None:
 
 
 @app.command("apply")
-def roles_apply(*, as_json: Json = False) -> None:
+def roles_apply(*, keep: Keep = False, as_json: Json = False) -> None:
     """Run that SQL in one transaction and print it; run it after every migration, as the owner of the tables."""
     database = settings.read(settings.Database)
     with show.progress("bringing the roles to the map"):
-        made = run(in_database(database, roles.apply))
+        made = run(in_database(database, partial(roles.apply, keep=keep)))
     _show(made, as_json=as_json)
 
 
@@ -31,5 +39,7 @@ def _show(made: Plan, *, as_json: bool) -> None:
         show.say(f"{statement};")
     for note in made.notes:
         show.say(f"-- everybody has this, ours among them: {note}")
-    if not made.statements:
+    for statement in made.kept:
+        show.say(f"-- kept: {statement}")
+    if not made.statements and not made.kept:
         show.say("-- nothing to do: roles and rights are as the map says")

@@ -42,13 +42,16 @@ spec:
         matchLabels:
           {{- include "payments.selector" $ | nindent 10 }}
     {{- end }}
-  {{- else }}
+  {{- else if not .shape.waits }}
   restartPolicy: Never
   {{- end }}
   containers:
     - name: {{ .name }}
       image: {{ printf "%s/%s:%s" .root.Values.image.repository $image (.root.Values.image.tag | default .root.Chart.AppVersion) }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      {{- if .shape.waits }}
+      command: [sleep, infinity]
+      {{- end }}
       {{- with .shape.command }}
       {{- $told := list }}{{ with $.own.brokers }}{{ $told = list "--brokers" (toString .) }}{{ end }}
       args: {{ toJson (concat . $told) }}
