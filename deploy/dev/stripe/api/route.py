@@ -3,12 +3,13 @@
 Next: ``params`` for what may be asked, ``expansions`` for what is shown inside.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from deploy.dev.stripe import expansions, lists, money
-from deploy.dev.stripe.errors import bad_parameter
+from deploy.dev.stripe.errors import bad_parameter, missing_object
 from deploy.dev.stripe.forms import Tree
 from deploy.dev.stripe.objects import event
 from deploy.dev.stripe.params import Node, Rule, each, group, integer, merged, metadata_change, one_or, read, text
@@ -77,36 +78,50 @@ def currency(node: Node, path: str) -> str:
     return code
 
 
-def retrieve(kind: str) -> Operation:
-    """Return the operation that shows one object of this kind."""
+def retrieve(kind: str, *, kept_seconds: float = math.inf) -> Operation:
+    """Return the operation that shows one object of this kind, as long as it is kept."""
 
     def show(world: World, call: Call) -> Json:
         read(call.tree, {})
-        return world.get(kind, call.object_id)
+        found = world.get(kind, call.object_id)
+        if found["created"] <= call.now - kept_seconds:
+            raise missing_object(NOUNS[kind], call.object_id)
+        return found
 
     return show
 
 
-def listing(
-    kind: str, url: str, by: Mapping[str, Rule] | None = None, wanted: Callable[[Json, Json, int], bool] | None = None
-) -> Operation:
-    """Return the operation that lists objects of this kind, newest first.
+@dataclass(frozen=True)
+class Asked:
+    """What else a list may be asked for: its parameters, and what makes a judge of objects from a wish, or refuses it."""
 
-    ``by`` are the fields that may be asked for by value; ``wanted`` judges what else was asked (object, wish, now), whose
-    rules are in ``by``, too.
+    rules: Mapping[str, Rule]
+    judge: Callable[[Json], Callable[[Json], bool]]
+
+
+def listing(
+    kind: str, url: str, by: Mapping[str, Rule] | None = None, *, also: Asked | None = None, kept_seconds: float = math.inf
+) -> Operation:
+    """Return the operation that lists objects of this kind, newest first, as long as each is kept.
+
+    ``by`` are the fields that may be asked for by value.
     """
     fields = by or {}
+    rules = PAGING | dict(fields) | dict(also.rules if also else {})
 
     def show(world: World, call: Call) -> Json:
-        wish = read(call.tree, PAGING | dict(fields))
-        found = [
-            thing
-            for thing in reversed(world.tables[kind].values())
-            if all(name not in thing or wish[name] in {None, thing[name]} for name in fields if name in wish)
-            and _within(thing["created"], wish.get("created"))
-            and (wanted is None or wanted(thing, wish, call.now))
-        ]
-        return lists.page(found, wish, url=url, noun=NOUNS[kind])
+        wish = read(call.tree, rules)
+        judge = also.judge(wish) if also else None
+
+        def fits(thing: Json) -> bool:
+            return (
+                all(wish[name] in {None, thing[name]} for name in fields if name in wish)
+                and _within(thing["created"], wish.get("created"))
+                and (judge is None or judge(thing))
+            )
+
+        everything = [thing for thing in reversed(world.tables[kind].values()) if thing["created"] > call.now - kept_seconds]
+        return lists.page(everything, wish, url=url, noun=NOUNS[kind], fits=fits)
 
     return show
 
