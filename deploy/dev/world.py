@@ -30,10 +30,9 @@ def pieces(box: Box, ports: ChosenPorts) -> list[Piece]:
             name="sandbox",
             command=(
                 *(sys.executable, "-m", "deploy.dev.stripe", "--port", str(ports["sandbox"])),
-                *("--webhook", f"{url(ports['ingress'])}{WEBHOOK_PATH}"),
-                *("--secret", box.secrets()["STRIPE_WEBHOOK_SECRET"], "--state-dir", str(box.home / "sandbox")),
+                *("--webhook", f"{url(ports['ingress'])}{WEBHOOK_PATH}", "--state-dir", str(box.home / "sandbox")),
             ),
-            environment=found_by_path,
+            environment=found_by_path | {"STRIPE_WEBHOOK_SECRET": box.secrets()["STRIPE_WEBHOOK_SECRET"]},
             ready=lambda _said: _listens(ports["sandbox"]),
         ),
     ]

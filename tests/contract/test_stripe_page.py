@@ -182,3 +182,23 @@ async def test_a_test_card_is_filled_in_without_a_script(world):
     assert status == 200
     assert 'value="4000 0000 0000 0002"' in page
     assert 'value="ada@example.org"' in page
+
+
+@pytest.mark.parametrize("where", ["/c/pay/{}", "/switches"])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data; boundary=x", b"garbage"),
+        ("multipart/form-data", b"--x"),
+        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\nabc'),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Transfer-Encoding: odd\r\n\r\nabc\r\n--x--\r\n"),
+        ("application/x-www-form-urlencoded; charset=odd", b"email=a"),
+        ("application/x-www-form-urlencoded", b"email=\xff"),
+    ],
+)
+async def test_what_is_no_form_is_refused(world, where, kind, body):
+    """It is the sender's mistake, and no trouble of the sandbox."""
+    url = world.url + where.format((await world.session()).id)
+    async with world.http.post(url, data=body, headers={"Content-Type": kind}) as answer:
+        assert answer.status == 400
+        assert (await answer.text()).startswith("This is no form: ")

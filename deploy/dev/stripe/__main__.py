@@ -2,15 +2,19 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import sqlite3
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.dev.stripe.app import HOST, open_sandbox
 
 PORT_MAX = 65535
+SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable, the same that a receiver of ours reads
+SECRET_DEFAULT = "whsec_sandbox"  # noqa: S105 - a secret that everybody may know
 
 
 def main() -> int:
@@ -22,11 +26,19 @@ def main() -> int:
     parser.add_argument(
         "--public-url", type=_address, metavar="URL", help="where a browser finds it, when that is not where it listens"
     )
-    parser.add_argument("--secret", default="whsec_sandbox", metavar="whsec_…", help="signs webhooks (%(default)s)")
+    parser.add_argument(
+        "--secret",
+        metavar="whsec_…",
+        help=f"signs webhooks; `ps` shows it, {SECRET} or {SECRET}_FILE do not ({SECRET_DEFAULT})",
+    )
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="what survives a restart (nothing does)")
     parser.add_argument("--merchant", default="CultureBridge", metavar="NAME", help="whose name the pages bear (%(default)s)")
     parser.add_argument("--seed", type=int, help="same seed, same ids (of a state that is new)")
     wish = parser.parse_args()
+    try:
+        wish.secret = wish.secret or _secret(os.environ)  # noqa: TID251 - the sandbox shares nothing with the pipeline
+    except (OSError, ValueError) as fault:
+        parser.error(f"{SECRET}_FILE: {fault}")
     return asyncio.run(_serve(wish))
 
 
@@ -54,6 +66,16 @@ async def _serve(wish: argparse.Namespace) -> int:
         sys.stderr.write(f"stripe sandbox: port {wish.port}, state in {wish.state_dir or 'memory'}: {why}\n")
         return 1
     return 0
+
+
+def _secret(variables: Mapping[str, str]) -> str:
+    """Return what signs webhooks: the variable, or what stands in the file that it names; an empty one counts as unset."""
+    if named := variables.get(f"{SECRET}_FILE"):
+        said = Path(named).read_text(encoding="utf-8").strip()
+        if not said:
+            raise ValueError(f"{named} is empty")
+        return said
+    return variables.get(SECRET) or SECRET_DEFAULT
 
 
 def _address(typed: str) -> str:

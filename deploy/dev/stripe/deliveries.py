@@ -21,6 +21,7 @@ LIVE_SCHEDULE_SECONDS = (
     *(6 * HOUR, 6 * HOUR, 6 * HOUR, 8 * HOUR, 8 * HOUR, 10 * HOUR, 12 * HOUR),
 )
 KEEP_TRYING_SECONDS = 3 * 24 * 60 * 60  # Stripe's promise in live mode
+COPIES_MAX = 100  # of one event; a slip of the finger would fill the memory
 
 Reason = Literal["event", "duplicate", "redelivery", "forgery"]
 Order = Literal["as_born", "oldest_last", "newest_first"] | tuple[int, ...]
@@ -54,10 +55,14 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if min(self.twins, self.duplicates, self.delay_ms, self.reorder_ms, self.drop_first) < 0:
             raise ValueError("twins, duplicates, delay_ms, reorder_ms and drop_first must not be negative")
+        if max(self.twins, self.duplicates) > COPIES_MAX:
+            raise ValueError(f"twins and duplicates must be at most {COPIES_MAX}")
+        if max(self.delay_ms, self.reorder_ms) > KEEP_TRYING_SECONDS * 1000:
+            raise ValueError("delay_ms and reorder_ms must be at most three days")
         if not 0 <= self.duplicate_share <= 1:
             raise ValueError("duplicate_share is a probability")
-        if not self.steps_seconds or min(self.steps_seconds) <= 0:
-            raise ValueError("retry_schedule_seconds needs at least one positive step")
+        if not self.steps_seconds or not all(0 < step <= KEEP_TRYING_SECONDS for step in self.steps_seconds):
+            raise ValueError("retry_schedule_seconds needs at least one step, all of them positive and at most three days")
 
     @property
     def steps_seconds(self) -> tuple[float, ...]:

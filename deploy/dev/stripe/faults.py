@@ -7,6 +7,8 @@ from typing import Generic, Literal, TypeVar
 
 import msgspec
 
+SECONDS_MAX = 24 * 60 * 60
+
 Kind = Literal["error_before", "error_after", "conflict", "rate_limit", "hang_before", "hang_after", "cut"]
 
 
@@ -25,8 +27,8 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.times < 1 or self.seconds <= 0:
-            raise ValueError("times must be at least 1 and seconds positive")
+        if self.times < 1 or not 0 < self.seconds <= SECONDS_MAX:
+            raise ValueError("times must be at least 1, seconds positive and at most a day")
 
     @property
     def target(self) -> str:

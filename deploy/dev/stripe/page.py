@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from multidict import MultiDictProxy
 
 from deploy.dev.stripe import brands, cards, checkout, money, params, payments
 from deploy.dev.stripe.payments import Accepted, Challenged, Declined, Outcome
@@ -93,7 +94,7 @@ class Pages:
         Answers 303 to the shop or to 3-D Secure, 422 with errors beside the fields, 402 where the bank declined, and
         409 where the session is over.
         """
-        form = await request.post()
+        form = await typed(request)
         # Only now: while a slow form arrived, another tab may have paid.
         session = self._session(request)
         if session["status"] != "open":
@@ -133,7 +134,7 @@ class Pages:
     async def submit_challenge(self, request: web.Request) -> web.Response:
         """POST /3ds/{id}: ``answer`` = ``complete`` or ``fail``."""
         intent, back = self._challenge(request)
-        answer = str((await request.post()).get("answer", ""))
+        answer = str((await typed(request)).get("answer", ""))
         if intent["status"] != "requires_action":
             raise web.HTTPSeeOther(back)
         if answer not in {"complete", "fail"}:
@@ -271,6 +272,14 @@ class Pages:
         """Return a page made from this template."""
         html = self._templates.get_template(template).render(values)
         return web.Response(status=status, text=html, content_type="text/html", headers=HEADERS)
+
+
+async def typed(request: web.Request) -> MultiDictProxy[Any]:
+    """Return the form that was sent; what is none, which no browser sends, is a 400."""
+    try:
+        return await request.post()
+    except (ValueError, LookupError, RuntimeError) as fault:  # of aiohttp's reader of multipart and of charsets
+        raise web.HTTPBadRequest(text=f"This is no form: {fault}\n") from fault
 
 
 class _Page(Exception):

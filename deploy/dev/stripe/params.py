@@ -6,6 +6,7 @@ by path (``line_items[0][quantity]``), as Stripe does. Next: ``api``.
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,15 +35,24 @@ def read(tree: Node, rules: Mapping[str, Rule], *, required: tuple[str, ...] = (
         if name not in tree:
             where = _below(path, name)
             raise bad_parameter(f"Missing required param: {where}.", where, "parameter_missing")
-        if tree[name] == "":
-            where = _below(path, name)
-            message = (
-                f"You passed an empty string for '{where}'. We assume empty values are an attempt to unset a parameter;"
-                f" however '{where}' cannot be unset. You should remove '{where}' from your request or supply a non-empty"
-                " value."
-            )
-            raise bad_parameter(message, where, "parameter_invalid_empty")
-    return {name: rules[name](value, _below(path, name)) for name, value in tree.items()}
+    return {name: _value(rules[name], value, _below(path, name)) for name, value in tree.items()}
+
+
+@dataclass(frozen=True)
+class _Unsettable:
+    rule: Rule
+    empty: Any
+
+    def __call__(self, node: Node, path: str) -> Any:
+        return self.empty if node == "" else self.rule(node, path)
+
+
+def unsettable(rule: Rule, empty: object = None) -> Rule:
+    """Accept an empty string as ``empty``, anything else by ``rule``; no other parameter may be empty.
+
+    Which can be unset is told by Stripe's libraries, whose types are ``"" | …`` there. Texts of an update can be, too.
+    """
+    return _Unsettable(rule, empty)
 
 
 def group(rules: Mapping[str, Rule], *, required: tuple[str, ...] = ()) -> Rule:
@@ -51,14 +61,12 @@ def group(rules: Mapping[str, Rule], *, required: tuple[str, ...] = ()) -> Rule:
 
 
 def each(rule: Rule) -> Rule:
-    """Accept a list, every element by ``rule``; an empty string is the empty list."""
+    """Accept a list, every element by ``rule``."""
 
     def accept(node: Node, path: str) -> list[Any]:
-        if node == "":
-            return []
         if isinstance(node, str) or not all(key.isascii() and key.isdigit() for key in node):
             raise bad_parameter("Invalid array", path)
-        return [rule(node[key], _below(path, key)) for key in sorted(node, key=int)]
+        return [_value(rule, node[key], _below(path, key)) for key in sorted(node, key=int)]
 
     return accept
 
@@ -69,13 +77,13 @@ def one_or(single: Rule, several: Rule) -> Rule:
 
 
 def text(*, characters_max: int = 5000) -> Rule:
-    """Accept a string; an empty one unsets the parameter (None)."""
+    """Accept a string."""
 
-    def accept(node: Node, path: str) -> str | None:
+    def accept(node: Node, path: str) -> str:
         value = _string(node, path)
         if len(value) > characters_max:
             raise bad_parameter(f"Invalid string: {value[:8]}…; must be at most {characters_max} characters", path)
-        return value or None
+        return value
 
     return accept
 
@@ -146,14 +154,11 @@ def looks_like_email(value: str) -> bool:
 
 
 def metadata(node: Node, path: str) -> dict[str, str]:
-    """Accept pairs of strings within Stripe's limits; an empty string is no metadata, an empty value no pair."""
-    return merged({}, metadata_change(node, path))
+    """Accept pairs of strings within Stripe's limits; an empty value is no pair."""
+    return merged({}, _pairs(node, path))
 
 
-def metadata_change(node: Node, path: str) -> dict[str, str] | None:
-    """Accept what to change in metadata; an empty value removes its key, an empty string all of them (None)."""
-    if node == "":
-        return None
+def _pairs(node: Node, path: str) -> dict[str, str]:
     if isinstance(node, str):
         raise bad_parameter("Invalid object", path)
     if len(node) > METADATA_KEYS_MAX:
@@ -171,9 +176,25 @@ def metadata_change(node: Node, path: str) -> dict[str, str] | None:
     return pairs
 
 
+# What to change in metadata: an empty value removes its key, an empty string all of them (None).
+metadata_change = unsettable(_pairs)
+
+
 def merged(old: dict[str, str], change: dict[str, str] | None) -> dict[str, str]:
     """Return metadata after a change (``metadata_change``)."""
     return {} if change is None else {key: value for key, value in (old | change).items() if value}
+
+
+def _value(rule: Rule, node: Node, path: str) -> Any:
+    """Return what the rule makes of it; an empty string unsets, which not every parameter can be."""
+    if node == "" and not isinstance(rule, _Unsettable):
+        message = (
+            f"You passed an empty string for '{path}'. We assume empty values are an attempt to unset a parameter;"
+            f" however '{path}' cannot be unset. You should remove '{path}' from your request or supply a non-empty"
+            " value."
+        )
+        raise bad_parameter(message, path, "parameter_invalid_empty")
+    return rule(node, path)
 
 
 def _string(node: Node, path: str) -> str:

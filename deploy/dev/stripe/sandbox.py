@@ -30,7 +30,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the sandbox listens, whom it tells, and where it keeps its state (None: nowhere)."""
+    """Where the sandbox listens, whom it tells, and where it keeps its state (None: nowhere).
+
+    ``webhook_secret`` may be several with commas, as during a roll: each signs.
+    """
 
     webhook_url: str
     webhook_secret: str
@@ -155,10 +158,10 @@ class Sandbox:
         kept = self.world.tables["endpoint"].get(endpoint_id)
         fresh = endpoint.new(endpoint_id, {"url": self.settings.webhook_url}, created=self.now)
         self.world.put("endpoint", (kept or fresh) | {"url": self.settings.webhook_url})
-        given = self.settings.webhook_secret
+        given = [secret.strip() for secret in self.settings.webhook_secret.split(",")]
         known = self.world.tables["secret"].get(endpoint_id, {"values": []})["values"]
-        if given not in [one["secret"] for one in known]:  # else it was rolled here, and the new one stays valid
-            self.world.put("secret", {"id": endpoint_id, "values": [{"secret": given, "until": None}]})
+        if not {one["secret"] for one in known}.issuperset(given):  # else it was rolled here, and the new one stays valid
+            self.world.put("secret", {"id": endpoint_id, "values": [{"secret": one, "until": None} for one in given]})
         self.commit()
 
     def _load(self) -> None:

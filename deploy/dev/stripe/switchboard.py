@@ -19,6 +19,7 @@ from deploy.dev.stripe.deliveries import Delivery, Switches
 from deploy.dev.stripe.errors import ApiError
 from deploy.dev.stripe.faults import Kind
 from deploy.dev.stripe.forgeries import Forgery
+from deploy.dev.stripe.page import typed
 from deploy.dev.stripe.sandbox import Sandbox
 
 Json = dict[str, Any]
@@ -93,7 +94,7 @@ class Switchboard:
 
     async def press(self, request: web.Request) -> web.Response:
         """POST /switches: ``button``, and ``event`` where it wants one; or ``lever``, the ``object`` it is about, its words."""
-        form = await request.post()
+        form = await typed(request)
         button = BUTTONS.get(str(form.get("button", "")))
         lever = BY_NAME.get(button.lever if button else str(form.get("lever", "")))
         if lever is None:

@@ -1,7 +1,7 @@
 """``/v1/charges``: made by intents only."""
 
 from deploy.dev.stripe.api.route import Route, listing, retrieve, update
-from deploy.dev.stripe.params import email, text
+from deploy.dev.stripe.params import email, text, unsettable
 
 PATH = "/v1/charges"
 
@@ -10,6 +10,6 @@ ROUTES = (
     Route("GET", PATH + "/{id}", "charge", retrieve("charge")),
     Route(
         *("POST", PATH + "/{id}", "charge"),
-        update("charge", {"description": text(), "receipt_email": email}, tells=("charge.updated",)),
+        update("charge", {"description": unsettable(text()), "receipt_email": email}, tells=("charge.updated",)),
     ),
 )

@@ -5,14 +5,14 @@ from typing import Any
 from deploy.dev.stripe import disputes
 from deploy.dev.stripe.api.route import Call, Route, listing, retrieve
 from deploy.dev.stripe.objects.dispute import EVIDENCE
-from deploy.dev.stripe.params import boolean, group, merged, metadata_change, read, text
+from deploy.dev.stripe.params import boolean, group, merged, metadata_change, read, text, unsettable
 from deploy.dev.stripe.world import World
 
 Json = dict[str, Any]
 
 PATH = "/v1/disputes"
 UPDATE = {
-    "evidence": group({name: text(characters_max=20_000) for name in EVIDENCE}),
+    "evidence": group({name: unsettable(text(characters_max=20_000)) for name in EVIDENCE}),
     "submit": boolean,
     "metadata": metadata_change,
 }

@@ -6,7 +6,7 @@ from deploy.dev.stripe.api.route import Call, Route, listing, retrieve
 from deploy.dev.stripe.errors import ApiError, bad_parameter
 from deploy.dev.stripe.objects import account, endpoint
 from deploy.dev.stripe.objects.event import API_VERSION
-from deploy.dev.stripe.params import boolean, choice, each, merged, metadata, metadata_change, read, text, url
+from deploy.dev.stripe.params import boolean, choice, each, merged, metadata, metadata_change, read, text, unsettable, url
 from deploy.dev.stripe.world import World
 
 Json = dict[str, Any]
@@ -17,14 +17,14 @@ CREATE = {
     "url": url,
     "enabled_events": each(text()),
     "api_version": choice(API_VERSION),
-    "description": text(),
-    "metadata": metadata,
+    "description": unsettable(text()),
+    "metadata": unsettable(metadata, {}),
 }
 UPDATE = {
     "url": url,
     "enabled_events": each(text()),
     "disabled": boolean,
-    "description": text(),
+    "description": unsettable(text()),
     "metadata": metadata_change,
 }
 

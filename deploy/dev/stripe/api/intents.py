@@ -8,7 +8,7 @@ from deploy.dev.stripe.api.route import Call, Route, currency, listing, retrieve
 from deploy.dev.stripe.api.sessions import SHIPPING
 from deploy.dev.stripe.errors import ApiError, bad_parameter
 from deploy.dev.stripe.objects import payment_intent
-from deploy.dev.stripe.params import boolean, choice, each, email, group, integer, metadata, read, text, url
+from deploy.dev.stripe.params import boolean, choice, each, email, group, integer, metadata, read, text, unsettable, url
 from deploy.dev.stripe.payments import Declined
 from deploy.dev.stripe.world import World
 
@@ -140,7 +140,12 @@ ROUTES = (
     Route("POST", PATH, "intent", create),
     Route("GET", PATH, "intent", listing("intent", PATH)),
     Route("GET", PATH + "/{id}", "intent", retrieve("intent")),
-    Route("POST", PATH + "/{id}", "intent", update("intent", {"description": text(), "receipt_email": email})),
+    Route(
+        "POST",
+        PATH + "/{id}",
+        "intent",
+        update("intent", {"description": unsettable(text()), "receipt_email": unsettable(email)}),
+    ),
     Route("POST", PATH + "/{id}/confirm", "intent", confirm),
     Route("POST", PATH + "/{id}/cancel", "intent", cancel),
 )

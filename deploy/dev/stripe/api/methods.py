@@ -6,7 +6,7 @@ from deploy.dev.stripe import cards
 from deploy.dev.stripe.api.route import Call, Route, retrieve, update
 from deploy.dev.stripe.errors import ApiError, bad_parameter, missing_object
 from deploy.dev.stripe.objects import payment_method
-from deploy.dev.stripe.params import choice, email, group, integer, metadata, read, text
+from deploy.dev.stripe.params import choice, email, group, integer, metadata, read, text, unsettable
 from deploy.dev.stripe.world import World
 
 Json = dict[str, Any]
@@ -24,7 +24,15 @@ CREATE = {
         {"number": text(), "exp_month": integer(least=1, most=12), "exp_year": integer(), "cvc": text(), "token": text()}
     ),
     "sepa_debit": group({"iban": text()}, required=("iban",)),
-    "billing_details": group({"email": email, "name": text(), "phone": text(), "tax_id": text(), "address": ADDRESS}),
+    "billing_details": group(
+        {
+            "email": unsettable(email),
+            "name": unsettable(text()),
+            "phone": unsettable(text()),
+            "tax_id": text(),
+            "address": unsettable(ADDRESS),
+        }
+    ),
     "metadata": metadata,
 }
 

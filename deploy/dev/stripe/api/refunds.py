@@ -4,7 +4,7 @@ from typing import Any
 
 from deploy.dev.stripe import refunds
 from deploy.dev.stripe.api.route import Call, Route, listing, retrieve, update
-from deploy.dev.stripe.params import choice, integer, metadata, read, text
+from deploy.dev.stripe.params import choice, integer, metadata, read, text, unsettable
 from deploy.dev.stripe.world import World
 
 Json = dict[str, Any]
@@ -15,7 +15,7 @@ CREATE = {
     "charge": text(),
     "amount": integer(least=1),
     "reason": choice("duplicate", "fraudulent", "requested_by_customer"),
-    "metadata": metadata,
+    "metadata": unsettable(metadata, {}),
 }
 
 

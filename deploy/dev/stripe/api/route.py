@@ -55,11 +55,12 @@ class Route:
 
     def perform(self, world: World, call: Call) -> Json:
         """Do what is asked, and show inside the answer what ``expand[]`` asks for; what cannot be shown is refused first."""
-        wanted = each(text())(call.tree.pop("expand"), "expand") if "expand" in call.tree else []
-        paths = [expansions.path(self.shows, each_one) for each_one in wanted]
+        wanted = read({"expand": call.tree.pop("expand")}, EXPAND) if "expand" in call.tree else {}
+        paths = [expansions.path(self.shows, each_one) for each_one in wanted.get("expand", [])]
         return expansions.expanded(world, self.shows, self.operation(world, call), paths)
 
 
+EXPAND = {"expand": each(text())}
 SPAN = group({"gt": integer(), "gte": integer(), "lt": integer(), "lte": integer()})
 CREATED = one_or(integer(), SPAN)
 PAGING: dict[str, Rule] = {
@@ -72,7 +73,7 @@ PAGING: dict[str, Rule] = {
 
 def currency(node: Node, path: str) -> str:
     """Accept a three-letter currency in any case."""
-    code = str(text()(node, path) or "").lower()
+    code = str(text()(node, path)).lower()
     if not money.is_currency(code):
         raise bad_parameter(f"Invalid currency: {code}.", path)
     return code
@@ -115,7 +116,7 @@ def listing(
 
         def fits(thing: Json) -> bool:
             return (
-                all(wish[name] in {None, thing[name]} for name in fields if name in wish)
+                all(wish[name] == thing[name] for name in fields if name in wish)
                 and _within(thing["created"], wish.get("created"))
                 and (judge is None or judge(thing))
             )

@@ -1,10 +1,12 @@
 """Every event is owed until a 2xx, for three days, and disturbed only as told."""
 
+import math
 import random
 
 import pytest
 
 from deploy.dev.stripe.deliveries import KEEP_TRYING_SECONDS, Attempt, Switches, plan
+from deploy.dev.stripe.faults import Fault
 
 EVENTS = [{"id": f"evt_{number}", "pending_webhooks": 1} for number in range(20)]
 
@@ -45,3 +47,29 @@ def test_switches_add_copies_and_shuffle_within_their_window():
     assert all(5.1 <= delivery.due_at <= 5.5 for delivery in owed)
     assert by_arrival != [delivery.event_id for delivery in owed]
     assert len({delivery.id for delivery in owed}) == 60
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"duplicates": 101},
+        {"twins": 101},
+        {"delay_ms": 4 * 24 * 3600 * 1000},
+        {"reorder_ms": -1},
+        {"duplicate_share": math.nan},
+        {"retry_schedule_seconds": ()},
+        {"retry_schedule_seconds": (1.0, math.nan)},
+        {"retry_schedule_seconds": (math.inf,)},
+    ],
+)
+def test_a_number_that_makes_no_sense_switches_nothing(words):
+    """No number at all, or one that would fill the memory or never come to its end."""
+    with pytest.raises(ValueError, match=next(iter(words))):
+        Switches(**words)
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, 0, 1e300])
+def test_a_fault_hangs_for_a_day_at_most(seconds):
+    """And for some time at least."""
+    with pytest.raises(ValueError, match="seconds"):
+        Fault(route="POST /v1/refunds", kind="hang_before", seconds=seconds)

@@ -9,6 +9,7 @@ from hypothesis import strategies as some
 
 from deploy.dev.stripe import forms, params
 from deploy.dev.stripe.errors import ApiError
+from tests.stripe_offline import OfflineStripe
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,37 @@ def test_lists_keep_the_order_of_their_numbers():
     body = "&".join(f"a[{number}]={number}" for number in (10, 9, 0))
 
     assert params.each(params.text())(forms.parse(parse_qsl(body))["a"], "a") == ["0", "9", "10"]
+
+
+@pytest.mark.parametrize(
+    ("call", "wish", "param"),
+    [
+        ("GET /v1/charges", {"starting_after": ""}, "starting_after"),
+        ("GET /v1/refunds", {"payment_intent": ""}, "payment_intent"),
+        ("GET /v1/events", {"limit": ""}, "limit"),
+        ("GET /v1/events", {"types": [""]}, "types[0]"),
+        ("GET /v1/charges", {"expand": [""]}, "expand[0]"),
+        ("POST /v1/payment_intents", {"amount": 5000, "currency": "usd", "description": ""}, "description"),
+        ("POST /v1/refunds", {"payment_intent": "pi_x", "amount": ""}, "amount"),
+        ("POST /v1/products", {"name": "Tea", "images": ""}, "images"),
+    ],
+)
+def test_a_parameter_that_cannot_be_unset_is_not_empty(call, wish, param):
+    """Stripe takes an empty value for an attempt to unset, and says so."""
+    with pytest.raises(ApiError) as refused:
+        OfflineStripe(seed=1).call(call, wish)
+
+    assert (refused.value.param, refused.value.code, refused.value.executed) == (param, "parameter_invalid_empty", False)
+
+
+def test_an_empty_value_unsets_what_can_be_unset():
+    """A text of an update, a list, metadata as a whole and one pair of it."""
+    bank = OfflineStripe(seed=1)
+    url = "https://teapots.example/"
+    tea = {"description": "Green", "unit_label": "pot", "images": [url], "url": url}
+    made = bank.call("POST /v1/products", {"name": "Tea", "metadata": {"a": "1", "b": "2"}} | tea)
+    gone = bank.call("POST /v1/products/{id}", {"metadata": {"a": ""}} | dict.fromkeys(tea, ""), made["id"])
+
+    assert {name: gone[name] for name in tea} == {"description": None, "unit_label": None, "images": [], "url": None}
+    assert gone["metadata"] == {"b": "2"}
+    assert bank.call("POST /v1/products/{id}", {"metadata": ""}, made["id"])["metadata"] == {}
