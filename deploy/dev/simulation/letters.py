@@ -1,14 +1,15 @@
 """Was everybody told what is true, once? Pure.
 
-Enters: Stripe's papers, our rows, what the mailbox accepted. Leaves: a Difference for each letter that is missing, too much or
-addressed to another. A booking that was cancelled quickly may have been confirmed first or not: both fit, as long as whoever
-was told the one is told the other. Next: show.py.
+Enters: Stripe's papers, our rows, what the mailbox accepted. Leaves: a Difference for each letter that is missing, too much,
+addressed to another or untrue (wording.py). A booking that was cancelled quickly may have been confirmed first or not: both
+fit, as long as whoever was told the one is told the other. Next: show.py.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from deploy.dev.simulation import wording
 from deploy.dev.simulation.books import Paper
 from deploy.dev.simulation.comparison import NOTHING, Difference, why
 from deploy.dev.simulation.rows import Letter, Rows
@@ -21,10 +22,11 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Accepted:
-    """One letter that the mail server took: its Message-ID and to whom it went."""
+    """One letter that the mail server took: its Message-ID, to whom it went and what it says."""
 
     message_id: str | None
     to: tuple[str, ...]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,13 @@ class Addresses:
 
 
 def compare(
-    papers: Iterable[Paper], ours: Rows, mailbox: Iterable[Accepted], addresses: Mapping[str, Addresses]
+    papers: Iterable[Paper],
+    ours: Rows,
+    mailbox: Sequence[Accepted],
+    addresses: Mapping[str, Addresses],
+    prices: Mapping[str, tuple[int, str]],
 ) -> Iterator[Difference]:
-    """Yield every difference about letters; `addresses` are those of every booking of the simulation."""
+    """Yield every difference about letters; `addresses` and `prices` are those of every booking of the simulation."""
     of_booking: dict[str, list[Paper]] = defaultdict(list)
     for paper in papers:
         of_booking[paper.session.booking_id or ""].append(paper)
@@ -52,6 +58,7 @@ def compare(
     for booking in ours.bookings:
         yield from _due(booking.id, booking.status, of_booking[booking.id], ledger[booking.id])
     yield from _carried(ours.letters, mailbox, addresses)
+    yield from _worded(ours.letters, mailbox, prices)
 
 
 def _due(booking_id: str, status: str, papers: list[Paper], known: Mapping[Key, Letter]) -> Iterator[Difference]:
@@ -120,6 +127,18 @@ def _carried(ledger: Iterable[Letter], mailbox: Iterable[Accepted], addresses: M
     for (message_id, to), here in copies.items():
         ask = next(booking_of[address] for address in to if address in booking_of)
         yield Difference(f"letter {message_id}", f"{here} in the mailbox, to {', '.join(to)}", NOTHING, why(ask))
+
+
+def _worded(
+    ledger: Iterable[Letter], mailbox: Iterable[Accepted], prices: Mapping[str, tuple[int, str]]
+) -> Iterator[Difference]:
+    by_message = {letter.message_id: letter for letter in ledger}
+    for one in mailbox:
+        if (letter := by_message.get(one.message_id or "")) is not None:
+            # The cause of a letter about a refund ends with what went back until then.
+            refunded_minor = int(letter.cause.rpartition("/")[2]) if letter.kind == "refund" else None
+            for said in wording.untrue(one.text, letter.booking_id, prices[letter.booking_id], refunded_minor):
+                yield Difference(f"{letter.kind} to {letter.role}", "what is true", said, why(letter.booking_id))
 
 
 def _unrecorded(letter: Letter) -> int:

@@ -4,7 +4,7 @@ Asked upstream first: what is quiet there gives nothing more to what is asked af
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -26,6 +26,7 @@ READERS = (
     (topics.PAYMENTS_EVENTS, EMAIL_PAYMENTS),
     (topics.BOOKINGS_EVENTS, EMAIL),
 )
+FETCH_MS_MAX = 500
 
 
 class Cluster:
@@ -43,6 +44,24 @@ class Cluster:
         # A group that has committed nothing yet begins at the beginning.
         done = {where: max(committed[where].offset, begins[where]) for where in partitions}
         return sum(ends[where] - done[where] for where in partitions)
+
+    async def ends(self, topic: topics.Topic) -> dict[TopicPartition, int]:
+        """Return where each partition of a topic ends now."""
+        ends: dict[TopicPartition, int] = await self._consumer.end_offsets(self._partitions(topic))
+        return ends
+
+    async def values(self, begins: Mapping[TopicPartition, int]) -> list[bytes]:
+        """Return the values of all records from there to the end of now; in no group, so that nobody's work is touched."""
+        ends = await self._consumer.end_offsets(list(begins))
+        self._consumer.assign(list(begins))
+        for where, offset in begins.items():
+            self._consumer.seek(where, offset)
+        found: list[bytes] = []
+        while any([await self._consumer.position(where) < end for where, end in ends.items()]):
+            for records in (await self._consumer.getmany(timeout_ms=FETCH_MS_MAX)).values():
+                found += [record.value for record in records if record.value is not None]
+        self._consumer.unsubscribe()
+        return found
 
     async def dead_letters(self) -> dict[str, int]:
         """Return how many records each topic of dead letters has ever had."""

@@ -6,6 +6,7 @@ goes through what customers and support people use. Next: show.py tells it.
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from deploy.dev import cluster, control, token
 from deploy.dev.errors import BoxError
 from deploy.dev.purchase import TROUBLE, letters_before
-from deploy.dev.simulation import books, comparison, letters, outcomes, persons, quiet, store, watch, weather
+from deploy.dev.simulation import books, comparison, letters, outcomes, persons, quiet, store, told, watch, weather
 from deploy.dev.simulation.comparison import NOTHING, Difference
 from deploy.dev.simulation.customer import Customer, Places
 from deploy.dev.simulation.desk import Desk
@@ -24,11 +25,12 @@ from deploy.dev.simulation.letters import Accepted, Addresses
 from deploy.dev.simulation.patience import Hindered, Patience
 from deploy.dev.simulation.persons import Ending
 from deploy.dev.simulation.quiet import Cluster
+from deploy.dev.simulation.rows import Rows
 from deploy.dev.simulation.steps import Step, Tell
 from deploy.dev.simulation.store import Booked
 from deploy.dev.simulation.support import Support
 from deploy.dev.state import Box
-from shared import clock, settings
+from shared import clock, settings, topics
 from shared.db import engine as engines
 
 ENDS_WITHIN_SECONDS = 5.0
@@ -121,6 +123,8 @@ class _Run:
         crowd = persons.draw(self._plan.seed, rate=self._plan.rate, seconds=self._plan.seconds)
         last_letter = await letters_before(self._http, self._mailbox)
         dead_before = await self._cluster.dead_letters()
+        payments_from = await self._cluster.ends(topics.PAYMENTS_EVENTS)
+        bookings_from = await self._cluster.ends(topics.BOOKINGS_EVENTS)
         began_on = int(clock.now().timestamp())
         booked = await store.book(self._engine, crowd)
         began_at = clock.monotonic()
@@ -142,14 +146,20 @@ class _Run:
         addresses = {one.booking_id: Addresses(one.client_email, one.coach_email) for one in booked}
         mailbox = await self._accepted(last_letter)
         differences += comparison.compare(papers, ours, prices)
-        differences += letters.compare(papers, ours, mailbox, addresses)
+        differences += letters.compare(papers, ours, mailbox, addresses, prices)
+        differences += told.compare(
+            papers,
+            ours,
+            payments=told.newest(await self._cluster.values(payments_from)),
+            bookings=told.newest(await self._cluster.values(bookings_from)),
+            shown=await self._shown(booked, ours),
+        )
         return Report(outcomes.count(papers, ours), tuple(differences))
 
     async def _live(self, booked: Booked) -> None:
         """Let one person live to the end of what was drawn, or to what hinders them."""
         person = booked.person
-        bearer = token.signed(self._secret, user_id=booked.client_id, email=booked.client_email, role="client")
-        customer = Customer(self._http, self._places, bearer, booked.booking_id, self._patience, self._tell)
+        customer = Customer(self._http, self._places, self._bearer(booked), booked.booking_id, self._patience, self._tell)
         self._tell(Step.CAME)
         try:
             for nth, visit in enumerate(person.visits):
@@ -207,7 +217,20 @@ class _Run:
 
     async def _accepted(self, after: str) -> list[Accepted]:
         async with self._http.get(f"{self._mailbox}/api/letters", params={"after": after}) as answer:
-            return [Accepted(one["message_id"], tuple(one["to"])) for one in await answer.json()]
+            return [Accepted(one["message_id"], tuple(one["to"]), one["text"] or "") for one in await answer.json()]
+
+    async def _shown(self, booked: Sequence[Booked], ours: Rows) -> dict[str, told.Json]:
+        """Return what the API shows of each payment to the client whose it is."""
+        bearers = {one.booking_id: self._bearer(one) for one in booked}
+        shown: dict[str, told.Json] = {}
+        for payment in ours.payments:
+            headers = {"Authorization": f"Bearer {bearers[payment.booking_id]}"}
+            async with self._http.get(f"{self._places.api}/payment/{payment.id}", headers=headers) as answer:
+                shown[payment.id] = json.loads(await answer.read(), parse_float=str)
+        return shown
+
+    def _bearer(self, booked: Booked) -> str:
+        return token.signed(self._secret, user_id=booked.client_id, email=booked.client_email, role="client")
 
     async def _dead_letters(self, before: Mapping[str, int]) -> list[Difference]:
         after = await self._cluster.dead_letters()
