@@ -96,6 +96,16 @@ async def test_refusals_have_the_keys_of_real_ones(world):
     assert refused.value.json_body["error"]["message"] == recorded["message"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "status"), [("2020-08-27", 200), ("2025-03-31.basil; a_beta=v2", 200), ("banana", 400), ("", 400)]
+)
+async def test_the_answer_says_of_which_version_it_is(world, asked, status):
+    """Not of another one, for which it might be taken; what is no version is refused."""
+    headers = {"Authorization": "Bearer sk_test_x", "Stripe-Version": asked}
+    async with world.http.get(f"{world.url}/v1/account", headers=headers) as answer:
+        assert (answer.status, answer.headers["Stripe-Version"]) == (status, "2026-10-28.endive")
+
+
 async def test_a_form_may_be_spelled_with_empty_brackets(world):
     """`a[]` and `a[][b]` mean what `a[0]` and `a[0][b]` mean."""
     body = (

@@ -6,6 +6,7 @@ An HTTP request enters; a JSON answer leaves, or the connection breaks because a
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -28,6 +29,7 @@ NO_KEY = (
     " (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See https://stripe.com/docs/api#authentication for details, or"
     " we can help at https://support.stripe.com/."
 )
+VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?(;.*)?")  # as Stripe names them, with or without betas
 SOMETHING_WENT_WRONG = ApiError(500, "An unknown error occurred", kind="api_error")
 
 
@@ -91,6 +93,9 @@ def authenticate(headers: Mapping[str, str]) -> None:
 
 async def _reply(sandbox: Sandbox, route: Route, request: web.Request, request_id: str, fault: Fault | None) -> Reply:
     authenticate(request.headers)
+    version = request.headers.get("Stripe-Version", API_VERSION)
+    if not VERSION.fullmatch(version):
+        raise ApiError(400, f"Invalid Stripe API version: {version}", executed=False)
     if fault and fault.kind == "rate_limit":
         message = "Request rate limit exceeded. Learn more about rate limits https://stripe.com/docs/rate-limits."
         raise ApiError(429, message, code="rate_limit", executed=False)
@@ -168,7 +173,7 @@ async def _pairs(request: web.Request) -> list[tuple[str, str]]:
 
 
 def _headers(request: web.Request, request_id: str, reply: Reply) -> dict[str, str]:
-    headers = {"Request-Id": request_id, "Stripe-Version": request.headers.get("Stripe-Version", API_VERSION)}
+    headers = {"Request-Id": request_id, "Stripe-Version": API_VERSION}  # the one that answered, whichever was asked for
     if reply.status == 401:  # noqa: PLR2004 - RFC 9110, section 15.5.2
         headers["WWW-Authenticate"] = 'Bearer realm="Stripe"'
     if "Idempotency-Key" in request.headers:

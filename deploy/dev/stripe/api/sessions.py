@@ -82,7 +82,12 @@ def list_line_items(world: World, call: Call) -> Json:
 
 ROUTES = (
     Route("POST", PATH, "session", create),
-    Route("GET", PATH, "session", listing("session", PATH, {"payment_intent": text(), "status": text()})),
+    Route(
+        "GET",
+        PATH,
+        "session",
+        listing("session", PATH, {"payment_intent": text(), "status": choice("open", "complete", "expired")}),
+    ),
     Route("GET", PATH + "/{id}", "session", retrieve("session")),
     Route("POST", PATH + "/{id}", "session", update("session")),
     Route("POST", PATH + "/{id}/expire", "session", expire),

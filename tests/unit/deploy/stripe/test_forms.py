@@ -89,6 +89,12 @@ def test_a_parameter_that_cannot_be_unset_is_not_empty(call, wish, param):
     assert (refused.value.param, refused.value.code, refused.value.executed) == (param, "parameter_invalid_empty", False)
 
 
+def test_a_status_that_no_session_has_lists_nothing():
+    """It is refused, as at Stripe: a misspelt filter must not look like an empty shop."""
+    with pytest.raises(ApiError, match="must be one of open, complete, or expired"):
+        OfflineStripe(seed=1).call("GET /v1/checkout/sessions", {"status": "paid"})
+
+
 def test_an_empty_value_unsets_what_can_be_unset():
     """A text of an update, a list, metadata as a whole and one pair of it."""
     bank = OfflineStripe(seed=1)
