@@ -83,6 +83,13 @@ class Story:
         self._write("confirmation", "client")
         self._write("confirmation", "coach")
 
+    def paid_twice(self):
+        """A second session of the same booking was paid, too: the first payment holds, a person decides about the other."""
+        self.paid()
+        self.payment_id, self.tag = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.tag} twin")), f"{self.tag}t"
+        self._checkout("complete", "paid", "succeeded", intent="succeeded", charges=("succeeded",))
+        self.matters.append(Matter("payment_conflict:already_paid", f"booking:{self.booking_id}"))
+
     def refunded_in_part(self):
         self.paid(refunded=600)
         self._refund(600)

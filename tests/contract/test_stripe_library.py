@@ -287,6 +287,10 @@ async def test_objects_are_shown_inside_others_on_request(v1, world):
     assert session.payment_intent.latest_charge.refunds.data[0].amount == 1
     assert session.line_items.data[0].description == "Coaching with Ana"
     assert listed.data[0].payment_intent.id == paid.payment_intent
+    deep = await v1.checkout.sessions.retrieve_async(paid.id, {"expand": ["line_items.data.price.product", "line_items"]})
+    items = await v1.checkout.sessions.line_items.list_async(paid.id, {"expand": ["data.price.product"]})
+    for item in (deep.line_items.data[0], items.data[0]):
+        assert (item.price.product.name, item.price.product.description) == ("Coaching with Ana", "60 minutes")
     assert (await v1.checkout.sessions.retrieve_async(paid.id)).payment_intent == paid.payment_intent
     with pytest.raises(stripe.InvalidRequestError, match=r"cannot be expanded \(wat\)"):
         await v1.refunds.create_async({"payment_intent": paid.payment_intent, "expand": ["wat"]})

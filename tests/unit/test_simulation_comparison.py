@@ -69,7 +69,7 @@ PLANTED = {
         "dispute",
     ),
     "nobody is told": (
-        ["disputed", "dispute_lost", "came_back", "refund_failed_in_part"],
+        ["disputed", "dispute_lost", "came_back", "refund_failed_in_part", "paid_twice"],
         lambda w: w.having(matters=()),
         "matter for a person",
     ),

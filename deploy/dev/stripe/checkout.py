@@ -8,7 +8,7 @@ from typing import Any
 from deploy.dev.stripe import money, payments
 from deploy.dev.stripe.cards import BankAccount, Card
 from deploy.dev.stripe.errors import ApiError, bad_parameter
-from deploy.dev.stripe.objects import line_item, payment_intent, payment_method
+from deploy.dev.stripe.objects import line_item, payment_intent, payment_method, product
 from deploy.dev.stripe.objects import session as sessions
 from deploy.dev.stripe.payments import At, Outcome
 from deploy.dev.stripe.world import World
@@ -37,7 +37,13 @@ def create(world: World, wish: Json, *, now: int, public_url: str) -> Json:
     wish = wish | {"expires_at": expires_at, "url": url, "payment_method_types": kinds}
     session = sessions.new(session_id, created=now, currency=currency, amount=amount, wish=wish)
     world.put("session", session)
-    items = [line_item.new(world.mint, _priced(world, item, at), created=now) for at, item in enumerate(wish["line_items"])]
+    items = []
+    for at, item in enumerate(wish["line_items"]):
+        priced = _priced(world, item, at)
+        items.append(line_item.new(world.mint, priced, created=now))
+        if "price" not in item:  # what is sold without a name becomes a product that nobody else can buy
+            told = priced["price_data"]["product_data"] | {"active": False}
+            world.put("product", product.new(items[-1]["product"], told, created=now))
     data = wish.get("payment_intent_data", {}) | {"payment_method_types": kinds}
     world.put("cart", {"id": session_id, "line_items": items, "payment_intent_data": data})
     return session

@@ -5,6 +5,7 @@ An answer and paths such as ``payment_intent.latest_charge`` or ``data.charge`` 
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from deploy.dev.stripe.errors import bad_parameter
@@ -32,13 +33,20 @@ def refunds(world: World, charge: Json) -> Json:
     return {"object": "list", "data": found, "has_more": False, "url": f"/v1/charges/{charge['id']}/refunds"}
 
 
-Included = Callable[[World, Json], Json]
+@dataclass(frozen=True)
+class Listed:
+    """A list that is shown on request alone: of what kind its objects are, and what makes it of the object that it is of."""
 
-# kind -> field -> the kind that its id names, or what to include there. A customer is always null here.
-FIELDS: dict[str, dict[str, str | Included]] = {
-    "session": {"payment_intent": "intent", "customer": "customer", "line_items": line_items},
+    kind: str
+    of: Callable[[World, Json], Json]
+
+
+# kind -> field -> the kind that its id names, or what to list there. A customer is always null here.
+FIELDS: dict[str, dict[str, str | Listed]] = {
+    "session": {"payment_intent": "intent", "customer": "customer", "line_items": Listed("item", line_items)},
+    "item": {"price": "price"},
     "intent": {"latest_charge": "charge", "payment_method": "method", "customer": "customer"},
-    "charge": {"payment_intent": "intent", "refunds": refunds, "dispute": "dispute", "customer": "customer"},
+    "charge": {"payment_intent": "intent", "refunds": Listed("refund", refunds), "dispute": "dispute", "customer": "customer"},
     "refund": {"charge": "charge", "payment_intent": "intent"},
     "dispute": {"charge": "charge", "payment_intent": "intent"},
     "price": {"product": "product"},
@@ -47,18 +55,24 @@ FIELDS: dict[str, dict[str, str | Included]] = {
 }
 
 
-def path(kind: str, wanted: str | None) -> list[str]:
+def path(kind: str, wanted: str) -> list[str]:
     """Return the steps of a path that leads somewhere from an object of this kind, or refuse it."""
-    steps = (wanted or "").split(".")
-    target: str | Included = kind
+    steps = wanted.split(".")
+    target: str | Listed = kind
     for step in steps[1:] if steps[0] == "data" else steps:
-        found = FIELDS.get(target, {}).get(step) if isinstance(target, str) else None
+        found = _inside(target, step)
         if found is None:
             raise bad_parameter(f"This property cannot be expanded ({wanted}).", "expand")
         target = found
     if len(steps) > DEPTH_MAX:
         raise bad_parameter(f"You cannot expand more than {DEPTH_MAX} levels of a property.", "expand")
     return steps
+
+
+def _inside(target: str | Listed, step: str) -> str | Listed | None:
+    if isinstance(target, Listed):
+        return target.kind if step == "data" else None
+    return FIELDS.get(target, {}).get(step)
 
 
 def expanded(world: World, kind: str, answer: Json, paths: list[list[str]]) -> Json:
@@ -68,11 +82,15 @@ def expanded(world: World, kind: str, answer: Json, paths: list[list[str]]) -> J
     answer = copy.deepcopy(answer)
     for steps in paths:
         if steps[0] == "data":
-            for thing in answer.get("data", []):
-                _expand(world, kind, thing, steps[1:])
+            _expand_each(world, kind, answer, steps)
         else:
             _expand(world, kind, answer, steps)
     return answer
+
+
+def _expand_each(world: World, kind: str, listed: Json, steps: list[str]) -> None:
+    for thing in listed.get("data", []):
+        _expand(world, kind, thing, steps[1:])
 
 
 def _expand(world: World, kind: str, thing: Json, steps: list[str]) -> None:
@@ -80,8 +98,10 @@ def _expand(world: World, kind: str, thing: Json, steps: list[str]) -> None:
         return
     step, *rest = steps
     target = FIELDS[kind][step]
-    if not isinstance(target, str):
-        thing[step] = copy.deepcopy(target(world, thing))
+    if isinstance(target, Listed):
+        if step not in thing:
+            thing[step] = copy.deepcopy(target.of(world, thing))
+        _expand_each(world, target.kind, thing[step], rest)
         return
     if isinstance(thing[step], str):
         thing[step] = copy.deepcopy(world.get(target, thing[step]))
