@@ -102,10 +102,7 @@ def _total(line_items: list[Json]) -> tuple[str, int]:
         price = item["price_data"]
         if price["currency"] != currency:
             raise bad_parameter("All line items must have the same currency.", f"line_items[{at}][price_data][currency]")
-        if price["unit_amount"] % money.step(currency):
-            where = f"line_items[{at}][price_data][unit_amount]"
-            message = f"Amounts in {currency} must be evenly divisible by {money.step(currency)}."
-            raise bad_parameter(message, where, "parameter_invalid_integer")
+        money.require_step(price["unit_amount"], currency, param=f"line_items[{at}][price_data][unit_amount]")
         amount += price["unit_amount"] * item["quantity"]
     least = money.MINIMUMS.get(currency, 1)
     total_due = "The Checkout Session's total amount due must"

@@ -9,6 +9,8 @@ from decimal import Decimal
 from babel import Locale, UnknownLocaleError
 from babel.numbers import format_currency, list_currencies
 
+from deploy.dev.stripe.errors import bad_parameter
+
 ZERO_DECIMALS = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
 THREE_DECIMALS = frozenset("bhd jod kwd omr tnd".split())
 STEPS = dict.fromkeys(THREE_DECIMALS, 10) | {"isk": 100, "ugx": 100}
@@ -29,6 +31,13 @@ def is_currency(code: str) -> bool:
 def step(currency: str) -> int:
     """Return what an amount in this currency must be a multiple of, in minor units."""
     return STEPS.get(currency, 1)
+
+
+def require_step(amount_minor: int, currency: str, *, param: str) -> None:
+    """Refuse an amount that is no multiple of the currency's step, and name the parameter."""
+    if amount_minor % step(currency):
+        message = f"Amounts in {currency} must be evenly divisible by {step(currency)}."
+        raise bad_parameter(message, param, "parameter_invalid_integer")
 
 
 def decimal(amount_minor: int, currency: str) -> Decimal:

@@ -28,6 +28,7 @@ def create(world: World, wish: Json, at: At) -> Json:
         raise ApiError(400, f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
     amount = wish.get("amount", left)
     currency = charge["currency"]
+    money.require_step(amount, currency, param="amount")
     if amount > left:
         message = (
             f"Refund amount ({money.spell(amount, currency)}) is greater than"

@@ -6,7 +6,7 @@ from deploy.dev.stripe import money, payments
 from deploy.dev.stripe.api.methods import method_named
 from deploy.dev.stripe.api.route import Call, Route, currency, listing, retrieve, update
 from deploy.dev.stripe.api.sessions import SHIPPING
-from deploy.dev.stripe.errors import ApiError, bad_parameter
+from deploy.dev.stripe.errors import ApiError
 from deploy.dev.stripe.objects import payment_intent
 from deploy.dev.stripe.params import boolean, choice, each, email, group, integer, metadata, read, text, unsettable, url
 from deploy.dev.stripe.payments import Declined
@@ -49,9 +49,7 @@ def create(world: World, call: Call) -> Json:
     if wish["amount"] < least:
         message = f"Amount must be at least {money.spell(least, wish['currency'])} {wish['currency']}"
         raise ApiError(400, message, code="amount_too_small", param="amount")
-    if wish["amount"] % money.step(wish["currency"]):
-        message = f"Amounts in {wish['currency']} must be evenly divisible by {money.step(wish['currency'])}."
-        raise bad_parameter(message, "amount", "parameter_invalid_integer")
+    money.require_step(wish["amount"], wish["currency"], param="amount")
     if wish.get("confirm") and not wish.get("payment_method"):
         raise _nothing_to_pay_with()
     method = method_named(world, wish["payment_method"], call.now) if wish.get("payment_method") else None

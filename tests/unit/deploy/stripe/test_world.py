@@ -120,6 +120,17 @@ def test_events_never_change():
     assert failed["status"] == "requires_payment_method"
 
 
+@pytest.mark.parametrize(("currency", "amount", "wrong", "right"), [("kwd", 5120, 5, 10), ("isk", 5000, 50, 100)])
+def test_a_part_of_a_currency_in_steps_is_a_step(currency, amount, wrong, right):
+    """Whole krónur, ten fils: what cannot be charged cannot be given back either."""
+    shop = Shop(amount, currency)
+    shop.pay("4242424242424242")
+
+    with pytest.raises(ApiError, match="evenly divisible"):
+        shop.refund(amount=wrong)
+    assert shop.refund(amount=right)["amount"] == right
+
+
 def test_refunds_add_up_to_the_charge_and_not_a_cent_more():
     """Two parts, the second marks the charge; the third is refused, and so is too much at once."""
     shop = Shop()
