@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev import broker, class_archive, cluster, environment, jars, keys, pipeline, ports, supervisor
+from deploy.dev import broker, class_archive, cluster, environment, jars, keys, pipeline, ports, supervisor, world
 from deploy.dev.errors import BoxError
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
@@ -307,6 +307,16 @@ def test_any_shell_reads_back_what_env_prints():
     told = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
 
     assert told.split("\n") == list(variables.values())
+
+
+def test_no_secret_stands_in_a_command(tmp_path):
+    """`ps` shows commands to every user of the machine; the sandbox is told its secret where only its own user looks."""
+    box = Box(tmp_path)
+    secrets = box.secrets().values()
+    pieces = world.pieces(box, defaultdict(int))
+
+    assert not [piece.name for piece in pieces for word in piece.command if any(secret in word for secret in secrets)]
+    assert box.secrets()["STRIPE_WEBHOOK_SECRET"] in {value for piece in pieces for value in piece.environment.values()}
 
 
 def test_secrets_are_made_up_once_per_box(tmp_path):
