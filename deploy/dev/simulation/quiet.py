@@ -4,6 +4,7 @@ Asked upstream first: what is quiet there gives nothing more to what is asked af
 """
 
 import contextlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import aiohttp
@@ -32,7 +33,8 @@ FETCH_MS_MAX = 500
 class Cluster:
     """What the broker knows of its topics and their readers; made by `reaching`."""
 
-    def __init__(self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, kafka: settings.Kafka, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer) -> None:
+        self._kafka = kafka
         self._admin = admin
         self._consumer = consumer
 
@@ -45,22 +47,23 @@ class Cluster:
         done = {where: max(committed[where].offset, begins[where]) for where in partitions}
         return sum(ends[where] - done[where] for where in partitions)
 
-    async def ends(self, topic: topics.Topic) -> dict[TopicPartition, int]:
-        """Return where each partition of a topic ends now."""
-        ends: dict[TopicPartition, int] = await self._consumer.end_offsets(self._partitions(topic))
+    async def ends(self, *read: topics.Topic) -> dict[TopicPartition, int]:
+        """Return where each partition of these topics ends now."""
+        ends: dict[TopicPartition, int] = await self._consumer.end_offsets([one for it in read for one in self._partitions(it)])
         return ends
 
-    async def values(self, begins: Mapping[TopicPartition, int]) -> list[bytes]:
-        """Return the values of all records from there to the end of now; in no group, so that nobody's work is touched."""
-        ends = await self._consumer.end_offsets(list(begins))
-        self._consumer.assign(list(begins))
-        for where, offset in begins.items():
-            self._consumer.seek(where, offset)
-        found: list[bytes] = []
-        while any([await self._consumer.position(where) < end for where, end in ends.items()]):
-            for records in (await self._consumer.getmany(timeout_ms=FETCH_MS_MAX)).values():
-                found += [record.value for record in records if record.value is not None]
-        self._consumer.unsubscribe()
+    async def since(self, begins: Mapping[TopicPartition, int]) -> dict[str, list[bytes]]:
+        """Return the values of all records from there to the end of now, by topic; in no group, so that nobody is disturbed."""
+        found: dict[str, list[bytes]] = defaultdict(list)
+        # A consumer of its own: aiokafka's fetcher may end when one is assigned partitions anew.
+        async with AIOKafkaConsumer(**connection.for_aiokafka(self._kafka), group_id=None) as consumer:
+            ends = await consumer.end_offsets(list(begins))
+            consumer.assign(list(begins))
+            for where, offset in begins.items():
+                consumer.seek(where, offset)
+            while any([await consumer.position(where) < end for where, end in ends.items()]):
+                for where, records in (await consumer.getmany(timeout_ms=FETCH_MS_MAX)).items():
+                    found[where.topic] += [record.value for record in records if record.value is not None]
         return found
 
     async def dead_letters(self) -> dict[str, int]:
@@ -81,7 +84,7 @@ async def reaching(kafka: settings.Kafka) -> AsyncIterator[Cluster]:
     await admin.start()
     try:
         async with AIOKafkaConsumer(**connection.for_aiokafka(kafka), group_id=None) as consumer:
-            yield Cluster(admin, consumer)
+            yield Cluster(kafka, admin, consumer)
     finally:
         await admin.close()
 

@@ -123,8 +123,7 @@ class _Run:
         crowd = persons.draw(self._plan.seed, rate=self._plan.rate, seconds=self._plan.seconds)
         last_letter = await letters_before(self._http, self._mailbox)
         dead_before = await self._cluster.dead_letters()
-        payments_from = await self._cluster.ends(topics.PAYMENTS_EVENTS)
-        bookings_from = await self._cluster.ends(topics.BOOKINGS_EVENTS)
+        told_from = await self._cluster.ends(topics.PAYMENTS_EVENTS, topics.BOOKINGS_EVENTS)
         began_on = int(clock.now().timestamp())
         booked = await store.book(self._engine, crowd)
         began_at = clock.monotonic()
@@ -147,11 +146,12 @@ class _Run:
         mailbox = await self._accepted(last_letter)
         differences += comparison.compare(papers, ours, prices)
         differences += letters.compare(papers, ours, mailbox, addresses, prices)
+        messages = await self._cluster.since(told_from)
         differences += told.compare(
             papers,
             ours,
-            payments=told.newest(await self._cluster.values(payments_from)),
-            bookings=told.newest(await self._cluster.values(bookings_from)),
+            payments=told.newest(messages[topics.PAYMENTS_EVENTS.name]),
+            bookings=told.newest(messages[topics.BOOKINGS_EVENTS.name]),
             shown=await self._shown(booked, ours),
         )
         return Report(outcomes.count(papers, ours), tuple(differences))
