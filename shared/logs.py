@@ -1,7 +1,8 @@
 """Structured logs: `noun.verb` and fields; JSON lines for machines, a readable form on a terminal.
 
 Only the fields on the list below are printed with their value. A name, an address, a secret or a body that somebody hands
-to a log call by mistake shows as "[withheld]", so that a new call cannot leak what an old rule forgot.
+to a log call by mistake shows as "[withheld]", so that a new call cannot leak what an old rule forgot. Of an error a line tells
+where it was raised and its kind, and its words only when they are ours: PostgreSQL's quote a whole row, Python's a value.
 """
 
 import asyncio
@@ -9,13 +10,15 @@ import atexit
 import json
 import logging
 import sys
+import traceback
 from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any, ClassVar
 
 import msgspec
 import structlog
 
-from shared import clock
+from shared import clock, errors
 
 PRINTED = frozenset({
     # of structlog itself
@@ -34,6 +37,8 @@ PRINTED = frozenset({
     "templates", "faults",
 })  # fmt: skip
 WITHHELD = "[withheld]"
+# What an error of PostgreSQL's says besides words: names of our schema, never a value.
+PLACE = ("sqlstate", "table_name", "column_name", "constraint_name")
 # The stripe library tells at INFO what a customer typed wrong; stripe_api.py logs its errors by code alone.
 NOISY = {
     "aiokafka": logging.WARNING,
@@ -57,7 +62,7 @@ def configure(process: str) -> None:
         structlog.stdlib.add_logger_name,
         _stamped,
         _named(process),
-        structlog.processors.format_exc_info,
+        traced,
         withhold,
     ]
     readable = structlog.dev.ConsoleRenderer(colors=True)
@@ -78,6 +83,7 @@ def configure(process: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for name, level in NOISY.items():
         logging.getLogger(name).setLevel(level)
+    sys.excepthook = _died
 
 
 def get(name: str) -> Logger:
@@ -92,6 +98,54 @@ def withhold(_logger: object, _method: str, event: Event) -> Event:
         if name not in PRINTED and not name.startswith("_"):
             event[name] = WITHHELD
     return event
+
+
+def traced(_logger: object, _method: str, event: Event) -> Event:
+    """Replace a line's error by its traceback; the text of a library's line loses what it repeats of the error."""
+    raised = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if raised is True else raised[1] if isinstance(raised, tuple) else raised
+    if not isinstance(error, BaseException):
+        return event
+    event["exception"] = trace(error)
+    if "_record" in event:
+        text = str(event["event"])
+        for words in filter(None, (str(error), repr(error))):
+            text = text.replace(words, WITHHELD)
+        event["event"] = text.partition("\n")[0]  # asyncio goes on with the task, and the words of its error
+    return event
+
+
+def trace(error: BaseException) -> str:
+    """Return where an error was raised, after those that caused it, each with its kind; its words only when they are ours."""
+    blocks: list[str] = []
+    seen: set[int] = set()
+    behind: BaseException | None = error
+    while behind is not None and id(behind) not in seen:
+        seen.add(id(behind))
+        members = behind.exceptions if isinstance(behind, BaseExceptionGroup) else ()
+        frames = "".join(traceback.format_tb(behind.__traceback__))
+        blocks += [f"Traceback (most recent call last):\n{frames}{_kind(behind)}", *map(trace, members)]
+        behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
+    return "\n\nwhich led to:\n\n".join(reversed(blocks))
+
+
+def _kind(error: BaseException) -> str:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(error, errors.PipelineError):
+        return f"{name}: {error}"
+    told = [str(said) for part in PLACE if (said := getattr(error, part, None))]
+    if str(error):
+        told.append(WITHHELD)
+    return f"{name}: {' '.join(told)}" if told else name
+
+
+def _died(kind: type[BaseException], error: BaseException, trace_: TracebackType | None) -> None:
+    """Tell what ends the process as any other error is told; Ctrl-C is none."""
+    if issubclass(kind, Exception):
+        get(__name__).critical("process.died", exc_info=error)
+    else:
+        sys.__excepthook__(kind, error, trace_)
 
 
 class _Lines(structlog.BytesLogger):

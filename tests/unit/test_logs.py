@@ -25,6 +25,38 @@ logging.getLogger("library").warning("said %s", "so")
 logging.getLogger("aiokafka").info("chatter")
 """
 
+# What asyncpg, FastStream, asyncio and Python itself say of an error that quotes a row.
+BREAKS = """
+import asyncio, gc, logging
+import asyncpg
+from shared import errors, logs
+
+logs.configure("tests")
+row = asyncpg.CheckViolationError("no mara@example.com here")
+row.detail, row.table_name, row.constraint_name = "Failing row contains (mara@example.com).", "payments", "invoiced"
+
+def fail():
+    try:
+        raise row
+    except asyncpg.PostgresError as error:
+        raise ExceptionGroup("mara@example.com", [KeyError("mara@example.com"), errors.KafkaAway("0 of 3 brokers")]) from error
+
+async def unheard():
+    task = asyncio.get_running_loop().create_task(asyncio.to_thread(fail))
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+
+try:
+    fail()
+except Exception as error:
+    logs.get("ours").exception("thing.broke")
+    logging.getLogger("library").error("%s: %s", type(error).__name__, error, exc_info=error)
+    logging.getLogger("another").error("%r", row, exc_info=row)
+asyncio.run(unheard())
+fail()
+"""
+
 
 def lines(**fields):
     arguments = [part for name, value in fields.items() for part in (name, repr(value))]
@@ -37,7 +69,7 @@ def test_ours_and_a_library_s_lines_have_one_form():
 
     assert (done["event"], done["logger"], done["level"], done["count"]) == ("thing.done", "tests.module", "info", 1)
     assert (broke["event"], broke["level"]) == ("thing.broke", "error")
-    assert broke["exception"].endswith("ValueError: broken")
+    assert broke["exception"].startswith("Traceback (most recent call last):")
     assert (said["event"], said["logger"], said["level"]) == ("said so", "library", "warning")
     assert {line["process"] for line in (done, broke, said)} == {"tests"}
     assert all(line["timestamp"].endswith("Z") for line in (done, broke, said))
@@ -48,6 +80,31 @@ def test_a_value_that_is_not_on_the_list_is_withheld():
 
     assert done["email"] == logs.WITHHELD
     assert "mara" not in json.dumps(done)
+
+
+def test_an_error_is_told_without_what_it_quotes():
+    """Whoever tells it: we, a library, asyncio of a task that nobody awaited, Python at the process's end."""
+    process = subprocess.run([sys.executable, "-c", BREAKS], capture_output=True, check=False)
+    told = [json.loads(line) for line in process.stderr.splitlines()]
+
+    assert process.returncode == 1
+    assert "mara" not in process.stderr.decode()
+    assert [line["event"] for line in told] == [
+        "thing.broke",
+        "ExceptionGroup: [withheld]",
+        "[withheld]",
+        "Task exception was never retrieved",
+        "process.died",
+    ]
+    for line in (told[0], *told[3:]):
+        words = [words for words in line["exception"].splitlines() if words and not words.startswith((" ", "Traceback"))]
+        assert [kind for kind in words if kind != "which led to:"] == [
+            "asyncpg.exceptions.CheckViolationError: 23514 payments invoiced [withheld]",
+            "shared.errors.KafkaAway: 0 of 3 brokers",
+            "KeyError: [withheld]",
+            "ExceptionGroup: [withheld]",
+        ]
+        assert "in fail" in line["exception"]
 
 
 @pytest.mark.parametrize(
