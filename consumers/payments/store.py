@@ -111,14 +111,15 @@ on conflict (id) do update set status = excluded.status
 """
 INSERT_LINES = """
 insert into payment_ledger (
-    event_id, event_type, event_created, payment_id, decision, reason, state_before, state_after, topic, "partition", "offset"
+    event_id, event_type, event_created, payment_id, decision, reason, fact, state_before, state_after, topic,
+    "partition", "offset"
 )
-select u.event_id, u.event_type, u.created, u.payment_id, u.decision, u.reason, u.before::jsonb, u.after::jsonb, u.topic,
-       u."partition", u."offset"
+select u.event_id, u.event_type, u.created, u.payment_id, u.decision, u.reason, u.fact::json, u.before::jsonb, u.after::jsonb,
+       u.topic, u."partition", u."offset"
 from unnest(
     $1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-    $10::int[], $11::bigint[]
-) as u (event_id, event_type, created, payment_id, decision, reason, before, after, topic, "partition", "offset")
+    $10::text[], $11::int[], $12::bigint[]
+) as u (event_id, event_type, created, payment_id, decision, reason, fact, before, after, topic, "partition", "offset")
 on conflict do nothing
 """
 INSERT_WAITING = """
@@ -302,13 +303,13 @@ async def _save_lines(tx: AsyncConnection, lines: Sequence[Line]) -> None:
 
 def _line_row(line: Line) -> tuple[object, ...]:
     event, record = line.item.event, line.item.record
-    before, after = _json(line.before), _json(line.after)
+    told = (_json(event.told), _json(line.before), _json(line.after))
     where = (record.topic, record.partition, record.offset)
-    return (event.id, event.type, event.created, line.payment_id, str(line.decision), line.reason, before, after, *where)
+    return (event.id, event.type, event.created, line.payment_id, str(line.decision), line.reason, *told, *where)
 
 
-def _json(state: Mapping[str, object] | None) -> str | None:
-    return msgspec.json.encode(state).decode() if state is not None else None
+def _json(said: Mapping[str, object] | None) -> str | None:
+    return msgspec.json.encode(said).decode() if said is not None else None
 
 
 async def _save_waiting(tx: AsyncConnection, decided: Decided) -> None:

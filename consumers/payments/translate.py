@@ -107,6 +107,14 @@ class Event:
         """
         return tuple(key for key in (self.intent_id, self.session_id, self.charge_id) if key is not None)
 
+    @property
+    def told(self) -> Mapping[str, object] | None:
+        """What the ledger keeps of it: the fact and the currency of its amounts; None where it tells neither."""
+        if self.fact is None or isinstance(self.fact, payment.Noted):
+            return None
+        said: Mapping[str, object] = msgspec.to_builtins(self.fact)
+        return said if self.currency is None else {**said, "currency": self.currency}
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -154,7 +162,8 @@ def _charge(body: Body) -> Fact:
 
 
 def _dispute(body: Body) -> Fact:
-    return payment.DisputeSeen(body.data.object.id, _required(body.data.object.status, "status"))
+    dispute = body.data.object
+    return payment.DisputeSeen(dispute.id, _required(dispute.status, "status"), dispute.amount)
 
 
 FACTS: Mapping[str, FactOf] = {

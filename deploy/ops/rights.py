@@ -27,7 +27,7 @@ class Rights:
 
 MATTER = Rights(select="id", insert="id reason aggregate cause")
 INBOX = Rights(select=EVERY, insert=EVERY)
-LINE = "event_id event_type event_created payment_id decision reason state_before state_after topic partition offset"
+LINE = "event_id event_type event_created payment_id decision reason fact state_before state_after topic partition offset"
 
 RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     "cb_ingress": {

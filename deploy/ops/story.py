@@ -63,7 +63,10 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the payment ledger: an event, what was decided about it, and where in Kafka it lay."""
+    """One line of the payment ledger: an event, what was decided about it, and where in Kafka it lay.
+
+    `fact` is what the event said, in the fields of a fact of shared/domain/payment.py; lines of an earlier release have none.
+    """
 
     recorded_at: datetime
     event_id: str
@@ -77,6 +80,7 @@ class Line:
     topic: str
     partition: int
     offset: int
+    fact: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

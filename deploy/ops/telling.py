@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from deploy.ops.matters import Matter
-from deploy.ops.story import Booking, BookingChange, Letter, Line, Payment, State, Story, Waiting
+from deploy.ops.story import Booking, BookingChange, Dispute, Letter, Line, Payment, State, Story, Waiting
 from shared.domain import money
 from shared.domain.ledger import Decision
 
@@ -138,7 +138,20 @@ def _beside(payment: Payment, name: str, story: Story) -> Iterator[str]:
     for dispute in story.disputes:
         if dispute.payment_id == payment.id:
             lost = ": the customer's bank keeps the money" if dispute.status == "lost" else ""
-            yield f"dispute {dispute.id} of {name} is {dispute.status}{lost}"
+            yield f"dispute {dispute.id} of {name}{_asked(dispute, story)} is {dispute.status}{lost}"
+
+
+def _asked(dispute: Dispute, story: Story) -> str:
+    """Say what a bank asks for, as the events of its dispute last said."""
+    facts = [line.fact for line in story.lines if line.fact and line.fact.get("dispute_id") == dispute.id]
+    sums = [said for fact in facts if (said := _sum(fact, "amount_minor"))]
+    return f" for {sums[-1]}" if sums else ""
+
+
+def _sum(fact: State, name: str) -> str | None:
+    """Return an amount of a fact as people write it; None where it has none, or says not of which currency."""
+    minor, currency = fact.get(name), fact.get("currency")
+    return amount(minor, currency) if isinstance(minor, int) and isinstance(currency, str) else None
 
 
 def _booking(booking: Booking, names: dict[object, str]) -> str:
@@ -187,23 +200,39 @@ def _decided(line: Line, payment: Payment | None, waited: dict[str, datetime]) -
     since = waited.get(line.event_id)
     freed = f"after waiting since {moment(since)} " if since and line.decision != Decision.WAITING else ""
     change = difference(line.before or {}, line.after or {}, payment)
+    fact = line.fact or {}
     match line.decision:
         case Decision.APPLIED:
-            return f"{freed}was applied: {change}"
+            return f"{freed}was applied: {change}{_about(fact)}"
         case Decision.UNCHANGED:
-            return f"{freed}was taken: nothing that is shown changed"
+            return f"{freed}was taken: nothing that is shown changed{_about(fact)}"
         case Decision.DUPLICATE:
             return f"came again, at {line.topic}/{line.partition}/{line.offset}: known, nothing happened twice"
         case Decision.WAITING:
             return "came too early and waits: " + (because or "its payment is not known")
         case Decision.QUARANTINED:
-            return f"{freed}was quarantined: {because}; it changed nothing"
+            return f"{freed}was quarantined: {because}; it changed nothing{_about(fact) or _of(fact)}"
         case Decision.UNHANDLED:
             return "decides nothing here" + (f": {because}" if because else "")
         case Decision.DROPPED:
             return f"was dropped for good: {because}"
         case unknown:
             return f"{freed}was {unknown}" + (f": {because}" if because else "")
+
+
+def _about(fact: State) -> str:
+    """Say which refund or dispute an event was about, of what amount and in what status; nothing of other events."""
+    for kind in ("refund", "dispute"):
+        if which := fact.get(f"{kind}_id"):
+            said = _sum(fact, "amount_minor")
+            return f" ({kind} {which}{f' of {said}' if said else ''}, {fact.get('status')})"
+    return ""
+
+
+def _of(fact: State) -> str:
+    """Say what an event that was not believed spoke of."""
+    said = _sum(fact, "amount_minor") or _sum(fact, "amount_refunded_minor")
+    return f" (it said {said})" if said else ""
 
 
 def _changed(change: BookingChange, names: dict[object, str]) -> str:

@@ -48,7 +48,7 @@ INTENTS = "select intent_id from payment_intents where payment_id = any($1::uuid
 # By event, since a duplicate and a wait name no payment.
 LINES = """
 select l.recorded_at, l.event_id, l.event_type, l.event_created, l.payment_id, l.decision, l.reason, l.state_before,
-       l.state_after, l.topic, l."partition", l."offset"
+       l.state_after, l.topic, l."partition", l."offset", l.fact
 from (
     select event_id from payment_ledger where payment_id = any($1::uuid[])
     union

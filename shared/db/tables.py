@@ -165,6 +165,8 @@ payment_ledger = sa.Table(
     sa.Column("payment_id", sa.Uuid, index=True),
     sa.Column("decision", sa.Text, nullable=False),  # a value of shared/domain/ledger.py
     sa.Column("reason", sa.Text),
+    # What the event said: a fact of shared/domain/payment.py, and the currency of its amounts. JSONB would refuse a NUL in it.
+    sa.Column("fact", pg.JSON),
     sa.Column("state_before", pg.JSONB),
     sa.Column("state_after", pg.JSONB),
     sa.Column("topic", sa.Text, nullable=False),

@@ -88,10 +88,11 @@ class ChargeRefunded:
 
 @dataclass(frozen=True, slots=True)
 class DisputeSeen:
-    """One dispute at one moment of its life."""
+    """One dispute at one moment of its life; what the bank asks for decides nothing here, the ledger tells it."""
 
     dispute_id: str
     status: str
+    amount_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

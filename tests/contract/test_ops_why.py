@@ -119,7 +119,10 @@ async def test_an_amount_that_is_not_ours(walk, database, sale):
     told = await story(database, sale.payment_id, sale)
 
     assert told[1] == "payment P1 is pending: 75.00 USD, CS1"
-    assert "payment: payment_intent.succeeded was quarantined: the amount is not what we asked for; it changed nothing" in told
+    assert (
+        "payment: payment_intent.succeeded was quarantined: the amount is not what we asked for; it changed nothing "
+        "(it said 1.00 USD)"
+    ) in told
     assert re.fullmatch(r"open: a person must look after amount_mismatch: cb-ops attention resolve \S+ --by NAME", told[-1])
 
 
@@ -157,21 +160,26 @@ async def test_a_part_given_back_in_yen(walk, database):
 
 
 async def test_where_the_money_is_that_a_status_does_not_tell_of(walk, database, sale):
-    """A dispute that was lost is no dispute that was won, and a refund under way is one."""
+    """A dispute that was lost is no dispute that was won, and a refund under way is one: each with its amount."""
     refund, dispute = f"re_3{sale.tag}", f"du_3{sale.tag}00000000"
     await walk.stripe_says(
         sale.succeeded(),
         sale.refund(2000, status="pending", refund_id=refund),
-        sale.dispute(),
-        sale.dispute("lost"),
+        sale.dispute(amount=3000),
+        sale.dispute("lost", amount=3000),
     )
 
-    assert (await story(database, refund, sale))[1:5] == [
+    told = await story(database, refund, sale)
+
+    assert told[1:5] == [
         "payment P1 is succeeded: 75.00 USD, PI1, CS1",
         f"refund {refund} of payment: 20.00 USD, pending",
-        f"dispute {dispute} of payment is lost: the customer's bank keeps the money",
+        f"dispute {dispute} of payment for 30.00 USD is lost: the customer's bank keeps the money",
         "",
     ]
+    taken = f"payment: refund.created was taken: nothing that is shown changed (refund {refund} of 20.00 USD, pending)"
+    over = f"payment: charge.dispute.closed was applied: the dispute is over (dispute {dispute} of 30.00 USD, lost)"
+    assert {taken, over} <= set(told)
 
 
 async def test_money_that_holds_no_booking_takes_none_with_it(walk, database, engine, sale):
@@ -263,7 +271,10 @@ async def test_every_id_that_belongs_to_a_payment_leads_to_its_story(walk, datab
     told = [await story(database, one, sale) for one in asked]
 
     assert all(each == told[0] for each in told)
-    assert "payment: charge.dispute.created was applied: disputed: no refund is possible meanwhile" in told[0]
+    assert (
+        "payment: charge.dispute.created was applied: disputed: no refund is possible meanwhile "
+        "(dispute du_1abc, needs_response)"
+    ) in told[0]
 
 
 @pytest.mark.parametrize("asked", ["7f3c7a3e-0000-4000-8000-000000000000", "pi_unknown", "evt_unknown", "nonsense", "ch_1"])

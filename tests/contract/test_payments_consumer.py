@@ -344,6 +344,30 @@ async def test_the_ledger_tells_the_state_before_and_after(payments, engine, sal
     assert found[0][2:] == (3, 41)
 
 
+async def test_every_cent_is_explained_by_the_ledger_alone(payments, engine, sale):
+    """What each event said of money stands beside what was made of it, also where nothing was: no other table is asked."""
+    too_little = sale.completed(amount_total=7499)
+    refund, dispute = f"re_1{sale.tag}", f"du_3{sale.tag}00000000"
+    early = sale.refund(2000, "pending", refund_id=refund)
+    events = (early, too_little, sale.declined(), sale.succeeded(), sale.refunded(2000), sale.dispute("lost", amount=3000))
+    await payments.handle([record(event) for event in (*events, sale.completed(payment_status="unpaid"))])
+
+    found = await query(engine, "select event_id, decision, fact from payment_ledger order by id")
+    pending = {"refund_id": refund, "status": "pending", "amount_minor": 2000, "currency": "usd"}
+    declined = {"created": events[2]["created"], "reason": "generic_decline", "closes": None, "currency": "usd"}
+    lost = {"dispute_id": dispute, "status": "lost", "amount_minor": 3000, "currency": "usd"}
+    assert [(decision, fact) for _, decision, fact in found] == [
+        ("waiting", pending),
+        ("quarantined", {"amount_minor": 7499, "currency": "usd"}),
+        ("unchanged", pending),
+        ("applied", declined),
+        ("applied", {"amount_minor": 7500, "currency": "usd"}),
+        ("applied", {"amount_refunded_minor": 2000, "currency": "usd"}),
+        ("unchanged", lost),
+        ("unchanged", None),
+    ]
+
+
 async def test_the_bytes_that_wait_are_the_bytes_that_came(payments, engine, sale):
     """A waiting event is kept exactly as Stripe signed it."""
     event = sale.refund()

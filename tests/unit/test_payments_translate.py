@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples" / "stripe"
 
 # Written by hand from the files, not by running the code.
 RECORDED = {
-    "charge.dispute.created.chargeback": DisputeSeen("du_1UCZ6fDcuIe00H3nvFXJwiof", "needs_response"),
+    "charge.dispute.created.chargeback": DisputeSeen("du_1UCZ6fDcuIe00H3nvFXJwiof", "needs_response", 900),
     "charge.refunded.full": ChargeRefunded(900),
     "charge.refunded.partial": ChargeRefunded(1500),
     "charge.refunded.partial-then-full": ChargeRefunded(5000),

@@ -46,7 +46,7 @@ def test_a_payment_means_the_same_in_every_version(version):
         Failed(1801647002, "insufficient_funds"),
         ChargeRefunded(2500),
         RefundSeen("re_3CultureBridge", "succeeded", 2500),
-        DisputeSeen("du_1CultureBridge", "won" if version < "2025-09-30" else "prevented"),
+        DisputeSeen("du_1CultureBridge", "won" if version < "2025-09-30" else "prevented", 7500),
     ]
     assert {event.api_version for event in told} == {version}
     assert {event.intent_id for event in told} == {"pi_3CultureBridge"}
