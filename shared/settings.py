@@ -8,9 +8,10 @@ A secret may stand in a file, which NAME_FILE names. The table of variables with
 import re
 import ssl
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +25,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 WEBHOOK_SECRET_CHARACTERS_MIN = 24  # shorter ones are placeholders; an empty one would let anybody sign
 JWT_SECRET_BYTES_MIN = 32  # RFC 7518, section 3.2: an HS256 key is at least as long as the hash
@@ -35,6 +38,8 @@ IN_FILES_TOO = frozenset({"jwt_public_key"})  # no secret, but many lines, which
 # No *, which no browser's origin has; a name of other letters has its own spelling, xn--…. Or an address of IPv6.
 ORIGIN_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+DATABASE_URL_FORM = "must look like postgresql://user:password@host:port/name"
+PORTS_END = 65_536
 # libpq's own, https://www.postgresql.org/docs/current/libpq-ssl.html
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
@@ -78,9 +83,10 @@ class Database(Concern):
     def _asyncpg(cls, url: SecretStr) -> SecretStr:
         scheme, separator, rest = url.get_secret_value().partition("://")
         if not separator or scheme not in {"postgresql", "postgresql+asyncpg"}:
-            raise ValueError("must look like postgresql://user:password@host:port/name")
-        _require_ways_of_tls(rest)
-        return SecretStr(f"postgresql+asyncpg://{rest}")
+            raise ValueError(DATABASE_URL_FORM)
+        address = f"postgresql+asyncpg://{rest}"
+        _require_ways_of_tls(_address_of_postgresql(address).query)
+        return SecretStr(address)
 
 
 class Kafka(Concern):
@@ -345,9 +351,22 @@ def _origin(text: str) -> str:
     return f"{parts.scheme}://{host}{port}"
 
 
-def _require_ways_of_tls(address: str) -> None:
+def _address_of_postgresql(address: str) -> URL:
+    """Return its parts; raises ValueError, without a word of it, unless every part can be what it is."""
+    try:
+        parts = make_url(address)
+    except (ArgumentError, ValueError):
+        raise ValueError(DATABASE_URL_FORM) from None
+    if parts.port is not None and not 0 < parts.port < PORTS_END:
+        raise ValueError(DATABASE_URL_FORM)
+    if "@" in (parts.host or ""):
+        raise ValueError("an @ in the user or the password must be written as %40")
+    return parts
+
+
+def _require_ways_of_tls(query: Mapping[str, Sequence[str] | str]) -> None:
     """Raise ValueError unless what an address of PostgreSQL says about TLS can be done, as libpq means it."""
-    asked = {name: values[-1] for name, values in parse_qs(address.partition("?")[2]).items()}
+    asked = {name: said if isinstance(said, str) else said[-1] for name, said in query.items()}
     mode, authorities = asked.get("sslmode"), asked.get("sslrootcert")
     if "ssl" in asked:
         raise ValueError("write sslmode=… where ssl=… stands")

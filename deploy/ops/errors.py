@@ -13,9 +13,9 @@ OpsError
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import assert_never
-from urllib.parse import urlsplit
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from sqlalchemy import make_url
 
 from shared import errors, settings, topics
 from shared.db import engine
@@ -91,8 +91,8 @@ async def telling_of_database(database: settings.Database) -> AsyncIterator[None
     try:
         yield
     except engine.TROUBLE as error:
-        url = urlsplit(database.database_url.get_secret_value())
-        where = f"{url.hostname}:{url.port or 5432}{url.path}"
+        url = make_url(database.database_url.get_secret_value())
+        where = f"{url.host}:{url.port or 5432}/{url.database}"
         if engine.sqlstate(error) == UNDEFINED_TABLE:
             raise DatabaseSilent(f"PostgreSQL at {where} lacks our tables: run `cb-ops migrate`") from error
         raise DatabaseSilent(f"PostgreSQL at {where}: {_one_line(getattr(error, 'orig', None) or error)}") from error

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from deploy.ops import dead_letters, insights, show
 from deploy.ops.cli import app
 from deploy.ops.dead_letters import Wanted
-from deploy.ops.errors import NotThere
-from shared import topics
+from deploy.ops.errors import DatabaseSilent, NotThere, telling_of_database
+from shared import settings, topics
 from shared.kafka.records import Incoming
 
 HEADERS = st.lists(st.tuples(st.sampled_from(["x-error", "x-group", "x-origin", "x-attempt", "x-replay"]), st.binary()))
@@ -43,6 +43,18 @@ def test_who_acts_upon_dead_letters_must_say_which_and_who(command, arguments):
 
     assert run("dlt", command, "stripe.events.dlt", *named, **world).exit_code == 2
     assert run("dlt", command, "stripe.events.dlt", "--all", **world).exit_code == 2
+
+
+@pytest.mark.parametrize("password", ["s3cret#tail", "s3cret/tail", "s3cret?tail", "s3cret[tail", "s3cret%23tail"])
+async def test_a_database_that_is_away_is_named_without_its_password(password):
+    """However it is spelt: half of it must not pass for a port, nor make a traceback of the one line."""
+    database = settings.Database(database_url=f"postgresql://ada:{password}@db.internal:5433/culturebridge", _env_file=None)
+
+    with pytest.raises(DatabaseSilent) as told:
+        async with telling_of_database(database):
+            raise ConnectionRefusedError("away")
+
+    assert str(told.value) == "PostgreSQL at db.internal:5433/culturebridge: ConnectionRefusedError: away"
 
 
 def commands(face, *before):

@@ -134,6 +134,20 @@ def test_a_contradiction_about_the_database_is_one_line(told, query, fault):
     assert told(settings.Database, DATABASE_URL=f"{ADDRESS}?{query}") == [f"DATABASE_URL: {fault}"]
 
 
+@pytest.mark.parametrize(
+    ("address", "fault"),
+    [
+        ("postgresql://u:secret@db:54x2/name", "must look like postgresql://user:password@host:port/name"),
+        ("postgresql://u:secret@db:99999/name", "must look like postgresql://user:password@host:port/name"),
+        ("postgresql://u:sec@ret@db/name", "an @ in the user or the password must be written as %40"),
+        ("postgresql://u:sec?ret@db/name?sslmode=verified", f"sslmode must be one of {', '.join(settings.SSL_MODES)}"),
+    ],
+)
+def test_an_address_that_cannot_be_is_one_line_without_a_word_of_it(told, address, fault):
+    """Later its port would be a traceback, and half of the password the name of a host."""
+    assert told(settings.Database, DATABASE_URL=address) == [f"DATABASE_URL: {fault}"]
+
+
 def test_what_an_address_says_about_tls_reaches_the_driver(read, authority):
     """asyncpg reads the address itself, as libpq does."""
     configured = read(settings.Database, DATABASE_URL=f"{ADDRESS}?sslmode=verify-full&sslrootcert={authority}")
