@@ -7,6 +7,8 @@ examples, stands in docs/topics/. Next in the walk: consumers/payments/app.py.
 from dataclasses import dataclass
 
 DAY_MS = 24 * 60 * 60 * 1000
+# Kafka deletes whole segments, by default a week late: what people's names stand in shall go on its day, or the next.
+SEGMENT_MS = DAY_MS
 # A broker counts a batch with its own overhead, and a dead letter tells its reason beside the bytes: whatever a topic took
 # must fit into the dead-letter topic behind it, or its batch would be repeated for ever.
 OVERHEAD_BYTES_MAX = 65_536

@@ -1,7 +1,8 @@
-"""Prune the inbox: whole months at once, each step a transaction of its own, so that a stopped run is simply run again.
+"""Forget what nobody needs any more, each step a transaction of its own, so that a stopped run is simply run again.
 
-Enters: an engine of the database's owner, and this moment. Leaves: what was made, dropped and deleted. An event that is
-redelivered after its entry is gone changes nothing: the fold joins facts that it knows already.
+Enters: an engine of the database's owner, and this moment. Leaves: what was made, dropped and deleted of the inbox, whole
+months at once, and how many checkouts were forgotten. An event that is redelivered after its entry is gone changes nothing: the
+fold joins facts that it knows already.
 """
 
 from collections.abc import Callable
@@ -12,20 +13,35 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import logs
 from shared.db import inbox
+from shared.db.engine import rows
 
 log = logs.get(__name__)
 
 DELETED_AT_ONCE_MAX = 10_000
+# The door forgets the customer's address and the coach's name when Stripe has answered (ingress/checkout_rules.py). A payment
+# that never got a session still holds them; from its end on no call resumes it. Whoever holds a row now is passed over.
+FORGET_CHECKOUTS = """
+update payments set checkout_request = checkout_request - array['item_name', 'customer_email']
+where id in (
+    select id from payments where checkout_request ? 'customer_email' and expires_at < $1
+    order by expires_at limit $2 for update skip locked
+)
+returning id
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What one run did; `deleted` counts entries of the DEFAULT partition, which no month's partition held."""
+    """What one run did; `deleted` counts entries of the DEFAULT partition, which no month's partition held.
+
+    `forgotten` counts checkouts that came to nothing, and whose name and address are gone.
+    """
 
     kept_since: datetime
     made: tuple[str, ...]
     dropped: tuple[str, ...]
     deleted: int
+    forgotten: int
 
 
 async def prune(engine: AsyncEngine, now: datetime, *, progress: Callable[[int, int], None]) -> Pruned:
@@ -46,4 +62,9 @@ async def prune(engine: AsyncEngine, now: datetime, *, progress: Callable[[int, 
             gone = await inbox.delete_outdated(tx, now, at_once_max=DELETED_AT_ONCE_MAX)
         deleted, more = deleted + gone, gone == DELETED_AT_ONCE_MAX
         progress(deleted, deleted + gone)
-    return Pruned(inbox.kept_since(now), tuple(made), tuple(outdated), deleted)
+    forgotten, more = 0, True
+    while more:
+        async with engine.begin() as tx:
+            gone = len(await rows(tx, FORGET_CHECKOUTS, now, DELETED_AT_ONCE_MAX))
+        forgotten, more = forgotten + gone, gone == DELETED_AT_ONCE_MAX
+    return Pruned(inbox.kept_since(now), tuple(made), tuple(outdated), deleted, forgotten)

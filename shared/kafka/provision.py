@@ -78,6 +78,7 @@ def configuration(topic: topics.Topic, *, brokers: int) -> dict[str, str]:
     """Return a topic's settings on a cluster of so many brokers."""
     return {
         "retention.ms": str(topic.retention_days * topics.DAY_MS),
+        "segment.ms": str(topics.SEGMENT_MS),
         "max.message.bytes": str(topic.message_bytes_max),
         "min.insync.replicas": str(IN_SYNC_REPLICAS_MIN if brokers >= REPLICATION_MAX else 1),
         "cleanup.policy": "delete",

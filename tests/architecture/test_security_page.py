@@ -1,7 +1,10 @@
 """docs/security.md says who may what: its tables are those of the maps that are applied."""
 
+import re
+
 from deploy.ops.rights import EVERY, RIGHTS
 from shared import topics
+from shared.db import inbox, tables, waiting
 from shared.kafka import acls
 from tests.architecture.source import ROOT
 
@@ -52,3 +55,18 @@ def test_the_table_of_tables_is_the_map():
         f"| role | table | reads | fills in | changes | deletes |\n|---|---|---|---|---|---|\n{written(in_database())}\n"
         in PAGE
     )
+
+
+def test_every_store_says_what_it_keeps_of_people_and_how_long():
+    """Whoever adds a table or a topic thinks of both; the days are those of the code."""
+    table = PAGE.partition("| where | what of a person | how long |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    kept = {}
+    for line in table.splitlines():
+        where, _, how_long = (cell.strip() for cell in line.strip("|").split(" | "))
+        kept |= dict.fromkeys(re.findall(r"`([^`]+)`", where), how_long)
+
+    stores = {table.name for table in tables.OURS} | {"payments"}
+    assert stores | {topic.name for topic in topics.ALL} == kept.keys()
+    assert all(kept[topic.name].startswith(f"{topic.retention_days} days") for topic in topics.ALL)
+    assert f"{waiting.KEEP_DAYS} days" in kept["waiting_events"]
+    assert f"{inbox.KEEP_DAYS} days" in kept["inbox"]

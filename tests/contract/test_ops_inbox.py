@@ -13,6 +13,7 @@ from consumers.payments import housekeeping
 from consumers.payments.handlers import Payments
 from deploy.ops import pruning
 from deploy.ops.cli import app
+from ingress import checkout_rules, store
 from shared import clock
 from shared.db import inbox
 from shared.db.engine import rows
@@ -201,3 +202,27 @@ async def test_who_forgets_to_prune_is_told_once(engine, born_in_april, day, tol
         await housekeeping.look(engine, now=datetime(2027, 6, day, tzinfo=UTC))
 
     assert await query(engine, "select reason, aggregate, cause from attention") == told
+
+
+async def test_a_checkout_that_came_to_nothing_keeps_neither_name_nor_address(engine):
+    """Stripe was away and its customer left: nothing resumes it after its end, so that nobody needs whom it was for."""
+    left, open_ = Sale(), Sale()
+    ends = {left.payment_id: NOW - timedelta(seconds=1), open_.payment_id: NOW + timedelta(minutes=31)}
+    async with engine.begin() as tx:
+        await insert_sales(tx, left, open_)
+        for sale in (left, open_):
+            booking = await store.load_booking(tx, uuid.UUID(sale.booking_id))
+            wish = checkout_rules.Wish(booking.id, "https://app.example/paid", "https://app.example/left", None)
+            request = checkout_rules.stored_request(wish, booking, sale.amount_minor, ends[sale.payment_id])
+            asked = "update payments set checkout_request = $2, expires_at = $3, stripe_session_id = null where id = $1"
+            await rows(tx, asked, sale.payment_id, json.dumps(request), ends[sale.payment_id])
+
+    first, second = await prune(engine), await prune(engine)
+
+    assert (first.forgotten, second.forgotten) == (1, 0)
+    words = dict(await query(engine, "select id::text, payments::text from payments"))
+    assert "https://app.example/paid" in words[left.payment_id]
+    assert "Grace" not in words[left.payment_id]
+    assert "@example.com" not in words[left.payment_id]
+    assert "Grace Hopper" in words[open_.payment_id]
+    assert f"client-{open_.client_id}@example.com" in words[open_.payment_id]

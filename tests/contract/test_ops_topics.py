@@ -13,6 +13,8 @@ from shared import topics
 from shared.kafka import connection, provision
 from tests.waiting import until
 
+KEPT = {"retention.ms", "segment.ms"}
+
 
 @pytest.fixture
 def apply(kafka):
@@ -50,6 +52,17 @@ async def until_shown(admin, *, shorter, wider):
 
 def names(kafka):
     return [topic.named(kafka.topic_prefix) for topic in topics.ALL]
+
+
+async def test_what_a_topic_holds_is_gone_a_day_after_its_time_at_most(apply, admin, kafka):
+    """By the cluster's own word: a record outlives its retention by its segment, also where hardly any come."""
+    await apply()
+
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names(kafka)])
+    configured = {resource[3]: resource[4] for answer in answers for resource in answer.resources}
+    kept = {name: [int(entry[1]) for entry in entries if entry[0] in KEPT] for name, entries in configured.items()}
+    days = {name: sum(ms) / topics.DAY_MS for name, ms in kept.items()}
+    assert days == {topic.named(kafka.topic_prefix): topic.retention_days + 1 for topic in topics.ALL}
 
 
 async def test_the_first_run_creates_the_map_and_the_second_changes_nothing(apply, kafka):

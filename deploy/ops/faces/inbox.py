@@ -17,7 +17,10 @@ def about() -> None:
 
 @app.command()
 def prune(*, as_json: Json = False) -> None:
-    """Drop months older than 45 days and make the three to come; run it daily. A second run changes nothing."""
+    """Drop months older than 45 days, make the three to come, forget checkouts that came to nothing; run it daily.
+
+    A second run changes nothing.
+    """
     database = settings.read(settings.Database)
 
     async def work() -> Pruned:
@@ -39,4 +42,6 @@ def prune(*, as_json: Json = False) -> None:
         show.say(f"dropped  {name}")
     if pruned.deleted:
         show.say(f"deleted  {pruned.deleted} entries of the DEFAULT partition")
+    if pruned.forgotten:
+        show.say(f"forgot   name and address of {pruned.forgotten} checkouts that came to nothing")
     show.say(f"events are remembered since {pruned.kept_since:%Y-%m-%d}")
