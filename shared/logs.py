@@ -3,12 +3,16 @@
 Only the fields on the list below are printed with their value. A name, an address, a secret or a body that somebody hands
 to a log call by mistake shows as "[withheld]", so that a new call cannot leak what an old rule forgot. Of an error a line tells
 where it was raised and its kind, and its words only when they are ours: PostgreSQL's quote a whole row, Python's a value.
+
+A line that cannot be written (the disk is full, nobody reads the pipe any more) is lost and counted, and its call returns: a
+batch that is done must not be put back, nor a process fail, for what it has to say about it.
 """
 
 import asyncio
 import atexit
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -18,7 +22,7 @@ from typing import Any, ClassVar
 import msgspec
 import structlog
 
-from shared import clock, errors
+from shared import clock, errors, metrics
 
 PRINTED = frozenset({
     # of structlog itself
@@ -39,6 +43,7 @@ PRINTED = frozenset({
 WITHHELD = "[withheld]"
 # What an error of PostgreSQL's says besides words: names of our schema, never a value.
 PLACE = ("sqlstate", "table_name", "column_name", "constraint_name")
+STANDARD_ERROR = 2
 # The stripe library tells at INFO what a customer typed wrong; stripe_api.py logs its errors by code alone.
 NOISY = {
     "aiokafka": logging.WARNING,
@@ -73,7 +78,7 @@ def configure(process: str) -> None:
         cache_logger_on_first_use=True,
     )
     atexit.register(_Lines("").flush)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if terminal else _Foreign()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=chain,
@@ -148,7 +153,7 @@ def _died(kind: type[BaseException], error: BaseException, trace_: TracebackType
         sys.__excepthook__(kind, error, trace_)
 
 
-class _Lines(structlog.BytesLogger):
+class _Lines:
     """Standard error, for JSON lines of the module `name`.
 
     What is written in one turn of the event loop leaves in one write at its end: under load a write a line costs more than the
@@ -158,7 +163,6 @@ class _Lines(structlog.BytesLogger):
     waiting: ClassVar[list[bytes]] = []
 
     def __init__(self, name: str) -> None:
-        super().__init__(sys.stderr.buffer)
         self.name = name
 
     def msg(self, message: bytes) -> None:
@@ -184,7 +188,15 @@ class _Lines(structlog.BytesLogger):
         """Write whatever waits."""
         if self.waiting:
             lines, self.waiting[:] = b"\n".join(self.waiting), []
-            super().msg(lines)
+            _write(lines)
+
+
+class _Foreign(logging.Handler):
+    """Standard error, for the lines of the standard library's loggers."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line now."""
+        _write(self.format(record).encode())
 
 
 class _Readable(structlog.PrintLogger):
@@ -193,6 +205,19 @@ class _Readable(structlog.PrintLogger):
     def __init__(self, name: str) -> None:
         super().__init__(sys.stderr)
         self.name = name
+
+
+def _write(lines: bytes) -> None:
+    """Write lines, or count them as lost.
+
+    Not by `sys.stderr`: what it could not write it keeps, and fails of again and again, at last by the exit status.
+    """
+    rest = lines + b"\n"
+    try:
+        while rest:
+            rest = rest[os.write(STANDARD_ERROR, rest) :]
+    except OSError:
+        metrics.log_lines_lost.inc(rest.count(b"\n"))
 
 
 def _line(_logger: object, _method: str, event: Event) -> bytes:

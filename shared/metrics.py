@@ -57,6 +57,7 @@ mail_server_away = Gauge("mail_server_away", "1 while the mail server is known n
 
 # Every process
 process_ready = Gauge("process_ready", "1 while /health/ready says ok, else 0; asked whenever this is scraped")
+log_lines_lost = Counter("log_lines_lost_total", "Log lines that could not be written: the disk is full, or nobody reads them")
 
 # Every consumer
 records_consumed = Counter("kafka_records_consumed_total", "Records handled to the end, offsets committed", ["topic"])

@@ -7,13 +7,16 @@ three times asyncpg's own, and a batch of eight events has a dozen of them.
 from typing import Any
 
 import asyncpg
-from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared import settings
 
 STATEMENT_TIMEOUT_MS = 30_000  # a statement of ours takes milliseconds; one that waits this long holds others up
+# A transaction of ours asks its next question within milliseconds. Whoever is silent for this long is frozen, or gone without
+# a goodbye: the server would keep his locks for two hours, and everybody else would wait for those rows.
+IDLE_IN_TRANSACTION_MS = 30_000
 CONNECT_TIMEOUT_SECONDS = 5
 # asyncpg reads the address itself (`dsn`), since it knows what libpq means by sslmode and the rest: SQLAlchemy would hand these
 # over as arguments, which asyncpg does not have (sqlalchemy issue 6275).
@@ -28,7 +31,7 @@ def create(database: settings.Database, *, application: str, pool_size: int = 5)
 
     Raises nothing now; its connections raise one of TROUBLE when PostgreSQL is away or lets nobody in.
     """
-    return create_async_engine(
+    engine = create_async_engine(
         DRIVER,
         pool_size=pool_size,
         max_overflow=0,
@@ -40,15 +43,26 @@ def create(database: settings.Database, *, application: str, pool_size: int = 5)
             "server_settings": {
                 "application_name": f"culturebridge-{application}",
                 "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
                 "timezone": "UTC",
                 # Offsets are committed, and Stripe is asked, once a transaction stands: whoever told this database or role to
                 # wait for no disk would lose what nobody sends again.
                 "synchronous_commit": "on",
+                # Who asks the inbox after his lock must see what the lock's last holder wrote.
+                "default_transaction_isolation": "read committed",
                 # A plan that was kept from the time when a table was empty reads it whole, until somebody analyzes it.
                 "plan_cache_mode": "force_custom_plan",
             },
         },
     )
+    event.listen(engine.sync_engine, "checkout", _require_open)
+    return engine
+
+
+def _require_open(connection: Any, _record: object, _checked_out: object) -> None:
+    """Have the pool connect anew in place of a connection that the server has ended while it was idle; it costs no question."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("the server ended it")
 
 
 def dsn(database: settings.Database) -> str:
@@ -57,6 +71,9 @@ def dsn(database: settings.Database) -> str:
     several = url.query.get("host")
     if isinstance(several, tuple):
         url = url.update_query_dict({"host": ",".join(several)})
+    if "target_session_attrs" not in url.query:
+        # After a failover the old name may lead to a standby for a while: a connection to it would live, and no write succeed.
+        url = url.update_query_dict({"target_session_attrs": "primary"})
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
@@ -94,6 +111,6 @@ def sqlstate(error: BaseException) -> str | None:
 def refusal(error: BaseException) -> BaseException:
     """Return what asyncpg raised, however deep SQLAlchemy wrapped it; of any other error, itself."""
     seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, asyncpg.PostgresError):
+    while seen is not None and not isinstance(seen, asyncpg.PostgresError | asyncpg.InternalClientError):
         seen = getattr(seen, "orig", None) or seen.__cause__
     return error if seen is None else seen

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db.engine import TROUBLE, sqlstate
+from shared.db.engine import TROUBLE, refusal, sqlstate
 
 ANSWERS_WITHIN_SECONDS = 2.0
 
@@ -16,9 +16,9 @@ def trouble(engine: AsyncEngine) -> Callable[[], Awaitable[Sequence[str]]]:
     async def check() -> Sequence[str]:
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_SECONDS), engine.connect() as connection:
-                await connection.exec_driver_sql("select 1")
+                read_only = (await connection.exec_driver_sql("show transaction_read_only")).scalar_one() == "on"
         except TROUBLE as error:
-            return [f"database: {type(error).__name__} {sqlstate(error) or ''}".rstrip()]
-        return []
+            return [f"database: {type(refusal(error)).__name__} {sqlstate(error) or ''}".rstrip()]
+        return ["database: it takes no writes"] if read_only else []
 
     return check

@@ -149,7 +149,7 @@ async def test_whoever_is_refused_hears_why_without_a_password(address, changes,
     ("changes", "reason"),
     [
         ({"host": "127.0.0.1"}, ["database: SSLCertVerificationError"]),
-        ({"password": "guessed"}, ["database: DBAPIError 28P01"]),
+        ({"password": "guessed"}, ["database: InvalidPasswordError 28P01"]),
     ],
 )
 async def test_a_process_that_cannot_trust_its_database_is_not_ready(address, changes, reason):

@@ -1,6 +1,7 @@
 """What a process writes: one JSON object a line, whatever a stranger put into a value, and nothing that is not on the list."""
 
 import json
+import os
 import subprocess
 import sys
 from datetime import datetime
@@ -73,6 +74,17 @@ def test_ours_and_a_library_s_lines_have_one_form():
     assert (said["event"], said["logger"], said["level"]) == ("said so", "library", "warning")
     assert {line["process"] for line in (done, broke, said)} == {"tests"}
     assert all(line["timestamp"].endswith("Z") for line in (done, broke, said))
+
+
+def test_what_nobody_can_write_is_lost_and_counted_and_nothing_fails_of_it():
+    """A full disk, or a reader that ended: a batch whose refusal could not be told would be put back, and refused for ever."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    counts = "\nfrom shared import metrics\nprint(metrics.log_lines_lost._value.get())"
+    process = subprocess.run([sys.executable, "-c", WRITES + counts], stdout=subprocess.PIPE, stderr=writer, check=True)
+    os.close(writer)
+
+    assert float(process.stdout) == 3
 
 
 def test_a_value_that_is_not_on_the_list_is_withheld():

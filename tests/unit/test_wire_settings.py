@@ -162,7 +162,7 @@ def test_a_password_that_is_not_encoded_still_arrives(read, password, encoded):
     """Passwords are made by machines, and addresses by hand."""
     configured = read(settings.Database, DATABASE_URL=f"postgresql://payments:{password}@db/culturebridge")
 
-    assert engine.dsn(configured) == f"postgresql://payments:{encoded}@db/culturebridge"
+    assert engine.dsn(configured).startswith(f"postgresql://payments:{encoded}@db/culturebridge?")
 
 
 def test_several_hosts_are_several_hosts(read):
@@ -170,3 +170,10 @@ def test_several_hosts_are_several_hosts(read):
     configured = read(settings.Database, DATABASE_URL="postgresql://payments@/culturebridge?host=one:5432&host=two:5432")
 
     assert "one%3A5432%2Ctwo%3A5432" in engine.dsn(configured)
+
+
+@pytest.mark.parametrize(("said", "asked"), [("", "primary"), ("?target_session_attrs=any", "any")])
+def test_the_primary_is_asked_for_unless_the_address_says_otherwise(read, said, asked):
+    configured = read(settings.Database, DATABASE_URL=f"{ADDRESS}{said}")
+
+    assert engine.dsn(configured) == f"{ADDRESS}?target_session_attrs={asked}"
