@@ -37,6 +37,8 @@ BATCH_RECORDS_MAX = 500
 BATCH_TIMEOUT_MS = 1
 # A broker answers as soon as there is a record; until then this is how often it is asked, by every subscription.
 FETCH_WAIT_MS = 500
+# Partitions that an operator added are nobody's until we ask again, and producers that were started since write there.
+METADATA_AGE_MS_MAX = 20_000
 SESSION_TIMEOUT_MS = 12_000  # a dead member's partitions stand still this long; heartbeats share the event loop
 HEARTBEAT_INTERVAL_MS = 1_000
 REBALANCE_TIMEOUT_MS = 30_000
@@ -213,6 +215,7 @@ def create(kafka: settings.Kafka, *, client_id: str, subscriptions: Sequence[Sub
         security=_security(kafka),
         client_id=client_id,
         request_timeout_ms=connection.REQUEST_TIMEOUT_MS,
+        metadata_max_age_ms=METADATA_AGE_MS_MAX,
         acks="all",
         enable_idempotence=False,
         allow_auto_create_topics=False,

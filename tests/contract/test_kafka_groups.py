@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import NewPartitions
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import CorruptRecordException
 
@@ -12,7 +13,7 @@ from shared import metrics
 from shared.kafka import broker, connection, rewinding
 from shared.kafka.broker import Subscription
 from shared.kafka.rewinding import RewindingConsumer
-from tests.members import THINGS, Taken, committed, make_topics, member, put
+from tests.members import THINGS, Taken, administration, committed, make_topics, member, put
 from tests.waiting import until
 
 PARTITIONS = 4
@@ -39,6 +40,18 @@ async def test_a_rebalance_waits_for_the_running_batch(kafka):
         await until(lambda: len(first.records + second.records) >= 4, "all are handled")
 
     assert sorted(first.values + second.values) == [b"one", b"one again", b"zero", b"zero again"]
+
+
+async def test_partitions_that_were_added_are_read_soon(kafka, monkeypatch):
+    """Left to itself a client asks for them after five minutes, and no lag tells of what lies there."""
+    monkeypatch.setattr(broker, "METADATA_AGE_MS_MAX", 300)
+    await make_topics(kafka, THINGS, partitions=1)
+    taken = Taken()
+    async with member(kafka, taken):
+        async with administration(kafka) as admin:
+            await admin.create_partitions({THINGS.named(kafka.topic_prefix): NewPartitions(2)})
+        await put(kafka, THINGS, b"in the new one", partition=1)
+        await until(lambda: taken.records, "it is handled")
 
 
 async def test_members_that_come_and_go_never_handle_a_record_at_the_same_time(kafka):
