@@ -6,13 +6,13 @@ server, or why nobody can be written to. Next: mime.py lays them out, delivery.p
 
 import functools
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from email.utils import format_datetime
 from importlib import resources
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_date, get_timezone_name
+from babel.dates import format_date
 from babel.numbers import format_currency, get_currency_symbol
 
 from consumers.email import invitation, mime, names
@@ -120,7 +120,7 @@ def _words(facts: Facts, reader: Person) -> Words:
         coach_name=names.full_name(facts.coach.first_name, facts.coach.last_name),
         date=_day(local.date()),
         time=f"{local:%H:%M}",
-        time_zone=_zone_name(local.replace(minute=0, second=0, microsecond=0), zone),
+        time_zone=_zone_name(local),
         duration=f"{facts.duration_minutes} minutes",
         amount=amount(facts.amount_minor, facts.currency),
         refunded=None if facts.refunded_minor is None else amount(facts.refunded_minor, facts.currency),
@@ -160,10 +160,16 @@ def _day(local: date) -> str:
     return format_date(local, "EEEE, d MMMM y", locale=LOCALE)
 
 
-@functools.lru_cache(maxsize=1024)  # by the zone too: moments are equal in all zones
-def _zone_name(local: datetime, zone: ZoneInfo) -> str:
-    spoken = get_timezone_name(local, locale=LOCALE)
-    return "UTC" if zone.key == "UTC" else f"{spoken} ({zone.key})"
+def _zone_name(local: datetime) -> str:
+    """Return the zone with its offset at that moment: "Europe/Berlin (UTC+1)", "Asia/Kathmandu (UTC+5:45)".
+
+    No spoken names: CLDR has them by rules of its own, which are not those that made the hour. They call Ireland's winter
+    "Irish Standard Time", and Vancouver's Pacific Time where the law has moved it.
+    """
+    key = str(local.tzinfo)
+    minutes = (local.utcoffset() or timedelta()) // timedelta(minutes=1)
+    hours, rest = divmod(abs(minutes), 60)
+    return key if key == "UTC" else f"{key} (UTC{'-' if minutes < 0 else '+'}{hours}{f':{rest:02}' if rest else ''})"
 
 
 @functools.cache

@@ -64,7 +64,7 @@ def _words(letter: str, client: str | None, coach: str | None, refunded: str | N
         coach_name=coach,
         date="Tuesday, 24 November 2026",
         time="18:30",
-        time_zone="Central European Standard Time (Europe/Berlin)",
+        time_zone="Europe/Berlin (UTC+1)",
         duration="90 minutes",
         amount="$75.00",
         refunded=refunded,

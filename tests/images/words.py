@@ -18,7 +18,7 @@ def told():
     zones = {name: compose._zone(name) for name in sorted(compose._zone_names())}
     return {
         "amounts": {code: compose.amount(123_456_000, code) for code in sorted(list_currencies())},
-        "zones": {name: [compose._zone_name(at.astimezone(zone), zone) for at in MOMENTS] for name, zone in zones.items()},
+        "zones": {name: [compose._zone_name(at.astimezone(zone)) for at in MOMENTS] for name, zone in zones.items()},
         "days": {str(day): compose._day(day) for day in (date(2027, 1, 1) + timedelta(days=past) for past in range(365))},
     }
 

@@ -127,7 +127,7 @@ def test_the_client_is_told_what_the_spec_says():
         assert "Hello Ada," in body
         assert "Charles Babbage" in body
         assert "Tuesday, 24 November 2026" in body
-        assert "18:30, Central European Standard Time (Europe/Berlin)" in body
+        assert "18:30, Europe/Berlin (UTC+1)" in body
         assert "90 minutes" in body
         assert FACTS.booking_id in body
         assert "What comes next" in body
@@ -142,7 +142,7 @@ def test_the_coach_is_told_what_the_spec_says():
     for body in (text_of(letter), " ".join(Dom(html_of(letter)).words)):
         assert "Hello Charles," in body
         assert "Ada Lovelace" in body
-        assert "12:30, Eastern Standard Time (America/New_York)" in body
+        assert "12:30, America/New_York (UTC-5)" in body
         assert "90 minutes" in body
         assert "$75.00" in body
         assert FACTS.booking_id in body
@@ -297,17 +297,46 @@ def test_the_machines_time_zones_change_no_letter(tmp_path):
         zoneinfo.reset_tzpath()
         zoneinfo.ZoneInfo.clear_cache()
 
-    assert "02:30, Japan Standard Time (Asia/Tokyo)" in text_of(letter)
+    assert "02:30, Asia/Tokyo (UTC+9)" in text_of(letter)
 
 
 def test_the_date_is_the_readers():
-    """Late in the evening UTC it is tomorrow in Tokyo; in summer the zone has its summer name."""
+    """Late in the evening UTC it is tomorrow in Tokyo, and another year where that ends."""
     tokyo = write(replace(FACTS, client=replace(ADA, timezone="Asia/Tokyo")))
     assert "Wednesday, 25 November 2026" in text_of(tokyo)
-    assert "02:30, Japan Standard Time (Asia/Tokyo)" in text_of(tokyo)
+    assert "02:30, Asia/Tokyo (UTC+9)" in text_of(tokyo)
 
-    summer = write(replace(FACTS, session_at=datetime(2026, 7, 1, 8, 0, tzinfo=UTC)))
-    assert "10:00, Central European Summer Time (Europe/Berlin)" in text_of(summer)
+    chatham = replace(
+        FACTS, session_at=datetime(2026, 12, 31, 12, 0, tzinfo=UTC), client=replace(ADA, timezone="Pacific/Chatham")
+    )
+    assert "Friday, 1 January 2027" in text_of(write(chatham))
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "told"),
+    [
+        # The hour that there is twice, and the one that there is not.
+        ("Europe/Berlin", "2026-10-25T00:30", "02:30, Europe/Berlin (UTC+2)"),
+        ("Europe/Berlin", "2026-10-25T01:30", "02:30, Europe/Berlin (UTC+1)"),
+        ("Europe/Berlin", "2026-03-29T00:59", "01:59, Europe/Berlin (UTC+1)"),
+        ("Europe/Berlin", "2026-03-29T01:00", "03:00, Europe/Berlin (UTC+2)"),
+        # Half an hour of summer time.
+        ("Australia/Lord_Howe", "2027-04-03T14:45", "01:45, Australia/Lord_Howe (UTC+11)"),
+        ("Australia/Lord_Howe", "2027-04-03T15:15", "01:45, Australia/Lord_Howe (UTC+10:30)"),
+        # By law summer is the standard time here, and winter the exception.
+        ("Europe/Dublin", "2026-07-15T12:00", "13:00, Europe/Dublin (UTC+1)"),
+        ("Europe/Dublin", "2026-01-15T12:00", "12:00, Europe/Dublin (UTC+0)"),
+        ("Asia/Kathmandu", "2026-01-15T12:00", "17:45, Asia/Kathmandu (UTC+5:45)"),
+        ("America/St_Johns", "2026-07-15T12:00", "09:30, America/St_Johns (UTC-2:30)"),
+        # A name that was renamed since.
+        ("Asia/Calcutta", "2026-01-15T12:00", "17:30, Asia/Calcutta (UTC+5:30)"),
+    ],
+)
+def test_the_hour_and_its_offset_are_by_the_same_rules(zone, at, told):
+    """A reader who reckons from the offset comes at the right time, also in the hour that there is twice."""
+    facts = replace(FACTS, session_at=datetime.fromisoformat(at).replace(tzinfo=UTC), client=replace(ADA, timezone=zone))
+
+    assert f"{told}\n" in text_of(write(facts))
 
 
 @pytest.mark.parametrize(
