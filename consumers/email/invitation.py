@@ -45,7 +45,7 @@ def calendar_file(kind: str, session: Session, *, written_at: datetime) -> Calen
         "PRODID:-//CultureBridge//Payments//EN",
         f"METHOD:{method}",
         "BEGIN:VEVENT",
-        f"UID:{session.booking_id}@{session.organizer.rpartition('@')[2]}",
+        f"UID:{session.booking_id}",  # no host (RFC 7986, section 5.3): a sender that moves must still be able to cancel
         f"SEQUENCE:{sequence}",
         f"DTSTAMP:{written_at:{MOMENT}}",
         f"DTSTART:{session.at:{MOMENT}}",
