@@ -24,7 +24,7 @@ FENCES = {
     "asyncpg": r".*/store\.py|shared/db/.*|deploy/.*",
 }
 SPEAKS_SQL = r".*/store\.py|shared/db/.*|deploy/ops/.*|deploy/dev/database\.py"
-STRUCTLOG_ALONE = {"event", "process", "exception", "exc_info", "stack_info"}  # `level` and the like are words of ours, too
+STRUCTLOG_ALONE = {"event", "process", "exception", "stack_info"}  # `level` and the like are words of ours, too
 MONEY = {"amount_minor", "nearest_minor", "price_minor", "hourly_rate"}
 
 
