@@ -94,7 +94,7 @@ def test_no_field_stands_on_the_list_that_nobody_logs():
     calls = (node for one in product() for node in ast.walk(one.tree) if isinstance(node, ast.Call))
     handed_over = {keyword.arg for call in calls for keyword in call.keywords}
 
-    assert PRINTED - handed_over == STRUCTLOG_ALONE
+    assert PRINTED - handed_over <= STRUCTLOG_ALONE
 
 
 @pytest.mark.parametrize("level", ["info", "warning", "error"])
