@@ -17,7 +17,7 @@ import jwt
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingress import problems, store
+from ingress import ids, problems, store
 from ingress.problems import Problem
 from shared import clock, settings
 
@@ -53,7 +53,7 @@ def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | 
     if scheme.lower() != "bearer":
         return None
     claims = _claims(token.strip(" "), jwt_settings)
-    return None if claims is None else _subject(claims)
+    return None if claims is None else ids.usual(claims["sub"])
 
 
 async def identify(request: web.Request, engine: AsyncEngine, jwt_settings: settings.Jwt) -> Caller | Problem:
@@ -133,14 +133,6 @@ def _is_access_token(claims: dict[str, Any]) -> bool:
         # The role that counts is in the database; a token with a nonsensical one was not made by our issuer.
         and ("role" not in claims or (isinstance(claims["role"], str) and claims["role"] in ROLES))
     )
-
-
-def _subject(claims: dict[str, Any]) -> UUID | None:
-    try:
-        subject = UUID(claims["sub"])
-    except ValueError:
-        return None
-    return subject if str(subject) == claims["sub"].lower() else None
 
 
 def _decoded(segment: str) -> Any:

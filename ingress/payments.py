@@ -4,12 +4,10 @@ What enters: GET /payment/{id}. What leaves: what is true of the payment now, re
 who polls never sees it go back. Only ids, amounts and states: nobody's name, and nothing of the card.
 """
 
-from uuid import UUID
-
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingress import access, answers, problems, store
+from ingress import access, answers, ids, problems, store
 from ingress.problems import Problem
 from ingress.store import Shown
 from shared import settings
@@ -32,7 +30,7 @@ class PaymentHandler:
         caller = await access.identify(request, self._engine, self._jwt)
         if isinstance(caller, Problem):
             return problems.answer(caller)
-        payment_id = _uuid(request.match_info["payment_id"])
+        payment_id = ids.usual(request.match_info["payment_id"])
         if payment_id is None:
             return problems.answer(problems.PAYMENT_NOT_FOUND)
         async with store.transaction(self._engine) as tx:
@@ -57,12 +55,3 @@ def shown(payment: Shown) -> dict[str, object]:
         "created_at": answers.moment(payment.created_at),
         "updated_at": answers.moment(payment.updated_at),
     }
-
-
-def _uuid(text: str) -> UUID | None:
-    """Return the id in its one usual spelling, or None."""
-    try:
-        found = UUID(text)
-    except ValueError:
-        return None
-    return found if str(found) == text.lower() else None
