@@ -638,7 +638,7 @@ WIRE = (
     ),
     fault(
         "a checkout that the database ended is counted nowhere",
-        ("tests/contract/test_ingress_access.py", "-k", "without_the_database"),
+        ("tests/contract/test_ingress_checkout.py", "-k", "without_a_database"),
         ("ingress/checkout_http.py", "            metrics.checkout_requests.labels(outcome=told.code).inc()\n", ""),
     ),
     fault(
