@@ -195,8 +195,11 @@ class _Foreign(logging.Handler):
     """Standard error, for the lines of the standard library's loggers."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line now."""
-        _write(self.format(record).encode())
+        """Write the line now; a line that cannot be made is no fault of the library's work."""
+        try:
+            _write(self.format(record).encode())
+        except Exception:  # noqa: BLE001 - as every handler of the standard library has it
+            self.handleError(record)
 
 
 class _Readable(structlog.PrintLogger):

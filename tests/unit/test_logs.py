@@ -1,6 +1,7 @@
 """What a process writes: one JSON object a line, whatever a stranger put into a value, and nothing that is not on the list."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -74,6 +75,17 @@ def test_ours_and_a_library_s_lines_have_one_form():
     assert (said["event"], said["logger"], said["level"]) == ("said so", "library", "warning")
     assert {line["process"] for line in (done, broke, said)} == {"tests"}
     assert all(line["timestamp"].endswith("Z") for line in (done, broke, said))
+
+
+def test_a_library_s_line_that_cannot_be_made_is_nobody_s_failure(monkeypatch):
+    """A wrong number of arguments: asyncio, aiokafka or aiohttp goes on."""
+    broken = logging.LogRecord("library", logging.WARNING, __file__, 1, "%s and %s", ("one",), None)
+    told = []
+    monkeypatch.setattr(logging.Handler, "handleError", lambda _handler, record: told.append(record))
+
+    logs._Foreign().handle(broken)
+
+    assert told == [broken]
 
 
 def test_what_nobody_can_write_is_lost_and_counted_and_nothing_fails_of_it():
