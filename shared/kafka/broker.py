@@ -94,7 +94,7 @@ class Subscription:
         self.busy_since: float | None = None
         self.cluster_away_at: float | None = None
         self.head_timestamp_ms: int | None = None
-        self.buffered_at: dict[TopicPartition, float] = {}
+        self.polls_seen: dict[TopicPartition, tuple[int | None, float]] = {}  # of each its own moment, and ours (monotonic)
         self.subscriber: Any = None
         self.fatal: asyncio.Future[BaseException] | None = None
         self._instance_id = f"{kafka.kafka_instance_id}-{group}" if kafka.kafka_instance_id else None

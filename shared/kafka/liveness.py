@@ -37,7 +37,7 @@ async def fault(subscription: Subscription) -> str | None:
     for name, task in tasks.items():
         if task is not None and task.done():
             return f"{subscription.topic}: {name}"
-    _remember_what_is_buffered(subscription, consumer)
+    _note_polls(subscription, consumer)
     suspicion = _suspicion(subscription, consumer)
     if suspicion is None:
         return None
@@ -97,18 +97,22 @@ async def _measure(subscription: Subscription) -> None:
     metrics.oldest_unprocessed_seconds.labels(subscription.topic).set(max(age, 0.0))
 
 
-def _remember_what_is_buffered(subscription: Subscription, consumer: Any) -> None:
-    """Note the partitions of which fetched records wait: until they are handled, for minutes perhaps, no more is asked for."""
-    for partition in consumer._fetcher._records:  # noqa: SLF001 - aiokafka shows its buffer nowhere else
-        subscription.buffered_at[partition] = clock.now().timestamp()
+def _note_polls(subscription: Subscription, consumer: Any) -> None:
+    """Note for each partition when its last poll was seen, by a clock that nobody sets.
+
+    Where fetched records wait, no more is asked for until they are handled, for minutes perhaps: that is no silence.
+    """
+    buffered = consumer._fetcher._records  # noqa: SLF001 - aiokafka shows its buffer nowhere else
+    for partition in consumer.assignment():
+        polled_ms = consumer.last_poll_timestamp(partition)
+        seen_ms, _ = subscription.polls_seen.get(partition, (None, 0.0))
+        if polled_ms != seen_ms or partition in buffered:
+            subscription.polls_seen[partition] = (polled_ms, clock.monotonic())
 
 
 def _stale(subscription: Subscription, consumer: Any) -> bool:
-    ages = [
-        clock.now().timestamp() - max(polled_ms / MS_PER_SECOND, subscription.buffered_at.get(partition, 0.0))
-        for partition in consumer.assignment()
-        if (polled_ms := consumer.last_poll_timestamp(partition))
-    ]
+    seen = [subscription.polls_seen.get(partition, (None, 0.0)) for partition in consumer.assignment()]
+    ages = [clock.monotonic() - seen_at for polled_ms, seen_at in seen if polled_ms]
     return bool(ages) and max(ages) > POLL_AGE_SECONDS_MAX
 
 

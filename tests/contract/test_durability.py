@@ -11,7 +11,7 @@ from shared import settings
 from shared.db import engine as engines
 from shared.db import health
 from shared.db.engine import rows
-from tests.members import until
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -161,6 +162,20 @@ async def test_an_idle_consumer_is_polled_and_therefore_alive(kafka, monkeypatch
         assert "not polled" in await liveness.fault(joined.subscription)
 
 
+@pytest.mark.parametrize("minutes", [10, -10])
+async def test_a_clock_that_is_set_ends_no_consumer_and_blinds_nobody(kafka, monkeypatch, minutes):
+    """A machine that slept, or whose clock was wrong: the last poll is neither ten minutes old, nor to come."""
+    await make_topics(kafka, THINGS)
+    async with member(kafka, Taken()) as joined:
+        [place] = joined.consumer.assignment()
+        await until(lambda: joined.consumer.last_poll_timestamp(place), "it polls")
+        later = clock.now() + timedelta(minutes=minutes)
+        monkeypatch.setattr(clock, "now", lambda: later)
+        assert await liveness.fault(joined.subscription) is None
+        monkeypatch.setattr(liveness, "POLL_AGE_SECONDS_MAX", -1.0)
+        assert "not polled" in await liveness.fault(joined.subscription)
+
+
 async def test_a_backlog_that_was_fetched_long_ago_is_no_silence(kafka, monkeypatch):
     """Of a partition whose fetched records wait nothing more is asked for; between two of its batches that is no fault."""
     await make_topics(kafka, THINGS)
@@ -172,6 +187,7 @@ async def test_a_backlog_that_was_fetched_long_ago_is_no_silence(kafka, monkeypa
     async with member(kafka, handled, records_max=1) as joined:
         [place] = joined.consumer.assignment()
         await until(lambda: handled.calls == 1, "the first is at hand, and the others are fetched")
+        assert await liveness.fault(joined.subscription) is None
 
         def polled_long_ago():
             return clock.now().timestamp() - joined.consumer.last_poll_timestamp(place) / 1000 > 0.4
