@@ -115,7 +115,11 @@ def _cards(tour):
         if intent["status"] == "requires_action":
             tour.stripe.answer_bank(intent, passed=True)
             tour.look()
-        tour.call("GET /v1/checkout/sessions/{id}", {"expand": ["payment_intent.latest_charge", "line_items"]}, session["id"])
+        tour.call(
+            "GET /v1/checkout/sessions/{id}",
+            {"expand": ["payment_intent.latest_charge", "line_items.data.price.product"]},
+            session["id"],
+        )
     tour.wait(10)
 
 
@@ -193,7 +197,7 @@ def _sessions(tour):
     many["line_items"][0]["price_data"]["product_data"] |= {"images": [f"{URL}/ana.png"], "metadata": {"a": "1"}}
     session = tour.call("POST /v1/checkout/sessions", many)
     tour.call("POST /v1/checkout/sessions/{id}", {"metadata": {"a": "1"}}, session["id"])
-    tour.call("GET /v1/checkout/sessions/{id}/line_items", {"limit": 1}, session["id"])
+    tour.call("GET /v1/checkout/sessions/{id}/line_items", {"limit": 1, "expand": ["data.price.product"]}, session["id"])
     tour.call("POST /v1/checkout/sessions/{id}/expire", {}, session["id"])
     session = tour.call("POST /v1/checkout/sessions", order())
     tour.call("GET /v1/payment_pages/{id}", {}, session["id"])
