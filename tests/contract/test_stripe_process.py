@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import subprocess
 import sys
 
 import aiohttp
@@ -11,6 +10,7 @@ import pytest
 import stripe
 
 from deploy.dev.state import PROJECT
+from deploy.dev.stripe import __main__ as command_line
 from tests.sandboxes import until
 
 OLD, NEW = "whsec_of_yesterday", "whsec_of_today"
@@ -49,20 +49,16 @@ async def test_the_secret_stands_in_the_environment_or_in_a_file(tmp_path, webho
 
 
 @pytest.mark.parametrize("content", [None, " \n"])
-def test_a_secret_that_is_not_there_ends_the_start(tmp_path, content):
+def test_a_secret_that_is_not_there_ends_the_start(monkeypatch, capsys, tmp_path, content):
     """In a line, with status 2."""
     named = tmp_path / "secret"
     if content is not None:
         named.write_text(content)
-    ended = subprocess.run(
-        [sys.executable, "-m", "deploy.dev.stripe", "--webhook", "http://127.0.0.1:9/"],
-        cwd=PROJECT,
-        env=os.environ | {"STRIPE_WEBHOOK_SECRET_FILE": str(named)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    monkeypatch.setattr(sys, "argv", ["stripe", "--webhook", "http://127.0.0.1:9/"])
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET_FILE", str(named))
 
-    assert ended.returncode == 2
-    assert str(named) in ended.stderr
-    assert "Traceback" not in ended.stderr
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+
+    assert ended.value.code == 2
+    assert str(named) in capsys.readouterr().err

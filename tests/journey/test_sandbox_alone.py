@@ -93,3 +93,16 @@ def test_a_state_that_is_none_is_told_in_one_line(monkeypatch, capsys, tmp_path)
     [line] = capsys.readouterr().err.splitlines()
     assert "file is not a database" in line
     assert str(tmp_path) in line
+
+
+def test_a_state_is_of_one_sandbox_while_it_lives(monkeypatch, capsys, tmp_path):
+    """Two would give the same ids to different things."""
+    words = ["stripe", "--webhook", "http://127.0.0.1:5000/", "--port", "0", "--state-dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(store, "LOCK_SECONDS_MAX", 0.1)
+    other = store.Store(tmp_path)
+
+    assert command_line.main() == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "database is locked" in line
+    other.close()

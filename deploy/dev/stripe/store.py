@@ -13,15 +13,20 @@ import msgspec
 Row = tuple[str, str, object]
 
 FILE = "sandbox.2.sqlite3"  # the number grows with the shape of what is kept; files of other shapes are left alone
+LOCK_SECONDS_MAX = 2.0  # for whoever takes the file over from a sandbox that is just ending
 
 
 class Store:
-    """The file, or without a folder memory alone; use from one thread."""
+    """The file, or without a folder memory alone; use from one thread. sqlite3.OperationalError where another has the file."""
 
     def __init__(self, folder: Path | None) -> None:
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(folder / FILE if folder else ":memory:", isolation_level=None)
+        self._database = sqlite3.connect(
+            folder / FILE if folder else ":memory:", isolation_level=None, timeout=LOCK_SECONDS_MAX
+        )
+        # The file is one sandbox's while it lives: two would give the same ids to different things.
+        self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._database.execute("PRAGMA journal_mode = WAL")
         # A killed process loses nothing; only a machine that loses its power might, and a sandbox may.
         self._database.execute("PRAGMA synchronous = OFF")
