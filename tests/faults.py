@@ -544,8 +544,8 @@ LETTERS = (
         ("tests/contract/test_email_delivery.py", "-k", "wrong_password"),
         (
             "consumers/email/delivery.py",
-            "if refusal.code == SERVICE_CLOSING or stage is _Stage.BEFORE_RCPT:",
-            "if refusal.code == SERVICE_CLOSING or (stage is _Stage.BEFORE_RCPT and refusal.code < PERMANENT_FROM):",
+            'if stage < _Stage.RCPT:\n        return ServerTrouble(f"{_step',
+            'if stage < _Stage.RCPT and refusal.code < PERMANENT_FROM:\n        return ServerTrouble(f"{_step',
         ),
     ),
     fault(

@@ -2,10 +2,12 @@
 
 Closed, letters go out side by side. Tripped, one letter at a time may find out whether the server is back; the first to be
 judged, accepted or refused, closes it. Batches that meet it are rewound with back-off, so an outage of any length costs
-no attempt and no letter.
+no attempt and no letter. Whoever found it away knocks last the next time: where one letter alone upsets the server, the others
+get their turn before it.
 """
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -27,6 +29,7 @@ class Breaker:
         self.trips = 0
         self._reason: str | None = None
         self._tripped_at = self._away_since = 0.0
+        self._knocked: dict[uuid.UUID, int] = {}  # letters that found it away, and at which trip; forgotten when it closes
         self._one = asyncio.Lock()
         metrics.mail_server_away.set_function(lambda: self.reason is not None)
 
@@ -50,12 +53,17 @@ class Breaker:
                 raise MailServerAway(self._reason)
             yield
 
-    def trip(self, reason: str) -> MailServerAway:
-        """Note that the server is in trouble; return what to raise."""
+    def last_knocked(self, letter_id: uuid.UUID) -> int:
+        """Return at which trip this letter found the server away, 0 when it did not since the server was well."""
+        return self._knocked.get(letter_id, 0)
+
+    def trip(self, reason: str, letter_id: uuid.UUID) -> MailServerAway:
+        """Note that a letter found the server in trouble; return what to raise."""
         if self.reason is None:
             self._away_since = clock.monotonic()
             log.warning("mail_server.away", reason=reason)
         self.trips += 1
+        self._knocked[letter_id] = self.trips
         self._reason, self._tripped_at = reason, clock.monotonic()
         return MailServerAway(reason)
 
@@ -64,3 +72,4 @@ class Breaker:
         if self._reason is not None:
             log.info("mail_server.back", seconds=round(clock.monotonic() - self._away_since, 1))
         self._reason = None
+        self._knocked.clear()

@@ -3,28 +3,35 @@
 Enters: one composed letter, and whom to ask before it leaves the house. Leaves: `Accepted`, `LetterRefused`,
 `ServerTrouble` or `Withheld`; never an exception of the mail library. Only the answers to RCPT TO and DATA judge a letter.
 Connect, banner, EHLO, STARTTLS, AUTH, MAIL FROM and 421 at any point judge the server, and so do two different letters in a
-row that lost their connection before the final dot of DATA.
+row that lost their connection before the final dot of DATA. A letter that meets 421 again, after another was judged in between,
+is judged itself: the server works, and would otherwise be held against everybody for as long as that letter is tried.
 Source of the dialogue: RFC 5321; of the window between the final dot and our record: RFC 1047.
 """
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+import aiohappyeyeballs
 import aiosmtplib
 
 from consumers.email.compose import Letter
 from shared import clock, settings
 
-CONVERSATION_SECONDS_MAX = 20.0  # below the lease of a letter, so that nobody else sends it while we still talk
-CONNECT_SECONDS_MAX = 10.0
+CONVERSATION_SECONDS_MAX = 20.0  # to the final dot; below a claim's lease, so that nobody else sends it while we still talk
+DOT_SECONDS_MAX = 60.0  # servers scan a letter before they answer for it: giving up on one that accepts it sends it twice
+CONNECT_SECONDS_MAX = 10.0  # until the connection stands; servers that look us up first greet later
+NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305, section 5: a name's next address is tried beside one that has not answered by then
 IDLE_SECONDS_MAX = 30.0  # servers close idle clients after minutes, busy ones after seconds
 LETTERS_PER_CONNECTION_MAX = 100  # many servers end a session after as many
 QUIT_SECONDS_MAX = 1.0
+LOST_LETTERS_MAX = 2  # as many different letters in a row do not break a connection by themselves
+TURNED_AWAY_MAX = 1_000  # remembered at most; an older one is presumed innocent once more
 SERVICE_CLOSING = 421
 PERMANENT_FROM = 500
 POSITIVE = 2
@@ -69,17 +76,19 @@ MayLeave = Callable[[], Awaitable[bool]]
 class _Stage(IntEnum):
     """How far the conversation about one letter came."""
 
-    BEFORE_RCPT = 0
-    RCPT = 1
-    ASKING = 2  # the recipient was taken; whether the letter may leave is being asked
-    DATA = 3
-    DOT = 4  # the letter and its final dot are on their way: it may have been accepted
+    CONNECT = 0
+    AUTH = 1
+    MAIL = 2
+    RCPT = 3
+    ASKING = 4  # the recipient was taken; whether the letter may leave is being asked
+    DATA = 5
+    DOT = 6  # the letter and its final dot are on their way: it may have been accepted
 
 
 @dataclass(slots=True)
 class _Connection:
     client: aiosmtplib.SMTP
-    stage: _Stage = _Stage.BEFORE_RCPT
+    stage: _Stage = _Stage.CONNECT
     letters: int = 0
     idle_since: float = field(default_factory=clock.monotonic)
 
@@ -97,10 +106,12 @@ class Delivery:
         encrypts = smtp.smtp_security != "none"
         self._tls = ssl.create_default_context(cafile=smtp.smtp_ssl_ca_file) if encrypts else None
         self._idle: list[_Connection] = []
-        self._lost_before_dot: str | None = None
+        self._lost: set[str] = set()  # letters that lost their connection before the final dot, since the last judgement
+        self._turned_away: dict[str, int] = {}  # letters that met 421 after RCPT, and how many had been judged by then
+        self._judgements = 0
 
     async def deliver(self, letter: Letter, *, may_leave: MayLeave) -> Outcome:
-        """Send one letter, at most 20 s; a connection that proved stale before RCPT is replaced once, unjudged.
+        """Send one letter, at most 20 s to its final dot and 60 s from there; a kept connection that ends is replaced once.
 
         `may_leave` is asked between RCPT and DATA, once the recipient is accepted; it must answer, and not raise.
         """
@@ -108,7 +119,7 @@ class Delivery:
         connection = self._take_idle()
         if connection is not None:
             outcome = await self._converse(connection, letter, may_leave, deadline)
-            if not isinstance(outcome, ServerTrouble):
+            if not isinstance(outcome, ServerTrouble) and not _turned_away(outcome):
                 return self._judged(outcome, connection, letter)
         connection = _Connection(self._client())
         return self._judged(await self._converse(connection, letter, may_leave, deadline), connection, letter)
@@ -122,9 +133,6 @@ class Delivery:
         smtp = self._smtp
         return aiosmtplib.SMTP(
             hostname=smtp.smtp_host,
-            port=smtp.smtp_port,
-            username=smtp.smtp_user,
-            password=smtp.smtp_password.get_secret_value() if smtp.smtp_password else None,
             # Looking up our own name can take seconds, and servers ask only that it looks like one.
             local_hostname=smtp.smtp_from_email.rpartition("@")[2],
             use_tls=smtp.smtp_security == "tls",
@@ -143,10 +151,12 @@ class Delivery:
 
     async def _converse(self, connection: _Connection, letter: Letter, may_leave: MayLeave, deadline: float) -> Outcome:
         """Hold one conversation until the deadline; afterwards the connection is idle again or closed."""
-        connection.stage = _Stage.BEFORE_RCPT
+        connection.stage = _Stage.CONNECT
         try:
-            async with asyncio.timeout(max(deadline - clock.monotonic(), 0)):
-                outcome = await _send(connection, letter, may_leave)
+            async with asyncio.timeout(max(deadline - clock.monotonic(), 0)) as limit:
+                if not connection.client.is_connected:
+                    await self._connect(connection)
+                outcome = await _send(connection, letter, may_leave, limit)
         except aiosmtplib.SMTPResponseException as refusal:
             outcome = _judge_answer(refusal, connection.stage)
         except (aiosmtplib.SMTPException, TimeoutError, OSError) as loss:
@@ -162,22 +172,56 @@ class Delivery:
             self._idle.append(connection)
         return outcome
 
+    async def _connect(self, connection: _Connection) -> None:
+        """Reach the server at any address of its name, encrypt, and log in where we have a password."""
+        smtp = self._smtp
+        async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            sock = await _reach(smtp.smtp_host, smtp.smtp_port)
+        await connection.client.connect(sock=sock)
+        if smtp.smtp_user and smtp.smtp_password:
+            connection.stage = _Stage.AUTH
+            await connection.client.login(smtp.smtp_user, smtp.smtp_password.get_secret_value())
+
     def _judged(self, outcome: Outcome, connection: _Connection, letter: Letter) -> Outcome:
-        """Apply the rule of two: one letter may break a server's connection, two in a row means the server breaks."""
-        before, self._lost_before_dot = self._lost_before_dot, None
-        lost = isinstance(outcome, LetterRefused) and outcome.code is None and connection.stage < _Stage.DOT
-        if not lost:
-            return outcome
-        self._lost_before_dot = letter.message_id
-        if before is not None and before != letter.message_id:
-            return ServerTrouble("connections are lost before the final dot, one letter after another")
+        """Apply the two rules that one conversation cannot tell: whose fault a lost connection or a 421 is.
+
+        One letter may break a server's connection; two different ones in a row mean that the server breaks them, whichever
+        letter, until it judges one. 421 is the server's, but when it judged others since this letter met it last.
+        """
+        match outcome:
+            case LetterRefused(code=None):
+                if connection.stage < _Stage.DOT and len(self._lost) < LOST_LETTERS_MAX:
+                    self._lost.add(letter.message_id)
+                if connection.stage < _Stage.DOT and len(self._lost) == LOST_LETTERS_MAX:
+                    return ServerTrouble("connections are lost before the final dot, one letter after another")
+            case LetterRefused(code=code, answer=answer) if code == SERVICE_CLOSING:
+                before = self._turned_away.pop(letter.message_id, self._judgements)
+                self._turned_away[letter.message_id] = self._judgements
+                if len(self._turned_away) > TURNED_AWAY_MAX:
+                    del self._turned_away[next(iter(self._turned_away))]
+                if before == self._judgements:
+                    return ServerTrouble(f"{'RCPT TO' if connection.stage is _Stage.RCPT else 'DATA'} was answered {answer}")
+            case Accepted() | LetterRefused():
+                self._lost.clear()
+                self._turned_away.pop(letter.message_id, None)
+                self._judgements += 1
+            case Withheld() | ServerTrouble():
+                pass
         return outcome
 
 
-async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave) -> Outcome:
+async def _reach(host: str, port: int) -> socket.socket:
+    """Return a connection to the first of the name's addresses that answers; raises OSError when none does."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
+    except RuntimeError as unusual:  # uvloop's, for an address that it cannot make sense of
+        raise OSError(str(unusual)) from unusual
+
+
+async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave, limit: asyncio.Timeout) -> Outcome:
     client = connection.client
-    if not client.is_connected:
-        await client.connect(timeout=CONNECT_SECONDS_MAX)
+    connection.stage = _Stage.MAIL
     await client.mail(letter.sender)
     connection.stage = _Stage.RCPT
     await client.rcpt(letter.recipient)
@@ -194,7 +238,8 @@ async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave) ->
     # Here and not by the library's `data()`, which does not tell whether a lost connection had the final dot behind it.
     protocol.write(_STUFFED.sub(b"..", letter.content) + b".\r\n")
     connection.stage = _Stage.DOT
-    answer = await protocol.read_response(timeout=CONVERSATION_SECONDS_MAX)
+    limit.reschedule(asyncio.get_running_loop().time() + DOT_SECONDS_MAX)
+    answer = await protocol.read_response()
     if answer.code // 100 != POSITIVE:
         raise aiosmtplib.SMTPDataError(answer.code, answer.message)
     return Accepted(_fit_for_records(answer.code, answer.message))
@@ -202,7 +247,7 @@ async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave) ->
 
 async def _ready_for_more(connection: _Connection, outcome: Outcome) -> bool:
     """Tell whether the connection can take another letter; a refused one is forgotten by RSET first."""
-    if isinstance(outcome, LetterRefused) and outcome.code is None:
+    if isinstance(outcome, LetterRefused) and outcome.code in {None, SERVICE_CLOSING}:
         return False
     if not isinstance(outcome, Accepted):
         try:
@@ -212,22 +257,29 @@ async def _ready_for_more(connection: _Connection, outcome: Outcome) -> bool:
     return connection.client.is_connected
 
 
+def _turned_away(outcome: Outcome) -> bool:
+    return isinstance(outcome, LetterRefused) and outcome.code == SERVICE_CLOSING
+
+
 def _judge_answer(refusal: aiosmtplib.SMTPResponseException, stage: _Stage) -> Outcome:
     answer = _fit_for_records(refusal.code, str(refusal.message))
-    if refusal.code == SERVICE_CLOSING or stage is _Stage.BEFORE_RCPT:
+    if stage < _Stage.RCPT:
         return ServerTrouble(f"{_step(refusal)} was answered {answer}")
     if not 400 <= refusal.code <= 599:  # noqa: PLR2004 - RFC 5321, section 4.2.1: negative answers are 4yz and 5yz
-        return LetterRefused(None, permanent=False, answer="unintelligible")
+        return LetterRefused(None, permanent=False, answer=f"unintelligible_{_place(stage)}")
     return LetterRefused(refusal.code, permanent=refusal.code >= PERMANENT_FROM, answer=answer)
 
 
 def _judge_loss(loss: Exception, stage: _Stage) -> Outcome:
-    if stage is _Stage.BEFORE_RCPT:
-        return ServerTrouble(_why(loss))
+    if stage < _Stage.RCPT:
+        return ServerTrouble(f"{_why(loss)}, at AUTH (user or password)" if stage is _Stage.AUTH else _why(loss))
     if stage is _Stage.ASKING:
         return Withheld()
-    where = "after_dot" if stage is _Stage.DOT else "before_dot"
-    return LetterRefused(None, permanent=False, answer=f"connection_lost_{where}")
+    return LetterRefused(None, permanent=False, answer=f"connection_lost_{_place(stage)}")
+
+
+def _place(stage: _Stage) -> str:
+    return "after_dot" if stage is _Stage.DOT else "before_dot"
 
 
 def _step(refusal: aiosmtplib.SMTPResponseException) -> str:
@@ -240,10 +292,6 @@ def _step(refusal: aiosmtplib.SMTPResponseException) -> str:
             return "AUTH (user or password)"
         case aiosmtplib.SMTPSenderRefused():
             return "MAIL FROM"
-        case aiosmtplib.SMTPRecipientRefused():
-            return "RCPT TO"
-        case aiosmtplib.SMTPDataError():
-            return "DATA"
         case _:
             return "STARTTLS"
 

@@ -9,7 +9,8 @@ from enum import StrEnum
 from consumers.email.kinds import Kind, Suppression
 from shared.domain import booking
 
-LOST_AFTER_DOT = "connection_lost_after_dot"  # the last answer of a letter that may have been accepted
+# The last answer of a letter that may have been accepted.
+PERHAPS_ACCEPTED = frozenset({"connection_lost_after_dot", "unintelligible_after_dot"})
 PAID_BOOKINGS = frozenset({booking.Status.CONFIRMED, booking.Status.COMPLETED})
 
 
@@ -50,7 +51,7 @@ class Confirmation:
             self.state is State.SENT
             or (self.state is State.SENDING and self.handed_over)
             or self.reason in {Suppression.CANCELLED_PERHAPS_SENT, Suppression.SENT_BY_OLDER_APPLICATION}
-            or self.last_answer == LOST_AFTER_DOT
+            or self.last_answer in PERHAPS_ACCEPTED
             or self.possible_duplicates > 0
         )
 
@@ -81,7 +82,7 @@ class Standing:
     @property
     def perhaps_sent(self) -> bool:
         """Whether it may have been accepted, and nobody knows."""
-        return (self.state is State.SENDING and self.handed_over) or self.last_answer == LOST_AFTER_DOT
+        return (self.state is State.SENDING and self.handed_over) or self.last_answer in PERHAPS_ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)

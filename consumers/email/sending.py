@@ -35,7 +35,7 @@ LETTERS_AT_ONCE_MAX = 10  # connections to the mail server: as many as providers
 LETTERS_IN_HAND_MAX = 40  # claimed and written, or being recorded, while others talk to the mail server
 PATIENCE_SECONDS = 0.5  # a conversation that takes longer holds up no neighbour: its lease looks after it
 LOOK_EVERY_SECONDS = 0.1
-BEGIN_SECONDS_MAX = 60.0  # with the longest conversation below the two minutes after which a batch counts as stuck
+BEGIN_SECONDS_MAX = 30.0  # with the longest conversation below the two minutes after which a batch counts as stuck
 SETTLE_SECONDS_MAX = 1.0
 
 
@@ -103,7 +103,7 @@ class Sender:
             while self._unrecorded:
                 await self._record(*self._unrecorded.popitem()[1])
         trips, begin_by = self._breaker.trips, clock.monotonic() + BEGIN_SECONDS_MAX
-        flights = [Flight(due) for due in letters]
+        flights = [Flight(due) for due in sorted(letters, key=lambda due: self._breaker.last_knocked(due.ticket.letter_id))]
         for flight in flights:
             flight.task = asyncio.create_task(self._in_turn(flight, trips, begin_by))
         slow = await self._until_none_waits(flights)
@@ -193,7 +193,7 @@ class Sender:
                 self._breaker.close()
                 await self._climb(mine, outcome)
             case ServerTrouble(reason=reason):
-                tripped = self._breaker.trip(reason)
+                tripped = self._breaker.trip(reason, mine.letter_id)
                 await self._clerk.release(mine)
                 raise tripped
             case Withheld():

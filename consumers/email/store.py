@@ -17,7 +17,9 @@ from consumers.email.kinds import NewLetter, Suppression
 from consumers.email.ledger import Confirmation, Standing, State
 from shared.db.engine import rows
 
-LEASE_SECONDS = 25.0  # above the longest conversation with a mail server (20 s), so that an honest sender never loses it
+# Above what a conversation with a mail server may take (20 s to DATA, 80 s in all): an honest sender never loses its lease.
+LEASE_SECONDS = 25.0
+HANDED_OVER_LEASE_SECONDS = 90.0
 
 ENTER = """
 insert into letters (id, booking_id, kind, role, cause, payment_id, amount_minor, refunded_minor, currency, message_id, state)
@@ -205,7 +207,7 @@ async def suppress(tx: AsyncConnection, letters: Sequence[tuple[uuid.UUID, Suppr
 async def hand_over(tx: AsyncConnection, claims: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> set[uuid.UUID]:
     """Note that DATA begins for these letters (id, token), and renew their leases; return the tokens that still hold."""
     ids, tokens = [letter_id for letter_id, _ in claims], [token for _, token in claims]
-    return {row[0] for row in await rows(tx, HAND_OVER, ids, tokens, LEASE_SECONDS)}
+    return {row[0] for row in await rows(tx, HAND_OVER, ids, tokens, HANDED_OVER_LEASE_SECONDS)}
 
 
 async def record_sent(tx: AsyncConnection, sent: Sequence[Sent]) -> dict[uuid.UUID, Recorded]:

@@ -53,6 +53,20 @@ async def test_while_tripped_one_letter_knocks_for_all(email, mailbox, engine):
     assert mailbox.connections_total == before + 1
 
 
+async def test_letters_that_are_always_told_421_stop_nobody_else(email, mailbox, engine):
+    """They trip the breaker, and those behind them are tried before them: then it was not the server, and these climb alone."""
+    bad, good = await sales(engine, 2)
+    await mailbox.switch(Switches(faults=tuple(Fault(at="rcpt", what=421, recipient=one) for one in both(bad))))
+    with pytest.raises(MailServerAway):
+        await email.changes.handle([event(bad)])
+    assert (recipients(mailbox), await states(engine, "attempts")) == ([], [(0,), (0,)])
+
+    await email.changes.handle([event(bad), event(good)])
+    assert recipients(mailbox) == both(good)
+    assert [headers(ticket)["x-error"] for ticket in email.published.to("email.retry.1s")] == ["smtp_transient:421 4.0.0"] * 2
+    assert email.breaker.reason is None
+
+
 async def test_a_recipient_whose_server_hangs_holds_up_nobody(email, mailbox, engine):
     """All others arrive, the batch is let go with a ticket for the slow one, which ends by itself under its lease."""
     made = await sales(engine, 5)

@@ -1,6 +1,7 @@
 """The breaker between us and a mail server that is away, by a clock that the test moves."""
 
 import asyncio
+import uuid
 
 import pytest
 from prometheus_client import REGISTRY
@@ -8,6 +9,8 @@ from prometheus_client import REGISTRY
 from consumers.email import breaker as breakers
 from consumers.email.breaker import TRIPPED_SECONDS_MAX, Breaker
 from shared import clock
+
+LETTER = uuid.UUID(int=1)
 
 
 class Clock:
@@ -50,7 +53,7 @@ def test_the_gauge_is_1_from_the_trip_until_a_letter_is_judged():
     made = Breaker()
     assert (told_away(), made.reason) == (0, None)
 
-    made.trip("421 4.3.2")
+    made.trip("421 4.3.2", LETTER)
     assert (told_away(), made.reason) == (1, "421 4.3.2")
 
     made.close()
@@ -60,7 +63,7 @@ def test_the_gauge_is_1_from_the_trip_until_a_letter_is_judged():
 async def test_while_it_is_tripped_letters_find_out_one_after_another():
     """A server that is down is not stormed by every letter at once; once it judged one, all others go side by side."""
     breaker, inside, go_on = Breaker(), [], asyncio.Semaphore(0)
-    breaker.trip("421 4.3.2")
+    breaker.trip("421 4.3.2", LETTER)
     since = breaker.trips
 
     async def letter():
@@ -91,14 +94,14 @@ async def settle():
 def test_old_news_is_nobodys_for_the_gauge_too(moved):
     """A rebalance took the batch, and nobody here will ever close it: the alert would go on for ever."""
     made = Breaker()
-    made.trip("421 4.3.2")
+    made.trip("421 4.3.2", LETTER)
     moved.seconds += TRIPPED_SECONDS_MAX - 1
     assert (told_away(), made.reason) == (1, "421 4.3.2")
 
     moved.seconds += 2
     assert (told_away(), made.reason) == (0, None)
 
-    made.trip("connection refused")
+    made.trip("connection refused", LETTER)
     assert (told_away(), made.reason) == (1, "connection refused")
 
 
@@ -106,11 +109,11 @@ def test_each_outage_is_logged_once_with_how_long_it_took(moved, monkeypatch):
     """One that comes after old news is another: whoever reads the log sees both begin."""
     made, log = Breaker(), Log()
     monkeypatch.setattr(breakers, "log", log)
-    made.trip("421 4.3.2")
+    made.trip("421 4.3.2", LETTER)
     moved.seconds += TRIPPED_SECONDS_MAX + 1
-    made.trip("connection refused")
+    made.trip("connection refused", LETTER)
     moved.seconds += 5
-    made.trip("connection refused")
+    made.trip("connection refused", LETTER)
     moved.seconds += 2.5
     made.close()
 
@@ -119,3 +122,14 @@ def test_each_outage_is_logged_once_with_how_long_it_took(moved, monkeypatch):
         ("mail_server.away", {"reason": "connection refused"}),
         ("mail_server.back", {"seconds": 7.5}),
     ]
+
+
+def test_whoever_found_it_away_knocks_last_the_next_time():
+    """In the order in which they did; once the server judged a letter, all begin anew."""
+    made, other, third = Breaker(), uuid.UUID(int=2), uuid.UUID(int=3)
+    for letter in (LETTER, other, LETTER):
+        made.trip("421 4.3.2", letter)
+    assert sorted((LETTER, other, third), key=made.last_knocked) == [third, other, LETTER]
+
+    made.close()
+    assert {made.last_knocked(letter) for letter in (LETTER, other, third)} == {0}

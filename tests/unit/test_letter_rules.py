@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from consumers.email.kinds import Kind, Suppression
-from consumers.email.ledger import LOST_AFTER_DOT, Busy, Claim, Confirmation, Over, Standing, State, Suppress, judge
+from consumers.email.ledger import Busy, Claim, Confirmation, Over, Standing, State, Suppress, judge
 from shared.domain.booking import Status
 
 QUEUED = Standing(
@@ -47,7 +47,9 @@ def judged(*, attempt=0, replayed=False, **changes):
         ({"state": State.SENDING}, OURS),
         ({"state": State.SENDING, "handed_over": True}, Claim(maybe_sent=True, attempts=0)),
         ({"state": State.RETRYING, "handed_over": True}, OURS),
-        ({"state": State.RETRYING, "last_answer": LOST_AFTER_DOT}, Claim(maybe_sent=True, attempts=0)),
+        ({"state": State.RETRYING, "last_answer": "connection_lost_after_dot"}, Claim(maybe_sent=True, attempts=0)),
+        ({"state": State.RETRYING, "last_answer": "unintelligible_after_dot"}, Claim(maybe_sent=True, attempts=0)),
+        ({"state": State.RETRYING, "last_answer": "unintelligible_before_dot"}, Claim(maybe_sent=False, attempts=0)),
         ({"state": State.RETRYING, "attempts": 2, "attempt": 1}, Over("stale")),
         ({"state": State.RETRYING, "attempts": 2, "attempt": 2}, Claim(maybe_sent=False, attempts=2)),
         ({"state": State.RETRYING, "attempts": 2, "attempt": 3}, Claim(maybe_sent=False, attempts=2)),
@@ -98,7 +100,7 @@ NOT_SENT = Suppress(Suppression.NEVER_CONFIRMED)
         ({"state": State.SENT}, OURS),
         ({"state": State.SUPPRESSED, "reason": Suppression.CANCELLED_PERHAPS_SENT}, OURS),
         ({"state": State.SUPPRESSED, "reason": Suppression.SENT_BY_OLDER_APPLICATION}, OURS),
-        ({"state": State.DEAD, "last_answer": LOST_AFTER_DOT}, OURS),
+        ({"state": State.DEAD, "last_answer": "connection_lost_after_dot"}, OURS),
         ({"state": State.DEAD, "possible_duplicates": 1}, OURS),
         ({"state": State.SENDING, "lease_over": False}, Busy()),
         ({"state": State.SENDING, "lease_over": False, "handed_over": True}, Busy()),
