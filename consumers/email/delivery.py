@@ -1,10 +1,8 @@
 """Hand a letter to the mail server, and say what its answer means.
 
-Enters: one composed letter, and whom to ask before it leaves the house. Leaves: `Accepted`, `LetterRefused`,
-`ServerTrouble` or `Withheld`; never an exception of the mail library. Only the answers to RCPT TO and DATA judge a letter.
-Connect, banner, EHLO, STARTTLS, AUTH, MAIL FROM and 421 at any point judge the server, and so do two different letters in a
-row that lost their connection before the final dot of DATA. A letter that meets 421 again, after another was judged in between,
-is judged itself: the server works, and would otherwise be held against everybody for as long as that letter is tried.
+Enters: one composed letter, and whom to ask before it leaves the house. Leaves: an outcome (outcomes.py); never an exception
+of the mail library. Only the answers to RCPT TO and DATA judge a letter. Connect, banner, EHLO, STARTTLS, AUTH and MAIL FROM
+judge the server, and so do a 421, lost connections and refusals where they meet more than one letter.
 Source of the dialogue: RFC 5321; of the window between the final dot and our record: RFC 1047.
 """
 
@@ -21,6 +19,7 @@ import aiohappyeyeballs
 import aiosmtplib
 
 from consumers.email.compose import Letter
+from consumers.email.outcomes import SERVICE_CLOSING, Accepted, Blame, LetterRefused, Outcome, ServerTrouble, Withheld
 from shared import clock, settings
 
 CONVERSATION_SECONDS_MAX = 20.0  # to the final dot; below a claim's lease, so that nobody else sends it while we still talk
@@ -30,9 +29,6 @@ NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305, section 5: a name's next address is tri
 IDLE_SECONDS_MAX = 30.0  # servers close idle clients after minutes, busy ones after seconds
 LETTERS_PER_CONNECTION_MAX = 100  # many servers end a session after as many
 QUIT_SECONDS_MAX = 1.0
-LOST_LETTERS_MAX = 2  # as many different letters in a row do not break a connection by themselves
-TURNED_AWAY_MAX = 1_000  # remembered at most; an older one is presumed innocent once more
-SERVICE_CLOSING = 421
 PERMANENT_FROM = 500
 POSITIVE = 2
 INTERMEDIATE = 3
@@ -41,35 +37,6 @@ _STUFFED = re.compile(rb"(?m)^\.")
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The server said 250: it answers for the letter from now on. `answer` is its code, without its words."""
-
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class LetterRefused:
-    """This letter was judged. `code` is None when the connection ended after RCPT; `answer` is fit for records (no PII)."""
-
-    code: int | None
-    permanent: bool
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class ServerTrouble:
-    """The server takes no letters now, whichever it is; `reason` is for an operator and names no person and no secret."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Withheld:
-    """Whoever was asked before DATA said no, or did not answer in time: the server has nothing of the letter."""
-
-
-Outcome = Accepted | LetterRefused | ServerTrouble | Withheld
 MayLeave = Callable[[], Awaitable[bool]]
 
 
@@ -106,9 +73,7 @@ class Delivery:
         encrypts = smtp.smtp_security != "none"
         self._tls = ssl.create_default_context(cafile=smtp.smtp_ssl_ca_file) if encrypts else None
         self._idle: list[_Connection] = []
-        self._lost: set[str] = set()  # letters that lost their connection before the final dot, since the last judgement
-        self._turned_away: dict[str, int] = {}  # letters that met 421 after RCPT, and how many had been judged by then
-        self._judgements = 0
+        self._blame = Blame()
 
     async def deliver(self, letter: Letter, *, may_leave: MayLeave) -> Outcome:
         """Send one letter, at most 20 s to its final dot and 60 s from there; a kept connection that ends is replaced once.
@@ -183,31 +148,8 @@ class Delivery:
             await connection.client.login(smtp.smtp_user, smtp.smtp_password.get_secret_value())
 
     def _judged(self, outcome: Outcome, connection: _Connection, letter: Letter) -> Outcome:
-        """Apply the two rules that one conversation cannot tell: whose fault a lost connection or a 421 is.
-
-        One letter may break a server's connection; two different ones in a row mean that the server breaks them, whichever
-        letter, until it judges one. 421 is the server's, but when it judged others since this letter met it last.
-        """
-        match outcome:
-            case LetterRefused(code=None):
-                if connection.stage < _Stage.DOT and len(self._lost) < LOST_LETTERS_MAX:
-                    self._lost.add(letter.message_id)
-                if connection.stage < _Stage.DOT and len(self._lost) == LOST_LETTERS_MAX:
-                    return ServerTrouble("connections are lost before the final dot, one letter after another")
-            case LetterRefused(code=code, answer=answer) if code == SERVICE_CLOSING:
-                before = self._turned_away.pop(letter.message_id, self._judgements)
-                self._turned_away[letter.message_id] = self._judgements
-                if len(self._turned_away) > TURNED_AWAY_MAX:
-                    del self._turned_away[next(iter(self._turned_away))]
-                if before == self._judgements:
-                    return ServerTrouble(f"{'RCPT TO' if connection.stage is _Stage.RCPT else 'DATA'} was answered {answer}")
-            case Accepted() | LetterRefused():
-                self._lost.clear()
-                self._turned_away.pop(letter.message_id, None)
-                self._judgements += 1
-            case Withheld() | ServerTrouble():
-                pass
-        return outcome
+        at = "RCPT TO" if connection.stage <= _Stage.RCPT else "DATA"
+        return self._blame.judge(outcome, letter.message_id, at=at, after_dot=connection.stage is _Stage.DOT)
 
 
 async def _reach(host: str, port: int) -> socket.socket:

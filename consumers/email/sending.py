@@ -19,8 +19,9 @@ from consumers.email import tickets
 from consumers.email.breaker import Breaker
 from consumers.email.clerk import UNKNOWN, Clerk, Mine
 from consumers.email.compose import Letter, Unaddressable, compose
-from consumers.email.delivery import Accepted, Delivery, LetterRefused, ServerTrouble, Withheld
+from consumers.email.delivery import Delivery
 from consumers.email.ledger import Busy, Over, Suppress
+from consumers.email.outcomes import Accepted, LetterRefused, ServerTrouble, Withheld
 from consumers.email.tickets import Due
 from shared import clock, errors, logs, metrics
 from shared.kafka import retry

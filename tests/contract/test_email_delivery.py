@@ -7,7 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from consumers.email.compose import Letter
-from consumers.email.delivery import Accepted, Delivery, LetterRefused, ServerTrouble, Withheld
+from consumers.email.delivery import Delivery
+from consumers.email.outcomes import Accepted, LetterRefused, ServerTrouble, Withheld
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
 from deploy.dev.mailbox.smtp import Conversation
 from shared import settings
@@ -208,18 +209,6 @@ async def test_421_for_one_letter_alone_judges_the_letter(mailbox, delivery, at)
     assert isinstance(await deliver(delivery, a_letter(1, "bad@example.org")), ServerTrouble)
 
 
-async def test_letters_that_were_turned_away_are_not_remembered_without_end(mailbox, delivery, monkeypatch):
-    """Who moved to another process never comes again; the oldest is presumed innocent once more."""
-    monkeypatch.setattr("consumers.email.delivery.TURNED_AWAY_MAX", 1)
-    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=421, recipient="bad@example.org"),)))
-    for number in (1, 2):
-        await deliver(delivery, a_letter(number, "bad@example.org"))
-    await deliver(delivery, a_letter(3))
-
-    assert isinstance(await deliver(delivery, a_letter(1, "bad@example.org")), ServerTrouble)
-    assert len(delivery._turned_away) == 1
-
-
 @pytest.mark.parametrize(("at", "code"), [("connect", 554), ("mail", 451), ("mail", 550)])
 async def test_what_comes_before_rcpt_judges_the_server(mailbox, delivery, at, code):
     """Banner and MAIL FROM say nothing about the recipient, whatever their code."""
@@ -271,19 +260,6 @@ async def test_two_different_letters_that_lose_it_before_the_dot_judge_the_serve
     assert isinstance(await deliver(delivery, a_letter(1)), LetterRefused)
     assert isinstance(await deliver(delivery, a_letter(1)), LetterRefused)
     assert isinstance(await deliver(delivery, a_letter(2)), ServerTrouble)
-
-
-async def test_a_server_that_breaks_connections_is_judged_until_it_judges_a_letter(mailbox, delivery):
-    """However often the same letter finds it out: an outage costs no more attempts than the one that it began with."""
-    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="cut"),)))
-    assert isinstance(await deliver(delivery, a_letter(1)), LetterRefused)
-    for number in (2, 2, 1, 1, 3):
-        assert isinstance(await deliver(delivery, a_letter(number)), ServerTrouble)
-
-    await mailbox.switch(Switches())
-    assert await deliver(delivery, a_letter(1)) == Accepted("250")
-    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="cut"),)))
-    assert isinstance(await deliver(delivery, a_letter(2)), LetterRefused)
 
 
 async def test_an_answer_between_two_losses_takes_the_blame_from_the_server(mailbox, delivery):

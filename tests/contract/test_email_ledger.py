@@ -5,12 +5,13 @@ import uuid
 
 import pytest
 
-from consumers.email import kinds, ledger, store
+from consumers.email import delivery, kinds, ledger, sending, store
 from consumers.email.kinds import Suppression
 from consumers.email.ledger import Busy, Claim, Over, State, Suppress
 from consumers.email.store import Sent, Taking
 from shared import clock, messages
 from shared.db.engine import rows
+from shared.kafka.liveness import BATCH_SECONDS_MAX
 from tests.builders import Sale, insert_sales
 from tests.waiting import until
 
@@ -137,7 +138,7 @@ async def test_a_lease_that_ran_out_before_data_is_no_possible_duplicate(engine,
 
 
 async def test_a_letter_leaves_only_under_its_claim(engine, letters):
-    """Whoever lost its lease is told so before DATA; whoever holds it gets the whole lease anew."""
+    """Whoever lost its lease is told so before DATA; whoever holds it gets a lease anew, for as long as the answer may take."""
     await entered(engine, *letters)
     lost = await claimed(engine, letters[0])
     await expire(engine, letters[0])
@@ -147,6 +148,16 @@ async def test_a_letter_leaves_only_under_its_claim(engine, letters):
     assert await handed_over(engine, letters[0], lost) == set()
     assert await handed_over(engine, letters[0], now) == {now}
     assert await judged(engine, letters[0]) == Busy()
+    (seconds,) = await row(engine, letters[0], "extract(epoch from lease_until - now())::float8")
+    assert seconds > delivery.CONVERSATION_SECONDS_MAX + delivery.DOT_SECONDS_MAX
+
+
+def test_the_longest_conversation_fits_into_whatever_waits_for_it():
+    """A claim's lease until DATA begins, and the time after which a batch counts as stuck."""
+    to_the_dot, after_it = delivery.CONVERSATION_SECONDS_MAX, delivery.DOT_SECONDS_MAX
+
+    assert to_the_dot < store.LEASE_SECONDS
+    assert sending.BEGIN_SECONDS_MAX + to_the_dot + after_it < BATCH_SECONDS_MAX
 
 
 async def test_whoever_lost_its_claim_is_not_mistaken_for_its_holder(engine, letters):

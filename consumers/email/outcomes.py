@@ -1,0 +1,97 @@
+"""What a conversation about one letter came to, and whose fault it is where one letter alone cannot tell; pure.
+
+Enters: outcomes as the server's answers have them, one after another. Leaves: the same, or `ServerTrouble`, by what became of
+the letters before. Next: delivery.py, which holds the conversations.
+"""
+
+from dataclasses import dataclass
+
+SERVICE_CLOSING = 421
+LOST_LETTERS_MAX = 2  # as many different letters in a row do not break a connection by themselves
+REFUSED_LETTERS_MAX = 10  # as many different people in a row do not all have a bad address or a full mailbox
+TURNED_AWAY_MAX = 1_000  # remembered at most; an older one is presumed innocent once more
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The server said 250: it answers for the letter from now on. `answer` is its code, without its words."""
+
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LetterRefused:
+    """This letter was judged. `code` is None when nobody knows the answer; `answer` is fit for records (no PII)."""
+
+    code: int | None
+    permanent: bool
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTrouble:
+    """The server takes no letters now, whichever it is; `reason` is for an operator and names no person and no secret."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Whoever was asked before DATA said no, or did not answer in time: the server has nothing of the letter."""
+
+
+Outcome = Accepted | LetterRefused | ServerTrouble | Withheld
+
+
+class Blame:
+    """Remembers what became of the letters before, as far as it tells the server's faults from theirs.
+
+    One letter may break a server's connection; two different ones in a row mean that the server breaks them, whichever letter,
+    until it judges one. 421 is the server's, but when it judged others since this letter met it last: then it works, and would
+    be held to be away for as long as that letter is tried. Refusals are the letters', but when ten different ones in a row
+    were refused: we may relay no more, or send too fast, and all that follow are the server's until it accepts one.
+    """
+
+    def __init__(self) -> None:
+        self._lost: set[str] = set()  # letters that lost their connection before the final dot, since one was judged
+        self._refused: set[str] = set()  # letters that were refused, since one was accepted
+        self._turned_away: dict[str, int] = {}  # letters that met 421 after RCPT, and how many had been judged by then
+        self._judgements = 0
+
+    def judge(self, outcome: Outcome, message_id: str, *, at: str, after_dot: bool) -> Outcome:
+        """Return the outcome, or ServerTrouble where the letter is not to blame; it came `at` RCPT TO or DATA."""
+        match outcome:
+            case LetterRefused(code=None):
+                return outcome if after_dot else self._lost_connection(outcome, message_id)
+            case LetterRefused(code=code) if code == SERVICE_CLOSING:
+                return self._met_421(outcome, message_id, at)
+            case LetterRefused(answer=answer):
+                if len(self._refused) == REFUSED_LETTERS_MAX:
+                    return ServerTrouble(f"it refuses one letter after another: {at} was answered {answer}")
+                self._refused.add(message_id)
+                self._judged(message_id)
+            case Accepted():
+                self._refused.clear()
+                self._judged(message_id)
+            case Withheld() | ServerTrouble():
+                pass
+        return outcome
+
+    def _lost_connection(self, outcome: LetterRefused, message_id: str) -> Outcome:
+        if len(self._lost) < LOST_LETTERS_MAX:
+            self._lost.add(message_id)
+        if len(self._lost) < LOST_LETTERS_MAX:
+            return outcome
+        return ServerTrouble("connections are lost before the final dot, one letter after another")
+
+    def _met_421(self, outcome: LetterRefused, message_id: str, at: str) -> Outcome:
+        before = self._turned_away.pop(message_id, self._judgements)
+        self._turned_away[message_id] = self._judgements
+        if len(self._turned_away) > TURNED_AWAY_MAX:
+            del self._turned_away[next(iter(self._turned_away))]
+        return ServerTrouble(f"{at} was answered {outcome.answer}") if before == self._judgements else outcome
+
+    def _judged(self, message_id: str) -> None:
+        self._lost.clear()
+        self._turned_away.pop(message_id, None)
+        self._judgements += 1
