@@ -15,7 +15,7 @@ from shared import clock, errors, logs, metrics
 
 log = logs.get(__name__)
 
-TRIPPED_SECONDS_MAX = 60.0  # longer than back-off and conversation: older news is nobody's any more (a rebalance took it)
+TRIPPED_SECONDS_MAX = 100.0  # longer than back-off and conversation: older news is nobody's any more (a rebalance took it)
 
 
 class MailServerAway(errors.Transient):

@@ -50,15 +50,21 @@ class MailServerSlow(errors.Transient):
 
 @dataclass(slots=True)
 class Flight:
-    """One letter on its way; `begun_at` is when its conversation with the mail server began."""
+    """One letter on its way; `begun_at` is when its conversation with the mail server began, `begin_by` when it must have."""
 
     due: Due
+    begin_by: float
     begun_at: float | None = None
     task: "asyncio.Task[None] | None" = field(default=None, repr=False)
 
     def is_slow(self) -> bool:
         """Whether the conversation takes longer than its neighbours should wait."""
         return self.begun_at is not None and clock.monotonic() - self.begun_at > PATIENCE_SECONDS
+
+    def must_begin(self) -> None:
+        """Raise MailServerSlow when it is too late to begin."""
+        if clock.monotonic() > self.begin_by:
+            raise MailServerSlow(f"not begun within {BEGIN_SECONDS_MAX:.0f} s")
 
 
 class Sender:
@@ -104,9 +110,10 @@ class Sender:
             while self._unrecorded:
                 await self._record(*self._unrecorded.popitem()[1])
         trips, begin_by = self._breaker.trips, clock.monotonic() + BEGIN_SECONDS_MAX
-        flights = [Flight(due) for due in sorted(letters, key=lambda due: self._breaker.last_knocked(due.ticket.letter_id))]
+        in_order = sorted(letters, key=lambda due: self._breaker.last_knocked(due.ticket.letter_id))
+        flights = [Flight(due, begin_by) for due in in_order]
         for flight in flights:
-            flight.task = asyncio.create_task(self._in_turn(flight, trips, begin_by))
+            flight.task = asyncio.create_task(self._in_turn(flight, trips))
         slow = await self._until_none_waits(flights)
         ended = [flight.task for flight in flights if flight.task is not None and flight.task.done()]
         for error in [task.exception() for task in ended]:
@@ -139,12 +146,11 @@ class Sender:
             # Its ticket in the first step finds it as it was left.
             log.warning("letter.left_alone_failed", error=type(error).__name__)
 
-    async def _in_turn(self, flight: Flight, trips: int, begin_by: float) -> None:
+    async def _in_turn(self, flight: Flight, trips: int) -> None:
         async with self._in_hand:
             if self._stopping.is_set():
                 raise Stopping("the letter stays where it is")
-            if clock.monotonic() > begin_by:
-                raise MailServerSlow(f"not begun within {BEGIN_SECONDS_MAX:.0f} s")
+            flight.must_begin()
             async with self._breaker.turn(trips):
                 await self._send(flight)
 
@@ -184,6 +190,11 @@ class Sender:
                 return False
 
         async with self._conversations:
+            try:
+                flight.must_begin()
+            except MailServerSlow:
+                await self._clerk.release(mine)
+                raise
             flight.begun_at = clock.monotonic()
             outcome = await self._delivery.deliver(written, may_leave=may_leave)
         match outcome:

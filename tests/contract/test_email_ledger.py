@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from consumers.email import delivery, kinds, ledger, sending, store
+from consumers.email.breaker import TRIPPED_SECONDS_MAX
 from consumers.email.kinds import Suppression
 from consumers.email.ledger import Busy, Claim, Over, State, Suppress
 from consumers.email.store import Sent, Taking
@@ -153,10 +154,11 @@ async def test_a_letter_leaves_only_under_its_claim(engine, letters):
 
 
 def test_the_longest_conversation_fits_into_whatever_waits_for_it():
-    """A claim's lease until DATA begins, and the time after which a batch counts as stuck."""
+    """A claim's lease until DATA begins, the breaker's memory, and the time after which a batch counts as stuck."""
     to_the_dot, after_it = delivery.CONVERSATION_SECONDS_MAX, delivery.DOT_SECONDS_MAX
 
     assert to_the_dot < store.LEASE_SECONDS
+    assert to_the_dot + after_it < TRIPPED_SECONDS_MAX
     assert sending.BEGIN_SECONDS_MAX + to_the_dot + after_it < BATCH_SECONDS_MAX
 
 

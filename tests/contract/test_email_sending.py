@@ -1,5 +1,7 @@
 """What a sender does when the world fails in the middle of its batch: on a real database, with a real mail server."""
 
+import asyncio
+
 import pytest
 
 from consumers.email import sending, store
@@ -7,9 +9,10 @@ from consumers.email.clerk import Clerk
 from consumers.email.sending import MailServerSlow
 from consumers.email.tickets import Due
 from deploy.dev.mailbox import Fault, Switches
-from shared import messages, metrics
+from shared import clock, messages, metrics
 from shared.db.engine import rows
 from tests.builders import Sale, confirmed, insert_sales, record
+from tests.members import until
 
 
 @pytest.fixture
@@ -83,6 +86,27 @@ async def test_letters_that_nobody_began_in_time_wait_for_their_batch_to_come_ag
     with pytest.raises(MailServerSlow):
         await email.changes.handle([told])
     assert (mailbox.letters, await letters(engine)) == ([], {("queued", 0, 0)})
+
+    monkeypatch.undo()
+    await email.changes.handle([told])
+    assert len(mailbox.letters) == 2
+
+
+async def test_letters_behind_others_that_the_server_looks_at_for_long_give_way(email, mailbox, engine, told, monkeypatch):
+    """They hold their claims and wait for a connection: too late, they let go of both, and cost no attempt."""
+    email.sender._conversations = asyncio.Semaphore(0)
+    handling = asyncio.create_task(email.changes.handle([told]))
+
+    async def claimed():
+        return await letters(engine, "state") == {("sending",)}
+
+    await until(claimed, "both letters are claimed")
+    late = clock.monotonic() + sending.BEGIN_SECONDS_MAX
+    monkeypatch.setattr(clock, "monotonic", lambda: late)
+    email.sender._conversations.release()
+    with pytest.raises(MailServerSlow):
+        await handling
+    assert (mailbox.letters, await letters(engine, "state, attempts, claim_token")) == ([], {("queued", 0, None)})
 
     monkeypatch.undo()
     await email.changes.handle([told])
