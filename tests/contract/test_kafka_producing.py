@@ -5,6 +5,7 @@ import gc
 import secrets
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaTimeoutError
 
 from shared import clock, errors, topics
@@ -107,6 +108,34 @@ async def test_an_unknown_topic_ends_with_the_deadline(kafka):
         with pytest.raises(errors.KafkaAway):
             await publisher.publish([Record(f"{kafka.topic_prefix}nobody.made.this", b"k", b"v")], deadline_seconds=0.5)
         assert clock.monotonic() - began < 5
+
+
+async def test_a_topic_that_is_gone_while_something_waits_for_it_spins_no_core(kafka, name, monkeypatch):
+    """aiokafka's sender would ask for its leaders a thousand times a second; what is for another topic waits for none of it."""
+    other = topics.Topic("others", key="", value="", producers=(), consumers=(), retention_days=1)
+    gone = other.named(kafka.topic_prefix)
+    await make_topics(kafka, other)
+    asked = []
+    update = AIOKafkaClient._metadata_update
+    monkeypatch.setattr(AIOKafkaClient, "_metadata_update", lambda *told: asked.append(told) or update(*told))
+    async with producer.opened(kafka, client_id="tests", warm=[name, gone]) as publisher, administration(kafka) as admin:
+        await admin.delete_topics([gone])
+        waiting = asyncio.create_task(publisher.publish([Record(gone, b"k", b"v")], deadline_seconds=4.0))
+        await until(lambda: len(asked) > 3, "the sender asks who leads it")
+        asked.clear()
+        began = clock.monotonic()
+        for _ in range(10):
+            await publisher.publish([Record(name, b"k", b"v")])
+        took = clock.monotonic() - began
+        with pytest.raises(errors.KafkaAway):
+            await waiting
+        seconds = clock.monotonic() - began
+        questions = len(asked)
+        await make_topics(kafka, other)
+        await publisher.publish([Record(gone, b"k", b"v")], deadline_seconds=20)
+        await publisher.emptied()
+    assert questions < 20 + 10 * seconds
+    assert took < 10 * producer.LEADERLESS_PAUSE_SECONDS
 
 
 async def test_one_topic_that_is_gone_is_missed_at_once(kafka, name):
