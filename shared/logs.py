@@ -195,11 +195,14 @@ class _Foreign(logging.Handler):
     """Standard error, for the lines of the standard library's loggers."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line now; a line that cannot be made is no fault of the library's work."""
+        """Write the line now; a line that cannot be made is no fault of the library's work.
+
+        Its arguments stay untold: the standard library's `handleError` would print them, whatever they hold.
+        """
         try:
             _write(self.format(record).encode())
-        except Exception:  # noqa: BLE001 - as every handler of the standard library has it
-            self.handleError(record)
+        except Exception as error:  # noqa: BLE001 - as every handler of the standard library has it
+            get(__name__).error("log_line.broke", kind=record.name, error=type(error).__name__)
 
 
 class _Readable(structlog.PrintLogger):
