@@ -11,7 +11,7 @@ import stripe
 
 from deploy.dev.state import PROJECT
 from deploy.dev.stripe import __main__ as command_line
-from tests.sandboxes import until
+from tests.waiting import until
 
 OLD, NEW = "whsec_of_yesterday", "whsec_of_today"
 
@@ -42,7 +42,7 @@ async def test_the_secret_stands_in_the_environment_or_in_a_file(tmp_path, webho
     async with started(webhook, **variables) as url, aiohttp.ClientSession(raise_for_status=True) as http:
         intent = {"amount": "5000", "currency": "usd"}
         await http.post(f"{url}/v1/payment_intents", data=intent, headers={"Authorization": "Bearer sk_test_x"})
-        await until(lambda: webhook.bodies)
+        await until(lambda: webhook.bodies, "the event arrives")
 
     for secret in (OLD, NEW):
         assert stripe.Webhook.construct_event(webhook.bodies[0], webhook.headers[0]["Stripe-Signature"], secret)

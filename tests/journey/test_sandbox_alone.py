@@ -1,5 +1,6 @@
 """The sandbox for a project that is not ours: what its README tells is done word by word, on ports of this test's own."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -35,9 +36,10 @@ def told():
 
 @contextmanager
 def running(*words, folder):
-    """A Python of its own, away from this repository; its lines can be read."""
+    """A Python of its own, away from this repository and from the secrets of its box; its lines can be read."""
     command = [sys.executable, "-u", *words]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("STRIPE_")}
+    with subprocess.Popen(command, cwd=folder, env=elsewhere, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout
         finally:
