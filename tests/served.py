@@ -23,7 +23,7 @@ from tests.journey.pipeline import _ports
 ROOT = Path(__file__).parent.parent
 START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 15
-SILENT_SECONDS = 0.4  # who says nothing for so long waits for more of us
+SILENT_SECONDS = 1.0  # who says nothing for so long waits for more of us
 ANSWER_SECONDS_MAX = 5
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
@@ -34,8 +34,11 @@ class Served:
     def __init__(self, port, kafka):
         self.port, self.kafka, self.taken = port, kafka, []
 
-    def say(self, sent):
-        """Send these bytes over a connection of their own; return all that came back."""
+    def say(self, sent, *, silent_seconds=SILENT_SECONDS):
+        """Send these bytes over a connection of their own; return all that came back.
+
+        Who hears nothing for `silent_seconds` says that no more will come, whereupon nobody may answer any more.
+        """
         heard, has_ended = b"", False
 
         def end():
@@ -48,7 +51,7 @@ class Served:
         with socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_SECONDS_MAX) as connection:
             with suppress(ConnectionError):
                 connection.sendall(sent)
-            connection.settimeout(SILENT_SECONDS)
+            connection.settimeout(silent_seconds)
             while True:
                 try:
                     part = connection.recv(65_536)
@@ -66,7 +69,7 @@ class Served:
 
     def deliver(self, body):
         """Knock as Stripe does; return the status, and remember what was taken."""
-        heard = self.say(corpus.request(body))
+        heard = self.say(corpus.request(body), silent_seconds=ANSWER_SECONDS_MAX)
         [status] = statuses(heard)
         if 200 <= status < 300 and b'"ignored"' not in heard:
             self.taken.append(body)

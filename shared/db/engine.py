@@ -23,7 +23,8 @@ CONNECT_TIMEOUT_SECONDS = 5
 DRIVER = "postgresql+asyncpg://"
 
 # What a transaction raises while PostgreSQL is away or refuses: asyncpg's own, and SQLAlchemy's of its beginning and its end.
-TROUBLE = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# An InternalClientError meets who asks between the server's last word on a connection and its end.
+TROUBLE = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 def create(database: settings.Database, *, application: str, pool_size: int = 5) -> AsyncEngine:

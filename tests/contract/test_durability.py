@@ -45,13 +45,15 @@ async def test_who_falls_silent_in_a_transaction_holds_nobody_up_for_ever(engine
         await rows(tx, "insert into places values (1)")
 
     silent = await frozen.connect()
-    await rows(silent, "select 1 from places for update")
-    async with asyncio.timeout(20), engine.begin() as tx:
-        taken = await rows(tx, "select id from places for update")
-    with pytest.raises(engines.TROUBLE):
-        await rows(silent, "select 1")
-    await silent.invalidate()
-    await frozen.dispose()
+    try:
+        await rows(silent, "select 1 from places for update")
+        async with asyncio.timeout(20), engine.begin() as tx:
+            taken = await rows(tx, "select id from places for update")
+        with pytest.raises(engines.TROUBLE):
+            await rows(silent, "select 1")
+    finally:
+        await silent.invalidate()
+        await frozen.dispose()
 
     assert [tuple(row) for row in taken] == [(1,)]
 

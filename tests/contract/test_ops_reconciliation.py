@@ -16,6 +16,7 @@ from tests.builders import Sale, insert_sales
 from tests.members import process, put
 from tests.sandboxes import SECRET, Webhook, opened
 from tests.topics import records_of
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -100,11 +101,12 @@ async def test_what_no_webhook_brought_is_paid_after_one_run(world, engine, data
         kept = await world.client.v1.events.retrieve_async(record.key.decode())
         assert json.loads(record.value) == json.loads(kept.last_response.body)
 
+    async def succeeded():
+        return await statuses(engine) == ["succeeded"] * 3
+
     async with process("payments", tmp_path, database=database, kafka=ground) as payments:
         await payments.start()
-        async with asyncio.timeout(30):
-            while await statuses(engine) != ["succeeded"] * 3:  # noqa: ASYNC110 - another process writes them
-                await asyncio.sleep(0.05)
+        await until(succeeded, "all are paid")
         again = answer(await reconcile("--json"))
         assert "stripe_events_reconciled_total 6.0" in (await payments.ask("/metrics"))[1]
 
