@@ -1,38 +1,27 @@
 """`make bench`: bring services up, measure every row in interleaved rounds, print the table and `goals met N of M`.
 
-A round in which the machine itself was slower than its own median by a quarter is dropped, and said so: on a shared machine
-another's work would be taken for ours. In full it writes docs/bench.md and docs/bench.json; `--quick` writes nothing.
+A round in which the machine itself was slower than its own median by a quarter, or stood still, is dropped, and said so: on
+a shared machine another's work would be taken for ours. In full it writes docs/bench.md and docs/bench.json; `--quick`
+writes nothing.
 """
 
 import argparse
 import asyncio
-import hashlib
 import os
 import platform
-import statistics
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from deploy.dev.stack import Services
-from tests.bench import consumers, page
+from tests.bench import consumers, machine, page
 from tests.bench.measures import a_round
 from tests.bench.rows import table
 
 QUICK = {"rounds": 1, "seconds": 3.0, "events": 4_000, "grown_payments": 20_000}
 FULL = {"rounds": 3, "seconds": 10.0, "events": 20_000, "grown_payments": 1_000_000}
-SLOWER_AT_MOST = 1.25
-CALIBRATION = b"x" * 50_000_000
-
-
-def calibrated():
-    """How long this machine needs just now for the same piece of work, in seconds."""
-    began = time.perf_counter()
-    hashlib.sha256(CALIBRATION).digest()
-    return time.perf_counter() - began
 
 
 async def measure(console, rounds, seconds, events, grown_payments):
@@ -47,21 +36,19 @@ async def measure(console, rounds, seconds, events, grown_payments):
             console.print(f"a database of {grown_payments:,} payments is filled")
             grown_url = await consumers.grown(os.environ["DATABASE_URL"], grown_payments)
             for number in range(1, rounds + 1):
-                calibration = calibrated()
-                figures, reached = await a_round(root / str(number), seconds=seconds, events=events, grown_url=grown_url)
-                taken.append((calibration, figures))
+                with machine.watched() as seen:
+                    figures, reached = await a_round(root / str(number), seconds=seconds, events=events, grown_url=grown_url)
+                taken.append((seen, figures))
                 told = f"{reached['door']:,.0f} webhooks/s of {reached['ceiling']:,.0f}"
-                console.print(f"round {number} of {rounds}: {told}; the machine's own measure {calibration:.3f} s")
+                console.print(f"round {number} of {rounds}: {told}; the machine: {seen}")
         finally:
             services.stop()
-    usual = statistics.median(calibration for calibration, _ in taken)
-    kept = [figures for calibration, figures in taken if calibration <= usual * SLOWER_AT_MOST]
+    kept = machine.quiet(taken)
     measured = table()
     for figures in kept:
         for number, figure in figures.items():
             measured[number].figures.append(figure)
-    spread = " ".join(f"{calibration:.3f}" for calibration, _ in taken)
-    dropped = f"{len(taken) - len(kept)} of {len(taken)} rounds dropped as noisy (the machine's own measure: {spread} s)"
+    dropped = f"{len(taken) - len(kept)} of {len(taken)} rounds dropped as noisy (the machine: {machine.told(taken)})"
     return list(measured.values()), dropped
 
 
@@ -72,15 +59,15 @@ async def main():
     console = Console(width=150)
     before = _load()
     measured, dropped = await measure(console, **(QUICK if quick else FULL))
-    machine = [
+    told = [
         f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores",
         f"load {before} before, {_load()} after",
         dropped,
     ]
     console.print(page.shown(measured))
-    console.print(*machine, sep="\n")
+    console.print(*told, sep="\n")
     if not quick:
-        page.written(measured, machine)
+        page.written(measured, told)
     console.print(page.verdict(measured))
 
 
