@@ -5,7 +5,6 @@ and secrets of its own, so that it never touches one that a developer runs; `mak
 up in the same way. Next: story.py.
 """
 
-import asyncio
 import contextlib
 import os
 import secrets
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from deploy.dev import control, demo, environment, ports, store, story, token
+from deploy.dev import demo, ending, environment, ports, store, story, token
 from deploy.dev import settings as machine
 from deploy.dev.errors import BoxError
 from deploy.dev.scene import LOG_LINES
@@ -64,7 +63,7 @@ def show(voice: Voice, *, stay: bool, patience_seconds: float) -> bool:
     SIGTERM, or a terminal that is closed, ends it as Ctrl-C does, with KeyboardInterrupt, and the stack with it.
     """
     require_engine(DEMO)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in control.ending_signals()}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ending.signals()}
     stack = Stack(DEMO, Box(PROJECT / ".dev" / "composed"), voice)
     try:
         with stack.kept_up(stay=stay):
@@ -160,7 +159,7 @@ class Stack:
             states = self.asked("ps", "--all", "--format", "  {{.Service}}: {{.Status}}")
             logs = self.asked("logs", "--tail", str(LOG_LINES))
             raise BoxError("\n".join([f"{self._of.command}: the stack did not come up", *states, *logs]))
-        asyncio.run(store.seed(self._database))
+        ending.run(store.seed(self._database))
         self._voice.ready("stack", "is up, migrated, with topics and people", begun)
 
     def _free_ports(self) -> dict[str, int]:
@@ -171,7 +170,7 @@ class Stack:
 
     def _end(self) -> None:
         # From here on a second Ctrl-C must not leave half of it running.
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in control.ending_signals()}
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in ending.signals()}
         begun = time.monotonic()
         self._down()
         self._voice.ready("stack", "is down, its volumes are gone", begun)

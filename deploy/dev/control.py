@@ -14,7 +14,7 @@ from types import FrameType
 import filelock
 import psutil
 
-from deploy.dev import broker, database, settings, supervisor
+from deploy.dev import broker, database, ending, settings, supervisor
 from deploy.dev.errors import AlreadyUp, BoxError
 from deploy.dev.process import end_left_over, of_note
 from deploy.dev.stack import Services
@@ -26,8 +26,6 @@ UP_SECONDS_MAX = 600
 DOWN_SECONDS_MAX = 15
 LOOK_EVERY_SECONDS = 0.05
 SUPERVISOR_LOG = "cb-dev.log"
-# The last is a terminal that was closed.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def is_up(box: Box) -> bool:
@@ -50,25 +48,19 @@ def environment_of_whole(box: Box) -> dict[str, str]:
     return variables
 
 
-def ending_signals() -> list[signal.Signals]:
-    """Return the signals that end what keeps something up; under nohup the end of a terminal is none of them."""
-    is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return [number for number in ENDING if not (is_deaf and number is signal.SIGHUP)]
-
-
 @contextlib.contextmanager
 def kept_up(
     home: Path | None, voice: Voice, *, services_only: bool, brokers: int | None = None, secure: bool = False
 ) -> Iterator[dict[str, str]]:
     """Bring the box up, keep it up inside the block, end it after; yields the environment that leads to it.
 
-    What is in ENDING raises KeyboardInterrupt in the main thread, once. AlreadyUp when another process runs this box.
+    What is in ending.ENDING raises KeyboardInterrupt in the main thread, once. AlreadyUp when another process runs this box.
     """
     kind = Services if services_only else _whole()
     services = kind(home, voice=voice, brokers=brokers, secure=secure)
     stop = threading.Event()
     watcher = threading.Thread(target=lambda: supervisor.keep_up(services.running.values(), stop, voice), daemon=True)
-    heard = ending_signals()
+    heard = ending.signals()
     before = {number: signal.signal(number, _interrupt) for number in heard}
     try:
         environment = services.start()

@@ -1,6 +1,5 @@
 """The SQL of the box: the people that a developer may be, and a booking that waits for its payment."""
 
-import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from deploy.dev import ending
 from deploy.dev.people import CLIENT, COACH, COACH_CURRENCY, COACH_HOURLY_RATE, PEOPLE
 from shared import clock, settings
 from shared.db import engine as engines
@@ -41,7 +41,7 @@ async def a_payable_booking(database: settings.Database) -> uuid.UUID:
 def to_pay_for(database: settings.Database) -> str:
     """Return what a person may pay for, in words; a database that is away just now is said, too."""
     try:
-        return f"booking {asyncio.run(a_payable_booking(database))}"
+        return f"booking {ending.run(a_payable_booking(database))}"
     except TROUBLE as error:
         return f"nothing (the database does not answer: {type(error).__name__})"
 

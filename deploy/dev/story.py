@@ -4,11 +4,10 @@ Enters: a scene that is up. Leaves: lines for a terminal or plain ones, and whet
 the purchase, demo.py is who usually asks for it.
 """
 
-import asyncio
-
 from rich.table import Table
 from rich.text import Text
 
+from deploy.dev import ending
 from deploy.dev.purchase import Hop, Missing, Purchase, Seen
 from deploy.dev.scene import Scene
 from deploy.dev.voice import Voice
@@ -28,7 +27,7 @@ def tell(scene: Scene, voice: Voice, *, patience_seconds: float) -> bool:
 
     voice.console.print()
     try:
-        asyncio.run(purchase.make(say))
+        ending.run(purchase.make(say))
     except Missing as missing:
         _row(voice, "", ("✗", "bold red"), missing.hop.title, f"missing: {missing.why}")
         voice.console.print()

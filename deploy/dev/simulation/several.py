@@ -4,14 +4,13 @@ Enters: the first seed and how many. Leaves: a line a seed, how bookings ended, 
 up is joined and stays up; otherwise it is ours and ends with us.
 """
 
-import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.dev import control
+from deploy.dev import control, ending
 from deploy.dev.simulation import run, show
 from deploy.dev.simulation.run import Plan
 from deploy.dev.simulation.show import Board
@@ -40,7 +39,7 @@ def _all(box: Box, voice: Voice, plans: Iterable[Plan]) -> bool:
         board = Board(plan, voice)
         try:
             with board.shown():
-                report = asyncio.run(run.simulate(box, plan, board.tell))
+                report = ending.run(run.simulate(box, plan, board.tell))
         except BaseException:
             voice.warn(f"seed {plan.seed}", f"not finished, nothing was compared; until then {board.told()}")
             raise
