@@ -115,7 +115,7 @@ class Member:
 
     @property
     def consumer(self):
-        return self.subscription.subscriber.consumer
+        return self.subscription.consumer
 
     @property
     def partitions(self):

@@ -107,10 +107,21 @@ class Subscription:
         self._trouble: str | None = None
 
     @property
+    def consumer(self) -> RewindingConsumer | None:
+        """The consumer that reads for it; None until Kafka has answered."""
+        found: RewindingConsumer | None = None if self.subscriber is None else self.subscriber.consumer
+        return found
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether FastStream's loop of polls has ended, so that nothing more will be handled."""
+        loop = None if self.subscriber is None else next(iter(self.subscriber.tasks), None)
+        return loop is not None and bool(loop.done())
+
+    @property
     def trouble(self) -> str | None:
         """What the batch at hand, or else the last poll, failed of; None while all goes well."""
-        consumer = self.subscriber.consumer if self.subscriber is not None else None
-        return self._trouble or getattr(consumer, "poll_error", None)
+        return self._trouble or (None if self.consumer is None else self.consumer.poll_error)
 
     def bind(self, broker: KafkaBroker) -> None:
         """Declare this subscription on `broker`; the policies are the point of this module."""

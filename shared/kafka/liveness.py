@@ -7,12 +7,12 @@ fetched records that wait for their turn. A consumer whose cluster is away waits
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from shared import clock, metrics
 from shared.kafka.broker import Subscription
+from shared.kafka.rewinding import RewindingConsumer
 
 POLL_AGE_SECONDS_MAX = 60.0
 BATCH_SECONDS_MAX = 120.0
@@ -24,19 +24,12 @@ MS_PER_SECOND = 1000
 
 async def fault(subscription: Subscription) -> str | None:
     """Return why this subscription is dead, or None while it lives."""
-    subscriber = subscription.subscriber
-    consumer = subscriber.consumer if subscriber is not None else None
+    consumer = subscription.consumer
     if consumer is None:
         return None  # still waiting for Kafka at start; readiness says so
-    coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001 - aiokafka shows its tasks nowhere else
-    tasks = {
-        "the consume loop ended": next(iter(subscriber.tasks), None),
-        "the coordination task ended": getattr(coordinator, "_coordination_task", None),
-        "the fetch task ended": getattr(fetcher, "_fetch_task", None),
-    }
-    for name, task in tasks.items():
-        if task is not None and task.done():
-            return f"{subscription.topic}: {name}"
+    ended = "the consume loop ended" if subscription.has_ended else consumer.ended_task
+    if ended is not None:
+        return f"{subscription.topic}: {ended}"
     _note_polls(subscription, consumer)
     suspicion = _suspicion(subscription, consumer)
     if suspicion is None:
@@ -52,7 +45,7 @@ async def fault(subscription: Subscription) -> str | None:
     return f"{subscription.topic}: {suspicion}"
 
 
-def _suspicion(subscription: Subscription, consumer: Any) -> str | None:
+def _suspicion(subscription: Subscription, consumer: RewindingConsumer) -> str | None:
     busy = subscription.busy_since
     if busy is not None:
         stuck = clock.monotonic() - busy > BATCH_SECONDS_MAX
@@ -64,12 +57,8 @@ def _suspicion(subscription: Subscription, consumer: Any) -> str | None:
 
 def has_assignment(subscription: Subscription) -> bool:
     """Whether the group has given this subscription its partitions (none is an answer too, once it has joined)."""
-    subscriber = subscription.subscriber
-    consumer = subscriber.consumer if subscriber is not None else None
-    if consumer is None:
-        return False
-    state = consumer._subscription.subscription  # noqa: SLF001 - `assignment()` cannot tell "none" from "not yet"
-    return state is not None and state.assignment is not None
+    consumer = subscription.consumer
+    return consumer is not None and consumer.has_joined
 
 
 async def watch_lag(subscriptions: Sequence[Subscription]) -> None:
@@ -83,7 +72,7 @@ async def watch_lag(subscriptions: Sequence[Subscription]) -> None:
 
 
 async def _measure(subscription: Subscription) -> None:
-    consumer = subscription.subscriber.consumer
+    consumer = subscription.consumer
     if consumer is None:
         return
     lag = 0
@@ -97,26 +86,25 @@ async def _measure(subscription: Subscription) -> None:
     metrics.oldest_unprocessed_seconds.labels(subscription.topic).set(max(age, 0.0))
 
 
-def _note_polls(subscription: Subscription, consumer: Any) -> None:
+def _note_polls(subscription: Subscription, consumer: RewindingConsumer) -> None:
     """Note for each partition when its last poll was seen, by a clock that nobody sets.
 
     Where fetched records wait, no more is asked for until they are handled, for minutes perhaps: that is no silence.
     """
-    buffered = consumer._fetcher._records  # noqa: SLF001 - aiokafka shows its buffer nowhere else
     for partition in consumer.assignment():
         polled_ms = consumer.last_poll_timestamp(partition)
         seen_ms, _ = subscription.polls_seen.get(partition, (None, 0.0))
-        if polled_ms != seen_ms or partition in buffered:
+        if polled_ms != seen_ms or partition in consumer.waiting:
             subscription.polls_seen[partition] = (polled_ms, clock.monotonic())
 
 
-def _stale(subscription: Subscription, consumer: Any) -> bool:
+def _stale(subscription: Subscription, consumer: RewindingConsumer) -> bool:
     seen = [subscription.polls_seen.get(partition, (None, 0.0)) for partition in consumer.assignment()]
     ages = [clock.monotonic() - seen_at for polled_ms, seen_at in seen if polled_ms]
     return bool(ages) and max(ages) > POLL_AGE_SECONDS_MAX
 
 
-async def _cluster_answers(consumer: Any) -> bool:
+async def _cluster_answers(consumer: RewindingConsumer) -> bool:
     with suppress(KafkaError, TimeoutError, OSError):
         async with asyncio.timeout(CLUSTER_ANSWERS_WITHIN_SECONDS):
             await consumer.topics()

@@ -3,8 +3,12 @@
 aiokafka's `getmany` moves the position of partition A before it unpacks partition B; when B raises (a bad checksum, a
 missing codec), A's records are gone from the buffer and the next commit would pass them. FastStream gives it as long to wait as
 it sleeps after it has waited in vain; so whoever asks for little sleep would ask all day long.
+
+Everything that we read of the private parts of aiokafka's consumer stands here, so that an upgrade has one file to look at.
+Next: liveness.py asks it whether it lives.
 """
 
+from collections.abc import Container
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -21,6 +25,26 @@ class RewindingConsumer(AIOKafkaConsumer):
     """
 
     poll_error: str | None = None
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether the group has said which partitions are its own, be it none: `assignment()` is empty before that, too."""
+        return self._assignment() is not None
+
+    @property
+    def waiting(self) -> Container[TopicPartition]:
+        """The partitions of which records were fetched and not handed out yet: no more is asked of these meanwhile."""
+        fetched: Container[TopicPartition] = self._fetcher._records  # noqa: SLF001 - aiokafka shows its buffer nowhere else
+        return fetched
+
+    @property
+    def ended_task(self) -> str | None:
+        """Which of the tasks that it lives by has ended, in words; None while all of them run."""
+        tasks = {
+            "the coordination task ended": getattr(self._coordinator, "_coordination_task", None),
+            "the fetch task ended": getattr(self._fetcher, "_fetch_task", None),
+        }
+        return next((name for name, task in tasks.items() if task is not None and task.done()), None)
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
