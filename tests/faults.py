@@ -141,7 +141,11 @@ TRANSACTION = (
     fault(
         "a full disk is blamed on the data",
         (BATCH_TESTS, "-k", "no_fault"),
-        (BATCH, "return state is not None and state.startswith(DATA_ERROR_CLASSES)", "return state is not None"),
+        (
+            "shared/db/data_errors.py",
+            "return state is not None and state.startswith(DATA_ERROR_CLASSES)",
+            "return state is not None",
+        ),
     ),
     fault(
         "culprits without end are refused",

@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.bookings import store
 from consumers.bookings.store import Remembered
 from shared import clock, logs, messages, metrics
+from shared.db.data_errors import folding
 from shared.db.inbox import Entry
 from shared.domain import booking
 from shared.domain.booking import Booking, Cancel, Confirm, Known, Leave, RaiseConflict, Status
-from shared.kafka.batch import Applied, Emitted, folding
+from shared.kafka.batch import Applied, Emitted
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
 

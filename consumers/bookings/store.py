@@ -8,10 +8,10 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db import attention, inbox
+from shared.db.data_errors import folding
 from shared.db.engine import rows
 from shared.db.inbox import Entry
 from shared.domain.booking import Booking, Conflict, Known, Status
-from shared.kafka.batch import folding
 
 CONSUMER = "bookings"
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from shared.kafka.batch import is_data_error
+from shared.db.data_errors import is_data_error
 
 # A commit costs about as long; without it conversations that end one after another would each pay for their own.
 LINGER_SECONDS = 0.002

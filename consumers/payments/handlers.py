@@ -13,9 +13,10 @@ from consumers.payments import store, versions
 from consumers.payments.decide import Decided, Item, Loaded, decide
 from consumers.payments.translate import Refusal, translate
 from shared import clock, logs, metrics
+from shared.db.data_errors import folding, is_data_error, kind
 from shared.domain.ledger import Decision
 from shared.domain.payment import Announcement
-from shared.kafka.batch import Applied, folding, is_data_error, kind
+from shared.kafka.batch import Applied
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import RECONCILED, Incoming
 from shared.stripe_events import API_VERSIONS_KNOWN

@@ -5,15 +5,14 @@ Kafka, every refused record acknowledged as a dead letter; then the caller commi
 redelivers, and the inbox makes the repetition publish the same bytes instead of changing anything twice.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared import clock, errors, logs, messages, metrics
-from shared.db.engine import refusal, sqlstate
+from shared.db.data_errors import is_data_error, kind
 from shared.kafka import dead_letters
 from shared.kafka.dead_letters import Refused
 from shared.kafka.producer import Producer
@@ -23,13 +22,8 @@ log = logs.get(__name__)
 
 CULPRITS_PER_MINUTE_MAX = 20  # more than that is no bad event but bad code: stop before it empties the topic
 CULPRITS_COUNT_SECONDS = 60
-DATA_ERROR_CLASSES = ("22", "23")  # SQLSTATE: data exception, integrity constraint violation
 
 Item = TypeVar("Item")
-
-
-class FoldBroken(errors.Permanent):
-    """The pure part raised on an event's data."""
 
 
 class TooManyCulprits(errors.PipelineError):
@@ -46,18 +40,14 @@ class Emitted:
 
 @dataclass(slots=True)
 class Applied:
-    """What came of a transaction: events to publish (new and known alike), records to refuse, decisions to count."""
+    """What came of a transaction: events to publish (new and known alike), and records to refuse.
+
+    `after_commit` are calls that may be made only once the transaction stands: metrics, log lines.
+    """
 
     emitted: list[Emitted] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-    after_commit: list["AfterCommit"] = field(default_factory=list)
-
-
-class AfterCommit(Protocol):
-    """Something that may be told only once the transaction stands: a metric, a log line."""
-
-    def __call__(self) -> None:
-        """Tell it."""
+    after_commit: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Consumer(Protocol[Item]):
@@ -89,15 +79,6 @@ class Culprits:
         self._seen_at[culprit] = now
         if len(self._seen_at) > CULPRITS_PER_MINUTE_MAX:
             raise TooManyCulprits(f"more than {CULPRITS_PER_MINUTE_MAX} culprits within a minute") from error
-
-
-@contextmanager
-def folding() -> Iterator[None]:
-    """Mark the pure part of `apply`: whatever it raises is the data's fault, not the world's."""
-    try:
-        yield
-    except Exception as error:
-        raise FoldBroken(type(error).__name__) from error
 
 
 class Batches(Generic[Item]):
@@ -183,18 +164,3 @@ class Batches(Generic[Item]):
             log.error(
                 "record.refused", topic=r.record.topic, partition=r.record.partition, offset=r.record.offset, reason=r.reason
             )
-
-
-def is_data_error(error: Exception) -> bool:
-    """Tell whether one record's data broke the batch, so that halving finds it; anything else is the world's error."""
-    if isinstance(error, FoldBroken | UnicodeError):
-        return True
-    state = sqlstate(error)
-    return state is not None and state.startswith(DATA_ERROR_CLASSES)
-
-
-def kind(error: BaseException) -> str:
-    """Name an error without its text, which may hold data: its type, and its SQLSTATE when it has one."""
-    state = sqlstate(error)
-    name = type(refusal(error)).__name__
-    return f"{name}:{state}" if state else name

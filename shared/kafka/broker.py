@@ -22,9 +22,10 @@ from faststream.message import AckStatus
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared import clock, logs, metrics, settings
+from shared.db.data_errors import kind
 from shared.kafka import connection, passed_over
 from shared.kafka.backoff import Backoff
-from shared.kafka.batch import TooManyCulprits, kind
+from shared.kafka.batch import TooManyCulprits
 from shared.kafka.putting_off import PuttingOff
 from shared.kafka.records import Incoming, incoming
 from shared.kafka.rewinding import RewindingConsumer

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import pytest
 
 from shared import messages
+from shared.db import data_errors
 from shared.db import engine as engines
+from shared.db.data_errors import folding
 from shared.db.engine import rows
 from shared.kafka import batch, producer, provision
-from shared.kafka.batch import Applied, Batches, Emitted, TooManyCulprits, folding
+from shared.kafka.batch import Applied, Batches, Emitted, TooManyCulprits
 from shared.kafka.dead_letters import Refused
 from shared.topics import STRIPE_EVENTS, STRIPE_EVENTS_DLT
 from tests.builders import record
@@ -140,7 +142,7 @@ async def test_a_lost_connection_is_the_world_s_fault(batches, effects, publishe
     effects.on_apply = lose
     with pytest.raises(engines.TROUBLE) as lost:
         await batches.handle([record(b"a"), record(b"b")])
-    assert not batch.is_data_error(lost.value)
+    assert not data_errors.is_data_error(lost.value)
     assert (published.calls, await stored(engine)) == (0, set())
 
     await batches.handle([record(b"a"), record(b"b")])
@@ -189,7 +191,7 @@ async def test_code_that_came_before_its_migration_is_the_world_s_fault(batches,
     with pytest.raises(engines.TROUBLE) as error:
         await batches.handle([record(b"a"), record(b"b")])
 
-    assert batch.kind(error.value) == "UndefinedColumnError:42703"
+    assert data_errors.kind(error.value) == "UndefinedColumnError:42703"
     assert published.calls == 0
 
 

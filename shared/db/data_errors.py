@@ -1,0 +1,42 @@
+"""Whose fault an error is: one record's data, which becomes a dead letter, or the world's, which passes.
+
+Enters: whatever a transaction raised. Leaves: the verdict, and a name for logs. An error that cannot be blamed on a record is
+the world's: repeating a batch loses nothing, and a record that is refused wrongly waits for a person.
+Next: shared/kafka/batch.py halves a batch down to the record whose data it was.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared import errors
+from shared.db.engine import refusal, sqlstate
+
+DATA_ERROR_CLASSES = ("22", "23")  # SQLSTATE: data exception, integrity constraint violation
+
+
+class FoldBroken(errors.Permanent):
+    """The pure part raised on an event's data."""
+
+
+@contextmanager
+def folding() -> Iterator[None]:
+    """Mark the pure part of a transaction: whatever it raises is the data's fault, not the world's."""
+    try:
+        yield
+    except Exception as error:
+        raise FoldBroken(type(error).__name__) from error
+
+
+def is_data_error(error: Exception) -> bool:
+    """Tell whether one record's data is at fault, so that the others of its batch can go on without it."""
+    if isinstance(error, FoldBroken | UnicodeError):
+        return True
+    state = sqlstate(error)
+    return state is not None and state.startswith(DATA_ERROR_CLASSES)
+
+
+def kind(error: BaseException) -> str:
+    """Name an error without its text, which may hold data: its type, and its SQLSTATE when it has one."""
+    state = sqlstate(error)
+    name = type(refusal(error)).__name__
+    return f"{name}:{state}" if state else name
