@@ -13,6 +13,7 @@ from shared.db.engine import rows
 from shared.kafka.batch import Batches
 from shared.messages import booking_changes, payment_states
 from tests.builders import record
+from tests.database import query
 from tests.fakes import Published
 
 LINKS = (
@@ -53,8 +54,7 @@ class Chain:
         return [(event.name, event.data.reason, str(event.data.payment_id)) for event in said]
 
     async def sql(self, statement, *parameters):
-        async with self.engine.begin() as tx:
-            return [tuple(row) for row in await rows(tx, statement, *parameters)]
+        return await query(self.engine, statement, *parameters)
 
     async def payment(self, payment_id, columns="status::text, closed_reason, slot_free"):
         return (await self.sql(f"select {columns} from payments where id = $1", payment_id))[0]

@@ -19,6 +19,30 @@ from tests.builders import record
 from tests.fakes import Published
 
 
+def payments_of(engine, producer):
+    """The payments consumer's batches."""
+    return Batches(
+        Payments(),
+        engine=engine,
+        producer=producer,
+        group="payments",
+        target="payments.events",
+        refusals="stripe.events.dlt",
+    )
+
+
+def bookings_of(engine, producer):
+    """The bookings consumer's batches."""
+    return Batches(
+        Bookings(),
+        engine=engine,
+        producer=producer,
+        group="bookings",
+        target="bookings.events",
+        refusals="payments.events.dlt",
+    )
+
+
 class Reachable(Published):
     """A producer that remembers, or is away."""
 
@@ -83,22 +107,8 @@ class Walk:
         self.engine, self.mailbox = engine, mailbox
         self.email = Email(email or engine, mailbox)
         self.published = Published()
-        self.payments = Batches(
-            Payments(),
-            engine=payments or engine,
-            producer=self.published,
-            group="payments",
-            target="payments.events",
-            refusals="stripe.events.dlt",
-        )
-        self.bookings = Batches(
-            Bookings(),
-            engine=bookings or engine,
-            producer=self.published,
-            group="bookings",
-            target="bookings.events",
-            refusals="payments.events.dlt",
-        )
+        self.payments = payments_of(payments or engine, self.published)
+        self.bookings = bookings_of(bookings or engine, self.published)
 
     async def stripe_says(self, *events):
         for event in events:

@@ -16,8 +16,8 @@ from ingress import __main__ as process
 from ingress import app, connections, listener
 from shared import errors
 from shared.db import engine as engines
-from shared.db.engine import rows
 from shared.stripe_api import StripeApi
+from tests.database import query
 from tests.referees import watch
 
 WEBHOOK_SECRET = "whsec_" + "d" * 32
@@ -106,8 +106,7 @@ class Door:
             return answer.status, await answer.json()
 
     async def sql(self, statement, *parameters):
-        async with self.engine.begin() as tx:
-            return [tuple(row) for row in await rows(tx, statement, *parameters)]
+        return await query(self.engine, statement, *parameters)
 
     def sessions(self):
         """Every session that Stripe holds, oldest first."""

@@ -1,5 +1,7 @@
 """Stand-ins for what a test does not ask about."""
 
+from shared.messages import booking_changes, payment_states
+
 
 class Published:
     """A producer that remembers; that Kafka takes what it is given is the real one's own test."""
@@ -9,6 +11,14 @@ class Published:
 
     async def publish(self, records, *, deadline_seconds=5.0):
         self.records += records
+
+    def states(self):
+        """The messages of `payments.events`, in order."""
+        return self.events("payments.events", payment_states)
+
+    def changes(self):
+        """The messages of `bookings.events`, in order."""
+        return self.events("bookings.events", booking_changes)
 
     def events(self, topic, decoder):
         return [decoder.decode(record.value) for record in self.records if record.topic == topic]

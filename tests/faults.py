@@ -18,6 +18,7 @@ SENDING = "consumers/email/sending.py"
 CONNECTIONS = "ingress/connections.py"
 
 CONSUMER_TESTS = "tests/contract/test_payments_consumer.py"
+REFUSAL_TESTS = "tests/contract/test_payments_refusals.py"
 MATCHING_TESTS = "tests/contract/test_payments_matching.py"
 CROSSING_TESTS = "tests/contract/test_payments_crossings.py"
 STORM_TESTS = "tests/contract/test_payments_storm.py"
@@ -55,7 +56,7 @@ TRANSACTION = (
     ),
     fault(
         "an older row that an event does not change stays as it was",
-        (CONSUMER_TESTS, "-k", "older_row"),
+        ("tests/contract/test_payments_of_older_application.py", "-k", "older_row"),
         (DECIDE, "if now is not before or now.id in self._loaded.older:", "if now is not before:"),
     ),
     fault(
@@ -227,7 +228,7 @@ KAFKA = (
 MATCHING = (
     fault(
         "what waits counts as known",
-        (CONSUMER_TESTS, "-k", "waits"),
+        ("tests/contract/test_payments_waiting.py", "-k", "waits"),
         (
             DECIDE,
             "        self.decided.waiting[item.event.id] = item\n",
@@ -310,12 +311,12 @@ MATCHING = (
 MONEY = (
     fault(
         "the amount is not compared",
-        (CONSUMER_TESTS, "-k", "not_what_was_asked"),
+        (REFUSAL_TESTS, "-k", "not_what_was_asked"),
         (DECIDE, "if amount != known.amount_minor", "if amount == -1"),
     ),
     fault(
         "the currency is not compared",
-        (CONSUMER_TESTS, "-k", "not_what_was_asked"),
+        (REFUSAL_TESTS, "-k", "not_what_was_asked"),
         (DECIDE, "case Paid(currency=currency) if currency.upper() != known.currency:", 'case Paid(currency="none"):'),
     ),
     fault(

@@ -6,8 +6,9 @@ from deploy.dev.mailbox import open_mailbox
 from tests import door as doors
 from tests.builders import Sale, insert_sales
 from tests.chain import Chain
-from tests.consumers import Email
+from tests.consumers import Email, bookings_of, payments_of
 from tests.door import sandbox
+from tests.fakes import Published
 from tests.sandboxes import listening, opened
 
 
@@ -39,6 +40,24 @@ async def door(database, tmp_path):
     """A door with Stripe's sandbox behind it."""
     async with sandbox(tmp_path / "stripe") as stripe, doors.opened(database, stripe=stripe) as made:
         yield made
+
+
+@pytest.fixture
+def published():
+    """What the consumers of this test published."""
+    return Published()
+
+
+@pytest.fixture
+def payments(engine, published):
+    """The payments consumer, which is handed batches."""
+    return payments_of(engine, published)
+
+
+@pytest.fixture
+def bookings(engine, published):
+    """The bookings consumer, likewise."""
+    return bookings_of(engine, published)
 
 
 @pytest.fixture

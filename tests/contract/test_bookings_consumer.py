@@ -7,42 +7,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from consumers.bookings.handlers import Bookings
 from shared import messages, metrics
 from shared.db.engine import rows
-from shared.kafka.batch import Batches
-from shared.messages import PaymentState, booking_changes, payment_event
+from shared.messages import PaymentState, payment_event
 from tests.builders import Sale, insert_sales, record
-from tests.fakes import Published
+from tests.database import query
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-class Told(Published):
-    """What the bookings consumer published."""
-
-    def changes(self):
-        return self.events("bookings.events", booking_changes)
-
-    def told(self):
-        return [(c.name, c.data.reason) for c in self.changes()]
-
-
-@pytest.fixture
-def published():
-    return Told()
-
-
-@pytest.fixture
-def bookings(engine, published):
-    return Batches(
-        Bookings(),
-        engine=engine,
-        producer=published,
-        group="bookings",
-        target="bookings.events",
-        refusals="payments.events.dlt",
-    )
+def told(published):
+    """Name and reason of each message about a booking, in order."""
+    return [(change.name, change.data.reason) for change in published.changes()]
 
 
 def message(sale, version, *, paid=False, cancel_due=False, payment_id=None, cause=None, **changes):
@@ -64,11 +40,6 @@ def message(sale, version, *, paid=False, cancel_due=False, payment_id=None, cau
     )
     event = payment_event("payment.updated", state, cause=cause or f"evt_{uuid.uuid4().hex}", at=AT)
     return record(event, topic="payments.events", key=str(state.payment_id).encode(), **changes)
-
-
-async def query(engine, sql, *parameters):
-    async with engine.begin() as tx:
-        return [tuple(row) for row in await rows(tx, sql, *parameters)]
 
 
 async def booking(engine, sale):
@@ -93,7 +64,7 @@ async def test_a_confirmed_booking_never_lacks_the_payment_that_holds_it(booking
 
     assert await booking(engine, sale) == ("confirmed", sale.payment_id)
     assert metrics.bookings_changed.labels("booking.confirmed")._value.get() == counted + 1
-    assert published.told() == [("booking.confirmed", None)]
+    assert told(published) == [("booking.confirmed", None)]
     [change] = published.changes()
     assert (change.data.version, change.data.status, str(change.data.payment_id)) == (1, "confirmed", sale.payment_id)
     assert (change.data.amount_minor, change.data.currency) == (sale.amount_minor, sale.currency)
@@ -115,7 +86,7 @@ async def test_a_full_refund_of_the_payment_that_holds_the_booking_cancels_it(bo
     await bookings.handle([message(sale, 1, paid=True), message(sale, 2, paid=True, cancel_due=True)])
 
     assert await booking(engine, sale) == ("cancelled", sale.payment_id)
-    assert published.told() == [("booking.confirmed", None), ("booking.cancelled", "refunded")]
+    assert told(published) == [("booking.confirmed", None), ("booking.cancelled", "refunded")]
     assert [c.data.version for c in published.changes()] == [1, 2]
 
 
@@ -124,14 +95,14 @@ async def test_a_partial_refund_leaves_the_booking_confirmed(bookings, published
     await bookings.handle([message(sale, 1, paid=True), message(sale, 2, paid=True)])
 
     assert await booking(engine, sale) == ("confirmed", sale.payment_id)
-    assert published.told() == [("booking.confirmed", None)]
+    assert told(published) == [("booking.confirmed", None)]
 
 
 async def test_refunding_a_second_payment_touches_nothing(bookings, published, engine, sale):
     """The first payment holds the booking; the second one's money came by mistake and goes back."""
     second = str(uuid.uuid4())
     await bookings.handle([message(sale, 1, paid=True), message(sale, 1, paid=True, payment_id=second)])
-    assert published.told()[1:] == [("booking.payment_conflict", "already_paid")]
+    assert told(published)[1:] == [("booking.payment_conflict", "already_paid")]
     await bookings.handle([message(sale, 2, paid=True, cancel_due=True, payment_id=second)])
 
     assert await booking(engine, sale) == ("confirmed", sale.payment_id)
@@ -149,7 +120,7 @@ async def test_money_that_comes_too_late_is_told_once(bookings, published, engin
     await bookings.handle([message(sale, 2, paid=True), message(sale, 3, paid=True)])
 
     assert await booking(engine, sale) == (status, None)
-    assert published.told() == [("booking.payment_conflict", status)]
+    assert told(published) == [("booking.payment_conflict", status)]
     assert await query(engine, "select reason, aggregate from attention") == [
         (f"payment_conflict:{status}", f"booking:{sale.booking_id}")
     ]
@@ -172,7 +143,7 @@ async def test_a_confirmed_booking_of_the_older_application_is_adopted(bookings,
     await bookings.handle([message(sale, 1, paid=True)])
 
     assert await booking(engine, sale) == ("confirmed", sale.payment_id)
-    assert published.told() == [("booking.confirmed", None)]
+    assert told(published) == [("booking.confirmed", None)]
 
 
 async def test_a_full_refund_cancels_an_older_booking_unless_another_payment_is_paid(bookings, published, engine):
@@ -193,7 +164,7 @@ async def test_a_full_refund_cancels_an_older_booking_unless_another_payment_is_
 
     assert (await booking(engine, alone))[0] == "cancelled"
     assert (await booking(engine, shared))[0] == "confirmed"
-    assert published.told() == [("booking.cancelled", "refunded")]
+    assert told(published) == [("booking.cancelled", "refunded")]
     assert [change.data.confirmed_elsewhere for change in published.changes()] == [True]
 
 
@@ -225,7 +196,7 @@ async def test_a_message_that_was_overtaken_still_leads_to_the_newer_state(booki
     await bookings.handle([message(sale, 3, paid=True), message(sale, 1)])
 
     assert await booking(engine, sale) == ("confirmed", sale.payment_id)
-    assert published.told() == [("booking.confirmed", None)]
+    assert told(published) == [("booking.confirmed", None)]
     assert await query(engine, "select version, paid from booking_payments") == [(3, True)]
 
 
@@ -335,7 +306,7 @@ async def test_two_payments_in_one_batch_give_one_confirmation_and_one_conflict(
     await bookings.handle([message(sale, 1, paid=True, payment_id=second), message(sale, 1, paid=True)])
 
     assert await booking(engine, sale) == ("confirmed", second)
-    assert published.told() == [("booking.confirmed", None), ("booking.payment_conflict", "already_paid")]
+    assert told(published) == [("booking.confirmed", None), ("booking.payment_conflict", "already_paid")]
     assert [c.data.version for c in published.changes()] == [1, 2]
 
 

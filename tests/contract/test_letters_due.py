@@ -9,6 +9,7 @@ from consumers.email.store import Taking
 from shared import clock, messages
 from shared.db.engine import rows
 from tests.builders import Sale, insert_sales, record
+from tests.database import query
 
 CONFIRMED, CANCELLED = "booking.confirmed", "booking.cancelled"
 
@@ -23,13 +24,8 @@ async def sale(engine):
     return one
 
 
-async def sql(engine, statement, *parameters):
-    async with engine.begin() as tx:
-        return [tuple(row) for row in await rows(tx, statement, *parameters)]
-
-
 async def letters(engine, kind):
-    return await sql(engine, "select role, state, reason from letters where kind = $1 order by role, cause", kind)
+    return await query(engine, "select role, state, reason from letters where kind = $1 order by role, cause", kind)
 
 
 def booking(sale, name, *, version=1, **changes):
@@ -69,7 +65,7 @@ def payment(sale, **changes):
 
 
 async def refunded(engine, minor):
-    await sql(engine, "update payments set amount_refunded_minor = $1", minor)
+    await query(engine, "update payments set amount_refunded_minor = $1", minor)
 
 
 def failed(sale, **changes):
@@ -77,8 +73,8 @@ def failed(sale, **changes):
 
 
 async def unpaid(engine):
-    await sql(engine, "update payments set paid = false, status = 'failed'")
-    await sql(engine, "update bookings set status = 'pending', payment_id = null")
+    await query(engine, "update payments set paid = false, status = 'failed'")
+    await query(engine, "update bookings set status = 'pending', payment_id = null")
 
 
 def told(mailbox):
@@ -98,7 +94,7 @@ CANCELLATIONS = [
 async def test_a_cancelled_booking_tells_both_who_were_confirmed_once(email, mailbox, engine, sale):
     """The letter names the refund, and a repetition, later or under another version, says nothing again."""
     await email.changes.handle([booking(sale, CONFIRMED)])
-    await sql(engine, "update bookings set status = 'cancelled'")
+    await query(engine, "update bookings set status = 'cancelled'")
     for _ in range(2):
         await email.changes.handle([booking(sale, CANCELLED), booking(sale, CANCELLED, version=7)])
     await email.changes.handle([booking(sale, CONFIRMED)])
@@ -112,7 +108,7 @@ async def test_a_cancelled_booking_tells_both_who_were_confirmed_once(email, mai
 async def test_a_cancellation_without_a_refund_names_none(email, mailbox, engine, sale):
     """Whatever cancelled it, nobody is promised money that nobody gave."""
     await email.changes.handle([booking(sale, CONFIRMED)])
-    await sql(engine, "update bookings set status = 'cancelled'")
+    await query(engine, "update bookings set status = 'cancelled'")
     await email.changes.handle([booking(sale, CANCELLED, reason=None)])
 
     assert len(mailbox.letters) == 4
@@ -123,7 +119,7 @@ async def test_a_cancellation_without_a_refund_names_none(email, mailbox, engine
 @pytest.mark.parametrize("order", [(CONFIRMED, CANCELLED), (CANCELLED, CONFIRMED)])
 async def test_a_booking_cancelled_before_it_was_confirmed_tells_nobody(email, mailbox, engine, sale, order, one_batch):
     """In either order, in one batch or two: no confirmation, so no cancellation either; the ledger says why."""
-    await sql(engine, "update bookings set status = 'cancelled'")
+    await query(engine, "update bookings set status = 'cancelled'")
     batches = [[booking(sale, name) for name in order]] if one_batch else [[booking(sale, name)] for name in order]
     for batch in batches:
         await email.changes.handle(batch)
@@ -137,10 +133,10 @@ async def test_a_booking_cancelled_before_it_was_confirmed_tells_nobody(email, m
 
 async def test_who_was_not_confirmed_is_not_told_of_the_cancellation(email, mailbox, engine, sale):
     """The client's confirmation died; the coach's went out."""
-    await sql(engine, "update users set email = '' where id = $1", sale.client_id)
+    await query(engine, "update users set email = '' where id = $1", sale.client_id)
     await email.changes.handle([booking(sale, CONFIRMED)])
-    await sql(engine, "update users set email = 'ada@example.com' where id = $1", sale.client_id)
-    await sql(engine, "update bookings set status = 'cancelled'")
+    await query(engine, "update users set email = 'ada@example.com' where id = $1", sale.client_id)
+    await query(engine, "update bookings set status = 'cancelled'")
     await email.changes.handle([booking(sale, CANCELLED)])
 
     assert told(mailbox) == sorted([CONFIRMATIONS[1], CANCELLATIONS[1]])
@@ -166,12 +162,12 @@ async def test_a_cancellation_waits_for_a_confirmation_in_flight(email, mailbox,
     """It is looked at again in the 1 s step, and sent once the confirmation is."""
     await email.changes._batches.handle([booking(sale, CONFIRMED)])
     letter_id = await confirmation_under_lease(engine, sale, lease="20 s")
-    await sql(engine, "update bookings set status = 'cancelled'")
+    await query(engine, "update bookings set status = 'cancelled'")
     await email.changes.handle([booking(sale, CANCELLED)])
     assert mailbox.letters == []
     [later] = email.published.incoming("email.retry.1s")
 
-    await sql(engine, "update letters set state = 'sent', lease_until = null where id = $1", letter_id)
+    await query(engine, "update letters set state = 'sent', lease_until = null where id = $1", letter_id)
     await email.retries.handle([later])
 
     assert told(mailbox) == [CANCELLATIONS[0]]
@@ -181,7 +177,7 @@ async def test_a_confirmation_that_may_have_gone_out_is_cancelled_and_never_sent
     """Its sender died after DATA began: a cancellation of what never came is better than silence about what did."""
     await email.changes._batches.handle([booking(sale, CONFIRMED)])
     await confirmation_under_lease(engine, sale, lease="-1 s")
-    await sql(engine, "update bookings set status = 'cancelled'")
+    await query(engine, "update bookings set status = 'cancelled'")
     await email.changes.handle([booking(sale, CONFIRMED)])
     await email.changes.handle([booking(sale, CANCELLED)])
 
@@ -196,7 +192,7 @@ async def test_a_confirmation_whose_sender_died_before_data_is_taken_back_in_sil
     """Nothing of it left the house: there is nothing to cancel."""
     await email.changes._batches.handle([booking(sale, CONFIRMED)])
     await confirmation_under_lease(engine, sale, lease="-1 s", handed_over=False)
-    await sql(engine, "update bookings set status = 'cancelled'")
+    await query(engine, "update bookings set status = 'cancelled'")
     await email.changes.handle([booking(sale, CONFIRMED)])
     await email.changes.handle([booking(sale, CANCELLED)])
 
@@ -211,7 +207,7 @@ async def test_a_cancellation_waits_while_a_slow_sender_may_still_begin(email, m
     """The lease ran out before DATA: the confirmation's own record, which comes again, settles whether it goes out."""
     await email.changes._batches.handle([booking(sale, CONFIRMED)])
     await confirmation_under_lease(engine, sale, lease="-1 s", handed_over=False)
-    await sql(engine, "update bookings set status = 'cancelled'")
+    await query(engine, "update bookings set status = 'cancelled'")
     await email.changes.handle([booking(sale, CANCELLED)])
     assert ("client", "queued", None) in await letters(engine, "cancellation")
     [later] = email.published.incoming("email.retry.1s")
@@ -270,7 +266,7 @@ async def test_all_of_it_nothing_or_nothing_paid_makes_no_refund_letter(email, m
 
 async def test_a_part_of_late_money_mails_nobody(email, mailbox, engine, sale):
     """A payment that holds no booking is a matter for a person."""
-    await sql(engine, "update bookings set payment_id = gen_random_uuid()")
+    await query(engine, "update bookings set payment_id = gen_random_uuid()")
     await refunded(engine, 2000)
     await email.payments.handle([payment(sale, amount_refunded_minor=2000)])
 
@@ -280,7 +276,7 @@ async def test_a_part_of_late_money_mails_nobody(email, mailbox, engine, sale):
 
 async def test_a_part_refunded_after_the_session_was_called_off_does_not_say_that_it_stays(email, mailbox, engine, sale):
     """CultureBridge cancelled the booking, and gave half of it back."""
-    await sql(engine, "update bookings set status = 'cancelled'")
+    await query(engine, "update bookings set status = 'cancelled'")
     await refunded(engine, 3750)
     await email.payments.handle([payment(sale, amount_refunded_minor=3750)])
 
@@ -319,9 +315,9 @@ async def test_who_saw_it_on_the_page_or_paid_after_all_gets_no_letter(email, ma
 async def test_a_failure_that_is_told_too_late_tells_nobody(email, mailbox, engine, sale, paid_by):
     """The client has paid by now: the same payment in the end, or another for the same booking."""
     if paid_by == "this payment":
-        await sql(engine, "update bookings set status = 'pending', payment_id = null")
+        await query(engine, "update bookings set status = 'pending', payment_id = null")
     else:
-        await sql(engine, "update payments set paid = false")
+        await query(engine, "update payments set paid = false")
     await email.payments.handle([failed(sale)])
 
     assert mailbox.letters == []

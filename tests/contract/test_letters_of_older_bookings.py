@@ -8,6 +8,7 @@ from deploy.dev.mailbox import open_mailbox
 from shared.db.engine import rows
 from tests.builders import Sale, insert_sales
 from tests.consumers import walking
+from tests.database import query
 
 LETTERS = "select kind, role, state, reason from letters order by kind, role"
 
@@ -42,11 +43,6 @@ async def know(tx, payment_id, sale, conflict_reason=None):
         sale.booking_id,
         conflict_reason,
     )
-
-
-async def query(engine, sql, *parameters):
-    async with engine.begin() as tx:
-        return [tuple(row) for row in await rows(tx, sql, *parameters)]
 
 
 async def test_a_full_refund_of_an_older_booking_tells_both_that_it_is_cancelled(walk, engine, older):

@@ -8,9 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from consumers.bookings.handlers import Bookings
 from consumers.payments import housekeeping
-from consumers.payments.handlers import Payments
 from deploy.ops import pruning
 from deploy.ops.cli import app
 from ingress import checkout_rules, store
@@ -18,17 +16,11 @@ from shared import clock
 from shared.db import inbox
 from shared.db.engine import rows
 from shared.db.inbox import Entry
-from shared.kafka.batch import Batches
 from tests.builders import Sale, insert_sales, record
-from tests.fakes import Published
+from tests.database import query
 
 NOW = datetime(2027, 6, 20, 12, 0, tzinfo=UTC)  # the day 45 days ago lies in May
 MONTHS = "select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'inbox'::regclass"
-
-
-async def query(engine, sql, *parameters):
-    async with engine.begin() as tx:
-        return [tuple(row) for row in await rows(tx, sql, *parameters)]
 
 
 async def months(engine):
@@ -130,14 +122,10 @@ async def test_a_month_that_the_default_partition_already_serves_stays_there(eng
     assert await query(engine, "select count(*) from inbox") == [(1,)]
 
 
-async def test_an_event_that_is_redelivered_after_its_entry_was_pruned_changes_nothing(engine):
+async def test_an_event_that_is_redelivered_after_its_entry_was_pruned_changes_nothing(
+    engine, sale, published, payments, bookings
+):
     """The fold knows the facts without the inbox: no new version, no new message, at both consumers."""
-    sale, published = Sale(), Published()
-    async with engine.begin() as tx:
-        await insert_sales(tx, sale)
-    common = {"engine": engine, "producer": published}
-    payments = Batches(Payments(), group="payments", target="payments.events", refusals="stripe.events.dlt", **common)
-    bookings = Batches(Bookings(), group="bookings", target="bookings.events", refusals="payments.events.dlt", **common)
     said = [
         record(event) for event in (sale.refund(100), sale.declined(), sale.succeeded(), sale.completed(), sale.refunded(7500))
     ]

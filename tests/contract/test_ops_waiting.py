@@ -8,30 +8,16 @@ from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
 from consumers.payments import housekeeping
-from consumers.payments.handlers import Payments
 from deploy.ops.cli import app
 from shared import clock, topics
 from shared.db import attention, waiting
 from shared.db.engine import rows
 from shared.kafka import provision
-from shared.kafka.batch import Batches
 from tests.builders import Sale, bytes_of, insert_sales, record
-from tests.fakes import Published
+from tests.database import query
 from tests.members import process
 from tests.topics import records_of
 from tests.waiting import until
-
-
-@pytest.fixture
-def payments(engine):
-    return Batches(
-        Payments(),
-        engine=engine,
-        producer=Published(),
-        group="payments",
-        target="payments.events",
-        refusals="stripe.events.dlt",
-    )
 
 
 @pytest.fixture
@@ -61,11 +47,6 @@ async def early(payments):
 def answer(result):
     """What the command said, without what it logged: in this process both are one stream."""
     return "".join(line for line in result.stdout.splitlines(keepends=True) if " [info " not in line)
-
-
-async def query(engine, sql, *parameters):
-    async with engine.begin() as tx:
-        return [tuple(row) for row in await rows(tx, sql, *parameters)]
 
 
 async def aged(engine, event, hours):

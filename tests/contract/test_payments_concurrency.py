@@ -11,6 +11,7 @@ from shared.db.engine import rows
 from shared.kafka.batch import Batches
 from shared.messages import payment_states
 from tests.builders import Sale, insert_sales, record, stripe_event
+from tests.database import query
 
 ROUNDS = 12
 RIVALS = 2
@@ -35,11 +36,6 @@ async def rivals(database):
     ]
     for e in made:
         await e.dispose()
-
-
-async def query(engine, sql, *parameters):
-    async with engine.begin() as tx:
-        return [tuple(row) for row in await rows(tx, sql, *parameters)]
 
 
 def batches_of(records, size, shuffled):

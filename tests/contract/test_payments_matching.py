@@ -9,27 +9,10 @@ from prometheus_client import REGISTRY
 from consumers.payments import store
 from consumers.payments.handlers import Payments
 from consumers.payments.translate import Refusal, translate
-from shared.db.engine import rows
-from shared.kafka.batch import Batches
 from shared.messages import payment_states
 from tests.builders import Sale, insert_sales, record
-from tests.fakes import Published
+from tests.database import query
 from tests.waiting import until
-
-
-@pytest.fixture
-def published():
-    return Published()
-
-
-@pytest.fixture
-def payments(engine, published):
-    return Batches(Payments(), engine=engine, producer=published, group="payments", target="payments.events", refusals="dlt")
-
-
-@pytest.fixture
-async def sale(engine):
-    return (await sales(engine, 1))[0]
 
 
 async def sales(engine, count):
@@ -37,11 +20,6 @@ async def sales(engine, count):
     async with engine.begin() as tx:
         await insert_sales(tx, *made)
     return made
-
-
-async def query(engine, sql, *parameters):
-    async with engine.begin() as tx:
-        return [tuple(row) for row in await rows(tx, sql, *parameters)]
 
 
 async def refunded(engine):
@@ -184,7 +162,7 @@ async def test_a_freed_event_that_postgresql_cannot_hold_never_blames_its_libera
 
     await payments.handle([record(sale.succeeded()), record(sale.completed())])
 
-    assert published.refusals("dlt") == []
+    assert published.refusals("stripe.events.dlt") == []
     assert await query(engine, "select event_id, state from waiting_events") == [(forged["id"], "refused")]
     assert await query(engine, "select status::text, amount_refunded_minor from payments") == [("succeeded", 100)]
     [(reason, aggregate)] = await query(engine, "select reason, aggregate from attention")
@@ -200,7 +178,7 @@ async def test_a_liberator_that_is_itself_at_fault_frees_nobody(payments, publis
     await payments.handle([record(sale.refund(100))])
     await payments.handle([record(sale.declined(code="bad\x00code"))])
 
-    assert len(published.refusals("dlt")) == 1
+    assert len(published.refusals("stripe.events.dlt")) == 1
     assert await query(engine, "select state from waiting_events") == [("waiting",)]
 
 
@@ -221,7 +199,7 @@ async def test_a_connection_that_breaks_while_events_are_freed_blames_none_of_th
     assert await query(engine, "select state from waiting_events") == [("waiting",)]
 
     await payments.handle([liberator])
-    assert published.refusals("dlt") == []
+    assert published.refusals("stripe.events.dlt") == []
     assert await query(engine, "select status::text, amount_refunded_minor from payments") == [("succeeded", 100)]
 
 
@@ -232,7 +210,7 @@ async def test_a_freed_event_that_contradicts_its_payment_stays_and_its_liberato
     for liberator in (sale.succeeded(), sale.refunded(100)):
         await payments.handle([record(liberator)])
 
-    assert published.refusals("dlt") == []
+    assert published.refusals("stripe.events.dlt") == []
     assert await query(engine, "select event_id, state from waiting_events") == [(early["id"], "refused")]
     assert await query(engine, "select reason from attention") == [("session_mismatch",)]
     assert await query(engine, "select status::text, amount_refunded_minor from payments") == [("succeeded", 100)]

@@ -5,9 +5,9 @@ import itertools
 import pytest
 
 from deploy.dev.mailbox import open_mailbox
-from shared.db.engine import rows
 from tests.builders import Sale, insert_sales
 from tests.consumers import walking
+from tests.database import query
 
 LETTERS = "select kind, role, state, reason from letters order by kind, role"
 
@@ -16,11 +16,6 @@ LETTERS = "select kind, role, state, reason from letters order by kind, role"
 async def walk(engine, tmp_path):
     async with open_mailbox(tmp_path) as mailbox, walking(engine, mailbox) as walk:
         yield walk
-
-
-async def query(engine, sql, *parameters):
-    async with engine.begin() as tx:
-        return [tuple(row) for row in await rows(tx, sql, *parameters)]
 
 
 async def test_a_refund_seen_before_its_success_sends_no_confirmation_letter_and_says_so(walk, engine):

@@ -6,6 +6,7 @@ import sys
 from deploy.dev.mailbox.switches import Fault, Switches
 from shared.db.engine import rows
 from tests.builders import Sale, bytes_of, insert_sales
+from tests.database import query
 from tests.journey.pipeline import PROCESSES, ROOT
 from tests.waiting import until
 
@@ -22,11 +23,6 @@ async def ops(pipeline, *arguments):
     stdout, stderr = await process.communicate()
     assert process.returncode == 0, stderr.decode()
     return stdout.decode()
-
-
-async def query(engine, sql):
-    async with engine.begin() as tx:
-        return [tuple(row) for row in await rows(tx, sql)]
 
 
 async def test_an_event_that_was_quarantined_is_replayed_twice_and_counts_once(pipeline, engine):

@@ -1,0 +1,74 @@
+"""Rows and sessions of the older application: what its nine columns say is never taken back, and new events find them."""
+
+import itertools
+from decimal import Decimal
+
+import pytest
+
+from tests.builders import record
+from tests.database import folded, query
+
+
+async def test_a_paid_row_of_the_older_application_cannot_be_demoted(payments, engine, sale):
+    """Its nine columns are its facts: a late decline leaves it succeeded."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "update payments set amount_minor = null, amount = $2, status = 'succeeded' where id = $1",
+            (sale.payment_id, Decimal("75.00")),
+        )
+    await payments.handle([record(sale.declined())])
+
+    assert (await folded(engine, sale))[0] == "succeeded"
+    assert await query(engine, "select amount_minor from payments") == [(7500,)]
+
+
+async def test_an_event_that_changes_nothing_of_an_older_row_makes_it_ours_all_the_same(payments, engine, sale):
+    """What its nine columns meant is written down: the columns of ours would else go on saying that nobody paid."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "update payments set amount_minor = null, status = 'succeeded', stripe_payment_intent_id = $2 where id = $1",
+            (sale.payment_id, sale.intent_id),
+        )
+    await payments.handle([record(sale.succeeded())])
+
+    assert await query(engine, "select amount_minor, paid, version from payments") == [(7500, True, 0)]
+    assert await query(engine, "select intent_id, paid from payment_intents") == [(sale.intent_id, True)]
+
+
+async def test_an_older_row_is_found_by_its_own_intent_column(payments, engine, sale):
+    """The older application wrote the intent's id, and no metadata names the payment."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "update payments set amount_minor = null, status = 'succeeded', stripe_payment_intent_id = $2 where id = $1",
+            (sale.payment_id, sale.intent_id),
+        )
+    await payments.handle([record(sale.refunded())])
+
+    assert (await folded(engine, sale))[0] == "refunded"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+async def test_who_pays_at_a_session_that_the_older_application_opened_has_paid(payments, published, engine, sale, order):
+    """Opened before the change, paid after it: the session refers to the booking, the intent to nobody; in any order."""
+    await query(engine, "update payments set amount_minor = null, stripe_session_id = $1", sale.session_id)
+    older = {"client_reference_id": sale.booking_id, "metadata": {"booking_id": sale.booking_id, "coach_id": sale.coach_id}}
+    events = [sale.completed(**older), sale.succeeded(metadata={}), sale.refunded(2500)]
+    for position in order:
+        await payments.handle([record(events[position])])
+
+    assert published.refusals("stripe.events.dlt") == []
+    assert (await folded(engine, sale))[:4] == ("succeeded", 2500, 2500, True)
+    assert await query(engine, "select count(*) from waiting_events") == [(0,)]
+
+
+async def test_an_older_row_keeps_its_intent_when_an_event_names_none(payments, engine, sale):
+    """The next event may name nothing but the intent, and whoever looks the payment up at Stripe needs it."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql(
+            "update payments set amount_minor = null, stripe_payment_intent_id = $2 where id = $1",
+            (sale.payment_id, sale.intent_id),
+        )
+    await payments.handle([record(sale.expired())])
+
+    assert await query(engine, "select stripe_payment_intent_id from payments") == [(sale.intent_id,)]
+    assert await query(engine, "select intent_id, paid from payment_intents") == [(sale.intent_id, False)]
