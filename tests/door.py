@@ -204,3 +204,38 @@ def signed(body, *, at=None, secret=WEBHOOK_SECRET):
 async def gathered(*calls):
     """Run calls at the same time; give their results in order."""
     return await asyncio.gather(*calls)
+
+
+# Of a webhook that nobody signed, still without its framing.
+HEAD = b"POST /payment/webhook HTTP/1.1\r\nHost: x\r\nStripe-Signature: t=1,v1=x\r\n"
+
+
+async def talk(url, *sent):
+    """Send raw bytes over one connection; give everything that came back until it was closed."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        for part in sent:
+            writer.write(part)
+            await writer.drain()
+        async with asyncio.timeout(10):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def first_line(url, sent):
+    """Send raw bytes and their end; give the first line that came back, nothing when the connection was closed."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(sent)
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            return (await reader.readline()).strip()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()

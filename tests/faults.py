@@ -546,7 +546,7 @@ LETTERS = (
     ),
     fault(
         "a 5xx to AUTH is taken for the letter's",
-        ("tests/contract/test_email_delivery.py", "-k", "wrong_password"),
+        ("tests/contract/test_email_tls.py", "-k", "wrong_password"),
         (
             "consumers/email/delivery.py",
             'if stage < _Stage.RCPT:\n        return ServerTrouble(f"{_step',

@@ -145,3 +145,14 @@ async def opened(folder, webhook, *, key="sk_test_x", **wish):
             url = sandbox.settings.public_url
             yield World(url, webhook, stripe.StripeClient(key, http_client=transport, base_addresses={"api": url}), http)
             await transport.close_async()
+
+
+async def expired(world, **wish):
+    """Make one event: a session that is expired."""
+    session = await world.session(**wish)
+    return await world.client.v1.checkout.sessions.expire_async(session.id)
+
+
+async def shown(world):
+    """Every delivery with its attempts, as the switches show them."""
+    return (await world.switch("GET", "deliveries"))[1]["deliveries"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from consumers.email.delivery import Delivery
 from deploy.dev.mailbox import open_mailbox
 from tests import door as doors
 from tests.builders import Sale, insert_sales
@@ -9,6 +10,7 @@ from tests.chain import Chain
 from tests.consumers import Email, bookings_of, payments_of
 from tests.door import sandbox
 from tests.fakes import Published
+from tests.mail import smtp
 from tests.sandboxes import listening, opened
 
 
@@ -43,6 +45,13 @@ async def door(database, tmp_path):
 
 
 @pytest.fixture
+async def door_alone(database):
+    """A door without Stripe behind it, and with a Kafka of its own, for what never gets as far as Kafka."""
+    async with doors.opened(database) as made:
+        yield made
+
+
+@pytest.fixture
 def published():
     """What the consumers of this test published."""
     return Published()
@@ -71,6 +80,14 @@ async def mailbox(tmp_path):
     """A mail server of this test's own."""
     async with open_mailbox(tmp_path) as box:
         yield box
+
+
+@pytest.fixture
+async def delivery(mailbox):
+    """Our way to that mail server."""
+    made = Delivery(smtp(mailbox))
+    yield made
+    await made.close()
 
 
 @pytest.fixture

@@ -1,51 +1,13 @@
 """What a mail server's answers mean, against a real one on real sockets with every way of failing switched on."""
 
 import asyncio
-import socket
-from contextlib import ExitStack
 
 import pytest
 
-from consumers.email.compose import Letter
-from consumers.email.delivery import Delivery
 from consumers.email.outcomes import Accepted, LetterRefused, ServerTrouble, Withheld
-from deploy.dev.mailbox import Fault, Switches, open_mailbox
+from deploy.dev.mailbox import Fault, Switches
 from deploy.dev.mailbox.smtp import Conversation
-from shared import settings
-from tests import certificates
-from tests.waiting import until
-
-
-def a_letter(number=1, recipient="ada@example.org"):
-    message_id = f"<{number}@example.org>"
-    content = f"From: a@b.c\r\nMessage-ID: {message_id}\r\nSubject: {number}\r\n\r\nHello\r\n.dot\r\n..dots\r\n"
-    return Letter(sender="noreply@example.org", recipient=recipient, message_id=message_id, content=content.encode())
-
-
-async def yes():
-    return True
-
-
-def deliver(delivery, letter, *, may_leave=yes):
-    return delivery.deliver(letter, may_leave=may_leave)
-
-
-def smtp(box, **changes):
-    known = {"smtp_host": "localhost", "smtp_port": box.smtp_port, "smtp_from_email": "noreply@example.org"}
-    return settings.Smtp(**known | {"smtp_security": "none"} | changes)
-
-
-@pytest.fixture
-async def delivery(mailbox):
-    made = Delivery(smtp(mailbox))
-    yield made
-    await made.close()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """The file of a certificate for localhost that nobody's authorities know."""
-    return certificates.make(tmp_path_factory.mktemp("tls"))
+from tests.mail import a_letter, deliver
 
 
 async def test_a_letter_arrives_byte_for_byte(mailbox, delivery):
@@ -56,36 +18,6 @@ async def test_a_letter_arrives_byte_for_byte(mailbox, delivery):
     (kept,) = mailbox.letters
     assert mailbox.store.raw(kept.id) == letter.content
     assert (kept.sender, kept.to) == ("noreply@example.org", ["ada@example.org"])
-
-
-async def test_connections_are_kept_and_shared(mailbox, delivery):
-    """Letters one after another use one connection; letters at once use one each, and no more later."""
-    for number in range(5):
-        await deliver(delivery, a_letter(number))
-    assert mailbox.connections_total == 1
-
-    await asyncio.gather(*(deliver(delivery, a_letter(number)) for number in range(4)))
-    await asyncio.gather(*(deliver(delivery, a_letter(number)) for number in range(4)))
-    assert mailbox.connections_total == 4
-    assert len(mailbox.letters) == 13
-
-
-async def test_a_connection_that_was_idle_for_long_is_replaced(mailbox, delivery, monkeypatch):
-    """Servers close it soon, perhaps in the moment in which the next letter comes."""
-    await deliver(delivery, a_letter(1))
-    monkeypatch.setattr("consumers.email.delivery.IDLE_SECONDS_MAX", 0.0)
-    await deliver(delivery, a_letter(2))
-
-    assert (len(mailbox.letters), mailbox.connections_total) == (2, 2)
-
-
-async def test_a_connection_that_has_carried_its_letters_is_replaced(mailbox, delivery, monkeypatch):
-    """Servers end a session after so many, and the letter under way would climb for it."""
-    monkeypatch.setattr("consumers.email.delivery.LETTERS_PER_CONNECTION_MAX", 2)
-    for number in range(5):
-        await deliver(delivery, a_letter(number))
-
-    assert (len(mailbox.letters), mailbox.connections_total) == (5, 3)
 
 
 @pytest.mark.parametrize("at", ["rcpt", "data"])
@@ -271,113 +203,6 @@ async def test_an_answer_between_two_losses_takes_the_blame_from_the_server(mail
     assert isinstance(await deliver(delivery, a_letter(3, "bad@example.org")), LetterRefused)
 
 
-async def test_a_dead_address_of_several_costs_a_moment(mailbox, monkeypatch):
-    """It swallows what it is sent, as a broken IPv6 does: the next address is tried beside it, and well before any deadline."""
-    with ExitStack() as opened:
-        dead = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):  # the system drops who comes when the queue of those nobody accepts is full
-            waiting = opened.enter_context(socket.socket())
-            waiting.setblocking(False)  # noqa: FBT003 - the standard library's
-            waiting.connect_ex(dead.getsockname())
-        addresses = [dead.getsockname(), ("127.0.0.1", mailbox.smtp_port)]
-        found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address) for address in addresses]
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_named: found)
-        monkeypatch.setattr("consumers.email.delivery.CONNECT_SECONDS_MAX", 3.0)
-        delivery = Delivery(smtp(mailbox))
-
-        assert await deliver(delivery, a_letter()) == Accepted("250")
-        await delivery.close()
-
-
-async def test_a_server_that_greets_late_is_waited_for(mailbox, delivery, monkeypatch):
-    """It looks up who we are, or tries our patience on purpose: the greeting has the whole conversation's time."""
-    monkeypatch.setattr("consumers.email.delivery.CONNECT_SECONDS_MAX", 0.1)
-    await mailbox.switch(Switches(delay_seconds=0.2))
-
-    assert await deliver(delivery, a_letter()) == Accepted("250")
-
-
-async def test_a_stale_connection_blames_nobody(mailbox, delivery):
-    """A kept connection that the server has closed meanwhile is replaced, and the letter goes out."""
-    await deliver(delivery, a_letter(1))
-    await mailbox.switch(Switches(listening=False))
-    await mailbox.switch(Switches())
-
-    assert await deliver(delivery, a_letter(2)) == Accepted("250")
-
-
-async def test_a_kept_connection_that_is_turned_away_is_replaced(mailbox, delivery):
-    """421 to MAIL FROM upon a kept connection is how servers end long sessions."""
-    await deliver(delivery, a_letter(1))
-    await mailbox.switch(Switches(faults=(Fault(at="mail", what=421, times=1),)))
-
-    assert await deliver(delivery, a_letter(2)) == Accepted("250")
-    assert mailbox.connections_total == 2
-
-
-async def test_a_server_that_says_nothing_is_given_up_in_time(mailbox, delivery, monkeypatch):
-    """The whole conversation is bounded; before RCPT the silence judges the server, after it the letter."""
-    monkeypatch.setattr("consumers.email.delivery.CONVERSATION_SECONDS_MAX", 0.5)
-    await deliver(delivery, a_letter(1))
-    await mailbox.switch(Switches(delay_seconds=30))
-    assert isinstance(await deliver(delivery, a_letter(2)), ServerTrouble)
-
-    await mailbox.switch(Switches(delay_seconds=0.2))
-    assert await deliver(delivery, a_letter(3)) == ServerTrouble("it does not answer in time")
-
-
-def encrypting(box, certificate, *, password="secret"):
-    """A delivery that trusts this certificate alone, and logs in."""
-    login = {"smtp_user": "user", "smtp_password": password}
-    return Delivery(smtp(box, smtp_security="starttls", smtp_ssl_ca_file=str(certificate), **login))
-
-
-async def test_starttls_with_a_trusted_certificate_and_a_password(certificate, tmp_path):
-    """The default: encrypted, the certificate verified, and only then the password."""
-    async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
-        delivery = encrypting(box, certificate)
-        assert await deliver(delivery, a_letter()) == Accepted("250")
-        await delivery.close()
-
-
-async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, tmp_path):
-    """No letter and no password goes to a server that cannot prove who it is; the reason says why."""
-    async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
-        delivery = Delivery(smtp(box, smtp_security="starttls", smtp_user="user", smtp_password="secret"))
-
-        outcome = await deliver(delivery, a_letter())
-        assert isinstance(outcome, ServerTrouble)
-        assert "certificate is not trusted" in outcome.reason
-        assert box.letters == []
-
-
-@pytest.mark.parametrize(("starttls", "why"), [("absent", "STARTTLS"), ("broken", "TLS failed")])
-async def test_a_server_whose_tls_is_gone_gets_neither_letter_nor_password(certificate, tmp_path, starttls, why):
-    """Not offered any more, or broken in the handshake: the server's trouble, named; well again, the letter goes out."""
-    async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
-        delivery = encrypting(box, certificate)
-        await box.switch(Switches(starttls=starttls))
-        outcome = await deliver(delivery, a_letter())
-        assert isinstance(outcome, ServerTrouble)
-        assert why in outcome.reason
-
-        await box.switch(Switches())
-        assert await deliver(delivery, a_letter()) == Accepted("250")
-        await delivery.close()
-
-
-@pytest.mark.parametrize("what", [535, "cut", 454])
-async def test_whatever_goes_wrong_at_auth_is_the_servers_trouble(certificate, tmp_path, what):
-    """Refused, cut off or put off: no letter is to blame, and the reason names the step, also where a refusal ends it."""
-    async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
-        delivery = encrypting(box, certificate)
-        await box.switch(Switches(faults=(Fault(at="auth", what=what),)))
-        outcome = await deliver(delivery, a_letter())
-        assert isinstance(outcome, ServerTrouble)
-        assert "AUTH (user or password)" in outcome.reason
-        await delivery.close()
-
-
 async def test_a_letter_that_may_not_leave_is_withheld_before_data(mailbox, delivery):
     """Asked after the recipient was accepted: upon a no the server has nothing, and the connection serves the next letter."""
     asked = []
@@ -410,52 +235,3 @@ async def test_a_recipient_that_is_refused_is_not_asked_about(mailbox, delivery)
         raise AssertionError("asked")
 
     assert isinstance(await deliver(delivery, a_letter(), may_leave=never), LetterRefused)
-
-
-async def test_an_answer_byte_by_byte_is_still_an_answer(mailbox, delivery):
-    """A slow server is no broken one."""
-    await mailbox.switch(Switches(delay_seconds=0.002, byte_by_byte=True))
-
-    assert await deliver(delivery, a_letter()) == Accepted("250")
-
-
-async def test_without_starttls_no_credentials_are_sent(mailbox, monkeypatch):
-    """A server (or somebody between) that does not offer STARTTLS gets neither letter nor password."""
-    said = []
-    monkeypatch.setattr(
-        "deploy.dev.mailbox.smtp.Conversation.smtp_AUTH", lambda *arguments: said.append(arguments), raising=False
-    )
-    delivery = Delivery(smtp(mailbox, smtp_security="starttls", smtp_user="user", smtp_password="secret"))
-
-    outcome = await deliver(delivery, a_letter())
-    assert isinstance(outcome, ServerTrouble)
-    assert "STARTTLS" in outcome.reason
-    assert (said, mailbox.letters) == ([], [])
-
-
-async def test_a_wrong_password_is_the_servers_trouble_and_says_so(certificate, tmp_path):
-    """535 is no letter's fault, and the operator reads AUTH in the reason, not the password."""
-    async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
-        delivery = encrypting(box, certificate, password="wrong-one")
-        outcome = await deliver(delivery, a_letter())
-        assert isinstance(outcome, ServerTrouble)
-        assert "AUTH" in outcome.reason
-        assert "535" in outcome.reason
-        assert "wrong-one" not in outcome.reason
-
-
-async def test_a_cancelled_conversation_leaves_no_connection_behind(mailbox, delivery):
-    """Whoever is stopped in the middle of a conversation never hands its connection to the next letter."""
-    await mailbox.switch(Switches(delay_seconds=30))
-    task = asyncio.create_task(deliver(delivery, a_letter(1)))
-    await until(lambda: mailbox.conversations, "a conversation begins")
-    async with asyncio.timeout(10):
-        while not task.done():
-            # Python 3.11's wait_for loses a cancellation that comes in the very moment in which it has connected.
-            task.cancel()
-            await asyncio.sleep(0.01)
-    assert task.cancelled()
-
-    await mailbox.switch(Switches())
-    assert await deliver(delivery, a_letter(2)) == Accepted("250")
-    assert mailbox.connections_total == 2

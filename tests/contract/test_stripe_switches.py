@@ -1,4 +1,4 @@
-"""The switches of the sandbox: each makes the bad day that it names, and nothing else."""
+"""The sandbox's bad days: what its switches do to deliveries, each the one thing that it names."""
 
 import asyncio
 import hashlib
@@ -8,31 +8,11 @@ import re
 import time
 
 import pytest
-import stripe
-from typer.testing import CliRunner
 
-from deploy.dev.cli import app
-from deploy.dev.errors import BoxError
-from deploy.dev.stripe.deliveries import LIVE_SCHEDULE_SECONDS
-from deploy.dev.stripe.switchboard import BUTTONS
-from tests.sandboxes import SECRET, listening, opened, until_all_delivered
+from tests.sandboxes import SECRET, expired, listening, shown, until_all_delivered
 from tests.waiting import until
 
-HOUR, DAY = 3600, 24 * 3600
 PAID = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]
-
-
-async def expired(world, **wish):
-    """Make one event: a session that is expired."""
-    session = await world.session(**wish)
-    return await world.client.v1.checkout.sessions.expire_async(session.id)
-
-
-async def shown(world):
-    return (await world.switch("GET", "deliveries"))[1]["deliveries"]
-
-
-# Deliveries
 
 
 async def test_what_is_still_owed_is_listed_until_it_was_taken(world):
@@ -131,9 +111,6 @@ async def test_one_endpoint_may_be_held_while_another_is_told(world):
         await world.told("checkout.session.expired", times=2)
 
 
-# Forgeries
-
-
 def is_signed(body, header):
     at, v1 = re.match(r"t=(\d+),v1=([0-9a-f]{64})", header).groups()
     return hmac.compare_digest(v1, hmac.digest(SECRET.encode(), at.encode() + b"." + body, hashlib.sha256).hex())
@@ -178,9 +155,6 @@ async def test_an_accepted_forgery_settles_nothing(world):
     assert (listed.type, listed.pending_webhooks) == ("checkout.session.expired", 1)
 
 
-# Losses
-
-
 async def test_a_lost_event_is_nowhere(world):
     """No webhook tells of it and no list shows it; the object changed all the same, and the next event comes."""
     await world.switch("POST", "losses", {"type": "payment_intent.succeeded"})
@@ -201,241 +175,3 @@ async def test_the_customer_does_not_wait_for_a_lost_event(world):
 
     async with asyncio.timeout(5):
         assert (await world.pay(await world.session()))[0] == 303
-
-
-# The clock
-
-
-async def test_an_advanced_clock_expires_sessions_at_their_hour(world):
-    """The event is born when it fell due, not when the clock stopped; a signature is of the real time all the same."""
-    session = await world.session()
-    await world.switch("POST", "clock", {"advance_seconds": 3 * DAY})
-    [told] = await world.told("checkout.session.expired")
-
-    assert told["created"] == session.expires_at
-    stripe.Webhook.construct_event(world.webhook.bodies[0], world.webhook.headers[0]["Stripe-Signature"], SECRET)
-
-
-async def test_an_advanced_clock_hurries_retries(world):
-    """Live retries take days of the sandbox's clock, none of ours."""
-    await world.switch("PUT", "deliveries", {"retry_schedule_seconds": "live"})
-    world.webhook.answers = [500] * 3
-    await expired(world)
-    for step in LIVE_SCHEDULE_SECONDS[:3]:
-        await until(lambda: world.webhook.answers == [] or len(world.webhook.bodies), "an attempt arrives")
-        attempts = len(world.webhook.bodies)
-        await until(lambda n=attempts: recorded(world, n), "the attempt is written down")
-        await world.switch("POST", "clock", {"advance_seconds": step + 1})
-        await until(lambda n=attempts: len(world.webhook.bodies) > n, "the next attempt arrives")
-
-    await until_all_delivered(world.client.v1.events)
-    assert sum(LIVE_SCHEDULE_SECONDS) == pytest.approx(3 * DAY, rel=0.02)
-
-
-async def recorded(world, attempts):
-    return len((await shown(world))[0]["attempts"]) == attempts
-
-
-async def test_a_cleared_clock_is_right_again(world):
-    """New sessions are of today."""
-    await world.switch("POST", "clock", {"advance_seconds": DAY})
-    ahead = (await world.session()).created
-    await world.switch("POST", "clear")
-
-    assert ahead - (await world.session()).created == pytest.approx(DAY, abs=60)
-
-
-async def test_a_cleared_clock_holds_nothing_back(world):
-    """A retry, and what follows a payment by itself, are not left waiting for a day that is over."""
-    await world.switch("POST", "clock", {"advance_seconds": DAY})
-    world.webhook.answers = [500]
-    await world.paid()
-    await until(lambda: attempted(world), "an attempt is written down")
-    await world.switch("POST", "clear")
-
-    await world.told("charge.updated")
-    await until_all_delivered(world.client.v1.events)
-
-
-async def attempted(world):
-    return any(delivery["attempts"] and delivery["state"] == "pending" for delivery in await shown(world))
-
-
-async def test_what_was_put_off_comes_after_a_restart(tmp_path, webhook):
-    """Switches are of one process: a restart puts them to rest, and the clock."""
-    webhook.answers = [500] * 9
-    async with opened(tmp_path, webhook) as world:
-        await world.switch("PUT", "deliveries", {"retry_schedule_seconds": [3 * HOUR]})
-        await expired(world)
-        await until(lambda: attempted(world), "an attempt is written down")
-    async with opened(tmp_path, webhook) as world:
-        [owed] = await shown(world)
-
-    assert owed["due_at"] - time.time() < 60
-
-
-# Secrets
-
-
-async def test_both_secrets_sign_until_the_old_one_is_over(world):
-    """One v1 for each; an hour later only the new one's."""
-    [ours] = (await world.client.v1.webhook_endpoints.list_async()).data
-    _, rolled = await world.switch("POST", f"webhook_endpoints/{ours.id}/roll", {"overlap_seconds": HOUR})
-    await expired(world)
-    await until(lambda: len(world.webhook.bodies) == 1, "one delivery arrives")
-    for secret in (SECRET, rolled["secret"]):
-        stripe.Webhook.construct_event(world.webhook.bodies[0], world.webhook.headers[0]["Stripe-Signature"], secret)
-    await world.switch("POST", "clock", {"advance_seconds": HOUR + 1})
-    await expired(world)
-    await until(lambda: len(world.webhook.bodies) == 2, "two deliveries arrive")
-    body, header = world.webhook.bodies[1], world.webhook.headers[1]["Stripe-Signature"]
-
-    stripe.Webhook.construct_event(body, header, rolled["secret"])
-    with pytest.raises(stripe.SignatureVerificationError):
-        stripe.Webhook.construct_event(body, header, SECRET)
-
-
-async def test_a_rolled_secret_outlives_a_restart(tmp_path, webhook):
-    """Started again with the old one, the sandbox signs with both."""
-    async with opened(tmp_path, webhook) as world:
-        [ours] = (await world.client.v1.webhook_endpoints.list_async()).data
-        _, rolled = await world.switch("POST", f"webhook_endpoints/{ours.id}/roll", {})
-    async with opened(tmp_path, webhook) as world:
-        await expired(world)
-        await until(lambda: len(webhook.bodies) == 1, "one delivery arrives")
-
-    stripe.Webhook.construct_event(webhook.bodies[0], webhook.headers[0]["Stripe-Signature"], rolled["secret"])
-
-
-# The three ways to pull them
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status"),
-    [
-        ("PUT", "deliveries", {"order": "sideways"}, 400),
-        ("PUT", "deliveries", {"forgeries": ["whim"]}, 400),
-        ("PUT", "deliveries", {"duplicate_share": 2}, 400),
-        ("POST", "losses", {"type": "x", "times": 0}, 400),
-        ("POST", "clock", {"advance_seconds": -1}, 400),
-        ("POST", "deliveries/pause", {"endpoint": "we_x"}, 404),
-        ("POST", "events/evt_x/forge", {"kind": "oversized"}, 404),
-        ("POST", "webhook_endpoints/we_x/roll", {}, 404),
-    ],
-)
-async def test_a_word_that_no_switch_knows_is_refused(world, method, path, body, status):
-    """A typing error in a test must not pass for a quiet day."""
-    answered, said = await world.switch(method, path, body)
-
-    assert (answered, bool(said["error"])) == (status, True)
-
-
-async def test_every_button_works(world):
-    """Each press leads back to the page; the last one puts everything to rest."""
-    await expired(world)
-    [told] = await world.told("checkout.session.expired")
-    for name in BUTTONS:
-        form = {"button": name, "event": told["id"]}
-        async with world.http.post(f"{world.url}/switches", data=form, allow_redirects=False) as answer:
-            assert (answer.status, answer.headers["Location"]) == (303, "/switches"), BUTTONS[name].label
-    async with world.http.get(f"{world.url}/switches") as answer:
-        page = await answer.text()
-
-    assert "an ordinary day" in page
-    assert len(world.webhook.bodies) >= 2
-
-
-async def test_the_page_says_what_is_on(world):
-    """And what went wrong with a press."""
-    await world.switch("PUT", "deliveries", {"duplicates": 2})
-    await world.switch("POST", "losses", {"type": "charge.refunded"})
-    redeliver = next(name for name, button in BUTTONS.items() if button.wants)
-    async with world.http.post(f"{world.url}/switches", data={"button": redeliver, "event": "evt_x"}) as answer:
-        page = await answer.text()
-
-    assert answer.status == 404
-    assert "No such event: &#39;evt_x&#39;" in page
-    assert "duplicates: 2" in page
-    assert "charge.refunded: lost" in page
-
-
-@pytest.mark.parametrize(
-    ("words", "seen"),
-    [
-        (["deliveries", "--duplicates", "2", "--order", "1,0", "--retry", "1,2"], '"order": [\n    1,\n    0\n  ]'),
-        (["deliveries", "--retry", "live", "--forge", "thin_event"], '"thin_event"'),
-        (["fault", "POST /v1/refunds", "error_after", "--times", "3"], '"times": 3'),
-        (["lose", "charge.refunded"], '"type": "charge.refunded"'),
-        (["clock", "2h"], '"ahead_seconds": 7200'),
-        (["pause"], '"paused": true'),
-        (["resume"], '"paused": false'),
-        (["show"], '"deliveries"'),
-        (["clear"], '"faults": []'),
-    ],
-)
-async def test_cb_dev_pulls_the_same_switches(world, words, seen):
-    """What the sandbox answers is what is shown."""
-    command, *rest = words
-    ran = await asyncio.to_thread(CliRunner().invoke, app, ["stripe", command, *rest, "--url", world.url])
-
-    assert ran.exit_code == 0, ran.output
-    assert seen in ran.output
-
-
-@pytest.mark.parametrize("words", [["fault", "POST /v1/nothing", "cut"], ["redeliver", "evt_x"], ["forge", "evt_x", "whim"]])
-async def test_cb_dev_says_what_the_sandbox_refused(world, words):
-    """One line, no traceback."""
-    ran = await asyncio.to_thread(CliRunner().invoke, app, ["stripe", *words, "--url", world.url])
-
-    assert isinstance(ran.exception, BoxError)
-    assert str(ran.exception).startswith("the sandbox refuses: ")
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["deliveries", "--retry", "soon"],
-        ["deliveries", "--order", "1,,2"],
-        ["deliveries", "--order", "1.5"],
-        ["clock", "1.2.3h"],
-    ],
-)
-def test_cb_dev_names_the_word_that_is_mistyped(words):
-    """As any wrong word of a command: how to write it, and status 2; nobody was asked."""
-    ran = CliRunner().invoke(app, ["stripe", *words, "--url", "http://127.0.0.1:1"])
-
-    assert (ran.exit_code, type(ran.exception)) == (2, SystemExit)
-    assert "give " in ran.output
-
-
-async def test_cb_dev_finds_the_sandbox_past_a_proxy_and_a_slash_too_many(world, monkeypatch):
-    """A company's proxy does not lead to this machine."""
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    ran = await asyncio.to_thread(CliRunner().invoke, app, ["stripe", "clear", "--url", f"{world.url}/"])
-
-    assert ran.exit_code == 0, ran.exception
-
-
-@pytest.mark.parametrize("words", [["redeliver", "evt x"], ["roll", "we/../x"]])
-async def test_cb_dev_takes_any_id(world, words):
-    """One that cannot be, too, is for the sandbox to refuse."""
-    ran = await asyncio.to_thread(CliRunner().invoke, app, ["stripe", *words, "--url", world.url])
-
-    assert str(ran.exception).startswith("the sandbox refuses: No such")
-
-
-@pytest.mark.parametrize("answers", ["404", "what it is", "nothing", "no address"])
-async def test_cb_dev_says_that_something_else_answers(world, answers):
-    """One line, no traceback: another server, a page, a closed connection, or no address at all."""
-    mute = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
-    async with mute:
-        url = {
-            "404": f"{world.url}/nowhere",
-            "what it is": f"{world.url}/_assets/page.js?",
-            "nothing": f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}",
-            "no address": "localhost",
-        }[answers]
-        ran = await asyncio.to_thread(CliRunner().invoke, app, ["stripe", "show", "--url", url])
-
-    assert isinstance(ran.exception, BoxError), ran.exception
-    assert str(ran.exception).startswith(f"no sandbox answers at {url}: ")
