@@ -20,7 +20,7 @@ from ingress.limits import RateLimit
 from ingress.problems import Problem
 from ingress.return_urls import is_allowed
 from ingress.store import DatabaseAway
-from shared import clock, logs, metrics, settings
+from shared import clock, logs, messages, metrics, settings
 
 log = logs.get(__name__)
 
@@ -104,7 +104,7 @@ class CheckoutHandler:
         except msgspec.ValidationError as invalid:
             # The text names the field and the types, and an unknown field by its name; never a value.
             return problems.REQUEST_INVALID.about(f"{invalid}.")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except messages.DECODING_ERRORS:
             return problems.REQUEST_INVALID.about("The body is no JSON.")
         if not (is_allowed(said.success_url, self._origins) and is_allowed(said.cancel_url, self._origins)):
             return problems.URL_REFUSED

@@ -18,7 +18,7 @@ from prometheus_client import Counter
 
 from ingress import answers, bodies, problems, signature
 from ingress.problems import Problem
-from shared import clock, errors, logs, metrics, settings
+from shared import clock, errors, logs, messages, metrics, settings
 from shared.kafka.records import Record, headers_of_stripe
 
 log = logs.get(__name__)
@@ -81,7 +81,7 @@ def judge(body: bytes, webhook: settings.Webhook) -> Event | Ignored | Problem:
     """Decide by its envelope what a signed body is. Pure; next: the consumer's translate.py judges the rest."""
     try:
         envelope = DECODER.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except messages.DECODING_ERRORS:
         return problems.EVENT_INVALID
     if not isinstance(envelope.id, str) or not EVENT_ID.fullmatch(envelope.id):
         return problems.EVENT_INVALID

@@ -13,6 +13,8 @@ import msgspec
 NAMESPACE = uuid.UUID("5d0f3c6e-5a86-4a53-9a3e-6f1b5c5b7f10")
 TYPE_PREFIX = "com.culturebridge."
 CONTENT_TYPE = b"application/cloudevents+json"
+# What decoding a stranger's bytes raises: they are no JSON or of another shape, no text, or nested deeper than Python goes.
+DECODING_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 Data = TypeVar("Data")
 

@@ -54,7 +54,7 @@ class Bookings:
             return Item(messages.payment_states.decode(record.value), record)
         except msgspec.ValidationError as error:
             return Refused(record, f"wrong_shape:{error}")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except messages.DECODING_ERRORS:
             return Refused(record, "not_json")
 
     def record_of(self, item: Item) -> Incoming:

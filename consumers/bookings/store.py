@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db import attention, inbox
 from shared.db.data_errors import folding
-from shared.db.engine import rows
+from shared.db.engine import columns, rows
 from shared.db.inbox import Entry
 from shared.domain.booking import Booking, Conflict, Known, Status
 
@@ -81,25 +81,19 @@ async def save(tx: AsyncConnection, remembered: Remembered) -> None:
     """Write what deciding changed, in the transaction that loaded it."""
     changed = [remembered.bookings[booking_id] for booking_id in sorted(remembered.changed_bookings)]
     if changed:
-        await rows(
-            tx, UPDATE_BOOKINGS, [b.id for b in changed], [str(b.status) for b in changed], [b.payment_id for b in changed]
-        )
+        await rows(tx, UPDATE_BOOKINGS, *columns((b.id, str(b.status), b.payment_id) for b in changed))
     payments = [(booking_id, remembered.payments[booking_id][p]) for booking_id, p in sorted(remembered.changed_payments)]
     if payments:
-        await rows(
-            tx,
-            UPSERT_PAYMENTS,
-            [known.payment_id for _, known in payments],
-            [booking_id for booking_id, _ in payments],
-            [known.version for _, known in payments],
-            [known.paid for _, known in payments],
-            [known.cancel_due for _, known in payments],
-            [str(known.conflict_reason) if known.conflict_reason else None for _, known in payments],
-        )
+        await rows(tx, UPSERT_PAYMENTS, *columns(_known_row(booking_id, known) for booking_id, known in payments))
     if remembered.versions:
-        await rows(tx, UPSERT_VERSIONS, list(remembered.versions), list(remembered.versions.values()))
+        await rows(tx, UPSERT_VERSIONS, *columns(remembered.versions.items()))
     for booking_id, conflict, payment_id in remembered.conflicts:
         await attention.open_(
             tx, reason=f"payment_conflict:{conflict}", aggregate=f"booking:{booking_id}", cause=f"payment:{payment_id}"
         )
     await inbox.write(tx, CONSUMER, list(remembered.entries.values()))
+
+
+def _known_row(booking_id: str, known: Known) -> tuple[object, ...]:
+    conflict = str(known.conflict_reason) if known.conflict_reason else None
+    return (known.payment_id, booking_id, known.version, known.paid, known.cancel_due, conflict)

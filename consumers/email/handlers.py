@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.email import store, tickets
 from consumers.email.kinds import Means, Unusable
 from consumers.email.sending import Sender
 from consumers.email.tickets import Due
+from shared import messages
 from shared.kafka import dead_letters
 from shared.kafka.batch import Applied, Batches
 from shared.kafka.dead_letters import Refused
@@ -28,7 +28,7 @@ class Reading(Protocol):
     """One topic's events, as letters."""
 
     def __call__(self, value: bytes, *, sender_domain: str) -> Means | Unusable:
-        """Return what an event means; raises msgspec.DecodeError, RecursionError or UnicodeError."""
+        """Return what an event means; raises one of messages.DECODING_ERRORS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Entering:
         """Return what one event means for letters, or why it cannot be taken."""
         try:
             means = self.read(record.value, sender_domain=self.sender_domain)
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
+        except messages.DECODING_ERRORS:
             return Refused(record, tickets.UNDECODABLE)
         return Refused(record, means.reason) if isinstance(means, Unusable) else Change(record, means)
 

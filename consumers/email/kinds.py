@@ -75,7 +75,7 @@ class Unusable:
 
 
 def of_booking(value: bytes, *, sender_domain: str) -> Means | Unusable:
-    """Return what one event of `bookings.events` means; raises msgspec.DecodeError, RecursionError or UnicodeError.
+    """Return what one event of `bookings.events` means; raises one of messages.DECODING_ERRORS.
 
     Only `booking.confirmed` makes the two confirmations. `booking.cancelled` takes them back and makes two cancellations,
     for those whose confirmation went out, ours or the older application's.

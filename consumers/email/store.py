@@ -5,7 +5,7 @@ the database's clock, so that two machines need not agree about the time.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.email import compose
 from consumers.email.kinds import NewLetter, Suppression
 from consumers.email.ledger import Confirmation, Standing, State
-from shared.db.engine import rows
+from shared.db.engine import columns, rows
 
 # Above what a conversation with a mail server may take (20 s to DATA, 80 s in all): an honest sender never loses its lease.
 LEASE_SECONDS = 25.0
@@ -168,9 +168,9 @@ async def enter(tx: AsyncConnection, letters: Sequence[NewLetter]) -> set[uuid.U
     """Queue the letters that are not known yet; return those that have not come to an end: a repeated event brings others."""
     if not letters:
         return set()
-    columns = _columns(letters)
-    await rows(tx, ENTER, *columns)
-    return {row[0] for row in await rows(tx, NOT_ENDED, columns[0])}
+    entered = columns(map(_letter_row, _by_id(letters)))
+    await rows(tx, ENTER, *entered)
+    return {row[0] for row in await rows(tx, NOT_ENDED, entered[0])}
 
 
 async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppression]]) -> int:
@@ -178,8 +178,8 @@ async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppr
     if not letters:
         return 0
     reasons = {letter.id: reason for letter, reason in letters}
-    columns = _columns([letter for letter, _ in letters])
-    return len(await rows(tx, WITHHOLD, *columns, [str(reasons[letter_id]) for letter_id in columns[0]]))
+    withheld = _by_id(letter for letter, _ in letters)
+    return len(await rows(tx, WITHHOLD, *columns((*_letter_row(letter), str(reasons[letter.id])) for letter in withheld)))
 
 
 async def load(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:
@@ -189,9 +189,8 @@ async def load(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uui
 
 async def claim(tx: AsyncConnection, claims: Sequence[Taking]) -> None:
     """Take the leases of letters that `load` locked, and count those that may have been accepted before."""
-    ids, tokens = [one.letter_id for one in claims], [one.token for one in claims]
-    attempts, maybe_sent = [one.attempts for one in claims], [int(one.maybe_sent) for one in claims]
-    await rows(tx, CLAIM, ids, tokens, attempts, maybe_sent, LEASE_SECONDS)
+    taken = columns((one.letter_id, one.token, one.attempts, int(one.maybe_sent)) for one in claims)
+    await rows(tx, CLAIM, *taken, LEASE_SECONDS)
 
 
 async def facts(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, compose.Facts]:
@@ -201,19 +200,18 @@ async def facts(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uu
 
 async def suppress(tx: AsyncConnection, letters: Sequence[tuple[uuid.UUID, Suppression]]) -> None:
     """End letters that `load` locked, unsent, each for its reason."""
-    await rows(tx, SUPPRESS, [letter_id for letter_id, _ in letters], [str(reason) for _, reason in letters])
+    await rows(tx, SUPPRESS, *columns((letter_id, str(reason)) for letter_id, reason in letters))
 
 
 async def hand_over(tx: AsyncConnection, claims: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> set[uuid.UUID]:
     """Note that DATA begins for these letters (id, token), and renew their leases; return the tokens that still hold."""
-    ids, tokens = [letter_id for letter_id, _ in claims], [token for _, token in claims]
-    return {row[0] for row in await rows(tx, HAND_OVER, ids, tokens, HANDED_OVER_LEASE_SECONDS)}
+    return {row[0] for row in await rows(tx, HAND_OVER, *columns(claims), HANDED_OVER_LEASE_SECONDS)}
 
 
 async def record_sent(tx: AsyncConnection, sent: Sequence[Sent]) -> dict[uuid.UUID, Recorded]:
     """Record the server's 250s, whoever holds the claims by now: what was accepted is accepted."""
-    columns = [one.letter_id for one in sent], [one.token for one in sent], [one.answer for one in sent]
-    return {row[0]: Recorded(*row[1:]) for row in await rows(tx, SENT, *columns)}
+    recorded = await rows(tx, SENT, *columns((one.letter_id, one.token, one.answer) for one in sent))
+    return {row[0]: Recorded(*row[1:]) for row in recorded}
 
 
 async def record_retrying(tx: AsyncConnection, letter_id: uuid.UUID, token: uuid.UUID, *, reason: str, answer: str) -> bool:
@@ -233,20 +231,23 @@ async def release(tx: AsyncConnection, letter_id: uuid.UUID, token: uuid.UUID) -
     await rows(tx, RELEASE, letter_id, token)
 
 
-def _columns(letters: Sequence[NewLetter]) -> tuple[list[Any], ...]:
-    """Return the letters by column, in the order of their ids: two processes then lock rows in one order."""
-    ordered = sorted({letter.id: letter for letter in letters}.values(), key=lambda letter: letter.id)
+def _by_id(letters: Iterable[NewLetter]) -> list[NewLetter]:
+    """Return each letter once, in the order of their ids: two processes then lock rows in one order."""
+    return sorted({letter.id: letter for letter in letters}.values(), key=lambda letter: letter.id)
+
+
+def _letter_row(letter: NewLetter) -> tuple[object, ...]:
     return (
-        [letter.id for letter in ordered],
-        [letter.booking_id for letter in ordered],
-        [letter.kind for letter in ordered],
-        [letter.role for letter in ordered],
-        [letter.cause for letter in ordered],
-        [letter.payment_id for letter in ordered],
-        [letter.amount_minor for letter in ordered],
-        [letter.refunded_minor for letter in ordered],
-        [letter.currency for letter in ordered],
-        [letter.message_id for letter in ordered],
+        letter.id,
+        letter.booking_id,
+        letter.kind,
+        letter.role,
+        letter.cause,
+        letter.payment_id,
+        letter.amount_minor,
+        letter.refunded_minor,
+        letter.currency,
+        letter.message_id,
     )
 
 

@@ -6,8 +6,6 @@ step's ticket is due says shared/kafka/retry.py.
 
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from shared import messages
 from shared.kafka import dead_letters, retry
 from shared.kafka.dead_letters import Refused
@@ -15,7 +13,6 @@ from shared.kafka.records import ORIGIN, Incoming, Record
 from shared.kafka.retry import Step
 
 UNDECODABLE = "undecodable"
-ATTEMPTS_DIGITS_MAX = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Due:
     @property
     def origin(self) -> bytes:
         """Where the letter's first record lay, as topic/partition/offset."""
-        return _header(self.record, ORIGIN) or self.record.place.encode()
+        return self.record.header(ORIGIN) or self.record.place.encode()
 
     def claimed(self, attempts: int) -> "Due":
         """Return what is due of a letter that was claimed after so many attempts: a replay has done its work by then."""
@@ -41,10 +38,10 @@ def read(record: Incoming) -> Due | Refused:
     """Return the letter that a ticket is about, or why it cannot be read."""
     try:
         ticket = messages.letter_tickets.decode(record.value)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except messages.DECODING_ERRORS:
         return Refused(record, UNDECODABLE)
-    attempt = _number(record, dead_letters.ATTEMPT)
-    return Due(ticket, attempt, _header(record, dead_letters.REPLAY) is not None, record)
+    attempt = dead_letters.attempts(record) or 0
+    return Due(ticket, attempt, record.header(dead_letters.REPLAY) is not None, record)
 
 
 def later(due: Due, step: Step, *, now_ms: int) -> Record:
@@ -86,12 +83,3 @@ def _record(due: Due, topic: str, headers: tuple[tuple[str, bytes], ...]) -> Rec
     content_type = (("content-type", b"application/json"),)
     key = str(due.ticket.booking_id).encode()
     return Record(topic, key, messages.ticket(due.ticket), due.record.travelling() + content_type + headers)
-
-
-def _header(record: Incoming, name: str) -> bytes | None:
-    return next((value for key, value in record.headers if key == name), None)
-
-
-def _number(record: Incoming, name: str) -> int:
-    value = _header(record, name) or b""
-    return int(value) if value.isdigit() and len(value) <= ATTEMPTS_DIGITS_MAX else 0

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.payments.decide import Decided, Item, Line, Loaded, Row
 from consumers.payments.translate import Event, Refusal, translate
 from shared.db import attention, inbox, waiting
-from shared.db.engine import begin_again, rows
+from shared.db.engine import begin_again, columns, rows
 from shared.domain import money
 from shared.domain.payment import ClosedReason, Payment, Refund
 from shared.kafka.records import Incoming
@@ -147,7 +147,7 @@ async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
     """Write everything that was decided, in the transaction that loaded it; what stands there already is left alone."""
     await _save_payments(tx, list(decided.payments.values()), loaded.stored)
     if decided.charges:
-        await rows(tx, INSERT_CHARGES, *_columns(decided.charges.items()))
+        await rows(tx, INSERT_CHARGES, *columns(decided.charges.items()))
     await _save_lines(tx, decided.lines)
     await _save_waiting(tx, decided)
     await _save_attention(tx, decided)
@@ -262,13 +262,13 @@ async def _waiting(tx: AsyncConnection, keys: Iterable[str]) -> Waiting:
 async def _save_payments(tx: AsyncConnection, payments: Sequence[Payment], stored: AbstractSet[Row]) -> None:
     if not payments:
         return
-    await rows(tx, UPDATE_PAYMENTS, *_columns(_payment_row(p) for p in payments))
+    await rows(tx, UPDATE_PAYMENTS, *columns(_payment_row(p) for p in payments))
     intents: list[Row] = [(intent, p.id, paid) for p in payments for intent, paid in p.intents.items()]
     refunds: list[Row] = [(r, p.id, x.status, x.ever_succeeded, x.amount_minor) for p in payments for r, x in p.refunds.items()]
     disputes: list[Row] = [(dispute, p.id, status) for p in payments for dispute, status in p.disputes.items()]
     for statement, held in ((UPSERT_INTENTS, intents), (UPSERT_REFUNDS, refunds), (UPSERT_DISPUTES, disputes)):
         if new := [row for row in held if row not in stored]:
-            await rows(tx, statement, *_columns(new))
+            await rows(tx, statement, *columns(new))
 
 
 def _payment_row(p: Payment) -> tuple[object, ...]:
@@ -298,7 +298,7 @@ async def _save_lines(tx: AsyncConnection, lines: Sequence[Line]) -> None:
     # and first, so that neither waits for the other crosswise. The others keep the order in which they were decided.
     unlocked = sorted((line for line in lines if line.payment_id is None), key=lambda line: line.item.event.id)
     locked = [line for line in lines if line.payment_id is not None]
-    await rows(tx, INSERT_LINES, *_columns(_line_row(line) for line in (*unlocked, *locked)))
+    await rows(tx, INSERT_LINES, *columns(_line_row(line) for line in (*unlocked, *locked)))
 
 
 def _line_row(line: Line) -> tuple[object, ...]:
@@ -327,7 +327,7 @@ async def _save_waiting(tx: AsyncConnection, decided: Decided) -> None:
             )
             for event_id, item in decided.waiting.items()
         ]
-        await rows(tx, INSERT_WAITING, *_columns(found))
+        await rows(tx, INSERT_WAITING, *columns(found))
     if decided.freed:
         await rows(tx, DELETE_WAITING, list(decided.freed))
     if decided.refused_waiting:
@@ -339,7 +339,3 @@ async def _save_attention(tx: AsyncConnection, decided: Decided) -> None:
         await attention.open_(tx, reason=matter.reason, aggregate=matter.aggregate, cause=matter.cause)
     for reason, aggregates in decided.settled.items():
         await attention.settle(tx, reason=reason, aggregates=aggregates, by=f"the {CONSUMER} consumer")
-
-
-def _columns(found: Iterable[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*found, strict=True)]

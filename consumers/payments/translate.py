@@ -16,6 +16,7 @@ import msgspec
 
 from shared.domain import payment
 from shared.domain.payment import ClosedReason, Fact
+from shared.messages import DECODING_ERRORS
 from shared.stripe_events import Kind
 
 EVENT_ID = re.compile(r"evt_\w{1,200}", re.ASCII)
@@ -200,7 +201,7 @@ def translate(value: bytes) -> Event | Refusal:
         return _named(body, created, fact_of(body))
     except msgspec.ValidationError as error:
         return Refusal(f"wrong_shape:{error}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODING_ERRORS:
         return Refusal("not_json")
     except (OverflowError, ValueError, OSError):
         return Refusal("created_out_of_range")

@@ -14,7 +14,6 @@ from shared.kafka import dead_letters, retry
 from shared.kafka.records import ORIGIN, Incoming, Record
 from shared.topics import Topic
 
-ATTEMPTS_DIGITS_MAX = 9
 # Where a replay goes: to the topic whose reader refused it. A letter that was given up enters the ladder's first step.
 REPLAYED_TO = {
     topics.STRIPE_EVENTS_DLT: topics.STRIPE_EVENTS,
@@ -111,7 +110,6 @@ class Wanted:
 def describe(record: Incoming) -> DeadLetter:
     """Return what may be shown of a record of a dead-letter topic."""
     headers = dict(record.headers)
-    attempts = headers.get(dead_letters.ATTEMPT, b"")
     return DeadLetter(
         id=f"{record.partition}/{record.offset}",
         topic=record.topic,
@@ -122,7 +120,7 @@ def describe(record: Incoming) -> DeadLetter:
         reason=_line(headers.get(dead_letters.REASON, b"")),
         group=_identifier(headers.get(dead_letters.GROUP, b"")),
         origin=_identifier(headers.get(ORIGIN, b"")),
-        attempts=int(attempts) if attempts.isdigit() and len(attempts) <= ATTEMPTS_DIGITS_MAX else None,
+        attempts=dead_letters.attempts(record),
     )
 
 

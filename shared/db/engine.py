@@ -4,6 +4,7 @@ Stores speak SQL with asyncpg's own `$1` and ask asyncpg itself: SQLAlchemy's wa
 three times asyncpg's own, and a batch of eight events has a dozen of them.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import asyncpg
@@ -87,6 +88,11 @@ async def rows(tx: AsyncConnection, sql: str, *parameters: object) -> list[Any]:
     # SQLAlchemy begins with the first statement that goes through it, and ends only what it began.
     result = await tx.exec_driver_sql(sql, parameters)
     return list(result.all()) if result.returns_rows else []
+
+
+def columns(found: Iterable[Sequence[object]]) -> list[list[Any]]:
+    """Return rows, one at least, as columns: so `unnest` takes them, and a statement has as many parameters as columns."""
+    return [list(column) for column in zip(*found, strict=True)]
 
 
 def driver(tx: AsyncConnection) -> asyncpg.Connection:

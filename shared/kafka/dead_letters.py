@@ -12,6 +12,7 @@ GROUP = "x-group"
 ATTEMPT = "x-attempt"
 REPLAY = "x-replay"  # set by a replay: only with it a letter that was given up is claimed again
 REASON_CHARACTERS_MAX = 200
+ATTEMPTS_DIGITS_MAX = 9  # nobody tries more often, and int() takes time over thousands of digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,12 @@ class Refused:
     def code(self) -> str:
         """The reason's stable part, fit for a metric's label."""
         return self.reason.partition(":")[0]
+
+
+def attempts(record: Incoming) -> int | None:
+    """Return how often a letter was tried before this record, by its header; None where nobody counted readably."""
+    value = record.header(ATTEMPT) or b""
+    return int(value) if value.isdigit() and len(value) <= ATTEMPTS_DIGITS_MAX else None
 
 
 def letter(refused: Refused, *, topic: str, group: str) -> Record:

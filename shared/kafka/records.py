@@ -29,6 +29,10 @@ class Incoming:
         """Where it lay, as `topic/partition/offset`."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
+    def header(self, name: str) -> bytes | None:
+        """Return the value of the first header of this name, None when there is none."""
+        return next((value for known, value in self.headers if known == name), None)
+
     def travelling(self) -> tuple[tuple[str, bytes], ...]:
         """Return the headers that go on to whatever this record causes."""
         return tuple((name, value) for name, value in self.headers if name in {CORRELATION_ID, TRACEPARENT})

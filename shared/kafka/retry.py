@@ -74,5 +74,5 @@ def split(records: Sequence[Incoming], *, now_ms: int, delay_seconds: int) -> Sp
 
 def _due_ms(record: Incoming) -> int:
     """Return when a record is due by its header; one without a readable moment is due at once."""
-    value = next((value for name, value in record.headers if name == DUE), b"")
+    value = record.header(DUE) or b""
     return int(value) if value.isdigit() and len(value) <= MOMENT_DIGITS_MAX else 0
