@@ -6,6 +6,8 @@ Next in the walk: handlers.py.
 import asyncio
 from collections.abc import Sequence
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from consumers.email import kinds
 from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
@@ -16,7 +18,7 @@ from shared.db import engine as engines
 from shared.db import health
 from shared.kafka import retry, service
 from shared.kafka.batch import Batches
-from shared.kafka.broker import Subscription
+from shared.kafka.broker import Handler, Subscription
 from shared.kafka.producer import Producer
 
 GROUP = "email"
@@ -33,66 +35,80 @@ class Settings(service.ServiceSettings, settings.Database, settings.Smtp):
 
 async def run(configured: Settings) -> int:
     """Consume until told to stop; return the process's exit status."""
-    prefix = configured.topic_prefix
     engine = engines.create(configured, application=GROUP, pool_size=CONNECTIONS_MAX)
-    delivery = Delivery(configured)
-    breaker = Breaker()
-    database = health.trouble(engine)
-    sending: list[Sender] = []
+    wiring = Wiring(configured, engine)
+    try:
+        return await service.run(configured, name=GROUP, build=wiring.subscriptions, trouble=wiring.trouble)
+    finally:
+        await wiring.close()
+        await engine.dispose()
 
-    def build(producer: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
-        sender = Sender(
-            engine=engine,
-            delivery=delivery,
+
+class Wiring:
+    """One sender for the whole process, with its breaker and its mail connections, and every topic bound to a handler of it."""
+
+    def __init__(self, configured: Settings, engine: AsyncEngine) -> None:
+        self._configured = configured
+        self._engine = engine
+        self._delivery = Delivery(configured)
+        self._breaker = Breaker()
+        self._database_trouble = health.trouble(engine)
+        self._sender: Sender | None = None
+
+    def subscriptions(self, producer: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
+        """Return a subscription for each topic, once the producer stands on which the sender publishes."""
+        prefix, dead_letters = self._configured.topic_prefix, self._named(topics.EMAIL_DLT)
+        sender = self._sender = Sender(
+            engine=self._engine,
+            delivery=self._delivery,
             producer=producer,
-            breaker=breaker,
-            sender_address=configured.smtp_from_email,
+            breaker=self._breaker,
+            sender_address=self._configured.smtp_from_email,
             group=prefix + GROUP,
             ladder=retry.steps(topics.EMAIL_LADDER, prefix=prefix),
-            dead_topic=topics.EMAIL_DLT.named(prefix),
+            dead_topic=dead_letters,
             stopping=stopping,
         )
-        sending.append(sender)
-
-        def changes(read: Reading, group: str, refusals: topics.Topic) -> Changes:
-            entering = Entering(read, sender_domain=configured.smtp_from_email.rpartition("@")[2])
-            batches = Batches(
-                entering,
-                engine=engine,
-                producer=producer,
-                group=prefix + group,
-                target=None,
-                refusals=refusals.named(prefix),
-            )
-            return Changes(batches, entering, sender)
-
-        of_bookings = changes(kinds.of_booking, GROUP, topics.BOOKINGS_EVENTS_DLT)
-        of_payments = changes(kinds.of_payment, PAYMENTS_GROUP, topics.PAYMENTS_EVENTS_DLT)
-
-        def step(topic: topics.Topic) -> Subscription:
-            group = f"{GROUP}-retry-{topic.delay_seconds}s"
-            retries = Retries(sender, producer, group=prefix + group, refusals=topics.EMAIL_DLT.named(prefix))
-            return Subscription(topic, group, retries.handle, configured, stopping, records_max=RECORDS_MAX)
-
+        bookings = self._changes(kinds.of_booking, sender, producer, GROUP, topics.BOOKINGS_EVENTS_DLT)
+        payments = self._changes(kinds.of_payment, sender, producer, PAYMENTS_GROUP, topics.PAYMENTS_EVENTS_DLT)
+        bound: list[tuple[topics.Topic, str, Handler]] = [
+            (topics.BOOKINGS_EVENTS, GROUP, bookings.handle),
+            (topics.PAYMENTS_EVENTS, PAYMENTS_GROUP, payments.handle),
+        ]
+        for step in topics.EMAIL_LADDER:
+            group = f"{GROUP}-retry-{step.delay_seconds}s"
+            retries = Retries(sender, producer, group=prefix + group, refusals=dead_letters)
+            bound.append((step, group, retries.handle))
         return [
-            Subscription(topics.BOOKINGS_EVENTS, GROUP, of_bookings.handle, configured, stopping, records_max=RECORDS_MAX),
-            Subscription(
-                topics.PAYMENTS_EVENTS, PAYMENTS_GROUP, of_payments.handle, configured, stopping, records_max=RECORDS_MAX
-            ),
-            *(step(topic) for topic in topics.EMAIL_LADDER),
+            Subscription(topic, group, handle, self._configured, stopping, records_max=RECORDS_MAX)
+            for topic, group, handle in bound
         ]
 
-    async def trouble() -> Sequence[str]:
-        away = [f"mail server: {breaker.reason}"] if breaker.reason else []
-        return [*away, *await database()]
+    async def trouble(self) -> Sequence[str]:
+        """Return why the process is not ready, beside what Kafka says."""
+        away = [f"mail server: {self._breaker.reason}"] if self._breaker.reason else []
+        return [*away, *await self._database_trouble()]
 
-    try:
-        return await service.run(configured, name=GROUP, build=build, trouble=trouble)
-    finally:
-        for sender in sending:
-            await sender.settle()
-        await delivery.close()
-        await engine.dispose()
+    async def close(self) -> None:
+        """Let letters that are under way come to their end, and say goodbye to the mail server."""
+        if self._sender is not None:
+            await self._sender.settle()
+        await self._delivery.close()
+
+    def _changes(self, read: Reading, sender: Sender, producer: Producer, group: str, refusals: topics.Topic) -> Changes:
+        entering = Entering(read, sender_domain=self._configured.smtp_from_email.rpartition("@")[2])
+        batches = Batches(
+            entering,
+            engine=self._engine,
+            producer=producer,
+            group=self._configured.topic_prefix + group,
+            target=None,
+            refusals=self._named(refusals),
+        )
+        return Changes(batches, entering, sender)
+
+    def _named(self, topic: topics.Topic) -> str:
+        return topic.named(self._configured.topic_prefix)
 
 
 def main() -> int:
