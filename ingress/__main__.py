@@ -48,8 +48,8 @@ async def serve(configured: IngressSettings) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
     files_max = listener.raise_files_max(configured.ingress_connections_max + connections.FILES_OF_OURS)
-    everybody = connections.of_settings(configured, files_max)
-    async with app.opened(configured, everybody) as (application, publisher), everybody.watched():
+    clients = connections.of_settings(configured, files_max)
+    async with app.opened(configured, clients) as (application, publisher), clients.watched():
 
         async def live() -> Sequence[str]:
             return [publisher.fault] if publisher.fault is not None else []
@@ -67,7 +67,7 @@ async def serve(configured: IngressSettings) -> int:
                 door = await listener.listen(
                     configured.ingress_host,
                     configured.ingress_port,
-                    everybody.guarding(protocol_of(runner)),
+                    clients.guarding(protocol_of(runner)),
                     reuse_port=configured.ingress_reuse_port,
                 )
                 garbage.collect_rarely()
@@ -75,7 +75,7 @@ async def serve(configured: IngressSettings) -> int:
                 status = await until_over(publisher, stopping)
                 loop.call_later(STOP_SECONDS_MAX, give_up, status)
                 await door.stop()
-                await everybody.drained(seconds_max=DRAIN_SECONDS_MAX)
+                await clients.drained(seconds_max=DRAIN_SECONDS_MAX)
         except OSError as error:
             log.error("ingress.not_served", port=configured.ingress_port, reason=str(error))  # noqa: TRY400 - one line is enough
             return 1
@@ -94,12 +94,12 @@ def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
     """Return what makes HTTP's side of a connection, with its limits, for a runner that was set up."""
     server = runner.server
     assert server is not None, "set the runner up first"
-    server.request_factory = http_rules.at_any_name(server.request_factory)
+    server.request_factory = http_rules.without_host(server.request_factory)
     # A stranger's broken request is answered 400 by aiohttp and is no error of ours; ours are logged in http_rules.py.
     strangers = logging.getLogger("ingress.strangers")
     strangers.setLevel(logging.CRITICAL)
     return partial(
-        http_rules.Speech,
+        http_rules.HttpProtocol,
         server,
         loop=asyncio.get_running_loop(),
         access_log=None,  # type: ignore[arg-type]  # aiohttp's own runner is typed for it, and passes it on

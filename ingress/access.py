@@ -53,7 +53,7 @@ def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | 
     if scheme.lower() != "bearer":
         return None
     claims = _claims(token.strip(" "), jwt_settings)
-    return None if claims is None else ids.usual(claims["sub"])
+    return None if claims is None else ids.canonical_uuid(claims["sub"])
 
 
 async def identify(request: web.Request, engine: AsyncEngine, jwt_settings: settings.Jwt) -> Caller | Problem:

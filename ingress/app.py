@@ -78,8 +78,8 @@ def build(configured: IngressSettings, held: Resources) -> web.Application:
     payment = PaymentHandler(held.engine, configured)
 
     cors = http_rules.cors(origins, {CHECKOUT, PAYMENT_SHOWN})
-    app = web.Application(middlewares=[held.connections.tell, cors, http_rules.no_internals])
-    app.on_response_prepare.append(http_rules.unnamed)
+    app = web.Application(middlewares=[held.connections.follow, cors, http_rules.no_internals])
+    app.on_response_prepare.append(http_rules.hide_software)
     app.add_routes(
         [
             web.post(WEBHOOK, webhook.handle),

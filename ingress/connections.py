@@ -235,8 +235,8 @@ class Connections:
                 await watching
 
     @web.middleware
-    async def tell(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Say of each of aiohttp's requests when it begins and ends; while we leave, its connection ends with the answer."""
+    async def follow(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Tell a connection when aiohttp's request begins and ends; while we leave, the connection ends with the answer."""
         connection = request.transport.get_protocol() if request.transport is not None else None
         if isinstance(connection, Connection):
             connection.began()

@@ -30,7 +30,7 @@ MakesRequest = Callable[
 ]
 
 
-class Speech(web.RequestHandler):
+class HttpProtocol(web.RequestHandler):
     """HTTP's side of one connection; what aiohttp cannot read is a problem like any other, without aiohttp's own words."""
 
     __slots__ = ()
@@ -49,7 +49,7 @@ class Speech(web.RequestHandler):
         return response
 
 
-def at_any_name(make: MakesRequest) -> MakesRequest:
+def without_host(make: MakesRequest) -> MakesRequest:
     """Return what makes the same request without the host of its target (RFC 9112, section 3.2.2): we are nobody's proxy.
 
     aiohttp decodes that host outside of all handlers, and one that is no name ("http://xn--/") would be answered by nobody.
@@ -69,7 +69,7 @@ def at_any_name(make: MakesRequest) -> MakesRequest:
     return made
 
 
-async def unnamed(_request: web.Request, response: web.StreamResponse) -> None:
+async def hide_software(_request: web.Request, response: web.StreamResponse) -> None:
     """Name no software and no version."""
     response.headers[hdrs.SERVER] = SERVER
 

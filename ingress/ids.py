@@ -1,14 +1,14 @@
 """An id as a stranger spells it. Pure.
 
-What enters: text of a token or an address. What leaves: the id, or nothing: Python takes braces, `urn:uuid:` and digits without
-hyphens, too, and what has many spellings is compared wrongly somewhere. Next: access.py and payments.py.
+What enters: text of a token or an address. What leaves: the id, or nothing. Python would also take braces, `urn:uuid:` and
+digits without hyphens; an id with several spellings is compared wrongly somewhere. Next: access.py and payments.py.
 """
 
 from uuid import UUID
 
 
-def usual(text: str) -> UUID | None:
-    """Return the UUID that is written here in its one usual spelling, in any case, or None."""
+def canonical_uuid(text: str) -> UUID | None:
+    """Return the UUID that is written here in its canonical form (RFC 9562, section 4: 8-4-4-4-12), in any case, or None."""
     try:
         found = UUID(text)
     except ValueError:

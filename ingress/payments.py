@@ -30,7 +30,7 @@ class PaymentHandler:
         caller = await access.identify(request, self._engine, self._jwt)
         if isinstance(caller, Problem):
             return problems.answer(caller)
-        payment_id = ids.usual(request.match_info["payment_id"])
+        payment_id = ids.canonical_uuid(request.match_info["payment_id"])
         if payment_id is None:
             return problems.answer(problems.PAYMENT_NOT_FOUND)
         async with store.transaction(self._engine) as tx:

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from jinja2 import Environment, TemplateError, TemplateSyntaxError, meta, nodes
 
 from shared.letters.templates import FILES, HTML_FILE, Templates, environment
-from shared.letters.words import LETTERS, NAMES, SUBJECT, example, examples, hostile
+from shared.letters.words import LETTERS, NAMES, SUBJECT, Words, example, examples, hostile
 
 SUBJECT_CHARACTERS_MAX = 200
 HTML_BYTES_MAX = 100_000  # Gmail cuts off what lies behind 102 kB
@@ -53,29 +53,33 @@ def _of_source(compiler: Environment, sources: Mapping[str, str], name: str) -> 
 
 
 def _of_letter(templates: Templates, letter: str) -> Iterator[str]:
+    """Yield the first fault that an example shows; where none does, whether a name can become markup."""
     for words in examples(letter):
-        try:
-            content = templates.render(letter, words)
-            line = templates.raw_subject(letter, words).removesuffix("\n")
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            yield f"{letter}: an example does not render: {error}"
+        if fault := _of_example(templates, letter, words):
+            yield f"{letter}: {fault}"
             return
-        if not line.isprintable():
-            yield f"{letter}: the subject is more than one line, or holds a control character"
-        elif not 0 < len(line) <= SUBJECT_CHARACTERS_MAX:
-            yield f"{letter}: the subject of an example has {len(line)} characters; 1 to {SUBJECT_CHARACTERS_MAX} fit"
-        elif not content.text.strip():
-            yield f"{letter}: the text is empty"
-        elif len(content.html.encode()) > HTML_BYTES_MAX:
-            yield f"{letter}: the HTML is longer than {HTML_BYTES_MAX} bytes, and mail programs would cut it off"
-        elif refused := _refused(content.html):
-            yield f"{letter}: the HTML holds {refused}, which mail programs take away or distrust"
-        else:
-            continue
-        return
     plain, attacked = (_elements(templates.render(letter, words(letter)).html) for words in (example, hostile))
     if plain != attacked:
         yield f"{letter}: in {HTML_FILE} a name can become markup; leave escaping on"
+
+
+def _of_example(templates: Templates, letter: str, words: Words) -> str | None:
+    try:
+        content = templates.render(letter, words)
+        line = templates.raw_subject(letter, words).removesuffix("\n")
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        return f"an example does not render: {error}"
+    if not line.isprintable():
+        return "the subject is more than one line, or holds a control character"
+    if not 0 < len(line) <= SUBJECT_CHARACTERS_MAX:
+        return f"the subject of an example has {len(line)} characters; 1 to {SUBJECT_CHARACTERS_MAX} fit"
+    if not content.text.strip():
+        return "the text is empty"
+    if len(content.html.encode()) > HTML_BYTES_MAX:
+        return f"the HTML is longer than {HTML_BYTES_MAX} bytes, and mail programs would cut it off"
+    if refused := _refused(content.html):
+        return f"the HTML holds {refused}, which mail programs take away or distrust"
+    return None
 
 
 def _refused(html: str) -> str | None:
