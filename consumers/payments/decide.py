@@ -297,17 +297,7 @@ class _Batch:
 
 
 def _shown(of: Payment) -> Mapping[str, object]:
-    return {
-        "version": of.version,
-        "status": of.status,
-        "paid": of.paid,
-        "cancel_due": of.cancel_due,
-        "amount_refunded_minor": of.refunded_minor,
-        "failure_reason": of.failure_reason,
-        "closed_reason": of.closed_reason,
-        "dispute_open": of.dispute_open,
-        "slot_free": of.slot_free,
-    }
+    return {"version": of.version, **of.shown()._asdict()}
 
 
 def _place(item: Item) -> tuple[str, int, int]:

@@ -1,7 +1,7 @@
 """What a booking follows when one of its payments changed; pure.
 
 Enters: the booking as it stands, what was known of the payment before, what its message says now. Leaves: one of four
-outcomes. Rules: design decisions "only a full refund of the payment that holds the booking cancels it" and "late money".
+outcomes. Why a refund in part cancels nothing, and late money confirms nothing: docs/decisions.md, "Money and bookings".
 Next in the walk: consumers/email/handlers.py, which is told by `bookings.events`.
 """
 

@@ -2,8 +2,8 @@
 
 Every fact is joined into what is known by a rule that is commutative, associative and idempotent (a maximum, a union, an
 "or"), and everything shown (status, refunded amount, whether the booking must go) is derived from what is known. Time and
-arrival order decide nothing. Enters: a Payment and one Fact. Leaves: Changed with the event that announces it, or
-Unchanged. Next in the walk: consumers/bookings/handlers.py, which reads that announcement.
+arrival order decide nothing; why, tells docs/decisions.md. Enters: a Payment and one Fact. Leaves: Changed with the event
+that announces it, or Unchanged. Next in the walk: consumers/bookings/handlers.py, which reads that announcement.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -112,6 +112,19 @@ class Refund:
     amount_minor: int
 
 
+class Shown(NamedTuple):
+    """What `payments.events` and the ledger show of a payment: any change of it takes the next version and emits one event."""
+
+    status: Status
+    paid: bool
+    cancel_due: bool
+    amount_refunded_minor: int
+    failure_reason: str | None
+    dispute_open: bool
+    closed_reason: ClosedReason | None
+    slot_free: bool
+
+
 class Payment(NamedTuple):
     """One row of `payments` with the facts kept beside it. Amounts in minor units of `currency` (upper case).
 
@@ -162,7 +175,7 @@ class Payment(NamedTuple):
 
     @property
     def status(self) -> Status:
-        """The spec's four states, derived on every read."""
+        """The one of CultureBridge's four states that the facts add up to, derived on every read."""
         if self.refunded_minor >= self.amount_minor > 0:
             return Status.REFUNDED
         if self.paid:
@@ -185,9 +198,9 @@ class Payment(NamedTuple):
         paid = [intent for intent, has_paid in self.intents.items() if has_paid]
         return min(paid or self.intents, default=None)
 
-    def shown(self) -> tuple[object, ...]:
-        """Return what `payments.events` shows; any change of it takes the next version and emits exactly one event."""
-        return (
+    def shown(self) -> Shown:
+        """Return what of it others are shown."""
+        return Shown(
             self.status,
             self.paid,
             self.cancel_due,

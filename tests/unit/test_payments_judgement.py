@@ -7,7 +7,8 @@ import pytest
 
 from consumers.payments.decide import Decision, Item, Loaded, decide, mismatch
 from consumers.payments.translate import translate
-from shared.domain.payment import Paid
+from shared.domain.payment import Paid, Shown
+from shared.messages import PaymentState
 from tests.builders import Sale, bytes_of, record
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -121,3 +122,10 @@ def test_a_refund_that_names_no_currency_is_taken():
     del event["data"]["object"]["currency"]
 
     assert mismatch(translate(bytes_of(event)), SALE.payment(), {}) is None
+
+
+def test_whatever_may_change_in_a_message_takes_a_version():
+    """Readers pass over a version that they know: a field that changed without one would never reach them."""
+    fixed = {"payment_id", "booking_id", "version", "amount_minor", "currency"}
+
+    assert set(PaymentState.__struct_fields__) - fixed == set(Shown._fields)
