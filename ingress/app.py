@@ -22,12 +22,12 @@ from ingress.webhook import Publishes, WebhookHandler
 from shared import settings, topics
 from shared.db import engine as engines
 from shared.stripe_api import StripeApi
+from shared.stripe_events import WEBHOOK_PATH
 
 DATABASE_CONNECTIONS_MAX = 10  # a transaction takes milliseconds; more callers than that wait for their turn
 
 CHECKOUT = "/payment/checkout"
-WEBHOOK = "/payment/webhook"
-# The two addresses above are no payments, also for methods that they do not know.
+# The webhook and the checkout are no payments, also for methods that they do not know.
 PAYMENT = "/payment/{payment_id:(?!checkout$|webhook$)[^/]+}"
 PAYMENT_SHOWN = "/payment/{payment_id}"
 
@@ -82,7 +82,7 @@ def build(configured: IngressSettings, held: Resources) -> web.Application:
     app.on_response_prepare.append(http_rules.hide_software)
     app.add_routes(
         [
-            web.post(WEBHOOK, webhook.handle),
+            web.post(WEBHOOK_PATH, webhook.handle),
             web.post(CHECKOUT, checkout.handle),
             web.options(CHECKOUT, http_rules.preflight("POST", origins)),
             web.get(PAYMENT, payment.handle, allow_head=False),

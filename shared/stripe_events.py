@@ -1,4 +1,4 @@
-"""The kinds of Stripe's events that decide something here, and the API versions whose shapes our decoders are made for.
+"""What we agree on with Stripe: where its events go, which kinds decide something here, which API versions we can read.
 
 The webhook endpoint must send every kind (`cb-ops stripe check` compares); whatever else it sends is recorded as unhandled.
 Source: https://docs.stripe.com/api/events/types. Next: consumers/payments/translate.py gives each kind its meaning.
@@ -6,6 +6,7 @@ Source: https://docs.stripe.com/api/events/types. Next: consumers/payments/trans
 
 from enum import StrEnum
 
+WEBHOOK_PATH = "/payment/webhook"  # where the door takes them, and where Stripe's endpoint has to lead
 API_VERSION = "2026-10-28.endive"  # the version that stripe 16.1 is made for
 # Versions whose shapes we have tried, each by its examples in tests/examples/stripe/versions; another one is handled as long
 # as it decodes. Source: https://docs.stripe.com/changelog

@@ -139,7 +139,7 @@ class Story:
     ):
         intent_id = f"pi_{self.tag}" if intent else None
         session = Session(f"cs_{self.tag}", self.payment_id, self.booking_id, status, payment_status, intent_id, *PRICE)
-        made = Intent(intent_id, intent, PRICE[0] if intent == "succeeded" else 0, error) if intent else None
+        made = Intent(intent_id, intent, error) if intent else None
         taken = tuple(
             Charge(f"ch_{self.tag}{nth}", intent_id, end, PRICE[0], refunded if end == "succeeded" else 0)
             for nth, end in enumerate(charges)

@@ -7,9 +7,9 @@ from deploy.dev.environment import ChosenPorts, url
 from deploy.dev.ports import LOOPBACK
 from deploy.dev.process import Piece
 from deploy.dev.state import PROJECT, Box
+from shared.stripe_events import WEBHOOK_PATH
 
 PORTS = ("smtp", "mailbox", "sandbox", "ingress")
-WEBHOOK_PATH = "/payment/webhook"
 
 
 def pieces(box: Box, ports: ChosenPorts) -> list[Piece]:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from shared.stripe_api import Endpoint
-from shared.stripe_events import API_VERSION, API_VERSIONS_KNOWN, Kind
+from shared.stripe_events import API_VERSION, API_VERSIONS_KNOWN, WEBHOOK_PATH, Kind
 
-PATH = "/payment/webhook"
 EVERY_KIND = "*"
 
 
@@ -38,7 +37,7 @@ def check(
 
 def is_ours(endpoint: Endpoint) -> bool:
     """Tell whether an endpoint leads to the ingress."""
-    return urlsplit(endpoint.url).path == PATH
+    return urlsplit(endpoint.url).path == WEBHOOK_PATH
 
 
 def _account(account_id: str, expected: str | None) -> Iterator[Finding]:
@@ -54,7 +53,7 @@ def _whole(ours: Sequence[Endpoint], every: Sequence[Endpoint], *, livemode: boo
     """Find what no single endpoint is to blame for: a kind need not come by each, but must come by one that is enabled."""
     if not ours:
         elsewhere = ", ".join(endpoint.url for endpoint in every) or "none at all"
-        yield Finding(wrong=True, what="no_endpoint", text=f"no endpoint leads to {PATH}; the account has {elsewhere}")
+        yield Finding(wrong=True, what="no_endpoint", text=f"no endpoint leads to {WEBHOOK_PATH}; the account has {elsewhere}")
         return
     sent = {kind for endpoint in ours if endpoint.enabled and endpoint.livemode == livemode for kind in endpoint.events}
     missing = [] if EVERY_KIND in sent else [kind for kind in Kind if kind not in sent]

@@ -39,7 +39,6 @@ class Intent:
 
     id: str
     status: str
-    received_minor: int
     failed: bool
 
 
@@ -135,7 +134,7 @@ def _session(one: Json) -> Session:
 
 
 def _intent(one: Json) -> Intent:
-    return Intent(one["id"], one["status"], one["amount_received"], failed=one["last_payment_error"] is not None)
+    return Intent(one["id"], one["status"], failed=one["last_payment_error"] is not None)
 
 
 def _charge(one: Json) -> Charge:
