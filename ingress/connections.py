@@ -1,10 +1,10 @@
-"""Who may stay at the door, and how long: places are for those who speak, and whoever is slow loses theirs.
+"""How many connections may stand, and how long each may take: whoever is slow loses the place to whoever comes.
 
 What enters: every connection, before anything of HTTP is read. What leaves: the HTTP server's own protocol behind it, and the
-moment when nobody is left, so that the process may go. aiohttp sets no limit to the number of connections, to the time that a
-head may take (only its keep-alive ends one), nor to an answer that nobody reads; here each has one. When all places are taken,
-who has been quiet for longest makes room for who comes; who is being served never does. Any server may stand behind `guarding`:
-it says `began` when it has a request's head, and `ended` after its answer.
+moment when nobody is left, so that the process may end. aiohttp limits neither the number of connections, nor the time that a
+request's head may take, nor the time that an answer may wait for its reader; here each has a limit. When all places are taken,
+the connection that has been quiet for longest is closed; one that is being served never is. Any server may stand behind
+`guarding`: it calls `began` when it has a request's head, and `ended` after its answer.
 """
 
 import asyncio

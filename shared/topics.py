@@ -7,10 +7,11 @@ examples, stands in docs/topics/. Next in the walk: consumers/payments/app.py.
 from dataclasses import dataclass
 
 DAY_MS = 24 * 60 * 60 * 1000
-# Kafka deletes whole segments, by default a week late: what people's names stand in shall go on its day, or the next.
+# Kafka deletes whole segments, which by default hold a week. What people's names stand in has to go on the promised day, or on
+# the next one.
 SEGMENT_MS = DAY_MS
-# A broker counts a batch with its own overhead, and a dead letter tells its reason beside the bytes: whatever a topic took
-# must fit into the dead-letter topic behind it, or its batch would be repeated for ever.
+# A broker counts a batch with its own overhead, and a dead letter carries its reason beside the bytes. Whatever a topic took
+# must fit into the dead-letter topic behind it; otherwise its batch would be repeated for ever.
 OVERHEAD_BYTES_MAX = 65_536
 MESSAGE_BYTES_MAX = 1_048_576
 DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX + OVERHEAD_BYTES_MAX

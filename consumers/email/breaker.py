@@ -1,9 +1,9 @@
 """One breaker for the whole process: while the mail server takes no letters, everybody waits and nobody is blamed.
 
-Closed, letters go out side by side. Tripped, one letter at a time may find out whether the server is back; the first to be
-judged, accepted or refused, closes it. Batches that meet it are rewound with back-off, so an outage of any length costs
-no attempt and no letter. Whoever found it away knocks last the next time: where one letter alone upsets the server, the others
-get their turn before it.
+While it is closed, letters go out side by side. Once it has tripped, one letter at a time finds out whether the server is
+back; the first one that the server judges, be it accepted or refused, closes it. Batches that meet a tripped breaker are
+rewound with back-off, so that an outage of any length costs no attempt and no letter. A letter that found the server away is
+tried last the next time: where one letter alone upsets the server, the others get their turn before it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The ledger as whoever sends a letter uses it: what is asked for one letter is written for many at once.
+"""The ledger of letters as a sender uses it: a sender asks for one letter, and the database is asked for many at once.
 
 Enters: tickets to be judged, and what came of them. Leaves: claims, and whether each mark still held. The three marks that
 every letter needs (claimed, handed over, sent) share their transactions with those of its neighbours; refusals and releases

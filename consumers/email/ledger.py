@@ -27,7 +27,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """How the same person's confirmation stands, which a cancellation follows."""
+    """How the confirmation of the same person stands: a cancellation is sent only to who was, or may have been, confirmed."""
 
     state: State
     lease_over: bool
@@ -40,7 +40,7 @@ class Confirmation:
     def in_flight(self) -> bool:
         """Whether somebody may still hand it over: while a lease runs, and after one that ended before DATA began.
 
-        The latter is settled by the record under which it was claimed, which comes again; a slow sender could begin until then.
+        In the second case a slow sender may still begin. It is settled when the record comes again under which it was claimed.
         """
         return self.state is State.SENDING and not (self.lease_over and self.handed_over)
 

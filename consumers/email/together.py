@@ -1,7 +1,7 @@
-"""Many callers, one transaction: whoever asks while one runs, or a moment before it begins, is served by the next.
+"""Many callers, one transaction: what is asked while a transaction runs is done together in the next one.
 
-Enters: one asker's wish at a time. Leaves: each asker's own answer. The price of a commit, for us and for PostgreSQL, is
-shared by all who came meanwhile.
+Enters: one caller's wish at a time. Leaves: each caller's own answer. All who came meanwhile share the price of one commit,
+which is as high for one of them as for all.
 """
 
 import asyncio

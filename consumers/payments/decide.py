@@ -90,9 +90,11 @@ class Loaded:
 
 @dataclass(slots=True)
 class Decided:
-    """What to write in this transaction and to publish after it. `entries` are under locks, `loose` are not.
+    """What to write in this transaction and to publish after it.
 
-    `settled` are aggregates by the reason for which nobody has to look at them any more.
+    `entries` are inbox rows of events whose payment is locked. `loose` are those of events that touch no payment: another
+    process may be writing the same ones at the same time. `settled` are aggregates by the reason for which nobody has to look
+    at them any more.
     """
 
     payments: dict[str, Payment] = field(default_factory=dict)

@@ -54,10 +54,11 @@ class Payments:
 
 
 async def save_with_freed(tx: AsyncConnection, loaded: Loaded, item: Item, decided: Decided) -> Decided:
-    """Save an event and those that it frees; return what stands in the end.
+    """Save an event together with the waiting events that it frees; return what stands in the end.
 
-    A freed event that PostgreSQL cannot hold stays where it waits, refused: its liberator must not become the culprit.
-    Halving leads here, so that the liberator is alone. Raises what PostgreSQL does when that one is itself at fault.
+    When PostgreSQL refuses the data, each freed event is tried by itself. One that cannot be stored goes on waiting, marked as
+    refused, so that the event which freed it is not blamed for it. That event is alone in its batch here: batch.py halves until
+    it is. Raises what PostgreSQL does when the event itself is at fault.
     """
     if await _refusal(tx, loaded, decided, keep=True) is None:
         return decided

@@ -1,8 +1,8 @@
 """Events that came before their payment was known: how long they wait, who is told, and when they are given up.
 
-An event joins its payment in the transaction that links the two (consumers/payments). What is still here after three days is
-unmatched: an operator is told once for each intent or session. After 45 days it is dropped; the ledger and an operator are
-told, and only its bytes are gone. Ages are judged by the database's clock.
+An event joins its payment in the transaction that links the two (consumers/payments). An event that is still here after
+three days counts as unmatched, and an operator is told, once for each intent or session. After 45 days it is dropped: its
+bytes are deleted, the ledger keeps that it was here, and an operator is told. Ages are judged by the database's clock.
 """
 
 import hashlib

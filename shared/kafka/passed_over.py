@@ -1,8 +1,8 @@
-"""Tell what aiokafka keeps to itself: Kafka no longer has the next record of a group, and reading goes on behind it.
+"""Notice records that were deleted before they were read: Kafka has lost a group's next one, and reading goes on behind it.
 
-Retention passed a consumer that stood still, or a topic was made anew. What lay between is handled by nobody, and from here
-on all looks well: no lag, no error. aiokafka says so in one line of its log alone, at a level that we do not print.
-Next: the alert RecordsPassedOver.
+This happens when a consumer stood still for longer than its topic keeps records, or when a topic was made anew. Nobody
+handles the records in between, and afterwards all looks well: no lag, no error. aiokafka mentions it in one line of its log,
+at a level that we do not print; that line is caught here, counted and told. Next: the alert RecordsPassedOver.
 """
 
 import logging
@@ -17,8 +17,8 @@ FETCHER = logging.getLogger("aiokafka.consumer.fetcher")
 SAYING = "Fetch offset %s is out of range"  # with the offset, and topic and partition
 
 
-class _Hearing(logging.Filter):
-    """Takes that line, and tells it in our words."""
+class _DeletedRecords(logging.Filter):
+    """Catches that line, counts it, and tells it in our words."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether aiokafka's line is to be printed."""
@@ -32,10 +32,10 @@ class _Hearing(logging.Filter):
         return False
 
 
-HEARING = _Hearing()
+DELETED_RECORDS = _DeletedRecords()
 
 
 def listen() -> None:
-    """Hear it from now on; a second call changes nothing."""
+    """Notice them from now on; a second call changes nothing."""
     FETCHER.setLevel(logging.INFO)
-    FETCHER.addFilter(HEARING)
+    FETCHER.addFilter(DELETED_RECORDS)

@@ -1,8 +1,9 @@
 """A consumer that puts back what a failed poll had already taken, and waits where it hears what comes.
 
 aiokafka's `getmany` moves the position of partition A before it unpacks partition B; when B raises (a bad checksum, a
-missing codec), A's records are gone from the buffer and the next commit would pass them. FastStream gives it as long to wait as
-it sleeps after it has waited in vain; so whoever asks for little sleep would ask all day long.
+missing codec), A's records are gone from the buffer and the next commit would pass them over. FastStream uses one number for
+two things: how long a poll waits for records, and how long it sleeps, deaf, after a poll in vain. We give it a millisecond,
+so that it hears at once what comes, and wait here instead, so that it does not ask a thousand times a second.
 
 Everything that we read of the private parts of aiokafka's consumer stands here, so that an upgrade has one file to look at.
 Next: liveness.py asks it whether it lives.
