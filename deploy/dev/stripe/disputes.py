@@ -4,6 +4,7 @@ Evidence that reads ``winning_evidence`` or ``losing_evidence`` decides, as in S
 (docs.stripe.com/testing#evidence).
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from deploy.dev.stripe.errors import ApiError
@@ -17,6 +18,7 @@ Json = dict[str, Any]
 OPEN = frozenset({"needs_response", "warning_needs_response"})
 REVIEWED = {"under_review": "needs_response", "warning_under_review": "warning_needs_response"}
 WINNING, LOSING = "winning_evidence", "losing_evidence"
+DECIDED: Mapping[str, Literal["won", "lost"]] = {WINNING: "won", LOSING: "lost"}
 
 
 def open_one(world: World, charge: Json, *, inquiry: bool, now: int) -> None:
@@ -56,7 +58,7 @@ def verdict(dispute: Json) -> Literal["won", "lost", "warning_closed"] | None:
     """Return how a reviewed dispute ends; None while the bank thinks (evidence that says neither)."""
     said = dispute["evidence"]["uncategorized_text"]
     if dispute["status"] == "under_review":
-        return {WINNING: "won", LOSING: "lost"}.get(said)  # type: ignore[return-value] # the table's own words
+        return DECIDED.get(said)
     return "warning_closed" if dispute["status"] == "warning_under_review" and said in {WINNING, LOSING} else None
 
 
