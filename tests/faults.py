@@ -518,7 +518,7 @@ LETTERS = (
     ),
     fault(
         "line breaks in names are kept",
-        ("tests/unit/test_email_compose.py", "-k", "leaves_its_place or clean_name"),
+        ("tests/unit/test_email_compose.py", "tests/unit/test_email_names.py", "-k", "leaves_its_place or clean_name"),
         ("consumers/email/names.py", 'line = " ".join(unlinked.split())', "line = unlinked"),
     ),
     fault(

@@ -29,7 +29,7 @@ def folding() -> Iterator[None]:
 
 def is_data_error(error: Exception) -> bool:
     """Tell whether one record's data is at fault, so that the others of its batch can go on without it."""
-    if isinstance(error, FoldBroken | UnicodeError):
+    if isinstance(error, errors.Permanent | UnicodeError):
         return True
     state = sqlstate(error)
     return state is not None and state.startswith(DATA_ERROR_CLASSES)

@@ -1,4 +1,4 @@
-"""Letters say what the spec asks, in the reader's time zone, and no name can break out of its place."""
+"""Letters say all that a reader needs of a booking, in their own time zone, and no name can break out of its place."""
 
 import email
 import email.policy
@@ -18,6 +18,7 @@ from consumers.email import names
 from consumers.email.compose import Facts, Letter, Person, Unaddressable, amount, compose
 from shared.letters.templates import Templates, released
 from shared.letters.words import LETTERS
+from tests.names import HOSTILE, REAL
 
 ADA = Person("ada@example.org", "Ada", "Lovelace", "Europe/Berlin")
 CHARLES = Person("charles@example.org", "Charles", "Babbage", "America/New_York")
@@ -39,36 +40,6 @@ FACTS = Facts(
 TEMPLATES = Templates(released())
 AT = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 SENDER = "noreply@culturebridge.com"
-
-HOSTILE = [
-    "Eve\r\nBcc: victim@example.org",
-    "Eve\nX-Injected: 1",
-    "Eve\rX-Injected: 1",
-    "Eve\u2028X-Injected: 1\u2029\x85\x0b\x0c\x1c\x1d\x1e",
-    "Eve\x00\x01\x1b[31m\x7f",
-    "\u202eevE\u202d \u2066Mallory\u2069 \u200f",
-    "<img src=x onerror=alert(1)>",
-    "</td></tr></table><script>alert(1)</script>",
-    '"><a href="https://evil.example">click</a>',
-    "{{7*7}} {% for x in y %} {{ ''.__class__ }} {# c #}",
-    "Eve <eve@evil.example>, Mallory",
-    "https://evil.example/x www.evil.example",
-    "evil\u200c.example evil\u0335.example evil.\u200dexample evil\u3002example evil\uff0eexample evil\uff61example",
-    "=?utf-8?q?=0d=0aBcc:_victim@example.org?=",
-    "x" * 10_000,
-    "é" * 10_000,
-    "Ж" * 70 + " " + "語" * 70,
-    "&amp; &lt;b&gt; &#10;Bcc: x",
-    "'; drop table letters; --",
-    "\ufeff\U000e0041\U000e0042Eve",
-    "\u2067Eve\u2068\u061c\u200e\u202a\u202b\u202c",
-    "Eve\\nATTENDEE:mailto:eve@evil.example;X=1,2",
-    "-->Eve<!-- <![endif]--> <![CDATA[ ]]>",
-    "Eve\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\tMallory \N{REPLACEMENT CHARACTER}",
-    "'\" onmouseover=alert(1) x='\"",
-]
-
-REAL = ["José María", "李小龍", "O'Brien-Smith", "علی\u200cرضا", "क्\u200dष", "J. R. R. Tolkien"]  # noqa: RUF001 - names in their own scripts
 
 
 def write(facts=FACTS):
@@ -118,7 +89,7 @@ class Dom(HTMLParser):
             self.words.append(" ".join(data.split()))
 
 
-def test_the_client_is_told_what_the_spec_says():
+def test_the_client_is_told_with_whom_and_when_and_what_it_cost():
     """Subject, greeting, coach, date, time, duration, booking id and next steps, in HTML and in text."""
     letter = write()
 
@@ -134,7 +105,7 @@ def test_the_client_is_told_what_the_spec_says():
         assert "75.00" not in body
 
 
-def test_the_coach_is_told_what_the_spec_says():
+def test_the_coach_is_told_with_whom_and_when():
     """Subject, greeting, client, date, time, duration, amount, booking id and how to prepare."""
     letter = write(replace(FACTS, role="coach"))
 
@@ -224,30 +195,6 @@ def test_any_name_at_all_arrives_in_the_subject(name):
     shown = names.clean(name) or "your coach"
     assert parsed(letter)["Subject"] == f"Booking Confirmed: Session with {shown}"
     assert parsed(letter).keys() == parsed(write()).keys()
-
-
-def test_whatever_stands_between_two_words_of_a_name_becomes_one_blank():
-    """A line break that somebody typed never runs them together."""
-    assert names.clean("Ada\tAugusta\r\nKing\x85\u2028Byron") == "Ada Augusta King Byron"
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_clean_name_is_one_visible_line(name):
-    """No control character, line break or direction mark is left, no link is made, and the length is bounded."""
-    shown = names.clean(name)
-
-    assert shown is not None
-    assert len(shown) <= 80
-    assert shown.translate(dict.fromkeys(map(ord, names.JOINERS))).isprintable()
-    assert "://" not in shown
-    assert "@" not in shown
-    assert not re.search(r"evil\W*[.\u3002\uff0e\uff61][^\w\s]*example", shown)
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_a_real_name_stays_as_it_is(name):
-    """Cleaning is not for honest names."""
-    assert names.clean(name) == name
 
 
 @pytest.mark.parametrize("role", ["client", "coach"])
