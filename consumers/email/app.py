@@ -76,7 +76,7 @@ class Wiring:
             (topics.PAYMENTS_EVENTS, PAYMENTS_GROUP, payments.handle),
         ]
         for step in topics.EMAIL_LADDER:
-            group = f"{GROUP}-retry-{step.delay_seconds}s"
+            [group] = step.groups
             retries = Retries(sender, producer, group=prefix + group, refusals=dead_letters)
             bound.append((step, group, retries.handle))
         return [
