@@ -134,9 +134,11 @@ where b.id = $1
 
 async def load_booking(tx: AsyncConnection, booking_id: UUID) -> Booking | None:
     """Return a booking with its price's ingredients; a coach without a profile has neither name nor rate."""
-    for row in await rows(tx, BOOKING, booking_id):
-        return Booking(row[0], row[1], row[2], row[3], row[4].replace(tzinfo=UTC), *row[5:])
-    return None
+    found = await rows(tx, BOOKING, booking_id)
+    if not found:
+        return None
+    (id_, client_id, coach_id, status, starts_at, *rest) = found[0]
+    return Booking(id_, client_id, coach_id, status, starts_at.replace(tzinfo=UTC), *rest)
 
 
 PAYMENT_COLUMNS = """
@@ -224,38 +226,27 @@ from payments p join bookings b on b.id = p.booking_id where p.id = $1
 
 async def load_shown(tx: AsyncConnection, payment_id: UUID) -> Shown | None:
     """Return one payment for those who may see it; a row of the older application shows the same facts."""
-    for row in await rows(tx, SHOWN, payment_id):
-        (
-            id_,
-            booking_id,
-            client_id,
-            coach_id,
-            amount,
-            amount_minor,
-            refunded_minor,
-            currency,
-            status,
-            reason,
-            made,
-            changed,
-        ) = row
-        if amount_minor is None:
-            amount_minor = money.nearest_minor(amount, currency)
-            refunded_minor = amount_minor if status == "refunded" else 0
-        return Shown(
-            id=id_,
-            booking_id=booking_id,
-            client_id=client_id,
-            coach_id=coach_id,
-            amount_minor=amount_minor,
-            amount_refunded_minor=refunded_minor,
-            currency=currency.upper(),
-            status=status,
-            failure_reason=reason if status == "failed" else None,
-            created_at=made.replace(tzinfo=UTC),
-            updated_at=changed.replace(tzinfo=UTC),
-        )
-    return None
+    found = await rows(tx, SHOWN, payment_id)
+    if not found:
+        return None
+    (id_, booking_id, client_id, coach_id, amount, amount_minor) = found[0][:6]
+    (refunded_minor, currency, status, reason, made, changed) = found[0][6:]
+    if amount_minor is None:
+        amount_minor = money.nearest_minor(amount, currency)
+        refunded_minor = amount_minor if status == "refunded" else 0
+    return Shown(
+        id=id_,
+        booking_id=booking_id,
+        client_id=client_id,
+        coach_id=coach_id,
+        amount_minor=amount_minor,
+        amount_refunded_minor=refunded_minor,
+        currency=currency.upper(),
+        status=status,
+        failure_reason=reason if status == "failed" else None,
+        created_at=made.replace(tzinfo=UTC),
+        updated_at=changed.replace(tzinfo=UTC),
+    )
 
 
 def _payment(row: Any) -> Payment:
