@@ -33,7 +33,7 @@ W3C_TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 THIN_OBJECT = "v2.core.event"  # https://docs.stripe.com/api/v2/core/events/object: it holds no state, only an address
 
 
-class Envelope(msgspec.Struct):
+class EventHead(msgspec.Struct):
     """What the door reads of an event; of any type, since what is odd there is for the consumer to judge."""
 
     id: Any = None
@@ -78,24 +78,24 @@ class Publishes(Protocol):
 
 
 def judge(body: bytes, webhook: settings.Webhook) -> Event | Ignored | Problem:
-    """Decide by its envelope what a signed body is. Pure; next: the consumer's translate.py judges the rest."""
+    """Decide by its head what a signed body is. Pure; next: the consumer's translate.py judges the rest."""
     try:
-        envelope = DECODER.decode(body)
+        head = DECODER.decode(body)
     except messages.DECODING_ERRORS:
         return problems.EVENT_INVALID
-    if not isinstance(envelope.id, str) or not EVENT_ID.fullmatch(envelope.id):
+    if not isinstance(head.id, str) or not EVENT_ID.fullmatch(head.id):
         return problems.EVENT_INVALID
-    event = Event(envelope.id, envelope.type if isinstance(envelope.type, str) else "")
-    if envelope.object == THIN_OBJECT:
+    event = Event(head.id, head.type if isinstance(head.type, str) else "")
+    if head.object == THIN_OBJECT:
         return Ignored(event, "thin")
-    if isinstance(envelope.livemode, bool) and envelope.livemode != webhook.livemode:
+    if isinstance(head.livemode, bool) and head.livemode != webhook.livemode:
         return Ignored(event, "foreign_mode")
-    if webhook.stripe_account_id and isinstance(envelope.account, str) and envelope.account != webhook.stripe_account_id:
+    if webhook.stripe_account_id and isinstance(head.account, str) and head.account != webhook.stripe_account_id:
         return Ignored(event, "foreign_account")
     return event
 
 
-DECODER = msgspec.json.Decoder(Envelope)
+DECODER = msgspec.json.Decoder(EventHead)
 
 
 class WebhookHandler:

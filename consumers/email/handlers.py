@@ -13,7 +13,7 @@ from typing import Protocol
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.email import store, tickets
-from consumers.email.kinds import Means, Unusable
+from consumers.email.kinds import Consequences, Unusable
 from consumers.email.sending import Sender
 from consumers.email.tickets import Due
 from shared import messages
@@ -27,7 +27,7 @@ from shared.kafka.records import Incoming
 class Reading(Protocol):
     """One topic's events, as letters."""
 
-    def __call__(self, value: bytes, *, sender_domain: str) -> Means | Unusable:
+    def __call__(self, value: bytes, *, sender_domain: str) -> Consequences | Unusable:
         """Return what an event means; raises one of messages.DECODING_ERRORS."""
 
 
@@ -36,7 +36,7 @@ class Change:
     """One event's record, and what it means for letters."""
 
     record: Incoming
-    means: Means
+    consequences: Consequences
 
 
 @dataclass(slots=True)
@@ -50,10 +50,10 @@ class Entering:
     def judge(self, record: Incoming) -> Change | Refused:
         """Return what one event means for letters, or why it cannot be taken."""
         try:
-            means = self.read(record.value, sender_domain=self.sender_domain)
+            consequences = self.read(record.value, sender_domain=self.sender_domain)
         except messages.DECODING_ERRORS:
             return Refused(record, tickets.UNDECODABLE)
-        return Refused(record, means.reason) if isinstance(means, Unusable) else Change(record, means)
+        return Refused(record, consequences.reason) if isinstance(consequences, Unusable) else Change(record, consequences)
 
     def record_of(self, item: Change) -> Incoming:
         """Return the record that brought a change."""
@@ -61,9 +61,9 @@ class Entering:
 
     async def apply(self, tx: AsyncConnection, items: Sequence[Change]) -> Applied:
         """Enter what is due, then withhold what is not: in either order a cancelled booking is confirmed to nobody."""
-        wanted = [(letter, item.record) for item in items for letter in item.means.due]
+        wanted = [(letter, item.record) for item in items for letter in item.consequences.due]
         open_ = await store.enter(tx, [letter for letter, _ in wanted])
-        await store.withhold(tx, [one for item in items for one in item.means.withheld])
+        await store.withhold(tx, [one for item in items for one in item.consequences.withheld])
         due = [Due(letter.ticket, attempt=0, replayed=False, record=record) for letter, record in wanted if letter.id in open_]
         return Applied(after_commit=[lambda: self.due.update((one.ticket.letter_id, one) for one in due)])
 

@@ -60,7 +60,7 @@ class NewLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Consequences:
     """What one event means for letters: those that it makes due, and those that are not to be sent, with the reason."""
 
     due: tuple[NewLetter, ...] = ()
@@ -74,7 +74,7 @@ class Unusable:
     reason: str
 
 
-def of_booking(value: bytes, *, sender_domain: str) -> Means | Unusable:
+def of_booking(value: bytes, *, sender_domain: str) -> Consequences | Unusable:
     """Return what one event of `bookings.events` means; raises one of messages.DECODING_ERRORS.
 
     Only `booking.confirmed` makes the two confirmations. `booking.cancelled` takes them back and makes two cancellations,
@@ -93,17 +93,17 @@ def of_booking(value: bytes, *, sender_domain: str) -> Means | Unusable:
 
     match event.name:
         case "booking.confirmed":
-            return Means(due=both(Kind.CONFIRMATION))
+            return Consequences(due=both(Kind.CONFIRMATION))
         case "booking.cancelled":
             given_back = data.amount_minor if data.reason == REFUNDED else None
             why = Suppression.SENT_BY_OLDER_APPLICATION if data.confirmed_elsewhere else Suppression.CANCELLED_FIRST
             withheld = tuple((letter, why) for letter in both(Kind.CONFIRMATION))
-            return Means(due=both(Kind.CANCELLATION, given_back), withheld=withheld)
+            return Consequences(due=both(Kind.CANCELLATION, given_back), withheld=withheld)
         case _:
-            return Means()
+            return Consequences()
 
 
-def of_payment(value: bytes, *, sender_domain: str) -> Means | Unusable:
+def of_payment(value: bytes, *, sender_domain: str) -> Consequences | Unusable:
     """Return what one event of `payments.events` means, from its state alone; raises as `of_booking` does.
 
     A part that went back of a payment makes one letter for each amount. All of it makes none: the cancellation tells. A
@@ -115,11 +115,12 @@ def of_payment(value: bytes, *, sender_domain: str) -> Means | Unusable:
     if data.paid and 0 < data.amount_refunded_minor < data.amount_minor:
         refunded = data.amount_refunded_minor
         cause = f"{data.payment_id}/{refunded}"
-        return Means((_new(data, Kind.REFUND, "client", cause=cause, refunded_minor=refunded, sender_domain=sender_domain),))
+        letter = _new(data, Kind.REFUND, "client", cause=cause, refunded_minor=refunded, sender_domain=sender_domain)
+        return Consequences(due=(letter,))
     if not data.paid and data.closed_reason == payment.ClosedReason.ASYNC_FAILED:
         cause = str(data.payment_id)
-        return Means((_new(data, Kind.PAYMENT_FAILED, "client", cause=cause, sender_domain=sender_domain),))
-    return Means()
+        return Consequences(due=(_new(data, Kind.PAYMENT_FAILED, "client", cause=cause, sender_domain=sender_domain),))
+    return Consequences()
 
 
 def _new(
