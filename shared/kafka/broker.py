@@ -43,6 +43,7 @@ METADATA_AGE_MS_MAX = 20_000
 SESSION_TIMEOUT_MS = 12_000  # a dead member's partitions stand still this long; heartbeats share the event loop
 HEARTBEAT_INTERVAL_MS = 1_000
 REBALANCE_TIMEOUT_MS = 30_000
+REQUEST_TIMEOUT_MS = 40_000  # above the rebalance timeout: a join is a request, too, and would be cut off
 POLL_INTERVAL_MS_MAX = 300_000
 IN_FLIGHT_WAIT_SECONDS = 25.0  # below the rebalance timeout
 GRACEFUL_STOP_SECONDS = 8.0  # a commit blocks for a whole outage; the process must end within 10 s
@@ -226,7 +227,7 @@ def create(kafka: settings.Kafka, *, client_id: str, subscriptions: Sequence[Sub
         bootstrap_servers=list(kafka.kafka_bootstrap_servers),
         security=_security(kafka),
         client_id=client_id,
-        request_timeout_ms=connection.REQUEST_TIMEOUT_MS,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
         metadata_max_age_ms=METADATA_AGE_MS_MAX,
         acks="all",
         enable_idempotence=False,

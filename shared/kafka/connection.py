@@ -16,7 +16,6 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from shared import settings
 
-REQUEST_TIMEOUT_MS = 40_000  # above the rebalance timeout: JoinGroup is cut by it
 ASKING_TIMEOUT_MS = 3_000
 GOODBYE_SECONDS_MAX = 0.3  # a broker that refuses somebody lets a tenth of a second pass before it hangs up
 NOBODY = "no broker answers"
