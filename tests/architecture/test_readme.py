@@ -33,7 +33,7 @@ CONCERNS = [
 def test_every_variable_stands_in_the_table():
     """A setting that nobody can find does not exist, and one that does not exist must not be promised."""
     read = {name.upper() for concern in CONCERNS for name in concern.model_fields}
-    table = README.partition("## Configuration")[2].partition("\nSIGTERM")[0]
+    table = README.partition("## Configuration")[2].partition("\nOn SIGTERM")[0]
     told = {
         name for row in table.splitlines() if row.startswith("| `") for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])
     }
