@@ -26,7 +26,7 @@ async def run(configured: Settings) -> int:
         source=topics.STRIPE_EVENTS,
         target=topics.PAYMENTS_EVENTS,
         refusals=topics.STRIPE_EVENTS_DLT,
-        beside=keep_house,
+        background=keep_house,
     )
 
 

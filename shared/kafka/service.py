@@ -137,14 +137,14 @@ async def run_database_consumer(
     source: Topic,
     target: Topic,
     refusals: Topic,
-    beside: Callable[[AsyncEngine], Coroutine[object, object, None]] | None = None,
+    background: Callable[[AsyncEngine], Coroutine[object, object, None]] | None = None,
 ) -> int:
     """Run the one story of batches from `source` to `target` in the group `name`; return the process's exit status.
 
-    `beside` is what the process does between batches, for as long as it lives; it is cancelled at the end.
+    `background` is what the process does beside its batches, for as long as it lives; it is cancelled at the end.
     """
     engine = engines.create(configured, application=name)
-    besides = asyncio.create_task(beside(engine)) if beside else None
+    running = asyncio.create_task(background(engine)) if background else None
 
     def build(publisher: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
         batches = Batches(
@@ -160,10 +160,10 @@ async def run_database_consumer(
     try:
         return await run(configured, name=name, build=build, trouble=database_health.trouble(engine))
     finally:
-        if besides is not None:
-            besides.cancel()
+        if running is not None:
+            running.cancel()
             with suppress(asyncio.CancelledError):
-                await besides
+                await running
         await engine.dispose()
 
 
