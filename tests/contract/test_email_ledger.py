@@ -343,7 +343,7 @@ async def test_a_booking_cancelled_meanwhile_suppresses_before_sending(engine, l
     assert await judged(engine, letters[0], replayed=True) == Suppress(Suppression.CANCELLED_FIRST)
 
 
-async def test_facts_are_the_databases(engine, letters, sale):
+async def test_a_letter_is_made_of_what_the_database_says_when_it_is_written(engine, letters, sale):
     """Names, addresses and zones are read when the letter is written; a missing profile leaves gaps, not errors."""
     await entered(engine, *letters)
     async with engine.begin() as tx:

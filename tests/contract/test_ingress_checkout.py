@@ -164,7 +164,7 @@ async def test_a_crooked_key_is_refused(door, key):
     assert (await door.checkout(booked.booking_id, booked.client, headers={"Idempotency-Key": key}))[0] == 422
 
 
-async def test_ten_a_minute(door):
+async def test_the_eleventh_checkout_of_a_minute_has_to_wait(door):
     """The eleventh checkout of a minute is 429 with the seconds to wait; other people are not touched."""
     booked, other = await meeting(door.engine), await meeting(door.engine)
     for _ in range(10):

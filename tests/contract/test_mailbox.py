@@ -195,7 +195,7 @@ async def test_a_client_can_be_turned_away(mailbox, what):
         await send(mailbox)
 
 
-async def test_it_can_be_slow(mailbox):
+async def test_it_can_answer_late(mailbox):
     """The delay passes before each answer: a client with less patience gives up."""
     await mailbox.switch(Switches(delay_seconds=30))
 
@@ -249,7 +249,7 @@ async def test_nobody_is_left_in_a_mailbox_that_is_switched_off(mailbox, banner)
     assert mailbox.conversations == set()
 
 
-async def test_switches_over_http(mailbox):
+async def test_switches_are_set_and_shown_over_http(mailbox):
     """PUT replaces the switches and GET shows them; what is misspelt is refused and changes nothing."""
     wanted = {
         "listening": True,

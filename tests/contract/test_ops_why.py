@@ -63,7 +63,7 @@ async def twin_of(engine, sale):
     return twin
 
 
-async def test_declined_then_paid(walk, database, sale):
+async def test_a_payment_by_the_second_card_is_told_with_the_first_ones_decline(walk, database, sale):
     """The first card was refused, the second was not."""
     await walk.stripe_says(sale.declined("insufficient_funds"), sale.succeeded(), sale.completed())
 
@@ -126,7 +126,7 @@ async def test_an_amount_that_is_not_ours(walk, database, sale):
     assert re.fullmatch(r"open: a person must look after amount_mismatch: cb-ops attention resolve \S+ --by NAME", told[-1])
 
 
-async def test_a_twin_payment(walk, database, engine, sale):
+async def test_of_a_booking_that_was_paid_twice_each_line_says_which_payment_it_is_about(walk, database, engine, sale):
     """Paid twice: the second money is real, confirms nothing, and every line says which payment it is about."""
     twin = await twin_of(engine, sale)
     await walk.stripe_says(sale.succeeded(), twin.succeeded())

@@ -41,7 +41,7 @@ async def asked(world, form, headers=KEY):
         ("conflict", INTENT, KEY, 409, False),
     ],
 )
-async def test_the_table_of_idempotency(world, fault, form, headers, status, kept):
+async def test_an_idempotency_key_keeps_an_answer_only_once_the_work_had_begun(world, fault, form, headers, status, kept):
     """Once the work had begun its answer stays, errors too, and other words are refused; what came before leaves no trace."""
     if fault:
         await world.switch("POST", "faults", {"route": INTENTS, "kind": fault})

@@ -131,7 +131,7 @@ async def test_only_a_test_key_opens(tmp_path, webhook, key):
             await world.session()
 
 
-async def test_no_key_says_so(world):
+async def test_a_call_without_a_key_is_401_with_stripes_challenge(world):
     """401 with the challenge that Stripe sends."""
     async with world.http.get(f"{world.url}/v1/events") as answer:
         assert answer.status == 401

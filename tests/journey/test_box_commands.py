@@ -287,7 +287,7 @@ def test_down_ends_nobody_but_the_holder(tmp_path, monkeypatch):
         assert other.poll() is None
 
 
-def test_who_comes_second_joins(tmp_path, capfd):
+def test_of_two_that_bring_a_box_up_at_once_the_slower_one_joins(tmp_path, capfd):
     """Two that bring a box up at once: the slower one finds it up, and leaves the other's log alone."""
     box = Box(tmp_path)
     with held(box) as holder:

@@ -120,7 +120,7 @@ def test_claims_that_are_no_object_are_nobody(payload):
     assert asked(raw(PLAIN, payload)) is None
 
 
-def test_another_key_is_nobody():
+def test_a_token_that_another_key_signed_names_nobody():
     """Neither a stranger's key nor the webhook's secret signs tokens."""
     assert asked(token("x" * 40)) is None
     assert asked(token("whsec_" + "a" * 40)) is None

@@ -27,7 +27,7 @@ def known(version=1, *, paid=False, cancel_due=False, payment_id=OURS):
         (Status.COMPLETED, OURS, RaiseConflict(Conflict.COMPLETED)),
     ],
 )
-def test_money_that_arrives(status, held_by, outcome):
+def test_money_that_arrives_confirms_what_can_be_confirmed_and_raises_a_conflict_else(status, held_by, outcome):
     """Pending is confirmed, an unheld confirmation is adopted, everything else is a conflict for a person."""
     decided = follow(Booking("b", status, held_by), None, known(paid=True), another_is_paid=False)
 
@@ -47,7 +47,7 @@ def test_a_second_payment_never_takes_over_a_booking_that_names_none():
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("held_by", [None, OURS, OTHER])
 @pytest.mark.parametrize("another_is_paid", [False, True])
-def test_money_that_goes_back(status, held_by, another_is_paid):
+def test_money_that_goes_back_cancels_only_the_booking_that_it_holds(status, held_by, another_is_paid):
     """Only the payment that holds the booking cancels it; held by nobody, only if no other is paid; an ended one never."""
     decided = follow(
         Booking("b", status, held_by),
@@ -62,7 +62,7 @@ def test_money_that_goes_back(status, held_by, another_is_paid):
 
 
 @pytest.mark.parametrize("status", Status)
-def test_paid_is_judged_once(status):
+def test_a_payment_that_was_paid_before_confirms_nothing_again(status):
     """Later messages of a payment that was paid before only watch for a full refund."""
     decided = follow(Booking("b", status, None), known(paid=True), known(2, paid=True), another_is_paid=False)
     assert isinstance(decided, Leave)

@@ -22,7 +22,7 @@ def test_the_list_pins_every_jar_once():
     assert all(re.fullmatch("[0-9a-f]{64}", jar.sha256) and jar.size_bytes > 0 for jar in listed)
 
 
-def test_kafka_can_speak():
+def test_kafka_comes_with_what_it_needs_to_log():
     """Without an slf4j binding Kafka dies in silence."""
     coordinates = {f"{jar.group}:{jar.artifact}" for jar in jars.listed()}
 

@@ -66,7 +66,7 @@ def refused(step):
     return step.problem
 
 
-def test_nothing_in_the_way():
+def test_a_first_checkout_begins_with_a_row():
     """A row is added first, whatever else."""
     assert next_step() == Insert()
 

@@ -55,7 +55,7 @@ def judged(*, attempt=0, replayed=False, **changes):
         ({"state": State.RETRYING, "attempts": 2, "attempt": 3}, Claim(maybe_sent=False, attempts=2)),
     ],
 )
-def test_who_may_send_it(changes, judgement):
+def test_a_letter_is_claimed_only_when_it_is_not_over_and_nobody_holds_it(changes, judgement):
     """Ends stay ends but for a replay of a dead one; a lease is respected, and an earlier attempt's record is nothing."""
     assert judged(**changes) == judgement
 

@@ -31,7 +31,7 @@ def test_people_do_not_share_a_limit():
     assert limit.admit(USER, 0) == 60
 
 
-def test_memory_is_bounded(monkeypatch):
+def test_only_so_many_people_are_remembered(monkeypatch):
     """However many people come, only so many are remembered."""
     monkeypatch.setattr(limits, "USERS_REMEMBERED_MAX", 3)
     limit = RateLimit(count=1, seconds=60)

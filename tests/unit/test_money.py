@@ -97,7 +97,7 @@ def test_no_currency_is_counted_otherwise_than_the_sandbox_counts_it(currency):
     assert (counted.decimals, counted.step_minor) == (decimals, stripes.step(currency.lower()))
 
 
-def test_the_table_is_stripes():
+def test_currencies_are_counted_as_stripe_counts_them():
     """Three-decimal amounts are multiples of ten; ISK and UGX are told with two decimals that are 00."""
     assert money.scale("JPY") == money.Scale(0, 1)
     assert money.scale("KWD") == money.Scale(3, 10)

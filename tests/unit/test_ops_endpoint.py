@@ -24,7 +24,7 @@ def found(*endpoints, livemode=True, expected="acct_1"):
 
 
 @pytest.mark.parametrize("expected", ["acct_1", None])
-def test_all_is_well(expected):
+def test_of_an_endpoint_that_sends_all_that_we_handle_nothing_is_found(expected):
     """An endpoint that sends what we handle, at our version: nothing to say."""
     assert found(GOOD, expected=expected) == []
 

@@ -268,7 +268,7 @@ def test_a_slot_is_free_only_while_the_payment_is_closed_and_unpaid(events):
         ),
     ],
 )
-def test_what_a_story_means(facts, status, refunded, cancel_due):
+def test_the_status_follows_from_the_facts(facts, status, refunded, cancel_due):
     """The four states, and the money behind them."""
     known = plain(*facts)
     assert (known.status, known.refunded_minor, known.cancel_due) == (status, refunded, cancel_due)

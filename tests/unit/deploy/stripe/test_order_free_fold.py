@@ -116,7 +116,7 @@ def test_for_every_seed_any_permutation_with_duplicates_folds_as_the_order_of_em
     assert straight.refunded_minor == (life.charge["amount_refunded"] if life.charge else 0)
 
 
-def test_lives_are_lived():
+def test_the_drawn_lives_reach_what_matters():
     """The seeds reach what matters: refunds, disputes, failures after success, expiries, debits that are returned."""
     kinds = set()
     for seed in range(150):

@@ -163,7 +163,7 @@ def test_a_word_that_stripe_does_not_have_is_caught():
     assert [complaint.key for complaint in judge(told)] == ["event.type: unknown value"]
 
 
-def test_these_tests_are_watched(monkeypatch):
+def test_a_shape_that_is_not_stripes_fails_the_test_that_meets_it(monkeypatch):
     """A refund that says more than Stripe's is noticed in the answer that shows it."""
     honest = refund.new
     monkeypatch.setattr(refund, "new", lambda *a, **b: honest(*a, **b) | {"mood": "sorry"})
