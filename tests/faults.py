@@ -169,8 +169,8 @@ KAFKA = (
         ("tests/journey/test_failpoints.py", "-k", "bookings"),
         (
             BROKER,
-            "                    await self._handle(records)\n                    await self._commit(message)\n",
-            "                    await self._commit(message)\n                    await self._handle(records)\n",
+            "            await self._handle(records)\n            await self._commit(message)\n",
+            "            await self._commit(message)\n            await self._handle(records)\n",
         ),
     ),
     fault(

@@ -157,36 +157,52 @@ class Subscription:
             async with self._in_flight.lock:
                 if self._given_away(message, taken):
                     return
-                if self._putting_off is not None:
-                    records = self._putting_off.take_due(message.consumer, records)
-                    if not records:
-                        message.committed = AckStatus.NACKED  # nothing is done: there is nothing to commit or to rewind
-                        return
-                self.head_timestamp_ms = min(record.timestamp_ms for record in records)
-                self.busy_since = clock.monotonic()
-                try:
-                    await self._handle(records)
-                    await self._commit(message)
-                finally:
-                    started, self.busy_since = self.busy_since, None
+                records = self._due(message, records)
+                if not records:
+                    message.committed = AckStatus.NACKED  # nothing is done: there is nothing to commit or to rewind
+                    return
+                seconds = await self._take(message, records)
         except TooManyCulprits as fatal:
-            if self.fatal is not None and not self.fatal.done():
-                self.fatal.set_result(fatal)
-            await self._stopping.wait()
+            await self._end_the_process(fatal)
             raise
         except Exception as error:
-            self._trouble = kind(error)
-            metrics.batch_failures.labels(self.topic, type(error).__name__).inc()
-            if self._backoff.failures == 0:
-                log.warning("batch.rewound", topic=self.topic, records=len(records), error=kind(error))
             # Outside the lock, so that a rebalance does not wait for a pause.
-            await self._backoff.pause(self._stopping)
+            await self._pause(error, len(records))
             if self._given_away(message, taken):
                 return
             if self._putting_off is not None:
                 self._putting_off.wake_all(message.consumer)
             raise
-        self._recovered(len(records), clock.monotonic() - started)
+        self._recovered(len(records), seconds)
+
+    def _due(self, message: KafkaMessage, records: list[Incoming]) -> list[Incoming]:
+        """Return what may be handled now; of a topic with a delay the rest stays in Kafka."""
+        return records if self._putting_off is None else self._putting_off.take_due(message.consumer, records)
+
+    async def _take(self, message: KafkaMessage, records: Sequence[Incoming]) -> float:
+        """Handle records and commit them, and let liveness know since when; return how many seconds it took."""
+        self.head_timestamp_ms = min(record.timestamp_ms for record in records)
+        began = self.busy_since = clock.monotonic()
+        try:
+            await self._handle(records)
+            await self._commit(message)
+        finally:
+            self.busy_since = None
+        return clock.monotonic() - began
+
+    async def _end_the_process(self, fatal: TooManyCulprits) -> None:
+        """Ask for the end, and hold the batch until it comes: let go, it would be polled again at once."""
+        if self.fatal is not None and not self.fatal.done():
+            self.fatal.set_result(fatal)
+        await self._stopping.wait()
+
+    async def _pause(self, error: Exception, records: int) -> None:
+        """Tell what the batch failed of, in the log only the first time, and wait before it comes again."""
+        self._trouble = kind(error)
+        metrics.batch_failures.labels(self.topic, type(error).__name__).inc()
+        if self._backoff.failures == 0:
+            log.warning("batch.rewound", topic=self.topic, records=records, error=kind(error))
+        await self._backoff.pause(self._stopping)
 
     async def _commit(self, message: KafkaMessage) -> None:
         try:
