@@ -1,21 +1,26 @@
 """Rows and sessions of the older application: what its nine columns say is never taken back, and new events find them."""
 
 import itertools
-from decimal import Decimal
 
 import pytest
 
 from tests.builders import record
 from tests.database import folded, query
 
+OLDER = """
+update payments set amount_minor = null, amount = 75.00, status = $2::text::paymentstatus, stripe_payment_intent_id = $3
+where id = $1
+"""
+
+
+async def written_by_the_older_application(engine, sale, *, status, intent_id):
+    """Leave of the sale's payment what its nine columns say."""
+    await query(engine, OLDER, sale.payment_id, status, intent_id)
+
 
 async def test_a_paid_row_of_the_older_application_cannot_be_demoted(payments, engine, sale):
     """Its nine columns are its facts: a late decline leaves it succeeded."""
-    async with engine.begin() as tx:
-        await tx.exec_driver_sql(
-            "update payments set amount_minor = null, amount = $2, status = 'succeeded' where id = $1",
-            (sale.payment_id, Decimal("75.00")),
-        )
+    await written_by_the_older_application(engine, sale, status="succeeded", intent_id=None)
     await payments.handle([record(sale.declined())])
 
     assert (await folded(engine, sale))[0] == "succeeded"
@@ -24,11 +29,7 @@ async def test_a_paid_row_of_the_older_application_cannot_be_demoted(payments, e
 
 async def test_an_event_that_changes_nothing_of_an_older_row_makes_it_ours_all_the_same(payments, engine, sale):
     """What its nine columns meant is written down: the columns of ours would else go on saying that nobody paid."""
-    async with engine.begin() as tx:
-        await tx.exec_driver_sql(
-            "update payments set amount_minor = null, status = 'succeeded', stripe_payment_intent_id = $2 where id = $1",
-            (sale.payment_id, sale.intent_id),
-        )
+    await written_by_the_older_application(engine, sale, status="succeeded", intent_id=sale.intent_id)
     await payments.handle([record(sale.succeeded())])
 
     assert await query(engine, "select amount_minor, paid, version from payments") == [(7500, True, 0)]
@@ -37,11 +38,7 @@ async def test_an_event_that_changes_nothing_of_an_older_row_makes_it_ours_all_t
 
 async def test_an_older_row_is_found_by_its_own_intent_column(payments, engine, sale):
     """The older application wrote the intent's id, and no metadata names the payment."""
-    async with engine.begin() as tx:
-        await tx.exec_driver_sql(
-            "update payments set amount_minor = null, status = 'succeeded', stripe_payment_intent_id = $2 where id = $1",
-            (sale.payment_id, sale.intent_id),
-        )
+    await written_by_the_older_application(engine, sale, status="succeeded", intent_id=sale.intent_id)
     await payments.handle([record(sale.refunded())])
 
     assert (await folded(engine, sale))[0] == "refunded"
@@ -63,11 +60,7 @@ async def test_who_pays_at_a_session_that_the_older_application_opened_has_paid(
 
 async def test_an_older_row_keeps_its_intent_when_an_event_names_none(payments, engine, sale):
     """The next event may name nothing but the intent, and whoever looks the payment up at Stripe needs it."""
-    async with engine.begin() as tx:
-        await tx.exec_driver_sql(
-            "update payments set amount_minor = null, stripe_payment_intent_id = $2 where id = $1",
-            (sale.payment_id, sale.intent_id),
-        )
+    await written_by_the_older_application(engine, sale, status="pending", intent_id=sale.intent_id)
     await payments.handle([record(sale.expired())])
 
     assert await query(engine, "select stripe_payment_intent_id from payments") == [(sale.intent_id,)]
