@@ -13,7 +13,7 @@ from consumers.payments import store, versions
 from consumers.payments.decide import Decided, Item, Loaded, decide
 from consumers.payments.translate import Refusal, translate
 from shared import clock, logs, metrics
-from shared.db.data_errors import folding, is_data_error, kind
+from shared.db.data_errors import error_name, folding, is_data_error
 from shared.domain.ledger import Decision
 from shared.domain.payment import Announcement
 from shared.kafka.batch import Applied
@@ -83,7 +83,7 @@ async def _refusal(tx: AsyncConnection, loaded: Loaded, decided: Decided, *, kee
         if not is_data_error(error):
             raise
         await savepoint.rollback()
-        return f"broke_its_batch:{kind(error)}"
+        return f"broke_its_batch:{error_name(error)}"
     await (savepoint.commit() if keep else savepoint.rollback())
     return None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared import errors
-from shared.db.engine import refusal, sqlstate
+from shared.db.engine import driver_error, sqlstate
 
 DATA_ERROR_CLASSES = ("22", "23")  # SQLSTATE: data exception, integrity constraint violation
 
@@ -35,8 +35,8 @@ def is_data_error(error: Exception) -> bool:
     return state is not None and state.startswith(DATA_ERROR_CLASSES)
 
 
-def kind(error: BaseException) -> str:
+def error_name(error: BaseException) -> str:
     """Name an error without its text, which may hold data: its type, and its SQLSTATE when it has one."""
     state = sqlstate(error)
-    name = type(refusal(error)).__name__
+    name = type(driver_error(error)).__name__
     return f"{name}:{state}" if state else name

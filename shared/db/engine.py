@@ -111,11 +111,11 @@ async def begin_again(tx: AsyncConnection) -> None:
 
 def sqlstate(error: BaseException) -> str | None:
     """Return the SQLSTATE of a database error, however deep SQLAlchemy wrapped it."""
-    state = getattr(refusal(error), "sqlstate", None)
+    state = getattr(driver_error(error), "sqlstate", None)
     return state if isinstance(state, str) else None
 
 
-def refusal(error: BaseException) -> BaseException:
+def driver_error(error: BaseException) -> BaseException:
     """Return what asyncpg raised, however deep SQLAlchemy wrapped it; of any other error, itself."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, asyncpg.PostgresError | asyncpg.InternalClientError):

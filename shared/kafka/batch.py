@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared import clock, errors, logs, messages, metrics
-from shared.db.data_errors import is_data_error, kind
+from shared.db.data_errors import error_name, is_data_error
 from shared.kafka import dead_letters
 from shared.kafka.dead_letters import Refused
 from shared.kafka.producer import Producer
@@ -145,7 +145,7 @@ class Batches(Generic[Item]):
     def _culprit(self, item: Item, error: Exception) -> Refused:
         record = self._consumer.record_of(item)
         self._culprits.add(record.place, error)
-        return Refused(record, f"broke_its_batch:{kind(error)}")
+        return Refused(record, f"broke_its_batch:{error_name(error)}")
 
     async def _publish(self, emitted: Sequence[Emitted], refused: Sequence[Refused]) -> None:
         content_type = ((CONTENT_TYPE, messages.CONTENT_TYPE),)

@@ -22,7 +22,7 @@ from faststream.message import AckStatus
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared import clock, logs, metrics, settings
-from shared.db.data_errors import kind
+from shared.db.data_errors import error_name
 from shared.kafka import connection, passed_over
 from shared.kafka.backoff import Backoff
 from shared.kafka.batch import TooManyCulprits
@@ -198,10 +198,10 @@ class Subscription:
 
     async def _pause(self, error: Exception, records: int) -> None:
         """Tell what the batch failed of, in the log only the first time, and wait before it comes again."""
-        self._trouble = kind(error)
+        self._trouble = error_name(error)
         metrics.batch_failures.labels(self.topic, type(error).__name__).inc()
         if self._backoff.failures == 0:
-            log.warning("batch.rewound", topic=self.topic, records=records, error=kind(error))
+            log.warning("batch.rewound", topic=self.topic, records=records, error=error_name(error))
         await self._backoff.pause(self._stopping)
 
     async def _commit(self, message: KafkaMessage) -> None:

@@ -191,7 +191,7 @@ async def test_code_that_came_before_its_migration_is_the_world_s_fault(batches,
     with pytest.raises(engines.TROUBLE) as error:
         await batches.handle([record(b"a"), record(b"b")])
 
-    assert data_errors.kind(error.value) == "UndefinedColumnError:42703"
+    assert data_errors.error_name(error.value) == "UndefinedColumnError:42703"
     assert published.calls == 0
 
 
