@@ -178,7 +178,8 @@ async def opened(
         max_batch_size=BATCH_BYTES_MAX,
         max_request_size=DEAD_LETTER_BYTES_MAX,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
-        compression_type="snappy",  # a µs a webhook; aiokafka packs lz4 at its highest level, for eleven
+        # A µs a webhook; aiokafka packs lz4 at its highest level, for eleven. docs/topics tells those who read it elsewhere.
+        compression_type="snappy",
     )
     client._sender.client = _Patient(client.client, client._message_accumulator.waiter)  # noqa: SLF001 - there is no setting
     try:

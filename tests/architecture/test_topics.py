@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 
+import jsonschema_rs
 import pytest
 
 from consumers.bookings import app as bookings
@@ -15,10 +16,12 @@ from consumers.payments.translate import UNKNOWN_REASON
 from ingress import pages
 from ingress.payments import GENERIC_DECLINE
 from shared import messages, topics
+from shared.domain import booking, payment
 from shared.domain.payment import FREES_THE_SLOT, Announcement, ClosedReason
 from shared.kafka import broker, dead_letters, retry, service
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
+from tests import schemas
 from tests.architecture.source import ROOT, product
 from tests.story import example, told
 
@@ -154,6 +157,66 @@ def test_schema_tables_name_every_field_in_its_order():
         tables = re.findall(r"\| field.*?\n\|[-|]+\n((?:\|.*\n)+)", schema)
         found = [re.findall(r"^\| `(\w+)`", rows, re.MULTILINE) for rows in tables]
         assert found == [list(fields) for fields in classes], topic.name
+
+
+PUBLIC = {topics.PAYMENTS_EVENTS: messages.PaymentState, topics.BOOKINGS_EVENTS: messages.BookingChange}
+BOOKING_REASONS = {"refunded", *booking.Conflict}
+
+
+def schema_of(topic):
+    """The envelope's schema and that of its data."""
+    [data] = schemas.SCHEMAS[topic.name]["$defs"].values()
+    return schemas.SCHEMAS[topic.name], data
+
+
+@pytest.mark.parametrize("topic", PUBLIC, ids=lambda topic: topic.name)
+def test_a_schema_is_of_what_is_written(topic):
+    """Every field in its order; required is what every message says, since an older release's may lack what has a default."""
+    envelope, data = schema_of(topic)
+    told = PUBLIC[topic]
+    optional = told.__struct_fields__[len(told.__struct_fields__) - len(told.__struct_defaults__) :]
+
+    assert envelope["$id"] == f"urn:culturebridge:{topic.name}:v1"
+    assert list(envelope["properties"]) == list(messages.Envelope.__struct_fields__) == envelope["required"]
+    assert list(data["properties"]) == list(told.__struct_fields__)
+    assert data["required"] == [name for name in told.__struct_fields__ if name not in optional]
+
+
+def test_a_schema_lists_the_values_that_there_are():
+    """What is an enum there is an enum of ours: a new value is a new schema, by what docs/topics/README.md promises."""
+    found = {
+        (topic.name, name): set(spelled["enum"]) - {None}
+        for topic in PUBLIC
+        for name, spelled in schema_of(topic)[1]["properties"].items()
+        if "enum" in spelled
+    }
+
+    assert found == {
+        ("payments.events", "status"): {str(one) for one in payment.Status},
+        ("payments.events", "closed_reason"): {str(one) for one in ClosedReason},
+        ("bookings.events", "status"): {str(one) for one in booking.Status},
+        ("bookings.events", "reason"): {str(one) for one in BOOKING_REASONS},
+    }
+
+
+@pytest.mark.parametrize("topic", PUBLIC, ids=lambda topic: topic.name)
+def test_a_schema_takes_the_examples_and_what_a_newer_writer_adds_and_nothing_less(topic):
+    """Each example, also with fields that nobody knows yet; without one that is required, or with another type, none."""
+    for path in (ROOT / "tests/examples/messages").glob(f"{topic.name}.v1*.json"):
+        event = json.loads(path.read_text())
+        schemas.hold(topic.name, json.dumps(event | {"added": 1, "data": event["data"] | {"added": 1}}))
+        for name in schema_of(topic)[1]["required"]:
+            less = {key: value for key, value in event["data"].items() if key != name}
+            for broken in (less, less | {name: []}):
+                with pytest.raises(jsonschema_rs.ValidationError):
+                    schemas.hold(topic.name, json.dumps(event | {"data": broken}))
+
+
+@pytest.mark.parametrize("topic", PUBLIC, ids=lambda topic: topic.name)
+def test_readers_are_led_to_the_schema(topic):
+    """From the topic's page and from the overview."""
+    for text in (page(topic), (PAGES / "README.md").read_text()):
+        assert f"({topic.name}.v1.schema.json)" in text
 
 
 @pytest.mark.parametrize("topic", [*topics.EMAIL_LADDER, topics.EMAIL_DLT], ids=lambda topic: topic.name)
