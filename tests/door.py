@@ -17,6 +17,7 @@ from ingress import app, connections, listener
 from shared import errors
 from shared.db import engine as engines
 from shared.stripe_api import StripeApi
+from tests import description
 from tests.database import query
 from tests.referees import watch
 
@@ -82,7 +83,10 @@ async def sandbox(folder):
 
 
 class Door:
-    """A door with its database, seen from outside. `url` is its address, `stripe` the sandbox."""
+    """A door with its database, seen from outside. `url` is its address, `stripe` the sandbox.
+
+    What its methods are answered is held to the API's description.
+    """
 
     def __init__(self, url, http, engine, stripe, publisher, routes, everybody):
         self.url, self.http, self.engine, self.stripe, self.publisher = url, http, engine, stripe, publisher
@@ -92,18 +96,18 @@ class Door:
         """POST a checkout; give status and body."""
         sent = {**bearer(caller), **({"Idempotency-Key": key} if key else {}), **(headers or {})}
         body = {"booking_id": str(booking_id), **URLS, **changes}
-        async with self.http.post("/payment/checkout", json=body, headers=sent) as answer:
-            return answer.status, await answer.json()
+        async with self.http.post(app.CHECKOUT, json=body, headers=sent) as answer:
+            return await told(answer, app.CHECKOUT)
 
     async def payment(self, payment_id, caller):
         async with self.http.get(f"/payment/{payment_id}", headers=bearer(caller)) as answer:
-            return answer.status, await answer.json()
+            return await told(answer, app.PAYMENT_SHOWN)
 
     async def deliver(self, body, header=None, **more):
         signature = {} if header == "" else {"Stripe-Signature": header or signed(body)}
         headers = {"Content-Type": "application/json", **signature, **more}
-        async with self.http.post("/payment/webhook", data=body, headers=headers) as answer:
-            return answer.status, await answer.json()
+        async with self.http.post(app.WEBHOOK, data=body, headers=headers) as answer:
+            return await told(answer, app.WEBHOOK)
 
     async def sql(self, statement, *parameters):
         return await query(self.engine, statement, *parameters)
@@ -118,6 +122,13 @@ class Door:
 
     def arm(self, kind, *, times=1, route="POST /v1/checkout/sessions"):
         self.stripe.faults.waiting.append(Fault(route, kind, times))
+
+
+async def told(answer, path):
+    """Status and body of an answer that is as the description says."""
+    body = await answer.json()
+    description.hold(answer.method, path, answer.status, answer.content_type, body)
+    return answer.status, body
 
 
 @asynccontextmanager
