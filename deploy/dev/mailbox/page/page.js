@@ -3,6 +3,7 @@
 
 const POLL_MS = 1500;
 const $ = (id) => document.getElementById(id);
+const tabs = [...document.querySelectorAll('[role="tab"]')];
 const letters = new Map();
 let chosen = null;
 let view = "html";
@@ -16,14 +17,19 @@ async function refresh() {
     const total = Number(answer.headers.get("X-Total-Count"));
     if (total !== letters.size) { forgetAll(); }
     if (chosen === null && fresh.length && window.matchMedia("(min-width: 46rem)").matches) { choose(fresh.at(-1).id); }
-    $("count").textContent = total === 1 ? "1 letter" : `${total} letters`;
+    tell("count", total === 1 ? "1 letter" : `${total} letters`);
     showUnfriendly(await (await fetch("/api/switches")).json());
   } catch {
-    $("count").textContent = "The mailbox does not answer.";
+    tell("count", "The mailbox does not answer.");
   }
   $("none").hidden = letters.size > 0;
   $("choose").hidden = letters.size === 0 || chosen !== null;
   setTimeout(refresh, POLL_MS);
+}
+
+// A screen reader reads a status aloud whenever it is written, also when it says what it said.
+function tell(id, text) {
+  if ($(id).textContent !== text) { $(id).textContent = text; }
 }
 
 function forgetAll() {
@@ -82,7 +88,12 @@ function choose(id) {
 
 function show(name) {
   view = name;
-  document.querySelectorAll('[role="tab"]').forEach((t) => t.setAttribute("aria-selected", String(t.dataset.view === name)));
+  tabs.forEach((tab) => {
+    const shown = tab.dataset.view === name;
+    tab.setAttribute("aria-selected", String(shown));
+    tab.tabIndex = shown ? 0 : -1;
+    if (shown) { $("view").setAttribute("aria-labelledby", tab.id); }
+  });
   $("frame").hidden = name !== "html";
   $("text").hidden = name !== "text";
   $("headers").hidden = name !== "headers";
@@ -96,11 +107,20 @@ function showUnfriendly(switches) {
   if (switches.delay_seconds > 0) { said.push(`slow: ${switches.delay_seconds} s ${slowed}`); }
   if (switches.starttls !== "offered") { said.push(`STARTTLS ${switches.starttls}`); }
   switches.faults.forEach((f) => said.push(`${f.at}: ${f.what}${f.recipient ? ` for ${f.recipient}` : ""}${f.times ? ` ×${f.times}` : ""}`));
-  $("unfriendly").textContent = said.join(" · ");
+  tell("unfriendly", said.join(" · "));
   $("unfriendly").hidden = said.length === 0;
 }
 
-document.querySelectorAll('[role="tab"]').forEach((t) => t.addEventListener("click", () => show(t.dataset.view)));
+tabs.forEach((tab) => tab.addEventListener("click", () => show(tab.dataset.view)));
+// One stop of the Tab key; arrows go from view to view (https://www.w3.org/WAI/ARIA/apg/patterns/tabs/).
+document.querySelector('[role="tablist"]').addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step) { return; }
+  const open = tabs.filter((tab) => !tab.disabled);
+  const next = open.at((open.indexOf(document.activeElement) + step) % open.length);
+  next.focus();
+  show(next.dataset.view);
+});
 $("narrow").addEventListener("click", () => {
   const on = $("view").classList.toggle("narrow");
   $("narrow").setAttribute("aria-pressed", String(on));
