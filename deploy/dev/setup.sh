@@ -4,8 +4,8 @@
 #   deploy/dev/setup.sh box     what runs the box: make demo
 #   deploy/dev/setup.sh tests   and what tests, lint and the browser add: make test, make check
 #
-# Needs python3 (3.11 or newer) and nothing else; everything lands in the project's folder. A second run compares one
-# checksum. What is installed is never taken away by asking for less.
+# Needs python3 (3.11 to 3.14) and nothing else, a compiler neither; everything lands in the project's folder. A second run
+# compares one checksum. What is installed is never taken away by asking for less.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -42,12 +42,18 @@ level_installed() {
 }
 
 find_python() {
-    for python in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
-        if [ -n "$python" ] && "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    if [ -n "${PYTHON:-}" ]; then
+        set -- "$PYTHON"
+    else
+        set -- python3 python3.14 python3.13 python3.12 python3.11
+    fi
+    for python; do
+        # For a newer one aiokafka has no wheel yet: it would have to be compiled.
+        if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then
             return
         fi
     done
-    give_up "needs Python 3.11 or newer as python3 (or name it: make setup PYTHON=/path/to/python3)"
+    give_up "needs Python 3.11 to 3.14, and $1 is $("$1" --version 2>/dev/null || echo 'not there'). Name another one: make setup PYTHON=/path/to/python3"
 }
 
 find_uv() {
@@ -92,7 +98,7 @@ usable || "$uv" venv --quiet --clear --python "$(command -v "$python")" .venv
 rm -f "$stamp"
 echo "setup: installing what $level needs into .venv (once, and again when the requirements change)"
 # shellcheck disable=SC2086 - the file names are several words
-"$uv" pip sync --python .venv/bin/python --require-hashes $files
+"$uv" pip sync --python .venv/bin/python --no-build --require-hashes $files
 "$uv" pip install --quiet --python .venv/bin/python --no-build-isolation --no-deps --editable .
 {
     echo "$level"

@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
+# The real one, but for what it says of its version.
+OTHER_PYTHON = """#!/bin/sh
+[ "$1" = --version ] && echo "Python {major}.{minor}.0" && exit
+exec "{python}" -c "import sys; sys.version_info = ({major}, {minor}, 0, 'final', 0)
+$2"
+"""
 UV = """#!/bin/sh
 [ "$1" = --version ] && exit
 echo "$*" >>"$UV_SAID"
-case $1 in venv) mkdir -p .venv/bin; ln -sf "$PYTHON" .venv/bin/python;; esac
+case $1 in venv) mkdir -p .venv/bin; ln -sf "$5" .venv/bin/python;; esac
 case "$2" in install) printf '#!/bin/sh\\n' >.venv/bin/cb-dev; chmod +x .venv/bin/cb-dev;; esac
 """
 
@@ -77,3 +83,35 @@ def test_a_folder_that_was_moved_or_copied_gets_commands_of_its_own(setup, proje
 
     assert setup(tmp_path / "another") == ["venv", "pip", "pip"]
     assert setup(tmp_path / "another") == []
+
+
+def install_python(folder, name, major, minor):
+    """A python of that version, in a folder that is looked through first."""
+    (folder / name).write_text(OTHER_PYTHON.format(major=major, minor=minor, python=sys.executable))
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(("minor", "fits"), [(10, False), (11, True), (14, True), (15, False)])
+def test_a_python_without_wheels_is_refused_in_one_line(setup, project, tmp_path, monkeypatch, capfd, minor, fits):
+    """Else a compiler, where there is one, tells of its troubles over pages; the one that was named is the only one tried."""
+    install_python(tmp_path / "bin", "mine", 3, minor)
+    monkeypatch.setenv("PYTHON", "mine")
+    try:
+        setup(project)
+    except subprocess.CalledProcessError:
+        told = capfd.readouterr().err
+    else:
+        told = None
+
+    refused = f"setup: needs Python 3.11 to 3.14, and mine is Python 3.{minor}.0. Name another one: make setup PYTHON="
+    assert told is None if fits else told.startswith(refused) and told.count("\n") == 1
+
+
+def test_beside_a_python_that_is_too_new_an_older_one_is_found(setup, project, tmp_path, monkeypatch):
+    """Whose python3 is of this year may have last year's, too."""
+    install_python(tmp_path / "bin", "python3", 3, 15)
+    install_python(tmp_path / "bin", "python3.14", 3, 14)
+    monkeypatch.delenv("PYTHON")
+    setup(project)
+
+    assert (project / ".venv/bin/python").resolve().name == "python3.14"
