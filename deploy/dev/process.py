@@ -96,9 +96,7 @@ class Running:
 
     def said(self) -> str:
         """Return what the process has logged since it was started."""
-        with self.log.open("rb") as log:
-            log.seek(self._log_from)
-            return log.read().decode(errors="replace")
+        return _said_since(self.log, self._log_from)
 
     @property
     def pid(self) -> int:
@@ -154,6 +152,7 @@ def run_once(box: Box, name: str, command: Sequence[str], *, user: int | None = 
     with box.spawning, log_path.open("ab") as log:
         if box.is_ending:
             raise PieceFailed(name, "not prepared, the box is being ended", log_path)
+        log_from = log.tell()
         step = subprocess.Popen(  # noqa: S603 - our own command
             command,
             # A group of its own: initdb has children, which end with it.
@@ -165,7 +164,8 @@ def run_once(box: Box, name: str, command: Sequence[str], *, user: int | None = 
     step.communicate(told.encode())
     box.steps.discard(step)
     if step.returncode:
-        raise PieceFailed(name, f"{Path(command[0]).name} ended with status {step.returncode}", log_path)
+        why = f"{Path(command[0]).name} ended with status {step.returncode}"
+        raise PieceFailed(name, why, log_path, _said_since(log_path, log_from))
 
 
 def end_steps(box: Box) -> None:
@@ -208,6 +208,12 @@ def of_note(note: Mapping[str, Any]) -> psutil.Process | None:
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _said_since(log: Path, position: int) -> str:
+    with log.open("rb") as lines:
+        lines.seek(position)
+        return lines.read().decode(errors="replace")
 
 
 def _surroundings(box: Box, log: BinaryIO, user: int | None, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev import broker, class_archive, cluster, environment, jars, keys, pipeline, ports, supervisor, world
-from deploy.dev.errors import BoxError
+from deploy.dev import broker, class_archive, cluster, environment, jars, keys, pipeline, ports, process, supervisor, world
+from deploy.dev.errors import BoxError, PieceFailed
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
 
@@ -205,6 +205,18 @@ def test_the_brokers_of_a_box_are_all_told():
 
     assert environment.bootstrap_servers(chosen, brokers=3) == "127.0.0.1:1,127.0.0.1:2,127.0.0.1:3"
     assert environment.bootstrap_servers(chosen, brokers=1) == "127.0.0.1:1"
+
+
+def test_a_step_that_fails_tells_what_it_said(tmp_path):
+    """Of the user that has no name (a number in a container) initdb says so: nobody has to look for it in a log."""
+    box = Box(tmp_path)
+    box.make_logs()
+    (box.logs / "database.log").write_text("of last time\n")
+    with pytest.raises(PieceFailed) as failure:
+        process.run_once(box, "database", ("sh", "-c", "echo 'initdb: error: could not look up user 7' >&2; exit 1"))
+
+    assert "\n  | initdb: error: could not look up user 7\n" in str(failure.value)
+    assert "last time" not in str(failure.value)
 
 
 @pytest.mark.parametrize(
