@@ -1,5 +1,6 @@
 """Kafka's jars: none is believed before its SHA-256 fits, a damaged one heals, and two boxes may fill the cache at once."""
 
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -10,24 +11,35 @@ import pytest
 from deploy.dev import jars
 from deploy.dev.errors import DownloadRefused
 from deploy.dev.voice import Silence
+from tests import certificates
 
 GOOD = b"what was pinned"
 JAR = jars.Jar(hashlib.sha256(GOOD).hexdigest(), "org.example", "thing", "1.0", len(GOOD))
 
 
-@pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    """A Maven repository on loopback, and an empty cache."""
+@contextlib.contextmanager
+def maven_repository(tmp_path, monkeypatch, *, certificate=None):
+    """A Maven repository on loopback, by TLS where a certificate is given, and an empty cache; where its jar may lie."""
     folder = tmp_path / "maven"
     place = folder / "org/example/thing/1.0"
     place.mkdir(parents=True)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if certificate is not None:
+            server.socket = certificates.serving(certificate).wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("CB_MAVEN_REPOSITORY", f"http://127.0.0.1:{server.server_port}")
+        scheme = "http" if certificate is None else "https"
+        monkeypatch.setenv("CB_MAVEN_REPOSITORY", f"{scheme}://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         yield place / JAR.filename
         server.shutdown()
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A Maven repository and an empty cache."""
+    with maven_repository(tmp_path, monkeypatch) as place:
+        yield place
 
 
 def test_a_jar_that_is_not_what_was_pinned_is_refused(mirror, tmp_path):
@@ -56,6 +68,21 @@ def test_a_jar_that_nobody_has_is_named(mirror):
     """The message says which jar, and what may help."""
     with pytest.raises(DownloadRefused, match=f"{JAR.filename}(.|\n)*CB_MAVEN_REPOSITORY"):
         jars.ensure(Silence(), [JAR])
+
+
+def test_whom_the_system_trusts_may_bring_jars(tmp_path, monkeypatch):
+    """A company's proxy that opens TLS shows certificates by an authority that its machines know, and no package does."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    certificate = certificates.make(tmp_path)
+    with maven_repository(tmp_path, monkeypatch, certificate=certificate) as place:
+        place.write_bytes(GOOD)
+        with pytest.raises(DownloadRefused, match="CERTIFICATE_VERIFY_FAILED"):
+            jars.ensure(Silence(), [JAR])
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        [path] = jars.ensure(Silence(), [JAR])
+
+    assert path.read_bytes() == GOOD
 
 
 def test_two_boxes_may_fill_the_cache_at_once(mirror):
