@@ -215,7 +215,10 @@ def _format(box: Box, java: tuple[str, ...], data: Path, node: Node, nodes: Sequ
 
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
-    path.write_text("".join(map(_for_java, text)))
+    try:
+        path.write_text("".join(map(_for_java, text)))
+    except UnicodeEncodeError as error:
+        raise BoxError(f"Kafka: Java cannot be told of a folder whose name is not text here: {path.parent!a}") from error
 
 
 def _for_java(character: str) -> str:

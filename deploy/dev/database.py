@@ -105,6 +105,9 @@ def _binaries(home: Path) -> Path:
         aside = copy.with_suffix(".part")
         shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(installed, aside)
+        # With modes of the original, which under root's umask of 077 are for root alone.
+        for file in (aside, *aside.rglob("*")):
+            os.chown(file, UNPRIVILEGED, UNPRIVILEGED, follow_symlinks=False)
         aside.rename(copy)
     return copy / "bin"
 

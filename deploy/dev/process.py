@@ -153,13 +153,16 @@ def run_once(box: Box, name: str, command: Sequence[str], *, user: int | None = 
         if box.is_ending:
             raise PieceFailed(name, "not prepared, the box is being ended", log_path)
         log_from = log.tell()
-        step = subprocess.Popen(  # noqa: S603 - our own command
-            command,
-            # A group of its own: initdb has children, which end with it.
-            start_new_session=True,
-            stdin=subprocess.PIPE,
-            **_surroundings(box, log, user, {}),
-        )
+        try:
+            step = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                # A group of its own: initdb has children, which end with it.
+                start_new_session=True,
+                stdin=subprocess.PIPE,
+                **_surroundings(box, log, user, {}),
+            )
+        except OSError as error:
+            raise PieceFailed(name, f"cannot be prepared: {error}", log_path) from error
         box.steps.add(step)
     step.communicate(told.encode())
     box.steps.discard(step)

@@ -1,14 +1,29 @@
 """The box's pure parts: its list of jars, ports, notes, waiting times, and what it prints for shells."""
 
 import hashlib
+import os
 import re
 import subprocess
+import types
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from deploy.dev import broker, class_archive, cluster, environment, jars, keys, pipeline, ports, process, supervisor, world
+from deploy.dev import (
+    broker,
+    class_archive,
+    cluster,
+    database,
+    environment,
+    jars,
+    keys,
+    pipeline,
+    ports,
+    process,
+    supervisor,
+    world,
+)
 from deploy.dev.errors import BoxError, PieceFailed
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
@@ -102,6 +117,14 @@ def test_java_reads_the_folder_that_was_written(tmp_path, folder):
     read = re.sub(r"\\u(....)", lambda unit: chr(int(unit[1], 16)), told.read_bytes().decode("latin-1"))
 
     assert f"log.dirs={folder}\n" in read.encode("utf-16", "surrogatepass").decode("utf-16")
+
+
+def test_a_folder_whose_name_is_no_text_is_told_in_one_line(tmp_path):
+    """Its bytes are of another encoding than the shell's."""
+    told = broker.properties(Box(tmp_path), Path("/home/Jos\udce9"), NODES[0], NODES[:1])
+
+    with pytest.raises(BoxError, match="not text here"):
+        broker._write(tmp_path / "server.properties", told)
 
 
 def test_one_broker_is_a_cluster_by_itself(tmp_path):
@@ -217,6 +240,29 @@ def test_a_step_that_fails_tells_what_it_said(tmp_path):
 
     assert "\n  | initdb: error: could not look up user 7\n" in str(failure.value)
     assert "last time" not in str(failure.value)
+
+
+def test_a_step_that_cannot_be_started_is_told_as_one_that_fails(tmp_path):
+    """Its program may not be run, or is not there."""
+    box = Box(tmp_path)
+    box.make_logs()
+
+    with pytest.raises(PieceFailed, match="Permission denied"):
+        process.run_once(box, "database", (str(tmp_path),))
+
+
+def test_what_root_alone_may_read_is_made_the_databases(tmp_path, monkeypatch):
+    """With a umask of 077 setup installs so; PostgreSQL refuses to be root, and runs as somebody else."""
+    program = tmp_path / "package" / "pginstall" / "bin" / "initdb"
+    program.parent.mkdir(mode=0o700, parents=True)
+    program.touch(mode=0o700)
+    (tmp_path / "package").chmod(0o700)
+    found = types.SimpleNamespace(submodule_search_locations=[str(tmp_path / "package")])
+    with monkeypatch.context() as patched:
+        patched.setattr(database.importlib.util, "find_spec", lambda _name: found)
+        usable = database._binaries(tmp_path / "home") / program.name
+
+    assert usable.stat().st_uid == (database.UNPRIVILEGED if os.geteuid() == 0 else os.geteuid())
 
 
 @pytest.mark.parametrize(
