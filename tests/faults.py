@@ -673,4 +673,20 @@ RECONCILIATION = (
         ),
     ),
 )
-FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS, *DOOR, *WIRE, *RECONCILIATION)
+MIGRATING = (
+    fault(
+        "a migration wishes for a table for as long as somebody holds it",
+        ("tests/journey/test_migrating_under_load.py", "-k", "again_and_again"),
+        ("shared/db/migrate.py", "        connection.exec_driver_sql(LOCK_TIMEOUT)\n", ""),
+    ),
+    fault(
+        "nobody writes while an index is built",
+        ("tests/journey/test_migrating_under_load.py", "-k", "everybody_writes"),
+        (
+            "shared/db/migrations/versions/0008_checkouts_that_came_to_nothing.py",
+            "create index concurrently payments_with_people",
+            "create index payments_with_people",
+        ),
+    ),
+)
+FAULTS = (*TRANSACTION, *KAFKA, *MATCHING, *MONEY, *BOOKINGS, *CHECKOUT, *LETTERS, *DOOR, *WIRE, *RECONCILIATION, *MIGRATING)

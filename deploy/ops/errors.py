@@ -22,7 +22,9 @@ from shared.db import engine
 from shared.kafka import connection
 from shared.stripe_api import Away, Failure, KeySpent, NoSuchSession, NotAllowed, Refused
 
-UNDEFINED_TABLE = "42P01"  # SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
+# SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
+UNDEFINED_TABLE = "42P01"
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 class OpsError(Exception):
@@ -93,8 +95,12 @@ async def telling_of_database(database: settings.Database) -> AsyncIterator[None
     except engine.TROUBLE as error:
         url = make_url(database.database_url.get_secret_value())
         where = f"{url.host}:{url.port or 5432}/{url.database}"
-        if engine.sqlstate(error) == UNDEFINED_TABLE:
+        state = engine.sqlstate(error)
+        if state == UNDEFINED_TABLE:
             raise DatabaseSilent(f"PostgreSQL at {where} lacks our tables: run `cb-ops migrate`") from error
+        if state == LOCK_NOT_AVAILABLE:
+            why = "somebody holds a table for too long; what was done stands, run it again"
+            raise DatabaseSilent(f"PostgreSQL at {where}: {why}") from error
         raise DatabaseSilent(f"PostgreSQL at {where}: {_one_line(getattr(error, 'orig', None) or error)}") from error
 
 

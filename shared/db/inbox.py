@@ -16,6 +16,8 @@ MONTHS_AHEAD = 3
 KEEP_DAYS = 45  # Stripe sends again by hand for 30 days, and our topics keep two weeks more
 PRUNING_GRACE = timedelta(days=7)  # `cb-ops inbox prune` runs daily or weekly: later than this it was forgotten
 LOCK_TIMEOUT = "set local lock_timeout = '5s'"  # rather give up and be run again than hold the consumers up
+# For each new month PostgreSQL reads the whole DEFAULT partition: who stopped it on its way there could never prune again.
+NO_STATEMENT_TIMEOUT = "set local statement_timeout = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,12 @@ async def write_unlocked(tx: AsyncConnection, consumer: str, entries: Sequence[E
 async def make_partitions(tx: AsyncConnection, now: datetime) -> list[str]:
     """Make the partitions of this month and the coming three, and return those that were missing.
 
-    A month that the DEFAULT partition already serves stays there.
+    A month that the DEFAULT partition already serves stays there. While one is made nobody reads or writes the inbox, as long
+    as it takes to read that partition: it is empty unless nobody pruned for months.
     """
     made = []
     await tx.exec_driver_sql(LOCK_TIMEOUT)
+    await tx.exec_driver_sql(NO_STATEMENT_TIMEOUT)
     consumers = [row[0] for row in await rows(tx, CONSUMERS_IN_DEFAULT)]
     for ahead in range(MONTHS_AHEAD + 1):
         first, end = _month(now, ahead), _month(now, ahead + 1)

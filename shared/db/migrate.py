@@ -1,18 +1,23 @@
 """Bring a database to the newest shape; running it twice changes nothing.
 
 Enters: the database's settings. Leaves: the names of the migrations that ran now. One migrating process at a time, by a
-lock in PostgreSQL itself. Next: `cb-ops migrate` and `cb-dev up` call it.
+lock in PostgreSQL itself. The pipeline goes on meanwhile: whoever asks for a table after us waits behind our wish for it, so
+that each wish is short, and made again. Next: `cb-ops migrate` and `cb-dev up` call it.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import PendingRollbackError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared import clock, logs, settings
@@ -21,7 +26,21 @@ from shared.db import inbox, letter_templates
 
 log = logs.get(__name__)
 
+Result = TypeVar("Result")
+
 MIGRATION_LOCK = 0x0CB_0A17
+LOOK_AGAIN_SECONDS = 1.0  # while another process migrates
+LOCK_ASKED_AGAIN = {"55P03", "40P01"}  # SQLSTATE: lock_not_available, deadlock_detected
+LOCK_TRIES_MAX = 10
+LOCK_PAUSE_SECONDS = 5.0  # what had to wait behind our wish is done by then
+# Shorter than a call of the door waits for its answer (5 s), longer than PostgreSQL leaves an autovacuum in our way (1 s).
+LOCK_TIMEOUT = "set lock_timeout = '3s'"
+# What an operator or a host gave to all sessions is not meant for a build of minutes. A statement whose caller was killed ends.
+SESSION = (
+    "set application_name = 'culturebridge-migrate'",
+    "set statement_timeout = 0",
+    "set client_connection_check_interval = '2s'",
+)
 # CultureBridge keeps its own revision in `alembic_version`, Alembic's usual place: there it would pass for a newer one of ours,
 # and ours would stop its next migration. Databases that we migrated before we knew are mended.
 VERSION_TABLE = "payments_alembic_version"
@@ -48,30 +67,62 @@ async def upgrade(database: settings.Database) -> Upgraded:
     """Run what is pending, make the inbox's coming partitions, put the release's templates.
 
     Whoever goes back to an earlier release finds a newer database: it runs on that, and its older texts are not put over the
-    newer ones.
+    newer ones. Raises one of engine.TROUBLE, also when others held a table through all tries; what had run stands.
     """
     engine = create_async_engine(engines.DRIVER, poolclass=NullPool, connect_args={"dsn": engines.dsn(database)})
     try:
-        async with engine.connect() as lock:
-            await lock.exec_driver_sql("select pg_advisory_lock($1)", (MIGRATION_LOCK,))
-            async with engine.connect() as connection:
-                upgraded: Upgraded = await connection.run_sync(_upgrade)
-                await connection.commit()
-            async with engine.begin() as tx:
-                await inbox.make_partitions(tx, clock.now())
-                if upgraded.newer is None:
-                    await letter_templates.seed(tx)
-            await lock.rollback()
+        # The lock is of the connection that works: it stays for as long as a statement of a killed process does.
+        async with engine.connect() as connection:
+            for setting in SESSION:
+                await connection.exec_driver_sql(setting)
+            await _until_alone(connection)
+            ran: list[str] = []
+            newer = await _with_patience(connection, lambda: connection.run_sync(_upgrade, ran))
+            await _with_patience(connection, lambda: inbox.make_partitions(connection, clock.now()))
+            if newer is None:
+                await letter_templates.seed(connection)
+            await connection.commit()
     finally:
         await engine.dispose()
-    for revision in upgraded.ran:
-        log.info("migration.ran", revision=revision)
-    if upgraded.newer is not None:
-        log.warning("migration.newer", revision=upgraded.newer)
-    return upgraded
+    if newer is not None:
+        log.warning("migration.newer", revision=newer)
+    return Upgraded(tuple(ran), newer)
 
 
-def _upgrade(connection: Connection) -> Upgraded:
+async def _until_alone(connection: AsyncConnection) -> None:
+    """Wait until no other process migrates. Between two looks no statement runs: a concurrent build would wait for its end."""
+    attempt = 1
+    while not (await connection.exec_driver_sql("select pg_try_advisory_lock($1)", (MIGRATION_LOCK,))).scalar_one():
+        await connection.commit()
+        if attempt == 1:
+            log.info("migration.another_runs")
+        attempt += 1
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+    await connection.commit()
+
+
+async def _with_patience(connection: AsyncConnection, step: Callable[[], Awaitable[Result]]) -> Result:
+    """Take a step that may be begun anew; while others hold a lock that it needs, step back and let everybody through."""
+    for attempt in range(1, LOCK_TRIES_MAX + 1):
+        try:
+            taken = await step()
+        except PendingRollbackError as error:
+            # Of a connection that ended within a concurrent build; why it ended stands behind it.
+            raise error.__context__ or error  # noqa: B904 - it is the cause, and no consequence
+        except engines.TROUBLE as error:
+            await connection.rollback()
+            if engines.sqlstate(error) not in LOCK_ASKED_AGAIN or attempt == LOCK_TRIES_MAX:
+                raise
+            log.warning("migration.table_held", attempt=attempt, seconds=LOCK_PAUSE_SECONDS)
+            await asyncio.sleep(LOCK_PAUSE_SECONDS)
+        else:
+            await connection.commit()
+            return taken
+    raise AssertionError("the last try returns or raises")
+
+
+def _upgrade(connection: Connection, ran: list[str]) -> str | None:
+    """Run what is pending, one after the other, and add it to `ran`; return the revision of a database that is newer."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
@@ -85,7 +136,12 @@ def _upgrade(connection: Connection) -> Upgraded:
     current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
     connection.rollback()
     if current is not None and current not in ours:
-        return Upgraded(newer=current)
+        return current
     pending = [script.revision for script in scripts.iterate_revisions("head", current)]
-    command.upgrade(config, "head")
-    return Upgraded(ran=tuple(pending[::-1]))
+    for revision in reversed(pending):
+        connection.exec_driver_sql(LOCK_TIMEOUT)
+        connection.commit()
+        command.upgrade(config, revision)
+        ran.append(revision)
+        log.info("migration.ran", revision=revision)
+    return None

@@ -112,6 +112,17 @@ async def test_the_default_partition_is_emptied_of_what_is_outdated_alone(engine
     ]
 
 
+async def test_months_are_made_however_long_the_default_partition_takes_to_read(engine, born_in_april):
+    """PostgreSQL reads all of it for each: stopped on its way it would never come to an end, nor any pruning."""
+    async with engine.begin() as tx:
+        assert await rows(tx, "show statement_timeout") == [("30s",)]
+        made = await inbox.make_partitions(tx, NOW)
+
+        assert await rows(tx, "show statement_timeout") == [("0",)]
+    assert made
+    assert await query(engine, "show statement_timeout") == [("30s",)]
+
+
 async def test_a_month_that_the_default_partition_already_serves_stays_there(engine, born_in_april):
     """Nobody pruned for months: events of August came first, and making August's partition would fail."""
     await remember(engine, datetime(2027, 8, 5, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""What Alembic runs: every pending migration in one transaction, one migrating process at a time.
+"""What Alembic runs: each pending migration in a transaction of its own, one migrating process at a time.
 
 Enters: under `config.attributes` an open connection and the name of the table that keeps our revision, from
 shared/db/migrate.py.

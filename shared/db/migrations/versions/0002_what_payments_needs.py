@@ -9,9 +9,6 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-# Rather give up and be run again than hold CultureBridge's traffic behind a waiting lock.
-LOCK_TIMEOUT = "set local lock_timeout = '10s'"
-
 EXTEND_PAYMENTS = """
 alter table payments
     add column if not exists amount_minor bigint,
@@ -169,7 +166,6 @@ select id, booking_id, 0, true, status = 'refunded' from payments where status i
 
 def upgrade() -> None:
     """Extend and create in one transaction: all of it, or nothing."""
-    op.execute(LOCK_TIMEOUT)
     for script in (EXTEND_PAYMENTS, CLOSE_OLDER_TWINS, OURS, SEED_BOOKING_PAYMENTS):
         for statement in filter(str.strip, script.split(";")):
             op.execute(statement)

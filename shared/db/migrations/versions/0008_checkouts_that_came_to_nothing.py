@@ -8,12 +8,16 @@ from alembic import op
 revision = "0008"
 down_revision = "0007"
 
-# Rather give up and be run again than hold CultureBridge's traffic behind a waiting lock.
-LOCK_TIMEOUT = "set local lock_timeout = '10s'"
-INDEX = "create index payments_with_people on payments (expires_at) where checkout_request ? 'customer_email'"
+LEFT_BY_A_BUILD_THAT_WAS_STOPPED = "drop index concurrently if exists payments_with_people"
+INDEX = "create index concurrently payments_with_people on payments (expires_at) where checkout_request ? 'customer_email'"
 
 
 def upgrade() -> None:
-    """Create one small index; `payments` is read once for it, and nobody writes it meanwhile."""
-    op.execute(LOCK_TIMEOUT)
-    op.execute(INDEX)
+    """Create one small index; `payments` is read twice for it, and everybody writes meanwhile.
+
+    It waits for transactions that began before it, and nobody for it: so its patience has no end.
+    """
+    with op.get_context().autocommit_block():
+        op.execute("set lock_timeout = 0")
+        op.execute(LEFT_BY_A_BUILD_THAT_WAS_STOPPED)
+        op.execute(INDEX)
