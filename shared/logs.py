@@ -5,7 +5,7 @@ to a log call by mistake shows as "[withheld]", so that a new call cannot leak w
 where it was raised and its kind, and its words only when they are ours: PostgreSQL's quote a whole row, Python's a value.
 
 A line that cannot be written (the disk is full, nobody reads the pipe any more) is lost and counted, and its call returns: a
-batch that is done must not be put back, nor a process fail, for what it has to say about it.
+batch that is done must not be put back, nor a process fail or stand still, for what it has to say about it.
 """
 
 import asyncio
@@ -13,9 +13,13 @@ import atexit
 import json
 import logging
 import os
+import select
+import stat
 import sys
+import threading
 import traceback
 from collections.abc import MutableMapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -44,6 +48,13 @@ WITHHELD = "[withheld]"
 # What an error of PostgreSQL's says besides words: names of our schema, never a value.
 PLACE = ("sqlstate", "table_name", "column_name", "constraint_name")
 STANDARD_ERROR = 2
+UNWRITTEN_BYTES_MAX = 1_048_576  # what a pipe whose reader is slow has no room for waits here; a pipe itself holds 64 kB
+WRITE_AGAIN_SECONDS = 0.1
+LAST_WORDS_SECONDS_MAX = 1.0
+# A client whose broker is away, or whose topic is gone, says so a hundred times a second: of hours of it a disk is full.
+SAME_LINES_MAX = 20
+SAME_LINES_SECONDS = 60.0
+KINDS_OF_LINES_MAX = 1_000
 # The stripe library tells at INFO what a customer typed wrong; stripe_api.py logs its errors by code alone.
 NOISY = {
     "aiokafka": logging.WARNING,
@@ -77,8 +88,9 @@ def configure(process: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
-    atexit.register(_Lines("").flush)
+    atexit.register(_last_words)
     handler = logging.StreamHandler(sys.stderr) if terminal else _Foreign()
+    handler.addFilter(_Moderation())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=chain,
@@ -188,7 +200,7 @@ class _Lines:
         """Write whatever waits."""
         if self.waiting:
             lines, self.waiting[:] = b"\n".join(self.waiting), []
-            _write(lines)
+            OUTLET.write(lines)
 
 
 class _Foreign(logging.Handler):
@@ -200,9 +212,30 @@ class _Foreign(logging.Handler):
         Its arguments stay untold: the standard library's `handleError` would print them, whatever they hold.
         """
         try:
-            _write(self.format(record).encode())
+            OUTLET.write(self.format(record).encode())
         except Exception as error:  # noqa: BLE001 - as every handler of the standard library has it
             get(__name__).error("log_line.broke", kind=record.name, error=type(error).__name__)
+
+
+class _Moderation(logging.Filter):
+    """Lets a library say the same twenty times a minute, and then tells how often it has said it besides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is printed. What a line is made of may differ; its words are the same."""
+        line, now = (record.name, str(record.msg)), clock.monotonic()
+        since, count = self._said.pop(line, (now, 0))
+        if now - since > SAME_LINES_SECONDS:
+            if count > SAME_LINES_MAX:
+                get(__name__).warning("log_line.repeated", kind=record.name, count=count - SAME_LINES_MAX)
+            since, count = now, 0
+        self._said[line] = since, count + 1
+        if len(self._said) > KINDS_OF_LINES_MAX:
+            del self._said[next(iter(self._said))]
+        return count < SAME_LINES_MAX
 
 
 class _Readable(structlog.PrintLogger):
@@ -213,17 +246,79 @@ class _Readable(structlog.PrintLogger):
         self.name = name
 
 
-def _write(lines: bytes) -> None:
-    """Write lines, or count them as lost.
+class _Outlet:
+    """Standard error, for a process that must not stand still: whoever reads it may be slow, or read no more.
 
-    Not by `sys.stderr`: what it could not write it keeps, and fails of again and again, at last by the exit status.
+    A full pipe makes its writer wait, and with him the event loop: nobody would be served, and no group would hear of us. So
+    only as much is written as there is room for. Of a file nothing is known: it always has room.
     """
-    rest = lines + b"\n"
-    try:
-        while rest:
-            rest = rest[os.write(STANDARD_ERROR, rest) :]
-    except OSError:
-        metrics.log_lines_lost.inc(rest.count(b"\n"))
+
+    def __init__(self) -> None:
+        self._unwritten = bytearray()
+        # A library may log in a thread of its own, and what the collector ends may log in the middle of a line of ours.
+        self._lock = threading.RLock()
+        self._pouring = False
+        self._room = select.poll()
+        self._room.register(STANDARD_ERROR, select.POLLOUT)
+        self._comes_again = False
+
+    def write(self, lines: bytes) -> None:
+        """Write lines, or keep them until there is room, or count them as lost.
+
+        Not by `sys.stderr`: what it could not write it keeps, and fails of again and again, at last by the exit status.
+        """
+        with self._lock:
+            if len(self._unwritten) + len(lines) > UNWRITTEN_BYTES_MAX:
+                metrics.log_lines_lost.inc(lines.count(b"\n") + 1)
+            else:
+                self._unwritten += lines + b"\n"
+            self._pour()
+
+    def pour(self, *, wait_seconds: float = 0.0) -> None:
+        """Write what waits, as far as there is room, or comes to be within so many seconds."""
+        with self._lock:
+            self._comes_again = False
+            self._pour(wait_seconds)
+
+    def _pour(self, wait_seconds: float = 0.0) -> None:
+        if self._pouring:
+            return
+        self._pouring = True
+        ends_at = clock.monotonic() + wait_seconds
+        try:
+            while self._unwritten and self._has_room(ends_at - clock.monotonic() if wait_seconds else 0.0):
+                del self._unwritten[: os.write(STANDARD_ERROR, self._unwritten[: self._at_once()])]
+        except BlockingIOError:
+            pass  # whoever shares it with us made it so that nobody waits
+        except OSError:
+            metrics.log_lines_lost.inc(self._unwritten.count(b"\n"))
+            self._unwritten.clear()
+        finally:
+            self._pouring = False
+        if self._unwritten and not self._comes_again:
+            with suppress(RuntimeError):  # no event loop runs: the next line or the end comes back to it
+                asyncio.get_running_loop().call_later(WRITE_AGAIN_SECONDS, self.pour)
+                self._comes_again = True
+
+    def _has_room(self, wait_seconds: float) -> bool:
+        return bool(self._room.poll(max(wait_seconds, 0.0) * 1000))
+
+    def _at_once(self) -> int:
+        """Return how many bytes nobody has to wait for: a pipe with any room has it for so few (pipe(7))."""
+        waiting = len(self._unwritten)
+        return waiting if waiting <= select.PIPE_BUF or _is_file() else select.PIPE_BUF
+
+
+OUTLET = _Outlet()
+
+
+def _is_file() -> bool:
+    return stat.S_ISREG(os.fstat(STANDARD_ERROR).st_mode)
+
+
+def _last_words() -> None:
+    _Lines("").flush()
+    OUTLET.pour(wait_seconds=LAST_WORDS_SECONDS_MAX)
 
 
 def _line(_logger: object, _method: str, event: Event) -> bytes:

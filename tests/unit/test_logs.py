@@ -102,6 +102,78 @@ def test_what_nobody_can_write_is_lost_and_counted_and_nothing_fails_of_it():
     assert float(process.stdout) == 3
 
 
+REPEATS = """
+import logging
+from shared import clock, logs
+
+logs.configure("tests")
+library, now = logging.getLogger("library"), 0.0
+clock.monotonic = lambda: now
+for now in (0.0, 59.0, 61.0):
+    for number in range(100):
+        library.error("commit of partition %d failed", number)
+    library.error("said once")
+"""
+
+
+def test_what_a_library_says_without_end_is_said_twenty_times_a_minute_and_counted():
+    """A hundred lines a second, for as long as a broker is away, fill a disk; what is said seldom is said among them."""
+    process = subprocess.run([sys.executable, "-c", REPEATS], capture_output=True, check=True)
+    told = [json.loads(line) for line in process.stderr.splitlines()]
+
+    assert [line["event"] for line in told].count("said once") == 3
+    assert [line["count"] for line in told if line["event"] == "log_line.repeated"] == [180]
+    assert len(told) == 2 * 20 + 3 + 1
+
+
+TELLS_MUCH = """
+import asyncio, sys
+from shared import logs, metrics
+
+logs.configure("tests")
+log = logs.get("tests.module")
+
+async def main():
+    for number in range(12_000):
+        log.info("thing.done", count=number)
+        if number % 100 == 0:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    print(int(metrics.log_lines_lost._value.get()), flush=True)
+    sys.stdin.readline()
+    while logs.OUTLET._unwritten:
+        await asyncio.sleep(0.01)
+    log.error("thing.ended", reason="x" * 10_000)
+
+asyncio.run(main())
+"""
+
+
+def test_a_reader_that_stands_still_makes_nobody_wait_and_costs_only_what_a_megabyte_cannot_hold():
+    """A full pipe would stop the event loop, and with it every answer; what came before is read later, each line whole."""
+    with subprocess.Popen(
+        [sys.executable, "-c", TELLS_MUCH], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        lost = int(process.stdout.readline())
+        process.stdin.close()
+        told = [json.loads(line) for line in process.stderr]
+
+    assert process.returncode == 0
+    assert told[-1]["event"] == "thing.ended"
+    assert 0 < lost == 12_000 - len(told[:-1])
+    assert [line["count"] for line in told[:-1]] == list(range(len(told) - 1))
+
+
+def test_who_ends_while_nobody_reads_ends():
+    """Its last lines have a second."""
+    program = "from shared import logs; logs.configure('tests'); log = logs.get('x'); [log.error('e') for _ in range(5_000)]"
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
+        assert process.wait(30) == 0
+        told = process.stderr.read().count(b"\n")
+
+    assert 100 < told < 5_000
+
+
 def test_a_value_that_is_not_on_the_list_is_withheld():
     done, *_ = lines(count=1, email="mara@example.com")
 
