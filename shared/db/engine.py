@@ -4,6 +4,7 @@ Stores speak SQL with asyncpg's own `$1` and ask asyncpg itself: SQLAlchemy's wa
 three times asyncpg's own, and a batch of eight events has a dozen of them.
 """
 
+import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,20 @@ STATEMENT_TIMEOUT_MS = 30_000  # a statement of ours takes milliseconds; one tha
 # a goodbye: the server would keep his locks for two hours, and everybody else would wait for those rows.
 IDLE_IN_TRANSACTION_MS = 30_000
 CONNECT_TIMEOUT_SECONDS = 5
+# A server that is gone without a goodbye (its machine lost power, a firewall forgot us) is given up by the system after so many
+# seconds, whether it is asked something or not; by the system's own defaults after a quarter of an hour, or after two hours.
+PEER_GONE_SECONDS = 20
+PROBE_EVERY_SECONDS = 5
+PROBES = {
+    getattr(socket, name): value
+    for name, value in {
+        "TCP_KEEPIDLE": PROBE_EVERY_SECONDS,
+        "TCP_KEEPINTVL": PROBE_EVERY_SECONDS,
+        "TCP_KEEPCNT": PEER_GONE_SECONDS // PROBE_EVERY_SECONDS - 1,
+        "TCP_USER_TIMEOUT": PEER_GONE_SECONDS * 1000,
+    }.items()
+    if hasattr(socket, name)  # macOS has other names for some
+}
 # asyncpg reads the address itself (`dsn`), since it knows what libpq means by sslmode and the rest: SQLAlchemy would hand these
 # over as arguments, which asyncpg does not have (sqlalchemy issue 6275).
 DRIVER = "postgresql+asyncpg://"
@@ -57,8 +72,19 @@ def create(database: settings.Database, *, application: str, pool_size: int = 5)
             },
         },
     )
+    event.listen(engine.sync_engine, "connect", _notice_the_end)
     event.listen(engine.sync_engine, "checkout", _require_open)
     return engine
+
+
+def _notice_the_end(connection: Any, _record: object) -> None:
+    """Have the system tell of a server that answers nothing any more, not even a probe; one that only takes its time does."""
+    wire = connection.driver_connection._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg has no setting for it
+    if wire.family == socket.AF_UNIX:
+        return
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in PROBES.items():
+        wire.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _require_open(connection: Any, _record: object, _checked_out: object) -> None:

@@ -1,6 +1,8 @@
 """What our processes ask of PostgreSQL, whatever it was set to for everybody."""
 
 import asyncio
+import socket
+import sys
 
 import asyncpg
 import pytest
@@ -133,3 +135,18 @@ async def for_everybody(engine, setting, value):
         [[name]] = await rows(connection, "select current_database()")
         await rows(connection, f'alter database "{name}" set {setting} = {value}')
         await connection.commit()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other names for it")
+async def test_a_server_that_is_gone_without_a_goodbye_is_noticed_by_the_system(engine):
+    """Within twenty seconds, where its own defaults would let a batch wait for a quarter of an hour."""
+    async with engine.connect() as connection:
+        await rows(connection, "select 1")
+        wire = engines.driver(connection)._transport.get_extra_info("socket")
+        kept = wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle, every, probes, unanswered_ms = (
+            wire.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        )
+
+    assert (kept, idle + every * probes, unanswered_ms) == (1, 20, 20_000)
