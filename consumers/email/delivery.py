@@ -7,6 +7,7 @@ Source of the dialogue: RFC 5321; of the window between the final dot and our re
 """
 
 import asyncio
+import errno
 import re
 import socket
 import ssl
@@ -24,8 +25,10 @@ from shared import clock, settings
 
 CONVERSATION_SECONDS_MAX = 20.0  # to the final dot; below a claim's lease, so that nobody else sends it while we still talk
 DOT_SECONDS_MAX = 60.0  # servers scan a letter before they answer for it: giving up on one that accepts it sends it twice
+LAST_LOOK_SECONDS = 0.1
 CONNECT_SECONDS_MAX = 10.0  # until the connection stands; servers that look us up first greet later
 NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305, section 5: a name's next address is tried beside one that has not answered by then
+KEPT_SECONDS_MAX = 5.0  # until a kept connection shows that it lives: a server that knows us answers MAIL FROM at once
 IDLE_SECONDS_MAX = 30.0  # servers close idle clients after minutes, busy ones after seconds
 LETTERS_PER_CONNECTION_MAX = 100  # many servers end a session after as many
 QUIT_SECONDS_MAX = 1.0
@@ -164,7 +167,8 @@ async def _reach(host: str, port: int) -> socket.socket:
 async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave, limit: asyncio.Timeout) -> Outcome:
     client = connection.client
     connection.stage = _Stage.MAIL
-    await client.mail(letter.sender)
+    # A firewall or a crash may have ended a kept connection without a word; what is left of the time is a new one's.
+    await client.mail(letter.sender, timeout=KEPT_SECONDS_MAX if connection.letters else CONVERSATION_SECONDS_MAX)
     connection.stage = _Stage.RCPT
     await client.rcpt(letter.recipient)
     connection.stage = _Stage.ASKING
@@ -180,11 +184,28 @@ async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave, li
     # Here and not by the library's `data()`, which does not tell whether a lost connection had the final dot behind it.
     protocol.write(_STUFFED.sub(b"..", letter.content) + b".\r\n")
     connection.stage = _Stage.DOT
-    limit.reschedule(asyncio.get_running_loop().time() + DOT_SECONDS_MAX)
-    answer = await protocol.read_response()
+    limit.reschedule(None)
+    answer = await _answer_to_the_dot(protocol)
     if answer.code // 100 != POSITIVE:
         raise aiosmtplib.SMTPDataError(answer.code, answer.message)
     return Accepted(_fit_for_records(answer.code, answer.message))
+
+
+async def _answer_to_the_dot(protocol: aiosmtplib.protocol.SMTPProtocol) -> aiosmtplib.SMTPResponse:
+    """Return the answer; raises TimeoutError when none came in time.
+
+    Whoever stood still meanwhile (SIGSTOP, a machine that was moved) finds that time is over before the answer that has come.
+    So we look once more before we call it missing, for the letter would go out again.
+    """
+    reading = asyncio.ensure_future(protocol.read_response())
+    try:
+        for seconds in (DOT_SECONDS_MAX, LAST_LOOK_SECONDS):
+            await asyncio.wait((reading,), timeout=seconds)
+            if reading.done():
+                return await reading
+    finally:
+        reading.cancel()
+    raise TimeoutError
 
 
 async def _ready_for_more(connection: _Connection, outcome: Outcome) -> bool:
@@ -252,6 +273,10 @@ def _why(loss: Exception) -> str:
             return "it ended the connection"
         case aiosmtplib.SMTPException():
             return f"it lacks what we need: {root.message}"
+        case socket.gaierror():
+            return f"its name cannot be looked up: {root.strerror}"
+        case OSError(errno=int(number)) if type(root) is OSError:  # which says no more than its number
+            return f"it cannot be reached: {errno.errorcode.get(number, number)}"
         case _:
             return f"it cannot be reached: {type(root).__name__}"
 

@@ -38,6 +38,7 @@ PATIENCE_SECONDS = 0.5  # a conversation that takes longer holds up no neighbour
 LOOK_EVERY_SECONDS = 0.1
 BEGIN_SECONDS_MAX = 30.0  # with the longest conversation below the two minutes after which a batch counts as stuck
 SETTLE_SECONDS_MAX = 1.0
+MACHINES = (OSError, MemoryError)  # no file may be opened any more, or memory is used up: it is no letter's fault
 
 
 class Stopping(errors.Transient):
@@ -176,7 +177,7 @@ class Sender:
                 assert_never(never)
 
     async def _write_and_hand_over(self, mine: Mine, flight: Flight) -> None:
-        written = self._write(mine)
+        written = await self._write(mine)
         if isinstance(written, Unaddressable):
             await self._give_up(mine, reason=written.reason, answer=None)
             return
@@ -215,11 +216,14 @@ class Sender:
             case _ as never:
                 assert_never(never)
 
-    def _write(self, mine: Mine) -> Letter | Unaddressable:
+    async def _write(self, mine: Mine) -> Letter | Unaddressable:
         if mine.facts is None or mine.templates is None:
             return Unaddressable("booking_missing")
         try:
             return compose(mine.facts, mine.templates, sender=self._sender_address, at=clock.now())
+        except MACHINES:
+            await self._clerk.release(mine)
+            raise
         except Exception as error:  # noqa: BLE001 - one letter that cannot be written must not hold up the others for ever
             self._culprits.add(mine.letter_id, error)
             return Unaddressable(f"cannot_compose:{type(error).__name__}")

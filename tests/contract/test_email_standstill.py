@@ -1,0 +1,115 @@
+"""Who vanished says nothing, who stood still finds his time over, who is out of files can do nothing: no letter pays for it."""
+
+import asyncio
+import errno
+import socket
+import threading
+import time
+
+import pytest
+
+from consumers.email import sending
+from consumers.email.delivery import Delivery
+from consumers.email.outcomes import Accepted, ServerTrouble
+from deploy.dev.mailbox import Fault, Switches
+from shared import settings
+from tests.contract.test_email_delivery import a_letter, deliver, smtp
+from tests.letters import both, event, recipients, states
+from tests.waiting import until
+
+
+async def test_a_kept_connection_that_ended_without_a_word_costs_a_moment(mailbox, monkeypatch):
+    """A firewall forgot it, and nobody hears: the letter goes out on a new one, and the server is not called away."""
+    monkeypatch.setattr("consumers.email.delivery.KEPT_SECONDS_MAX", 0.2)
+    monkeypatch.setattr("consumers.email.delivery.CONVERSATION_SECONDS_MAX", 2.0)
+    delivery = Delivery(smtp(mailbox))
+    await deliver(delivery, a_letter(1))
+    await mailbox.switch(Switches(faults=(Fault(at="mail", what="hang", times=1),)))
+
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
+    assert mailbox.connections_total == 2
+    await delivery.close()
+
+
+class Answering:
+    """A mail server in a thread of its own, which goes on while our event loop stands still."""
+
+    def __init__(self):
+        self.has_it, self.may_answer, self.answered = threading.Event(), threading.Event(), threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.smtp_port = self._listening.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        connection, _ = self._listening.accept()
+        with self._listening, connection, connection.makefile("rwb", buffering=0) as talk:
+            talk.write(b"220 well\r\n")
+            for line in talk:
+                if line == b".\r\n":
+                    self.has_it.set()
+                    self.may_answer.wait()
+                    talk.write(b"250 taken\r\n")
+                    self.answered.set()
+                elif line.startswith(b"DATA"):
+                    talk.write(b"354 go on\r\n")
+                elif line.startswith((b"EHLO", b"MAIL", b"RCPT", b"QUIT")):
+                    talk.write(b"250 ok\r\n")
+
+
+async def test_an_answer_that_came_while_we_stood_still_is_heard(monkeypatch):
+    """The process was stopped for longer than it waits for the dot's answer: the 250 lies there, and nothing goes out twice."""
+    monkeypatch.setattr("consumers.email.delivery.DOT_SECONDS_MAX", 0.3)
+    server = Answering()
+    delivery = Delivery(
+        settings.Smtp(
+            smtp_host="127.0.0.1", smtp_port=server.smtp_port, smtp_from_email="noreply@example.org", smtp_security="none"
+        )
+    )
+    delivering = asyncio.create_task(deliver(delivery, a_letter()))
+    await until(server.has_it.is_set, "the server has the letter")
+    server.may_answer.set()
+    server.answered.wait()
+    time.sleep(0.3)  # noqa: ASYNC251 - as if stopped: this is the fault
+
+    assert await delivering == Accepted("250")
+    await delivery.close()
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "its name cannot be looked up: Temporary"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "it cannot be reached: EHOSTUNREACH"),
+        (OSError(errno.EMFILE, "Too many open files"), "it cannot be reached: EMFILE"),
+    ],
+)
+async def test_a_server_that_cannot_be_asked_is_told_by_the_reason(mailbox, monkeypatch, raised, told):
+    """A resolver that is away, a route that is gone, no file left: each is mended elsewhere."""
+
+    def fails(*_arguments, **_named):
+        raise raised
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    outcome = await deliver(Delivery(smtp(mailbox)), a_letter())
+
+    assert isinstance(outcome, ServerTrouble)
+    assert outcome.reason.startswith(told)
+
+
+@pytest.mark.parametrize("want", [OSError(errno.EMFILE, "Too many open files"), MemoryError()], ids=["files", "memory"])
+async def test_what_the_machine_lacks_for_writing_a_letter_is_not_the_letter_s_fault(
+    email, mailbox, engine, sale, monkeypatch, want
+):
+    """A time zone's rules are read from a file: the letter waits where it is, and goes out once the machine is well."""
+
+    def writes_none(*_arguments, **_named):
+        raise want
+
+    with monkeypatch.context() as short:
+        short.setattr(sending, "compose", writes_none)
+        with pytest.raises(type(want)):
+            await email.changes.handle([event(sale)])
+    assert (email.published.records, {row[1:] for row in await states(engine)}) == ([], {("queued", 0)})
+
+    await email.changes.handle([event(sale)])
+    assert recipients(mailbox) == both(sale)
