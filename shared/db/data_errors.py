@@ -5,6 +5,7 @@ the world's: repeating a batch loses nothing, and a record that is refused wrong
 Next: shared/kafka/batch.py halves a batch down to the record whose data it was.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,9 +21,11 @@ class FoldBroken(errors.Permanent):
 
 @contextmanager
 def folding() -> Iterator[None]:
-    """Mark the pure part of a transaction: whatever it raises is the data's fault, not the world's."""
+    """Mark the pure part of a transaction: whatever it raises is the data's fault, not the world's, but for a want of memory."""
     try:
         yield
+    except MemoryError:
+        raise
     except Exception as error:
         raise FoldBroken(type(error).__name__) from error
 
@@ -36,7 +39,7 @@ def is_data_error(error: Exception) -> bool:
 
 
 def error_name(error: BaseException) -> str:
-    """Name an error without its text, which may hold data: its type, and its SQLSTATE when it has one."""
-    state = sqlstate(error)
+    """Name an error without its text, which may hold data: its type, and its SQLSTATE, or the system's name, if it has one."""
+    code = sqlstate(error) or (errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None)
     name = type(driver_error(error)).__name__
-    return f"{name}:{state}" if state else name
+    return f"{name}:{code}" if code else name

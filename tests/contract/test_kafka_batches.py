@@ -50,6 +50,8 @@ class Effects:
             for item in items:
                 if item.text == "breaks the fold":
                     raise KeyError(item.text)
+                if item.text == "finds no memory":
+                    raise MemoryError
         for item in items:
             text = item.text.encode("ascii").decode() if item.text.startswith("\xff") else item.text
             number = 10**6 if text == "too large" else 1
@@ -239,6 +241,14 @@ async def test_what_postgresql_refuses_for_no_fault_of_the_data_rewinds_the_whol
     await batches.handle([record(b"a"), record(b"b"), record(b"no event")])
     assert await stored(engine) == {"a", "b"}
     assert refusals(published) == {b"no event": "not_json"}
+
+
+async def test_a_fold_without_memory_is_the_world_s_fault(batches, effects, published, engine):
+    """Nobody's event is refused for it, and nobody is halved."""
+    with pytest.raises(MemoryError):
+        await batches.handle([record(b"a"), record(b"finds no memory")])
+
+    assert (effects.applied, published.calls, await stored(engine)) == ([], 0, set())
 
 
 async def test_a_database_that_is_away_is_the_world_s_fault(effects, published, database):
