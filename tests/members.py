@@ -62,14 +62,19 @@ async def make_topics(kafka, *made, partitions=1):
         await until(all_lead, "the topics have leaders")
 
 
-async def put(kafka, topic, *values, partition=0, headers=(), keys=None, **options):
+async def put(kafka, topic, *values, partition=0, headers=(), keys=None, timestamp_ms=None, **options):
     """Append records, acknowledged, by a producer that is not ours; return the offset of the last."""
     client = AIOKafkaProducer(**connection.for_aiokafka(kafka), acks="all", enable_idempotence=False, **options)
     await client.start()
     try:
         sent = [
             await client.send(
-                topic.named(kafka.topic_prefix), value, key=keys and keys[i], partition=partition, headers=list(headers)
+                topic.named(kafka.topic_prefix),
+                value,
+                key=keys and keys[i],
+                partition=partition,
+                headers=list(headers),
+                timestamp_ms=timestamp_ms,
             )
             for i, value in enumerate(values)
         ]

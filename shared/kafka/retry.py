@@ -13,6 +13,7 @@ from shared.topics import Topic
 
 DUE = "x-due-ms"  # absolute, milliseconds since the epoch
 MS_PER_SECOND = 1000
+CLOCKS_APART_MS_MAX = 60_000  # two machines' clocks may differ by less: then a retry is late by as much, and not early
 MOMENT_DIGITS_MAX = 15  # no moment has more, and int() takes time over thousands
 
 
@@ -57,7 +58,8 @@ def step_after(ladder: Sequence[Step], attempts: int) -> Step | None:
 def split(records: Sequence[Incoming], *, now_ms: int, delay_seconds: int) -> Split:
     """Cut a batch of one step into what is due now and what is not; records of a partition come in their order.
 
-    No header makes a record wait longer than its step's delay after it was written.
+    No header makes a record wait longer than its step's delay after it was written. One that was written in our future is due:
+    our clock is behind, or was put back, by an hour perhaps, and nobody shall wait until it has caught up.
     """
     cut = Split()
     for record in records:
@@ -65,7 +67,7 @@ def split(records: Sequence[Incoming], *, now_ms: int, delay_seconds: int) -> Sp
         if partition in cut.waiting:
             continue
         due_ms = min(_due_ms(record), record.timestamp_ms + delay_seconds * MS_PER_SECOND)
-        if due_ms <= now_ms:
+        if due_ms <= now_ms or record.timestamp_ms > now_ms + CLOCKS_APART_MS_MAX:
             cut.due.append(record)
         else:
             cut.waiting[partition] = Waiting(record.offset, due_ms)

@@ -9,8 +9,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
 from deploy.ops.cli import app
-from shared import topics
+from shared import clock, topics
 from shared.kafka import connection, provision
+from tests.members import everything, put
 from tests.waiting import until
 
 KEPT = {"retention.ms", "segment.ms"}
@@ -63,6 +64,17 @@ async def test_what_a_topic_holds_is_gone_a_day_after_its_time_at_most(apply, ad
     kept = {name: [int(entry[1]) for entry in entries if entry[0] in KEPT] for name, entries in configured.items()}
     days = {name: sum(ms) / topics.DAY_MS for name, ms in kept.items()}
     assert days == {topic.named(kafka.topic_prefix): topic.retention_days + 1 for topic in topics.ALL}
+
+
+async def test_a_writer_whose_clock_is_wrong_shortens_no_record_s_life(apply, kafka):
+    """Retention goes by the brokers' clock: one of years ago would have the record deleted, one ahead would be refused."""
+    await apply()
+    began_ms = int(clock.now().timestamp() * 1000)
+    for theirs_ms in (1, began_ms + topics.DAY_MS):
+        await put(kafka, topics.PAYMENTS_EVENTS, b"told", timestamp_ms=theirs_ms)
+
+    written_ms = [record.timestamp_ms for record in await everything(kafka, topics.PAYMENTS_EVENTS)]
+    assert [began_ms <= at_ms < began_ms + topics.DAY_MS for at_ms in written_ms] == [True, True]
 
 
 async def test_the_first_run_creates_the_map_and_the_second_changes_nothing(apply, kafka):

@@ -61,6 +61,12 @@ def test_no_header_makes_a_record_wait_longer_than_its_step():
     assert len(split(record(NOW_MS + 3_600_000, written_ms=NOW_MS - 16_000)).due) == 1
 
 
+def test_a_clock_that_was_put_back_makes_nobody_wait_until_it_has_caught_up():
+    """Written an hour in our future, it has waited for as long as nobody knows; a moment ahead is another machine's clock."""
+    assert len(split(record(NOW_MS + 3_616_000, written_ms=NOW_MS + 3_600_000)).due) == 1
+    assert split(record(NOW_MS + 46_000, written_ms=NOW_MS + 30_000)).due == []
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(-20_000, 20_000)), max_size=30),
     st.integers(1, 16),
