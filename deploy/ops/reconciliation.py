@@ -39,12 +39,16 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What Stripe keeps of this time, and what of it was missing here; `published` unless it was only looked for."""
+    """What Stripe keeps of this time, and what of it was missing here; `published` unless it was only looked for.
+
+    `again` counts those that were taken before, and go with them so that whoever knows them tells again what came of them.
+    """
 
     since: datetime
     until: datetime
     events: int
     missing: tuple[Missing, ...]
+    again: int
     published: bool
 
 
@@ -60,23 +64,27 @@ async def reconcile(
     since: datetime,
     until: datetime,
     publish: bool,
+    again: bool = False,
     progress: Progress,
 ) -> Reconciled:
     """Compare page by page, and publish what is missing unless not told to; `progress` hears of events compared.
+
+    `again` publishes also what was taken: where Kafka lost what it had, nobody else knows what was told and not yet heard.
 
     What was published before a failure stays, and the same call may be repeated. Raises StripeSilent, AnotherAccount,
     KafkaSilent or DatabaseSilent, and NotTaken when the payments consumer still has events before it.
     """
     await _require_account(api, configured)
     refused = await _refused(configured, progress=progress)
-    count, missing = 0, []
+    count, repeated, missing = 0, 0, []
     async for page in _pages(api, configured, since=since, until=until):
         async with telling_of_database(configured), engine.begin() as tx:
             taken = {row[0] for row in await rows(tx, TAKEN, [event.id for event in page])}
         lost = untaken(page, taken | refused)
-        if lost and publish:
+        going = untaken(page, refused) if again else lost
+        if going and publish:
             async with telling_of_kafka(configured):
-                await actions.put_back(configured, [_record(event, prefix=configured.topic_prefix) for event in lost])
+                await actions.put_back(configured, [_record(event, prefix=configured.topic_prefix) for event in going])
         for event in lost:
             log.warning(
                 "stripe_event.missing",
@@ -86,8 +94,9 @@ async def reconcile(
             )
         missing += [Missing(event.id, event.type, event.created) for event in lost]
         count += len(page)
+        repeated += len(going) - len(lost)
         progress(count, count)
-    return Reconciled(since, until, count, tuple(missing), publish)
+    return Reconciled(since, until, count, tuple(missing), repeated, publish)
 
 
 def untaken(events: Sequence[ListedEvent], taken: Collection[str]) -> list[ListedEvent]:

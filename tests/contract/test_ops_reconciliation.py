@@ -13,7 +13,7 @@ from shared import clock, stripe_api, topics
 from shared.db.engine import rows
 from shared.kafka import provision
 from tests.builders import Sale, insert_sales
-from tests.members import process, put
+from tests.members import administration, process, put
 from tests.sandboxes import SECRET, Webhook, opened
 from tests.topics import records_of
 from tests.waiting import until
@@ -112,6 +112,37 @@ async def test_what_no_webhook_brought_is_paid_after_one_run(world, engine, data
 
     assert (again["events"], again["missing"]) == (6, [])
     assert len(await records_of(ground, topics.STRIPE_EVENTS)) == 6
+
+
+async def test_what_kafka_lost_before_anybody_heard_it_is_told_again(
+    world, engine, database, ground, reconcile, settled, tmp_path
+):
+    """The payment is paid, and its message went with the brokers' disks: nothing else would ever confirm the booking."""
+    await sold(world, engine, Sale())
+    await reconcile()
+
+    async def told():
+        return {record.value for record in await records_of(ground, topics.PAYMENTS_EVENTS)}
+
+    async with process("payments", tmp_path, database=database, kafka=ground) as payments:
+        await payments.start()
+        taken = answer(await reconcile("--json"))  # it waits until both events were taken, and told
+        before = await told()
+        async with administration(ground) as admin:
+            await admin.delete_topics([topics.PAYMENTS_EVENTS.named(ground.topic_prefix)])
+        await provision.apply(ground)
+        again = answer(await reconcile("--again", "--json"))
+
+        async def told_again():
+            return await told() == before
+
+        await until(told_again, "it is told again, in the same words")
+
+    # The sandbox's session is another than the row's: one of the two events was refused, and stays with the dead letters.
+    refused = {record.key.decode() for record in await records_of(ground, topics.STRIPE_EVENTS_DLT)}
+    assert (taken["events"], taken["missing"], taken["again"]) == (2, [], 0)
+    assert (again["missing"], again["again"], len(refused)) == ([], 1, 1)
+    assert before
 
 
 async def test_a_dry_run_only_tells(world, engine, ground, reconcile, settled):

@@ -51,6 +51,9 @@ def check(*, as_json: Json = False) -> None:
 def reconcile(
     *,
     days: Annotated[int, typer.Option(min=1, max=DAYS_MAX, help="How far to look back.")] = DAYS_DEFAULT,
+    again: Annotated[
+        bool, typer.Option("--again", help="Kafka lost what it had: put also those back that we took, to tell all of it again.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is missing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -69,6 +72,7 @@ def reconcile(
                 since=now - timedelta(days=days),
                 until=now - SETTLED,
                 publish=not dry_run,
+                again=again,
                 progress=told,
             )
         finally:
@@ -98,6 +102,11 @@ def _show_reconciled(reconciled: Reconciled) -> None:
             f"{len(missing)} went to stripe.events; `cb-ops stripe check` tells whether the endpoint is well"
             if reconciled.published
             else f"{len(missing)} would go to stripe.events"
+        )
+    if reconciled.again:
+        goes = "went" if reconciled.published else "would go"
+        show.say(
+            f"{reconciled.again} that we took {goes} there once more: what came of them is told again, and changes nothing"
         )
 
 
