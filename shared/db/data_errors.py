@@ -21,7 +21,7 @@ class FoldBroken(errors.Permanent):
 
 @contextmanager
 def folding() -> Iterator[None]:
-    """Mark the pure part of a transaction: whatever it raises is the data's fault, not the world's, but for a want of memory."""
+    """Mark the pure part of a transaction: what it raises is the data's fault, not the world's, but for a want of memory."""
     try:
         yield
     except MemoryError:
