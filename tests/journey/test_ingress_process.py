@@ -58,6 +58,7 @@ class Process:
 
     async def until_ready(self, status=200):
         async def ready():
+            assert self.running.returncode is None, self.said()
             with suppress(aiohttp.ClientError):
                 return (await self.get(self.health, "/health/ready"))[0] == status
 
