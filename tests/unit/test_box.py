@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import subprocess
-import types
 from collections import defaultdict
 from pathlib import Path
 
@@ -251,18 +250,14 @@ def test_a_step_that_cannot_be_started_is_told_as_one_that_fails(tmp_path):
         process.run_once(box, "database", (str(tmp_path),))
 
 
-def test_what_root_alone_may_read_is_made_the_databases(tmp_path, monkeypatch):
-    """With a umask of 077 setup installs so; PostgreSQL refuses to be root, and runs as somebody else."""
-    program = tmp_path / "package" / "pginstall" / "bin" / "initdb"
-    program.parent.mkdir(mode=0o700, parents=True)
-    program.touch(mode=0o700)
-    (tmp_path / "package").chmod(0o700)
-    found = types.SimpleNamespace(submodule_search_locations=[str(tmp_path / "package")])
-    with monkeypatch.context() as patched:
-        patched.setattr(database.importlib.util, "find_spec", lambda _name: found)
-        usable = database._binaries(tmp_path / "home") / program.name
+def test_what_root_alone_may_reach_is_copied_for_the_database(tmp_path, monkeypatch):
+    """PostgreSQL refuses to be root: from root's own home, or under a umask of 077, it gets programs that its user can run."""
+    monkeypatch.setattr(database, "is_open_to_others", lambda _folder: False)
+    program = database._binaries(tmp_path) / "initdb"
 
-    assert usable.stat().st_uid == (database.UNPRIVILEGED if os.geteuid() == 0 else os.geteuid())
+    subprocess.run([program, "--version"], check=True, stdout=subprocess.DEVNULL)
+    assert program.is_relative_to(tmp_path) == (os.geteuid() == 0)
+    assert program.stat().st_uid == (database.UNPRIVILEGED if os.geteuid() == 0 else os.geteuid())
 
 
 @pytest.mark.parametrize(
