@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from contextlib import contextmanager, suppress
@@ -156,9 +157,14 @@ class Process:
         return self
 
     def is_ready(self):
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.health}/health/ready", timeout=3) as answer:
+        try:
+            answer = urllib.request.urlopen(f"http://127.0.0.1:{self.health}/health/ready", timeout=3)
+        except urllib.error.HTTPError as refused:
+            answer = refused
+        except OSError:
+            return False
+        with answer:
             return answer.status == 200
-        return False
 
     def stopped(self):
         """SIGTERM; return the exit status and the seconds it took."""

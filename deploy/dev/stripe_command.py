@@ -168,7 +168,8 @@ def _call(directory: Folder, url: str, method: str, path: str, words: object = N
         with DIRECTLY.open(request, timeout=TIMEOUT_SECONDS) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as refused:
-        raise BoxError(_refusal(base, refused)) from None
+        with refused:
+            raise BoxError(_refusal(base, refused)) from None
     except urllib.error.URLError as gone:
         raise BoxError(f"no sandbox answers at {base}: {gone.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as other:

@@ -53,7 +53,8 @@ def test_a_shop_of_ten_lines_sells_a_teapot(told, tmp_path):
         assert sandbox.readline().startswith("stripe sandbox ready on ")
         with running("-c", program, folder=tmp_path) as shop:
             [url] = re.findall(r"^pay at (\S+)$", shop.readline())
-            page = urllib.request.urlopen(url).read().decode()
+            with urllib.request.urlopen(url) as shown:
+                page = shown.read().decode()
             assert all(words in page for words in ("Teapots", "A blue teapot", "€42.00"))
             with urllib.request.urlopen(url, urllib.parse.urlencode(FORM).encode()) as back:
                 assert back.read() == b"Thank you!"
