@@ -1,12 +1,13 @@
 """The four processes of the pipeline as pieces of the box, and what must be there before they start."""
 
+import asyncio
 import http.client
 import sys
 from collections.abc import Callable, Mapping
 
 from pydantic import SecretStr
 
-from deploy.dev import cluster, ending, keys, store
+from deploy.dev import cluster, keys, store
 from deploy.dev.environment import ChosenPorts
 from deploy.dev.ports import LOOPBACK
 from deploy.dev.process import Piece
@@ -54,7 +55,7 @@ def make_tables(database_url: str) -> None:
         await migrate.upgrade(database)
         await store.seed(database)
 
-    ending.run(make())
+    asyncio.run(make())
 
 
 def make_topics(variables: Mapping[str, str]) -> None:
@@ -66,7 +67,7 @@ def make_topics(variables: Mapping[str, str]) -> None:
         if kafka.kafka_sasl_username:
             await acls.apply(kafka)
 
-    ending.run(make())
+    asyncio.run(make())
 
 
 def _ready_on(port: int) -> Callable[[str], bool]:
