@@ -181,24 +181,27 @@ async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave, li
     protocol = client.protocol
     if protocol is None:
         raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-    # Here and not by the library's `data()`, which does not tell whether a lost connection had the final dot behind it.
-    protocol.write(_STUFFED.sub(b"..", letter.content) + b".\r\n")
-    connection.stage = _Stage.DOT
-    limit.reschedule(None)
-    answer = await _answer_to_the_dot(protocol)
+    answer = await _hand_in(connection, protocol, letter.content, limit)
     if answer.code // 100 != POSITIVE:
         raise aiosmtplib.SMTPDataError(answer.code, answer.message)
     return Accepted(_fit_for_records(answer.code, answer.message))
 
 
-async def _answer_to_the_dot(protocol: aiosmtplib.protocol.SMTPProtocol) -> aiosmtplib.SMTPResponse:
-    """Return the answer; raises TimeoutError when none came in time.
+async def _hand_in(
+    connection: _Connection, protocol: aiosmtplib.protocol.SMTPProtocol, content: bytes, limit: asyncio.Timeout
+) -> aiosmtplib.SMTPResponse:
+    """Write the letter and its final dot, and return the answer; raises TimeoutError when none came in time.
 
-    Whoever stood still meanwhile (SIGSTOP, a machine that was moved) finds that time is over before the answer that has come.
-    So we look once more before we call it missing, for the letter would go out again.
+    Not by the library's `data()`, which does not tell whether a lost connection had the final dot behind it. Who stood still
+    meanwhile (SIGSTOP, a machine that was moved) finds that time is over before the answer that has come. So we look once more
+    before we call it missing, for the letter would go out again.
     """
     reading = asyncio.ensure_future(protocol.read_response())
     try:
+        await asyncio.sleep(0)  # it listens from here on: an answer for which nobody listens is thrown away
+        protocol.write(_STUFFED.sub(b"..", content) + b".\r\n")
+        connection.stage = _Stage.DOT
+        limit.reschedule(None)
         for seconds in (DOT_SECONDS_MAX, LAST_LOOK_SECONDS):
             await asyncio.wait((reading,), timeout=seconds)
             if reading.done():

@@ -2,19 +2,20 @@
 
 import asyncio
 import errno
+import os
 import socket
 import threading
 import time
 
 import pytest
+from aiosmtplib.protocol import SMTPProtocol
 
 from consumers.email import sending
 from consumers.email.delivery import Delivery
 from consumers.email.outcomes import Accepted, ServerTrouble
 from deploy.dev.mailbox import Fault, Switches
-from shared import settings
-from tests.contract.test_email_delivery import a_letter, deliver, smtp
 from tests.letters import both, event, recipients, states
+from tests.mail import a_letter, deliver, smtp
 from tests.waiting import until
 
 
@@ -56,15 +57,32 @@ class Answering:
                     talk.write(b"250 ok\r\n")
 
 
+async def test_an_answer_that_comes_at_once_is_heard(monkeypatch):
+    """Before the loop turns: it must be listened for by the time the dot is written, or the library throws it away."""
+    monkeypatch.setattr("consumers.email.delivery.DOT_SECONDS_MAX", 1.0)
+    server = Answering()
+    server.may_answer.set()
+    write = SMTPProtocol.write
+
+    def writes(protocol, data):
+        write(protocol, data)
+        if data.endswith(b"\r\n.\r\n"):
+            server.answered.wait()
+            with socket.socket(fileno=os.dup(protocol.transport.get_extra_info("socket").fileno())) as same:
+                protocol.data_received(same.recv(4096))
+
+    monkeypatch.setattr(SMTPProtocol, "write", writes)
+    delivery = Delivery(smtp(server, smtp_host="127.0.0.1"))
+
+    assert await deliver(delivery, a_letter()) == Accepted("250")
+    await delivery.close()
+
+
 async def test_an_answer_that_came_while_we_stood_still_is_heard(monkeypatch):
     """The process was stopped for longer than it waits for the dot's answer: the 250 lies there, and nothing goes out twice."""
     monkeypatch.setattr("consumers.email.delivery.DOT_SECONDS_MAX", 0.3)
     server = Answering()
-    delivery = Delivery(
-        settings.Smtp(
-            smtp_host="127.0.0.1", smtp_port=server.smtp_port, smtp_from_email="noreply@example.org", smtp_security="none"
-        )
-    )
+    delivery = Delivery(smtp(server, smtp_host="127.0.0.1"))
     delivering = asyncio.create_task(deliver(delivery, a_letter()))
     await until(server.has_it.is_set, "the server has the letter")
     server.may_answer.set()
