@@ -42,7 +42,7 @@ class Payments:
         return item.record
 
     async def apply(self, tx: AsyncConnection, items: Sequence[Item]) -> Applied:
-        """Load, decide, save. Raises whatever PostgreSQL does, and FoldBroken when an event breaks the fold."""
+        """Load, decide, save. Raises whatever PostgreSQL does, and FoldBroken when an event breaks the fold or its saving."""
         loaded = await store.load(tx, items)
         with folding():
             decided = decide(loaded, items, at=clock.now())

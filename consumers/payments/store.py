@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.payments.decide import Decided, Item, Line, Loaded, Row
 from consumers.payments.translate import Event, Refusal, translate
 from shared.db import attention, inbox, waiting
+from shared.db.data_errors import FoldBroken
 from shared.db.engine import begin_again, columns, rows
 from shared.domain import money
 from shared.domain.payment import ClosedReason, Payment, Refund
@@ -104,10 +105,13 @@ insert into refunds (id, payment_id, status, ever_succeeded, amount_minor)
 select * from unnest($1::text[], $2::uuid[], $3::text[], $4::bool[], $5::bigint[])
 on conflict (id) do update
 set status = excluded.status, ever_succeeded = excluded.ever_succeeded, amount_minor = excluded.amount_minor
+where refunds.payment_id = excluded.payment_id
+returning id
 """
 UPSERT_DISPUTES = """
 insert into disputes (id, payment_id, status) select * from unnest($1::text[], $2::uuid[], $3::text[])
-on conflict (id) do update set status = excluded.status
+on conflict (id) do update set status = excluded.status where disputes.payment_id = excluded.payment_id
+returning id
 """
 INSERT_LINES = """
 insert into payment_ledger (
@@ -131,6 +135,10 @@ DELETE_WAITING = "delete from waiting_events where event_id = any($1::text[])"
 REFUSE_WAITING = "update waiting_events set state = 'refused' where event_id = any($1::text[])"
 
 
+class HeldElsewhere(FoldBroken):
+    """A refund or a dispute is another payment's; at Stripe it never moves, so that its event is at fault."""
+
+
 async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit."""
     events = [item.event for item in items]
@@ -144,7 +152,10 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
 
 
 async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
-    """Write everything that was decided, in the transaction that loaded it; what stands there already is left alone."""
+    """Write everything that was decided, in the transaction that loaded it; what stands there already is left alone.
+
+    Raises HeldElsewhere.
+    """
     await _save_payments(tx, list(decided.payments.values()), loaded.stored)
     if decided.charges:
         await rows(tx, INSERT_CHARGES, *columns(decided.charges.items()))
@@ -266,9 +277,17 @@ async def _save_payments(tx: AsyncConnection, payments: Sequence[Payment], store
     intents: list[Row] = [(intent, p.id, paid) for p in payments for intent, paid in p.intents.items()]
     refunds: list[Row] = [(r, p.id, x.status, x.ever_succeeded, x.amount_minor) for p in payments for r, x in p.refunds.items()]
     disputes: list[Row] = [(dispute, p.id, status) for p in payments for dispute, status in p.disputes.items()]
-    for statement, held in ((UPSERT_INTENTS, intents), (UPSERT_REFUNDS, refunds), (UPSERT_DISPUTES, disputes)):
-        if new := [row for row in held if row not in stored]:
-            await rows(tx, statement, *columns(new))
+    if new := _new(intents, stored):
+        await rows(tx, UPSERT_INTENTS, *columns(new))
+    for statement, held in ((UPSERT_REFUNDS, refunds), (UPSERT_DISPUTES, disputes)):
+        if new := _new(held, stored):
+            written = await rows(tx, statement, *columns(new)) if len({row[0] for row in new}) == len(new) else ()
+            if len(written) < len(new):
+                raise HeldElsewhere
+
+
+def _new(held: Iterable[Row], stored: AbstractSet[Row]) -> list[Row]:
+    return [row for row in held if row not in stored]
 
 
 def _payment_row(p: Payment) -> tuple[object, ...]:

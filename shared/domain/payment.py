@@ -289,12 +289,17 @@ def _join(known: Payment, fact: Fact) -> Payment:
         case ChargeRefunded(amount_refunded_minor=total):
             return known._replace(charge_refunded_minor=max(known.charge_refunded_minor, total))
         case DisputeSeen(dispute_id=dispute, status=status):
-            furthest = max(known.disputes.get(dispute, status), status, key=lambda s: (s in DISPUTE_CLOSED, s))
+            furthest = max(known.disputes.get(dispute, status), status, key=_dispute_rank)
             return known._replace(disputes={**known.disputes, dispute: furthest})
         case Noted():
             return known
         case _ as never:
             assert_never(never)
+
+
+def _dispute_rank(status: str) -> tuple[bool, bool, str]:
+    # Of several ends "lost" is shown: a bank that takes the money after all must not be hidden by what it said before.
+    return status in DISPUTE_CLOSED, status == "lost", status
 
 
 def _furthest(known: Payment, fact: RefundSeen) -> Refund:

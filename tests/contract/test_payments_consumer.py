@@ -3,6 +3,7 @@
 import itertools
 
 from shared import metrics
+from shared.kafka.records import RECONCILED
 from shared.messages import CONTENT_TYPE
 from tests.builders import Sale, insert_sales, record, stripe_event
 from tests.database import folded, query
@@ -136,3 +137,14 @@ async def test_a_payment_is_closed_once_and_for_all(payments, engine, sale):
 
         assert await query(engine, "select closed_at from payments") == closed
     assert len(closed) == 1
+
+
+async def test_an_event_that_its_webhook_brought_after_all_is_none_that_reconciliation_brought(payments, sale):
+    """Both brought it: nobody is called because of webhooks that do not come."""
+    came, also_came = sale.succeeded(), sale.declined()
+    before = metrics.stripe_events_reconciled._value.get()
+    await payments.handle([record(came), record(came, headers=[RECONCILED])])
+    assert metrics.stripe_events_reconciled._value.get() == before
+
+    await payments.handle([record(also_came, headers=[RECONCILED]), record(also_came)])
+    assert metrics.stripe_events_reconciled._value.get() == before + 1

@@ -102,3 +102,22 @@ async def test_an_id_that_no_index_holds_costs_only_its_own_event(payments, publ
 
     assert [reason.partition(":")[0] for reason in published.refusals("stripe.events.dlt")] == ["wrong_shape"]
     assert (await folded(engine, other))[0] == "succeeded"
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["in one batch", "one after the other"])
+@pytest.mark.parametrize("seen", [Sale.refund, Sale.dispute])
+async def test_a_refund_or_dispute_of_two_payments_stays_with_the_first(payments, published, engine, sale, seen, beside):
+    """Stripe moves none: the other event is a dead letter, instead of a batch that is put back for ever or a sum that lies."""
+    other = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, other)
+    await payments.handle([record(sale.succeeded()), record(other.succeeded())])
+    first = seen(sale)
+    second = seen(other, id=first["data"]["object"]["id"])
+    for batch in ([first, second],) if beside else ([first], [second]):
+        await payments.handle([record(event) for event in batch])
+
+    assert published.refusals("stripe.events.dlt") == ["broke_its_batch:HeldElsewhere"]
+    kept = await query(engine, "select payment_id::text from refunds union all select payment_id::text from disputes")
+    assert kept == [(sale.payment_id,)]
+    assert (await folded(engine, other))[:2] == ("succeeded", 0)

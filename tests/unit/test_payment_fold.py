@@ -347,3 +347,9 @@ def test_of_each_dispute_a_person_is_told_once_in_any_order(first):
         known = now
 
     assert told == ["dispute_opened"]
+
+
+@pytest.mark.parametrize("ends", [*permutations(["needs_response", "won", "lost", "warning_closed"])])
+def test_a_dispute_that_was_ever_lost_is_shown_as_lost(ends):
+    """A bank may take the money after all; which it said last nobody can tell, and this one costs."""
+    assert plain(*(DisputeSeen("dp_1", status) for status in ends)).disputes == {"dp_1": "lost"}
