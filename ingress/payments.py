@@ -11,6 +11,7 @@ from ingress import access, answers, ids, problems, store
 from ingress.problems import Problem
 from ingress.store import Shown
 from shared import settings
+from shared.domain.payment import ClosedReason
 
 # Of these Stripe asks to tell no more than of a generic decline: whoever pays with a stolen card must not learn that it was
 # reported. https://docs.stripe.com/declines/codes
@@ -39,11 +40,11 @@ class PaymentHandler:
             return problems.answer(problems.PAYMENT_NOT_FOUND)
         if not access.may_see(caller, client_id=payment.client_id, coach_id=payment.coach_id):
             return problems.answer(problems.FORBIDDEN)
-        return answers.json(200, shown(payment))
+        return answers.json(200, shown(payment, to_payer=access.may_pay(caller, client_id=payment.client_id)))
 
 
-def shown(payment: Shown) -> dict[str, object]:
-    """Return a payment as the API spells it."""
+def shown(payment: Shown, *, to_payer: bool) -> dict[str, object]:
+    """Return a payment as the API spells it; what a bank said of a card is for who pays (and an admin), not for a coach."""
     return {
         "payment_id": str(payment.id),
         "booking_id": str(payment.booking_id),
@@ -51,7 +52,12 @@ def shown(payment: Shown) -> dict[str, object]:
         "currency": payment.currency,
         "status": payment.status,
         "amount_refunded": answers.amount(payment.amount_refunded_minor, payment.currency),
-        "failure_reason": GENERIC_DECLINE if payment.failure_reason in TOLD_AS_GENERIC else payment.failure_reason,
+        "failure_reason": _reason(payment.failure_reason, to_payer=to_payer),
         "created_at": answers.moment(payment.created_at),
         "updated_at": answers.moment(payment.updated_at),
     }
+
+
+def _reason(known: str | None, *, to_payer: bool) -> str | None:
+    is_told = known is None or known in {*ClosedReason} or (to_payer and known not in TOLD_AS_GENERIC)
+    return known if is_told else GENERIC_DECLINE

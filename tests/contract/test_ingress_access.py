@@ -167,7 +167,7 @@ async def test_a_payment_is_shown_as_it_is(door, case):
     if change:
         await door.sql(f"update payments set {change}")
 
-    async with door.http.get(f"/payment/{made['payment_id']}", headers=bearer(booked.coach)) as answer:
+    async with door.http.get(f"/payment/{made['payment_id']}", headers=bearer(booked.client)) as answer:
         shown = json.loads(await answer.text(), parse_float=str)
 
     assert {name: shown[name] for name in expected} == expected
@@ -175,6 +175,22 @@ async def test_a_payment_is_shown_as_it_is(door, case):
     assert shown["created_at"].endswith("Z")
     assert shown["updated_at"].endswith("Z")
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_what_a_bank_said_of_a_card_is_not_for_the_coach(door):
+    """That it failed is, and how the chance to pay ended; an admin sees what the client sees."""
+    booked = await meeting(door.engine)
+    _, made = await door.checkout(booked.booking_id, booked.client)
+    readers = (booked.client, booked.coach, await person(door.engine, "admin"))
+    told = {}
+    for reason in ("insufficient_funds", "expired"):
+        await door.sql(f"update payments set status = 'failed', failed = true, failure_reason = '{reason}'")
+        told[reason] = [(await door.payment(made["payment_id"], reader))[1]["failure_reason"] for reader in readers]
+
+    assert told == {
+        "insufficient_funds": ["insufficient_funds", "generic_decline", "insufficient_funds"],
+        "expired": ["expired"] * 3,
+    }
 
 
 @pytest.mark.parametrize(
