@@ -73,6 +73,7 @@ class Standing:
     last_answer: str | None
     kind: str
     booking_status: str | None
+    possible_duplicates: int = 0
     holds_booking: bool = False
     refunded_minor: int | None = None
     payment_paid: bool | None = None
@@ -81,7 +82,7 @@ class Standing:
 
     @property
     def perhaps_sent(self) -> bool:
-        """Whether it may have been accepted, and nobody knows."""
+        """Whether it may have been accepted under its last claim, and nobody knows."""
         return (self.state is State.SENDING and self.handed_over) or self.last_answer in PERHAPS_ACCEPTED
 
 
@@ -150,7 +151,8 @@ def withheld(letter: Standing) -> Suppression | None:
     """Say why a letter must not be sent any more: what it tells is not true by now, or it follows one that never went out."""
     match letter.kind:
         case Kind.CONFIRMATION if letter.booking_status == booking.Status.CANCELLED:
-            return Suppression.CANCELLED_PERHAPS_SENT if letter.perhaps_sent else Suppression.CANCELLED_FIRST
+            perhaps = letter.perhaps_sent or letter.possible_duplicates
+            return Suppression.CANCELLED_PERHAPS_SENT if perhaps else Suppression.CANCELLED_FIRST
         case Kind.CANCELLATION if letter.confirmation is None or not letter.confirmation.went_out:
             return Suppression.NEVER_CONFIRMED
         case Kind.REFUND if not letter.holds_booking:

@@ -62,11 +62,6 @@ class Flight:
         """Whether the conversation takes longer than its neighbours should wait."""
         return self.begun_at is not None and clock.monotonic() - self.begun_at > PATIENCE_SECONDS
 
-    def must_begin(self) -> None:
-        """Raise MailServerSlow when it is too late to begin."""
-        if clock.monotonic() > self.begin_by:
-            raise MailServerSlow(f"not begun within {BEGIN_SECONDS_MAX:.0f} s")
-
 
 class Sender:
     """Sends letters side by side, a bounded number at once; all subscriptions of the process share one."""
@@ -149,11 +144,16 @@ class Sender:
 
     async def _in_turn(self, flight: Flight, trips: int) -> None:
         async with self._in_hand:
-            if self._stopping.is_set():
-                raise Stopping("the letter stays where it is")
-            flight.must_begin()
+            self._require_time(flight)
             async with self._breaker.turn(trips):
                 await self._send(flight)
+
+    def _require_time(self, flight: Flight) -> None:
+        """Raise Stopping or MailServerSlow when no conversation may begin any more."""
+        if self._stopping.is_set():
+            raise Stopping("the letter stays where it is")
+        if clock.monotonic() > flight.begin_by:
+            raise MailServerSlow(f"not begun within {BEGIN_SECONDS_MAX:.0f} s")
 
     async def _send(self, flight: Flight) -> None:
         due = flight.due
@@ -192,8 +192,8 @@ class Sender:
 
         async with self._conversations:
             try:
-                flight.must_begin()
-            except MailServerSlow:
+                self._require_time(flight)
+            except (Stopping, MailServerSlow):
                 await self._clerk.release(mine)
                 raise
             flight.begun_at = clock.monotonic()
@@ -210,6 +210,8 @@ class Sender:
                 await self._clerk.release(mine)
                 raise tripped
             case Withheld():
+                # Nothing left the house, whether or not it is noted by now that it may: its lease would hold it up for long.
+                await self._clerk.release(mine)
                 if trouble:
                     raise trouble[0]
                 await self._look_again_later([mine.due])

@@ -46,7 +46,7 @@ returning id
 # In the order of their ids, so that two processes lock rows in one order.
 LOAD = """
 select l.id, l.state, l.attempts, l.lease_until is null or l.lease_until < now(), l.handed_over_at is not null,
-       l.last_answer, l.kind, b.status::text,
+       l.last_answer, l.possible_duplicates, l.kind, b.status::text,
        b.payment_id is not distinct from l.payment_id
        or (b.id is not null and b.payment_id is null and k.paid is true and k.conflict_reason is null and not exists (
            select from booking_payments other
@@ -63,10 +63,13 @@ left join letters c on l.kind = 'cancellation' and c.kind = 'confirmation' and c
                    and c.booking_id = l.booking_id and c.role = l.role
 where l.id = any($1::uuid[]) order by l.id for update of l
 """
+# An answer that left open whether it was accepted is counted now; a claim that sends nothing, as while the mail server is away,
+# must not count it again.
 CLAIM = """
 update letters
 set state = 'sending', claim_token = u.token, lease_until = now() + make_interval(secs => $5), handed_over_at = null,
     attempts = u.attempts, reason = null, possible_duplicates = possible_duplicates + u.maybe_sent, updated_at = now(),
+    last_answer = case u.maybe_sent when 0 then last_answer end,
     template_version = (select max(version) from letter_templates)
 from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[]) u (id, token, attempts, maybe_sent)
 where letters.id = u.id
@@ -257,6 +260,7 @@ def _standing(
     lease_over: bool,  # noqa: FBT001 - a column
     handed_over: bool,  # noqa: FBT001 - a column
     last_answer: str | None,
+    possible_duplicates: int,
     kind: str,
     booking_status: str | None,
     holds_booking: bool,  # noqa: FBT001 - a column
@@ -271,6 +275,7 @@ def _standing(
         lease_over=lease_over,
         handed_over=handed_over,
         last_answer=last_answer,
+        possible_duplicates=possible_duplicates,
         kind=kind,
         booking_status=booking_status,
         holds_booking=holds_booking,

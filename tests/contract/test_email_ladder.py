@@ -3,6 +3,7 @@
 import pytest
 
 from consumers.email import sending
+from consumers.email.breaker import MailServerAway
 from deploy.dev.mailbox import Fault, Switches
 from shared import clock, messages, metrics
 from shared.errors import KafkaAway
@@ -124,6 +125,24 @@ async def test_a_connection_lost_around_the_250_climbs_and_counts_what_may_come_
     assert len({letter.message_id for letter in mailbox.letters}) == 2
     assert await states(engine, "role, state, possible_duplicates") == [("client", "sent", 1), ("coach", "sent", 0)]
     assert metrics.letter_duplicates_possible._value.get() == counted + 1
+
+
+async def test_a_letter_that_may_have_arrived_is_counted_once_however_long_the_server_is_away(email, mailbox, engine, sale):
+    """Claims that send nothing bring nobody a second letter; cancelled then, its row still says that it may have arrived."""
+    counted = metrics.letter_duplicates_possible._value.get()
+    client = address(sale, "client")
+    await mailbox.switch(Switches(faults=(Fault(at="data", what="accept_then_cut", recipient=client, times=1),)))
+    await email.changes.handle([event(sale)])
+    await mailbox.switch(Switches(listening=False))
+    for _ in range(3):
+        with pytest.raises(MailServerAway):
+            await email.retries.handle(email.published.incoming("email.retry.1s"))
+    assert metrics.letter_duplicates_possible._value.get() == counted + 1
+    assert await states(engine, "role, possible_duplicates") == [("client", 1), ("coach", 0)]
+
+    await sql(engine, "update bookings set status = 'cancelled'")
+    await email.retries.handle(email.published.incoming("email.retry.1s"))
+    assert ("client", "cancelled_perhaps_sent") in await states(engine, "role, reason")
 
 
 async def test_a_replay_sends_a_dead_letter_once(email, mailbox, engine, sale):

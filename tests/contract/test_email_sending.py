@@ -6,7 +6,7 @@ import pytest
 
 from consumers.email import sending, store
 from consumers.email.clerk import Clerk
-from consumers.email.sending import MailServerSlow
+from consumers.email.sending import MailServerSlow, Stopping
 from consumers.email.tickets import Due
 from deploy.dev.mailbox import Fault, Switches
 from shared import clock, messages, metrics
@@ -30,7 +30,7 @@ async def letters(engine, columns="state, attempts, possible_duplicates"):
 
 
 async def test_a_letter_of_which_nobody_could_note_that_it_leaves_does_not_leave(email, mailbox, engine, told, monkeypatch):
-    """The database goes away between RCPT and DATA: its error ends the batch, and the letters go out when it comes again."""
+    """The database goes away between RCPT and DATA: its error ends the batch, and they go out when it comes again, at once."""
     hand_over = store.hand_over
 
     async def away(*_arguments):
@@ -42,9 +42,28 @@ async def test_a_letter_of_which_nobody_could_note_that_it_leaves_does_not_leave
     assert (mailbox.letters, email.published.records) == ([], [])
 
     monkeypatch.setattr(store, "hand_over", hand_over)
-    async with engine.begin() as tx:
-        await rows(tx, "update letters set lease_until = now() - interval '1 second'")
     await email.changes.handle([told])
+    assert len(mailbox.letters) == 2
+    assert await letters(engine) == {("sent", 1, 0)}
+
+
+async def test_a_letter_that_may_leave_too_late_leaves_with_its_next_ticket(email, mailbox, engine, told, monkeypatch):
+    """The database notes that it leaves, and says so after the conversation's time: nobody waits for that lease to run out."""
+    hand_over, answered = store.hand_over, asyncio.Event()
+
+    async def late(tx, claims):
+        held = await hand_over(tx, claims)
+        await answered.wait()
+        return held
+
+    monkeypatch.setattr(store, "hand_over", late)
+    monkeypatch.setattr("consumers.email.delivery.CONVERSATION_SECONDS_MAX", 0.3)
+    await email.changes.handle([told])
+    assert (mailbox.letters, len(email.published.to("email.retry.1s"))) == ([], 2)
+
+    answered.set()
+    monkeypatch.undo()
+    await email.retries.handle(email.published.incoming("email.retry.1s"))
     assert len(mailbox.letters) == 2
     assert await letters(engine) == {("sent", 1, 0)}
 
@@ -92,8 +111,11 @@ async def test_letters_that_nobody_began_in_time_wait_for_their_batch_to_come_ag
     assert len(mailbox.letters) == 2
 
 
-async def test_letters_behind_others_that_the_server_looks_at_for_long_give_way(email, mailbox, engine, told, monkeypatch):
-    """They hold their claims and wait for a connection: too late, they let go of both, and cost no attempt."""
+@pytest.mark.parametrize("reason", [MailServerSlow, Stopping])
+async def test_letters_behind_others_that_the_server_looks_at_for_long_give_way(
+    email, mailbox, engine, told, monkeypatch, reason
+):
+    """They hold their claims and wait for a connection: too late, or told to stop, they let go of both, and cost no attempt."""
     email.sender._conversations = asyncio.Semaphore(0)
     handling = asyncio.create_task(email.changes.handle([told]))
 
@@ -101,14 +123,18 @@ async def test_letters_behind_others_that_the_server_looks_at_for_long_give_way(
         return await letters(engine, "state") == {("sending",)}
 
     await until(claimed, "both letters are claimed")
-    late = clock.monotonic() + sending.BEGIN_SECONDS_MAX
-    monkeypatch.setattr(clock, "monotonic", lambda: late)
+    if reason is Stopping:
+        email.stopping.set()
+    else:
+        late = clock.monotonic() + sending.BEGIN_SECONDS_MAX
+        monkeypatch.setattr(clock, "monotonic", lambda: late)
     email.sender._conversations.release()
-    with pytest.raises(MailServerSlow):
+    with pytest.raises(reason):
         await handling
     assert (mailbox.letters, await letters(engine, "state, attempts, claim_token")) == ([], {("queued", 0, None)})
 
     monkeypatch.undo()
+    email.stopping.clear()
     await email.changes.handle([told])
     assert len(mailbox.letters) == 2
 

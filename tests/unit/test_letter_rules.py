@@ -69,6 +69,7 @@ def test_a_letter_is_claimed_only_when_it_is_not_over_and_nobody_holds_it(change
             {"booking_status": Status.CANCELLED, "state": State.SENDING, "handed_over": True},
             Suppress(Suppression.CANCELLED_PERHAPS_SENT),
         ),
+        ({"booking_status": Status.CANCELLED, "possible_duplicates": 1}, Suppress(Suppression.CANCELLED_PERHAPS_SENT)),
         (REFUND, OURS),
         (REFUND | {"booking_status": Status.PENDING}, Busy()),
         (REFUND | {"holds_booking": False}, Suppress(Suppression.HOLDS_NO_BOOKING)),
