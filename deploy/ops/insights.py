@@ -102,7 +102,7 @@ async def read(
         await asyncio.sleep(0)
 
 
-async def untaken(kafka: settings.Kafka, topic: Topic, *, seconds_max: float) -> int:
+async def until_taken(kafka: settings.Kafka, topic: Topic, *, seconds_max: float) -> int:
     """Wait until the topic's first group has taken all that lies there now; return how many records it had left in the end.
 
     Raises as `dead_letters` does.

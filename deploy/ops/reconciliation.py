@@ -120,7 +120,7 @@ async def _pages(
 async def _refused(kafka: settings.Kafka, *, progress: Progress) -> set[str]:
     """Return which events lie with the dead letters, once the payments consumer has taken whatever lies in Kafka by now."""
     async with telling_of_kafka(kafka):
-        if left := await insights.untaken(kafka, topics.STRIPE_EVENTS, seconds_max=TAKING_SECONDS_MAX):
+        if left := await insights.until_taken(kafka, topics.STRIPE_EVENTS, seconds_max=TAKING_SECONDS_MAX):
             raise NotTaken(left)
         letters = await insights.dead_letters(kafka, [topics.STRIPE_EVENTS_DLT], progress=progress)
     return {letter.key for letter in letters}

@@ -7,12 +7,17 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
+from consumers.payments.handlers import Payments
 from deploy.ops import reconciliation
 from deploy.ops.cli import app
 from shared import clock, stripe_api, topics
 from shared.db.engine import rows
 from shared.kafka import provision
+from shared.kafka.batch import Batches
+from shared.stripe_events import Kind
+from tests import builders
 from tests.builders import Sale, insert_sales
+from tests.fakes import Published
 from tests.members import administration, process, put
 from tests.sandboxes import SECRET, Webhook, opened
 from tests.topics import records_of
@@ -192,6 +197,32 @@ async def test_an_event_that_was_refused_is_not_brought_again_and_again(world, e
 
     assert (found["events"], len(found["missing"])) == (2, 1)
     assert found["missing"][0]["event_id"] != first
+
+
+async def test_an_event_that_waits_for_its_payment_was_taken(world, engine, ground, reconcile, settled):
+    """It has a place of its own, whence its payment frees it: whoever brought it hourly would count it hourly as missed."""
+    stray = Sale()
+    intent = {"metadata": stray.metadata}
+    await world.paid(client_reference_id=stray.payment_id, metadata=stray.metadata, payment_intent_data=intent)
+    listed = json.loads((await world.client.v1.events.list_async()).last_response.body)["data"]
+    ours = [event for event in listed if event["type"] in {*Kind}]
+    consumer = Batches(Payments(), engine=engine, producer=Published(), group="p", target="payments.events", refusals="dlt")
+    await consumer.handle([builders.record(event) for event in ours])
+
+    found = answer(await reconcile("--json"))
+
+    assert (found["events"], found["missing"]) == (2, [])
+
+
+async def test_it_looks_back_as_far_as_it_is_told(world, engine, ground, reconcile, monkeypatch):
+    """What is two days old is not among yesterday's events, and among those of the last four days."""
+    await sold(world, engine, Sale())
+    now = clock.now
+    monkeypatch.setattr(clock, "now", lambda: now() + timedelta(days=2))
+
+    looked = [answer(await reconcile("--dry-run", "--json", *days))["events"] for days in (("--days", "1"), ())]
+
+    assert looked == [0, 2]
 
 
 async def test_another_accounts_events_are_not_ours(world, engine, ground, reconcile, settled):

@@ -4,6 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.structs import OffsetAndMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -176,3 +179,26 @@ def test_without_a_terminal_a_line_of_a_table_stays_a_line(capsys):
         f"0/1   {reason.rstrip()}",
         f"0/22  {'not_json':<{len(reason)}}  replayed by 李",
     ]
+
+
+class Group:
+    """What a cluster says that a group has committed: offsets by partition, or that nobody keeps groups yet."""
+
+    def __init__(self, *offsets):
+        self.offsets = offsets
+
+    async def list_consumer_group_offsets(self, _group, partitions):
+        if not self.offsets:
+            raise GroupCoordinatorNotAvailableError
+        return {partition: OffsetAndMetadata(self.offsets[partition.partition], "") for partition in partitions}
+
+
+@pytest.mark.parametrize(
+    ("group", "left"),
+    [(Group(9, 5), 0), (Group(7, 5), 2), (Group(12, 3), 2), (Group(-1, -1), 7), (Group(2, 5), 5), (Group(), 7)],
+)
+async def test_what_a_group_has_before_it_is_counted_by_partition(group, left):
+    """Ahead in one partition, since more came there, is behind in the other all the same; what was deleted is not counted."""
+    spans = {TopicPartition("t", 0): (4, 9), TopicPartition("t", 1): (3, 5)}
+
+    assert await insights._left(group, "payments", spans) == left
