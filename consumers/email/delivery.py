@@ -178,6 +178,10 @@ async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave, li
     go_on = await client.execute_command(b"DATA")
     if go_on.code // 100 != INTERMEDIATE:
         raise aiosmtplib.SMTPDataError(go_on.code, go_on.message)
+    if limit.expired():
+        # The library waits by wait_for, which in Python 3.11 hands an answer over and swallows the deadline that came with it.
+        # Who was frozen meanwhile finds both, and perhaps another has sent the letter.
+        raise TimeoutError
     protocol = client.protocol
     if protocol is None:
         raise aiosmtplib.SMTPServerDisconnected("Connection lost")
