@@ -546,7 +546,7 @@ LETTERS = (
     ),
     fault(
         "a letter leaves after its time",
-        ("tests/contract/test_email_delivery.py", "-k", "stood_still"),
+        ("tests/contract/test_email_standstill.py", "-k", "stood_still"),
         ("consumers/email/delivery.py", "    if limit.expired():\n", "    if False:\n"),
     ),
     fault(

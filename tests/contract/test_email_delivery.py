@@ -1,7 +1,6 @@
 """What a mail server's answers mean, against a real one on real sockets with every way of failing switched on."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -105,23 +104,6 @@ async def test_a_server_that_looks_at_the_letter_for_long_is_waited_for(delivery
 
     monkeypatch.setattr("consumers.email.delivery.DOT_SECONDS_MAX", 0.1)
     assert await deliver(delivery, a_letter(2)) == LetterRefused(None, permanent=False, answer="connection_lost_after_dot")
-
-
-async def test_a_process_that_stood_still_beyond_its_time_sends_nothing_when_it_wakes(mailbox, delivery, monkeypatch):
-    """It finds the server's consent and its own deadline at once; meanwhile its lease ran out, and another sent the letter."""
-    monkeypatch.setattr("consumers.email.delivery.CONVERSATION_SECONDS_MAX", 0.5)
-    push = Conversation.push
-
-    async def consents(conversation, status):
-        await push(conversation, status)
-        if status.startswith("354"):
-            time.sleep(0.6)  # noqa: ASYNC251 - the whole process stands still
-
-    monkeypatch.setattr(Conversation, "push", consents)
-    lost = LetterRefused(None, permanent=False, answer="connection_lost_before_dot")
-    assert await deliver(delivery, a_letter()) == lost
-    await until(lambda: not mailbox.conversations, "the mailbox has heard all that was said")
-    assert mailbox.letters == []
 
 
 @pytest.mark.parametrize("answer", ["500 what?", None], ids=["no", "the end"])

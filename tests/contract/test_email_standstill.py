@@ -12,8 +12,9 @@ from aiosmtplib.protocol import SMTPProtocol
 
 from consumers.email import sending
 from consumers.email.delivery import Delivery
-from consumers.email.outcomes import Accepted, ServerTrouble
+from consumers.email.outcomes import Accepted, LetterRefused, ServerTrouble
 from deploy.dev.mailbox import Fault, Switches
+from deploy.dev.mailbox.smtp import Conversation
 from tests.letters import both, event, recipients, states
 from tests.mail import a_letter, deliver, smtp
 from tests.waiting import until
@@ -91,6 +92,23 @@ async def test_an_answer_that_came_while_we_stood_still_is_heard(monkeypatch):
 
     assert await delivering == Accepted("250")
     await delivery.close()
+
+
+async def test_a_process_that_stood_still_beyond_its_time_sends_nothing_when_it_wakes(mailbox, delivery, monkeypatch):
+    """It finds the server's consent and its own deadline at once; meanwhile its lease ran out, and another sent the letter."""
+    monkeypatch.setattr("consumers.email.delivery.CONVERSATION_SECONDS_MAX", 0.5)
+    push = Conversation.push
+
+    async def consents(conversation, status):
+        await push(conversation, status)
+        if status.startswith("354"):
+            time.sleep(0.6)  # noqa: ASYNC251 - the whole process stands still
+
+    monkeypatch.setattr(Conversation, "push", consents)
+    lost = LetterRefused(None, permanent=False, answer="connection_lost_before_dot")
+    assert await deliver(delivery, a_letter()) == lost
+    await until(lambda: not mailbox.conversations, "the mailbox has heard all that was said")
+    assert mailbox.letters == []
 
 
 @pytest.mark.parametrize(
