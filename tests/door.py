@@ -17,6 +17,7 @@ from ingress import app, connections, listener
 from shared import errors
 from shared.db import engine as engines
 from shared.stripe_api import StripeApi
+from shared.stripe_events import WEBHOOK_PATH
 from tests import description
 from tests.database import query
 from tests.referees import watch
@@ -106,8 +107,8 @@ class Door:
     async def deliver(self, body, header=None, **more):
         signature = {} if header == "" else {"Stripe-Signature": header or signed(body)}
         headers = {"Content-Type": "application/json", **signature, **more}
-        async with self.http.post(app.WEBHOOK, data=body, headers=headers) as answer:
-            return await told(answer, app.WEBHOOK)
+        async with self.http.post(WEBHOOK_PATH, data=body, headers=headers) as answer:
+            return await told(answer, WEBHOOK_PATH)
 
     async def sql(self, statement, *parameters):
         return await query(self.engine, statement, *parameters)
