@@ -21,7 +21,7 @@ from faststream.kafka.annotations import KafkaMessage
 from faststream.message import AckStatus
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
-from shared import clock, logs, metrics, settings
+from shared import clock, errors, logs, metrics, settings
 from shared.db.data_errors import error_name
 from shared.kafka import connection, passed_over
 from shared.kafka.backoff import Backoff
@@ -51,6 +51,7 @@ GRACEFUL_STOP_SECONDS = 8.0  # a commit blocks for a whole outage; the process m
 SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 Handler = Callable[[Sequence[Incoming]], Awaitable[None]]
+FASTSTREAM = logging.getLogger("consumer.faststream")
 
 
 class UnsafeSubscription(Exception):
@@ -251,13 +252,19 @@ def create(kafka: settings.Kafka, *, client_id: str, subscriptions: Sequence[Sub
         consumer_only=True,
         graceful_timeout=GRACEFUL_STOP_SECONDS,
         ack_policy=AckPolicy.NACK_ON_ERROR,
-        logger=logging.getLogger("consumer.faststream"),
+        logger=FASTSTREAM,
         log_level=logging.DEBUG,
     )
+    FASTSTREAM.addFilter(_is_unexpected)
     for subscription in subscriptions:
         subscription.bind(broker)
     require_safe(broker)
     return broker
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Tell whether FastStream's traceback says more than `batch.rewound`: not of what we raised ourselves, as at every stop."""
+    return not (record.exc_info and isinstance(record.exc_info[1], errors.Transient))
 
 
 async def start(broker: KafkaBroker) -> None:

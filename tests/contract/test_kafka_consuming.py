@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import CorruptRecordException
 
-from shared import clock
+from shared import clock, errors
 from shared.kafka import broker, liveness, rewinding
 from shared.kafka.rewinding import RewindingConsumer
 from tests.members import THINGS, Taken, administration, committed, everything, make_topics, member, put
@@ -38,6 +38,18 @@ async def test_a_batch_that_fails_is_taken_again_and_nothing_is_committed_meanwh
 
     assert [before for before, _ in seen] == [{}] * 4
     assert [values for _, values in seen] == [[b"a", b"b", b"c"]] * 4
+
+
+@pytest.mark.parametrize(("error", "lines"), [(errors.KafkaAway("away"), 0), (RuntimeError("unforeseen"), 1)])
+async def test_what_we_raised_ourselves_is_told_without_a_traceback(kafka, caplog, error, lines):
+    """At each stop, and for as long as a server is away, there would be pages of it."""
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a")
+    taken = Taken(fails=lambda _records: error if taken.calls == 1 else None)
+    async with member(kafka, taken):
+        await until(lambda: taken.records, "the batch is taken")
+
+    assert len([record for record in caplog.records if record.name == broker.FASTSTREAM.name and record.exc_info]) == lines
 
 
 async def test_a_failing_batch_never_becomes_a_busy_loop(kafka, monkeypatch):
