@@ -118,6 +118,8 @@ async def _until_visible(admin: AIOKafkaAdminClient, names: list[str]) -> None:
 
 async def _compare(admin: AIOKafkaAdminClient, name: str, topic: topics.Topic, brokers: int) -> list[Difference]:
     described = (await admin.describe_topics([name]))[0]
+    if code := described["error_code"]:
+        raise for_code(code)(f"{name}: it is listed and cannot be described; if it is just being deleted, run this again")
     partitions = described["partitions"]
     shape = {
         "partitions": (str(len(partitions)), str(topic.partitions)),

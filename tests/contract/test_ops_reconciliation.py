@@ -134,7 +134,13 @@ async def test_what_kafka_lost_before_anybody_heard_it_is_told_again(
         taken = answer(await reconcile("--json"))  # it waits until both events were taken, and told
         before = await told()
         async with administration(ground) as admin:
-            await admin.delete_topics([topics.PAYMENTS_EVENTS.named(ground.topic_prefix)])
+            lost = topics.PAYMENTS_EVENTS.named(ground.topic_prefix)
+            await admin.delete_topics([lost])
+
+            async def is_gone():
+                return lost not in await admin.list_topics()
+
+            await until(is_gone, "the topic is gone")
         await provision.apply(ground)
         again = answer(await reconcile("--again", "--json"))
 

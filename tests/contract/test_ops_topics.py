@@ -127,6 +127,19 @@ async def test_what_an_operator_changed_is_told_and_left_alone(apply, admin, kaf
     assert [first.exit_code, second.exit_code, words.exit_code] == [0, 0, 0]
 
 
+async def test_a_topic_that_is_just_being_deleted_is_told_in_one_line(apply, kafka, monkeypatch):
+    """It is listed still when nobody can describe it any more."""
+
+    async def lists_still(_admin):
+        return names(kafka)
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "list_topics", lists_still)
+    result = await apply()
+
+    assert result.exit_code == 1
+    assert f"{names(kafka)[0]}: it is listed and cannot be described" in result.output
+
+
 async def test_other_peoples_topics_are_left_alone(apply, admin, kafka):
     """A cluster that exists holds more than ours."""
     from aiokafka.admin import NewTopic
