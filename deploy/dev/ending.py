@@ -1,5 +1,6 @@
 """What ends a command that keeps something up, and how asyncio's work ends then: cancelled, in good order.
 
+Enters: a coroutine. Leaves: its result, or KeyboardInterrupt once it was cancelled and has cleaned up.
 Next: control.py keeps a box up until one of these signals comes.
 """
 

@@ -1,7 +1,7 @@
 """What the machine itself did during a round: how fast it was, how long it stood still, how much of it others were given.
 
 A virtual machine can be paused for half a minute while its clock goes on. Every process then seems to have stood still, and a
-figure of ours would tell of somebody else.
+figure of ours would tell of somebody else. Enters: a round under `watched`. Leaves: which rounds count. Next: __main__.py.
 """
 
 import hashlib
