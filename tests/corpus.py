@@ -8,6 +8,7 @@ then the consumer's to judge.
 import functools
 import hmac
 import json
+import struct
 import time
 import zlib
 
@@ -132,9 +133,12 @@ HONEST_CHUNK = b"%x\r\n" % len(HONEST) + HONEST + b"\r\n"
 
 @functools.cache
 def bomb():
-    """A few kilobytes of gzip that are 64 MB inside."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    return b"".join(packer.compress(bytes(KIB * KIB)) for _ in range(64)) + packer.flush()
+    """Some kilobytes of gzip that are 64 MB inside: one packed megabyte, again and again."""
+    packer, megabytes, megabyte = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS), 64, bytes(KIB * KIB)
+    packed = packer.compress(megabyte) + packer.flush(zlib.Z_FULL_FLUSH)  # after which nothing refers to what came before
+    checksum = functools.reduce(lambda so_far, _: zlib.crc32(megabyte, so_far), range(megabytes), 0)
+    head, end = b"\x1f\x8b\x08" + bytes(6) + b"\xff", b"\x03\x00"
+    return head + packed * megabytes + end + struct.pack("<II", checksum, megabytes * len(megabyte))
 
 
 def bodies():

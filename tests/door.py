@@ -12,8 +12,8 @@ import stripe as stripe_library
 from deploy.dev.stripe import checkout
 from deploy.dev.stripe.app import open_sandbox
 from deploy.dev.stripe.faults import Fault
-from ingress import __main__ as process
 from ingress import app, connections, listener
+from ingress import serving as process
 from shared import errors
 from shared.db import engine as engines
 from shared.stripe_api import StripeApi

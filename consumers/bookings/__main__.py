@@ -2,7 +2,9 @@
 
 import sys
 
-from consumers.bookings.app import main
+from shared import garbage
 
 if __name__ == "__main__":
+    with garbage.uncollected():
+        from consumers.bookings.app import main
     sys.exit(main())

@@ -2,6 +2,8 @@
 
 import signal
 
+from shared import garbage
+
 
 def main() -> None:
     """Run the command."""
@@ -9,7 +11,8 @@ def main() -> None:
     heard = signal.getsignal(signal.SIGINT)
     if heard is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from deploy.dev import cli  # noqa: PLC0415 - see above
+    with garbage.uncollected():
+        from deploy.dev import cli  # noqa: PLC0415 - see above
 
     signal.signal(signal.SIGINT, heard)
     cli.main()

@@ -3,6 +3,9 @@
 Maps are merged, lists joined, a command or a healthcheck's test replaced: https://docs.docker.com/reference/compose-file/merge/
 """
 
+import copy
+import functools
+
 import yaml
 
 from tests.architecture.source import ROOT
@@ -19,7 +22,7 @@ class Override:
         self.value = value
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.CSafeLoader):
     """YAML with Compose's own tags."""
 
     def override(self, node):
@@ -32,9 +35,13 @@ Loader.add_constructor("!reset", lambda _loader, _node: Override(None))
 
 
 def services(file):
-    """Every service of a file by its name, whole."""
-    written = yaml.load(file.read_text(), Loader)["services"]
-    return {name: _whole(file, service) for name, service in written.items()}
+    """Every service of a file by its name, whole; the caller's own."""
+    return {name: _whole(file, service) for name, service in copy.deepcopy(_written(file)).items()}
+
+
+@functools.cache
+def _written(file):
+    return yaml.load(file.read_text(), Loader)["services"]
 
 
 def _whole(file, service):

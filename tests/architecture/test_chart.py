@@ -19,7 +19,7 @@ from tests.referees import fetching
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFINED = SCHEMA["definitions"]
 IN_VALUES = DEFINED["settings"]["properties"] | DEFINED["secrets"]["properties"]
-TABLE = yaml.safe_load((CHART / "processes.yaml").read_text())
+TABLE = yaml.load((CHART / "processes.yaml").read_text(), yaml.CSafeLoader)
 SHAPES = TABLE["processes"] | TABLE["tasks"]
 
 

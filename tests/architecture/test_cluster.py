@@ -6,8 +6,8 @@ import pytest
 
 from deploy.dev import broker
 from deploy.dev.pipeline import PROCESSES
-from ingress import __main__ as door
 from ingress import connections, webhook
+from ingress import serving as door
 from shared import settings
 from tests.architecture import composition
 from tests.architecture.source import ROOT

@@ -16,9 +16,9 @@ from tests.architecture.test_images import SETTINGS
 
 FOLDER = ROOT / "deploy/observability"
 DASHBOARD = json.loads((FOLDER / "grafana/dashboards/payments.json").read_text())
-ALERTS = yaml.safe_load((FOLDER / "prometheus/alerts.yml").read_text())
+ALERTS = yaml.load((FOLDER / "prometheus/alerts.yml").read_text(), yaml.CSafeLoader)
 RULES = {rule["alert"]: rule for group in ALERTS["groups"] for rule in group["rules"]}
-SCRAPED = yaml.safe_load((FOLDER / "prometheus/prometheus.yml").read_text())
+SCRAPED = yaml.load((FOLDER / "prometheus/prometheus.yml").read_text(), yaml.CSafeLoader)
 SAMPLES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
 # What Prometheus adds to whatever it scrapes.
 TARGET_LABELS = {"job", "instance"}
@@ -184,8 +184,8 @@ def test_every_process_is_scraped_where_its_image_answers():
 def test_grafana_finds_its_dashboard_and_its_source():
     """Provisioned: nothing is clicked together, and a panel names the source that is there."""
     provisioned = FOLDER / "grafana/provisioning"
-    source = yaml.safe_load((provisioned / "datasources/prometheus.yml").read_text())["datasources"][0]
-    provider = yaml.safe_load((provisioned / "dashboards/culturebridge.yml").read_text())["providers"][0]
+    source = yaml.load((provisioned / "datasources/prometheus.yml").read_text(), yaml.CSafeLoader)["datasources"][0]
+    provider = yaml.load((provisioned / "dashboards/culturebridge.yml").read_text(), yaml.CSafeLoader)["providers"][0]
     mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in SERVICES["grafana"]["volumes"]}
 
     assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"] if "datasource" in panel} == {source["uid"]}

@@ -7,9 +7,7 @@ Helm cannot be had, in a line that says what to install.
 import functools
 import sys
 
-import kubernetes_validate
 import yaml
-from kubernetes_validate.utils import SchemaNotFoundError
 
 from tests.architecture.source import ROOT
 from tests.chart import planted, refusals, rendering, rules
@@ -64,6 +62,10 @@ def _example():
 
 
 def _invalid(version):
+    # A second of importing, which whoever only reads this module does not need.
+    import kubernetes_validate
+    from kubernetes_validate.utils import SchemaNotFoundError
+
     for one in _example().all:
         if one["apiVersion"] == OPERATOR:
             continue
@@ -80,13 +82,13 @@ def _misrendered_alerts():
     rules_of_operator = rendering.rendered(LEAST, f"--set-file=monitoring.alerts={ALERTS}").of("PrometheusRule")["alerts"][
         "spec"
     ]
-    return [] if rules_of_operator == yaml.safe_load(ALERTS.read_text()) else [f"{ALERTS} comes out changed"]
+    return [] if rules_of_operator == yaml.load(ALERTS.read_text(), yaml.CSafeLoader) else [f"{ALERTS} comes out changed"]
 
 
 def _judged(values):
     """Return the manifests of values, and whom they let be reached."""
-    given = LEAST if values is LEAST else yaml.safe_load(EXAMPLE.read_text())
-    ours = yaml.safe_load((CHART / "values.yaml").read_text())["network"]
+    given = LEAST if values is LEAST else yaml.load(EXAMPLE.read_text(), yaml.CSafeLoader)
+    ours = yaml.load((CHART / "values.yaml").read_text(), yaml.CSafeLoader)["network"]
     network = {whom: rule | given["network"].get(whom, {}) for whom, rule in ours.items()}
     return _least() if values is LEAST else _example(), network
 

@@ -4,7 +4,7 @@ import re
 
 from pydantic import ValidationError
 
-from ingress.__main__ import STOP_SECONDS_MAX as DOOR_STOP_SECONDS_MAX
+from ingress.serving import STOP_SECONDS_MAX as DOOR_STOP_SECONDS_MAX
 from shared.kafka.service import STOP_SECONDS_MAX
 from tests.architecture import dockerfile
 from tests.architecture.source import ROOT

@@ -212,7 +212,7 @@ async def test_what_is_under_way_is_finished(started, database, kafka):
 # The door as it is; from SIGUSR1 on, the next record meets an error that aiokafka does not expect, and its sender task ends.
 FRAIL = """
 import asyncio, contextlib, signal, sys
-from ingress import __main__ as door
+from ingress import serving as door
 from shared.kafka import producer
 
 opened = producer.opened

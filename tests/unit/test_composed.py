@@ -131,7 +131,7 @@ def test_its_env_file_holds_all_that_is_asked_for_and_is_its_owners(tmp_path):
 
 def test_a_variable_of_the_shell_does_not_reach_the_stack(monkeypatch):
     """It would win over the env file: a DATABASE_URL of somebody's box, a live key of Stripe."""
-    for name in yaml.safe_load(COMPOSE)["services"]["ingress"]["environment"]:
+    for name in yaml.load(COMPOSE, yaml.CSafeLoader)["services"]["ingress"]["environment"]:
         monkeypatch.setenv(name, "of-the-shell")
     monkeypatch.setenv("DOCKER_HOST", "unix:///run/engine.sock")
 

@@ -1,0 +1,127 @@
+"""Read settings, build, serve, drain.
+
+Enters: the environment. Leaves: exit status 0 after SIGTERM or SIGINT, within 10 s; 1 when the port is taken, or when something
+broke that a restart must mend; 2 when a setting is missing or malformed.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+import uvloop
+from aiohttp import web
+
+from ingress import app, connections, http_rules, listener
+from ingress.app import IngressSettings
+from ingress.publisher import Publisher
+from shared import garbage, logs, settings
+from shared.kafka import health
+
+log = logs.get("ingress")
+
+KEEPALIVE_SECONDS = 75.0  # longer than a load balancer keeps idle connections, so that it never uses one we just closed
+DRAIN_SECONDS_MAX = 5.0  # a webhook is answered within 5 s; a checkout that takes longer is resumed by its next call
+SHUTDOWN_SECONDS_MAX = 0.5  # for what is under way even then; it is cancelled
+LINGER_SECONDS_MAX = 1.0  # for the rest of a body that was refused; then the connection is closed
+READ_BUFFER_BYTES = 16_384  # a connection may send twice this ahead of its turn; aiohttp's default is four times as much
+REACH_SECONDS_MAX = 3.0  # without Kafka we open all the same, and say 503
+LIVENESS_EVERY_SECONDS = 5.0
+STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library still waits for
+
+
+def main() -> int:
+    """Run the door in this process."""
+    logs.configure("ingress")
+    configured = settings.read(IngressSettings)
+    return uvloop.run(serve(configured))
+
+
+async def serve(configured: IngressSettings) -> int:
+    """Serve until a signal or a fault comes, then finish what is under way."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    files_max = listener.raise_files_max(configured.ingress_connections_max + connections.FILES_OF_OURS)
+    clients = connections.of_settings(configured, files_max)
+    async with app.opened(configured, clients) as (application, publisher), clients.watched():
+
+        async def live() -> Sequence[str]:
+            return [publisher.fault] if publisher.fault is not None else []
+
+        async def ready() -> Sequence[str]:
+            return ["draining"] if stopping.is_set() else await publisher.trouble()
+
+        runner = runner_of(application)
+        await runner.setup()
+        try:
+            async with health.served(configured, live=live, ready=ready):
+                if configured.ingress_reuse_port:
+                    # Others serve the port already: whatever comes to us before Kafka is reached they would have taken.
+                    await publisher.reached(seconds_max=REACH_SECONDS_MAX)
+                door = await listener.listen(
+                    configured.ingress_host,
+                    configured.ingress_port,
+                    clients.guarding(protocol_of(runner)),
+                    reuse_port=configured.ingress_reuse_port,
+                )
+                garbage.collect_rarely()
+                log.info("ingress.served", host=configured.ingress_host, port=configured.ingress_port)
+                status = await until_over(publisher, stopping)
+                loop.call_later(STOP_SECONDS_MAX, give_up, status)
+                await door.stop()
+                await clients.drained(seconds_max=DRAIN_SECONDS_MAX)
+        except OSError as error:
+            log.error("ingress.not_served", port=configured.ingress_port, reason=str(error))  # noqa: TRY400 - one line is enough
+            return 1
+        finally:
+            await runner.cleanup()
+    log.info("ingress.stopped")
+    return status
+
+
+def runner_of(application: web.Application) -> web.AppRunner:
+    """Return what runs an application; `protocol_of` speaks for it once it is set up."""
+    return web.AppRunner(application, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS_MAX)
+
+
+def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+    """Return what makes HTTP's side of a connection, with its limits, for a runner that was set up."""
+    server = runner.server
+    assert server is not None, "set the runner up first"
+    server.request_factory = http_rules.without_host(server.request_factory)
+    # A stranger's broken request is answered 400 by aiohttp and is no error of ours; ours are logged in http_rules.py.
+    strangers = logging.getLogger("ingress.strangers")
+    strangers.setLevel(logging.CRITICAL)
+    return partial(
+        http_rules.HttpProtocol,
+        server,
+        loop=asyncio.get_running_loop(),
+        access_log=None,  # type: ignore[arg-type]  # aiohttp's own runner is typed for it, and passes it on
+        logger=strangers,
+        auto_decompress=False,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        lingering_time=LINGER_SECONDS_MAX,
+        read_bufsize=READ_BUFFER_BYTES,
+    )
+
+
+async def until_over(publisher: Publisher, stopping: asyncio.Event) -> int:
+    """Return the exit status once a signal came, or once nothing can be published until somebody restarts us."""
+    while publisher.fault is None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), LIVENESS_EVERY_SECONDS)
+            return 0
+    log.error("ingress.gave_up", reason=publisher.fault)
+    stopping.set()
+    return 1
+
+
+def give_up(status: int) -> None:
+    """End the process although something still waits."""
+    log.error("ingress.stopped_hard", seconds=STOP_SECONDS_MAX)
+    os._exit(status)
