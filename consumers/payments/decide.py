@@ -27,6 +27,7 @@ from shared.domain.payment import (
     Paid,
     Payment,
     RefundSeen,
+    Shown,
     Unchanged,
 )
 from shared.kafka.batch import Emitted
@@ -122,22 +123,22 @@ def decide(loaded: Loaded, items: Iterable[Item], *, at: datetime, unfit: Mappin
     return batch.decided
 
 
-def state(of: Payment) -> messages.PaymentState:
-    """Return the payment as `payments.events` shows it."""
+def state(of: Payment, shown: Shown) -> messages.PaymentState:
+    """Return a payment, and what is shown of it, as `payments.events` has it."""
     return messages.PaymentState(
         payment_id=uuid.UUID(of.id),
         booking_id=uuid.UUID(of.booking_id),
         version=of.version,
-        status=str(of.status),
-        paid=of.paid,
-        cancel_due=of.cancel_due,
+        status=str(shown.status),
+        paid=shown.paid,
+        cancel_due=shown.cancel_due,
         amount_minor=of.amount_minor,
         currency=of.currency,
-        amount_refunded_minor=of.refunded_minor,
-        failure_reason=of.failure_reason,
-        dispute_open=of.dispute_open,
-        closed_reason=str(of.closed_reason) if of.closed_reason else None,
-        slot_free=of.slot_free,
+        amount_refunded_minor=shown.amount_refunded_minor,
+        failure_reason=shown.failure_reason,
+        dispute_open=shown.dispute_open,
+        closed_reason=str(shown.closed_reason) if shown.closed_reason else None,
+        slot_free=shown.slot_free,
     )
 
 
@@ -146,7 +147,7 @@ def mismatch(event: Event, known: Payment, links: Mapping[str, str]) -> str | No
 
     `links` tells which payment an intent's or a session's id belongs to, as far as that is known.
     """
-    if {event.payment_id or known.id, *(links.get(key, known.id) for key in event.keys)} != {known.id}:
+    if event.payment_id not in {None, known.id} or any(links.get(key, known.id) != known.id for key in event.keys):
         return "payment_mismatch"
     if event.booking_id is not None and event.booking_id != known.booking_id:
         return "booking_mismatch"
@@ -233,13 +234,13 @@ class _Batch:
 
     def _no_longer_waits(self, event: Event) -> None:
         """Take a replayed event out of the waiting ones: it is folded by itself now."""
-        waited = [key for key in event.keys if self._waiting.get(key, {}).pop(event.id, None) is not None]
+        waited = self._waiting and [key for key in event.keys if self._waiting.get(key, {}).pop(event.id, None) is not None]
         if waited or event.id in self._loaded.held:
             self.decided.freed.add(event.id)
 
     def _quarantine(self, item: Item, known: Payment, reason: str) -> None:
-        shown = _shown(known)
-        self.decided.lines.append(Line(item, Decision.QUARANTINED, known.id, reason, before=shown, after=shown))
+        told = _told(known, known.shown())
+        self.decided.lines.append(Line(item, Decision.QUARANTINED, known.id, reason, before=told, after=told))
         self.decided.attention.append(Attention(reason, f"payment:{known.id}", item.event.id))
 
     def _fold(self, item: Item, found: Payment) -> tuple[bytes, ...]:
@@ -254,16 +255,18 @@ class _Batch:
             self.decided.charges[event.charge_id] = found.id
         for key in event.keys:
             self._links[key] = found.id
-            emitted += self._free(key, found.id)
+            if key in self._waiting or key in self._loaded.unreadable:
+                emitted += self._free(key, found.id)
         before = self._payment(found.id) or found
         outcome = payment.advance(before, event.fact, session_id=event.session_id, intent_id=event.intent_id)
-        shown = _shown(before)
         match outcome:
-            case Changed(now=now, announcement=announcement):
-                emitted += (messages.payment_event(announcement, state(now), cause=event.id, at=self._at),)
-                line = Line(item, Decision.APPLIED, now.id, before=shown, after=_shown(now), announcement=announcement)
-            case Unchanged(now=now):
-                line = Line(item, Decision.UNCHANGED, now.id, before=shown, after=shown)
+            case Changed(now=now, announcement=announcement, was=was, shown=shown):
+                emitted += (messages.payment_event(announcement, state(now, shown), cause=event.id, at=self._at),)
+                was_told, is_told = _told(before, was), _told(now, shown)
+                line = Line(item, Decision.APPLIED, now.id, before=was_told, after=is_told, announcement=announcement)
+            case Unchanged(now=now, shown=shown):
+                told = _told(now, shown)
+                line = Line(item, Decision.UNCHANGED, now.id, before=told, after=told)
         self.decided.lines.append(line)
         aggregate = f"payment:{now.id}"
         self.decided.attention += [Attention(r, aggregate, event.id) for r in payment.needs_a_person(before, now)]
@@ -298,8 +301,8 @@ class _Batch:
         return emitted
 
 
-def _shown(of: Payment) -> Mapping[str, object]:
-    return {"version": of.version, **of.shown()._asdict()}
+def _told(of: Payment, shown: Shown) -> Mapping[str, object]:
+    return {"version": of.version, **shown._asdict()}
 
 
 def _place(item: Item) -> tuple[str, int, int]:

@@ -170,17 +170,15 @@ class Payment(NamedTuple):
 
         The largest single refund, not the sum: 60 refunded, failed and 60 refunded again is no full refund of 100.
         """
-        largest = max((r.amount_minor for r in self.refunds.values() if r.ever_succeeded), default=0)
-        return max(self.charge_refunded_minor, largest) >= self.amount_minor > 0
+        given_back = self.charge_refunded_minor
+        if self.refunds:
+            given_back = max(given_back, *(r.amount_minor for r in self.refunds.values() if r.ever_succeeded), 0)
+        return given_back >= self.amount_minor > 0
 
     @property
     def status(self) -> Status:
         """The one of CultureBridge's four states that the facts add up to, derived on every read."""
-        if self.refunded_minor >= self.amount_minor > 0:
-            return Status.REFUNDED
-        if self.paid:
-            return Status.SUCCEEDED
-        return Status.FAILED if self.failed else Status.PENDING
+        return self._status(self.refunded_minor)
 
     @property
     def failure_reason(self) -> str | None:
@@ -200,31 +198,42 @@ class Payment(NamedTuple):
 
     def shown(self) -> Shown:
         """Return what of it others are shown."""
+        refunded_minor = self.refunded_minor
         return Shown(
-            self.status,
+            self._status(refunded_minor),
             self.paid,
             self.cancel_due,
-            self.refunded_minor,
+            refunded_minor,
             self.failure_reason,
             self.dispute_open,
             self.closed_reason,
             self.slot_free,
         )
 
+    def _status(self, refunded_minor: int) -> Status:
+        if refunded_minor >= self.amount_minor > 0:
+            return Status.REFUNDED
+        if self.paid:
+            return Status.SUCCEEDED
+        return Status.FAILED if self.failed else Status.PENDING
+
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The state shown changed: `now` carries the next version, `announcement` names what happened."""
+    """What is shown changed from `was` to `shown`: `now` carries the next version, `announcement` names what happened."""
 
     now: Payment
     announcement: Announcement
+    was: Shown
+    shown: Shown
 
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Nothing that is shown changed; `now` may still know more (an id, an older failure)."""
+    """Nothing of what is shown changed; `now` may still know more (an id, an older failure)."""
 
     now: Payment
+    shown: Shown
 
 
 Outcome = Changed | Unchanged
@@ -237,10 +246,13 @@ def advance(before: Payment, fact: Fact, *, session_id: str | None = None, inten
         now = _close(now, ClosedReason.REFUNDED)
     if now.paid and now.slot_free:
         now = now._replace(slot_free=False)
-    if now is before or now.shown() == before.shown():
-        return Unchanged(now)
-    announcement = next(_announcements(before, now, fact), Announcement.UPDATED)
-    return Changed(now._replace(version=before.version + 1), announcement)
+    was = before.shown()
+    shown = was if now is before else now.shown()
+    if shown == was:
+        return Unchanged(now, shown)
+    closes = now.closed and not before.closed
+    announcement = next(_announcements(was, shown, fact, closes=closes), Announcement.UPDATED)
+    return Changed(now._replace(version=before.version + 1), announcement, was, shown)
 
 
 def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
@@ -248,10 +260,10 @@ def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
     if now.status is Status.REFUNDED and not now.cancel_due and before.status is not Status.REFUNDED:
         yield REFUNDED_IN_PARTS
     # By the refund, not by what is shown: it may be a part, or fail while it is pending, or before it was seen to succeed.
-    if _undone(now) - _undone(before):
+    if now.refunds is not before.refunds and _undone(now) - _undone(before):
         yield "refund_failed"
     # By the dispute, not by what is shown: its end may be seen before its beginning, and a second one beside a first.
-    if now.disputes.keys() - before.disputes.keys():
+    if now.disputes is not before.disputes and now.disputes.keys() - before.disputes.keys():
         yield "dispute_opened"
 
 
@@ -320,22 +332,22 @@ def _close(known: Payment, reason: ClosedReason) -> Payment:
     return known._replace(closed=True, closed_reason=strongest, slot_free=frees)
 
 
-def _announcements(before: Payment, now: Payment, fact: Fact) -> Iterator[Announcement]:
-    """Yield what happened, the weightiest first."""
+def _announcements(was: Shown, now: Shown, fact: Fact, *, closes: bool) -> Iterator[Announcement]:
+    """Yield what happened, the weightiest first; `closes` tells that from now on the payment blocks no new checkout."""
     expires = isinstance(fact, Failed) and fact.closes in {ClosedReason.EXPIRED, ClosedReason.CANCELED}
-    if now.status is Status.REFUNDED and before.status is not Status.REFUNDED:
+    if now.status is Status.REFUNDED and was.status is not Status.REFUNDED:
         yield Announcement.REFUNDED
-    if now.refunded_minor > before.refunded_minor:
+    if now.amount_refunded_minor > was.amount_refunded_minor:
         yield Announcement.PARTIALLY_REFUNDED
-    if now.refunded_minor < before.refunded_minor:
+    if now.amount_refunded_minor < was.amount_refunded_minor:
         yield Announcement.REFUND_FAILED
-    if now.paid and not before.paid:
+    if now.paid and not was.paid:
         yield Announcement.SUCCEEDED
-    if now.closed and not before.closed and expires and not now.paid:
+    if closes and expires and not now.paid:
         yield Announcement.EXPIRED
     if isinstance(fact, Failed) and not expires and now.status is Status.FAILED:
         yield Announcement.FAILED
-    if now.dispute_open and not before.dispute_open:
+    if now.dispute_open and not was.dispute_open:
         yield Announcement.DISPUTED
-    if before.dispute_open and not now.dispute_open:
+    if was.dispute_open and not now.dispute_open:
         yield Announcement.DISPUTE_CLOSED

@@ -108,7 +108,7 @@ def test_the_same_fact_twice_is_the_same_as_once(events, event):
     known = step(fold(events), event).now
     again = step(known, event)
 
-    assert again == Unchanged(known)
+    assert again == Unchanged(known, known.shown())
 
 
 @given(events=EVENTS)
@@ -118,11 +118,12 @@ def test_every_change_of_what_is_shown_takes_exactly_one_version(events):
     for event in events:
         outcome = step(known, event)
         match outcome:
-            case Changed(now=now):
-                assert now.shown() != known.shown()
+            case Changed(now=now, was=was, shown=shown):
+                assert (was, shown) == (known.shown(), now.shown())
+                assert was != shown
                 assert now.version == known.version + 1
-            case Unchanged(now=now):
-                assert now.shown() == known.shown()
+            case Unchanged(now=now, shown=shown):
+                assert shown == now.shown() == known.shown()
                 assert now.version == known.version
         known = outcome.now
 
