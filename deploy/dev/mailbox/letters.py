@@ -8,6 +8,7 @@ import email.policy
 from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -111,8 +112,22 @@ class Letters:
         return letter
 
 
+class _ReadOnce(email.policy.EmailPolicy):
+    """Headers are read as they are parsed: Python's policy reads one anew whenever somebody asks for it, 15 times a letter."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, Any]:
+        name, value = super().header_source_parse(sourcelines)
+        try:
+            return name, self.header_fetch_parse(name, value)
+        except Exception:  # noqa: BLE001 - the reader fails in many ways; it does so again where somebody asks for this header
+            return name, value
+
+
+READ_ONCE = _ReadOnce()
+
+
 def _parsed(envelope: Envelope, raw: bytes) -> Letter:
-    message = email.message_from_bytes(raw, policy=email.policy.default)
+    message = email.message_from_bytes(raw, policy=READ_ONCE)
     assert isinstance(message, EmailMessage)
     return Letter(
         id=envelope.id,
