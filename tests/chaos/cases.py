@@ -86,7 +86,7 @@ async def full_mailbox(pipeline, engine, publish, *, others, seconds):
     async def ended():
         return (await states(engine)) == {"dead": 1, "sent": 1 + 2 * len(lucky)}
 
-    await until(ended, "the one letter is given up, and all others are sent", deadline_seconds=90)
+    await until(ended, "the one letter is given up, and all others are sent", deadline_seconds=90, every_seconds=0.2)
     named = pipeline.mailbox.named_at(FULL)
     assert len(named) == 1 + len(LADDER_SECONDS)
     gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(named)]
@@ -177,7 +177,7 @@ async def killed(pipeline, engine, publish, *, kills, bookings_per_second, seed,
         async def moved():
             return (await pipeline.progress("email") or 0) > 0
 
-        await until(moved, "the email process makes progress", deadline_seconds=60)
+        await until(moved, "the email process makes progress", deadline_seconds=60, every_seconds=0.1)
         # The moment of the kill is what is drawn here; nothing is waited for.
         await asyncio.sleep(rng.uniform(0.3, 2.0))
         await pipeline.kill("email")
@@ -197,14 +197,15 @@ async def killed(pipeline, engine, publish, *, kills, bookings_per_second, seed,
             ("cancellation", "suppressed"): 2 * len(none),
         }
 
-    await until(all_ended, "every letter that is due is sent, and no other", deadline_seconds=180)
-    ledger = await count(pipeline.mailbox.letters, engine)
+    await until(all_ended, "every letter that is due is sent, and no other", deadline_seconds=180, every_seconds=0.2)
+    arrived = pipeline.mailbox.letters
+    ledger = await count(arrived, engine)
     people = {person[:8] for sale in none for person in (sale.client_id, sale.coach_id)}
     async with engine.begin() as tx:
         mine = await rows(tx, "select message_id, possible_duplicates from letters where state = 'sent'")
     assert set(ledger.copies) == {message_id for message_id, _ in mine}
     assert [m for m, possible in mine if ledger.copies[m] > 1 + possible] == []
-    assert [letter.to for letter in pipeline.mailbox.letters if letter.to[0].split("-")[1][:8] in people] == []
+    assert [letter.to for letter in arrived if letter.to[0].split("-")[1][:8] in people] == []
     assert ledger.duplicates <= ledger.possible_duplicates <= kills * LETTERS_AT_ONCE_MAX
     return ledger, rate
 

@@ -97,7 +97,7 @@ class Pipeline:
     async def until_ready(self, *names, deadline_seconds=DEADLINE_SECONDS):
         for name in names:
             await until(
-                lambda n=name: self._is_ready(n), f"{name} is ready", deadline_seconds=deadline_seconds, every_seconds=0.05
+                lambda n=name: self._is_ready(n), f"{name} is ready", deadline_seconds=deadline_seconds, every_seconds=0.1
             )
 
     async def kill(self, name):

@@ -48,7 +48,7 @@ async def all_sent(engine, count):
     async def sent():
         return [state for (state,) in await letters(engine)] == ["sent"] * count
 
-    await until(sent, f"{count} letters are sent")
+    await until(sent, f"{count} letters are sent", every_seconds=0.1)
 
 
 async def test_killed_between_data_and_its_record(pipeline, publish, engine):
@@ -91,12 +91,12 @@ async def test_a_mail_server_that_is_away_loses_nothing(pipeline, publish, engin
             return status == 503 and "mail server: it cannot be reached" in reasons
         return False
 
-    await until(red, "readiness tells that the mail server is away")
+    await until(red, "readiness tells that the mail server is away", every_seconds=0.1)
     await pipeline.kill("email")
     async with engine.begin() as tx:
         await rows(tx, "update letters set lease_until = now() where state = 'sending'")
     await pipeline.start("email")
-    await until(red, "the process that came after tells it too")
+    await until(red, "the process that came after tells it too", every_seconds=0.1)
     await pipeline.mailbox.switch(Switches())
     await all_sent(engine, 40)
 

@@ -58,10 +58,11 @@ async def test_no_kill_and_no_disorder_changes_what_a_payment_ends_as(pipeline, 
     killing = asyncio.gather(*(kill_again_and_again(pipeline, name, KILLS_EACH, random.Random(name)) for name in PROCESSES))
     await send(pipeline, bodies, until_then=killing, per_second=EVENTS_PER_SECOND_WHILE_KILLING)
     await asyncio.wait_for(killing, 120)
-    await until(lambda: settled(engine, fates), "every payment and booking has ended", deadline_seconds=90)
+    await until(lambda: settled(engine, fates), "every payment and booking has ended", deadline_seconds=90, every_seconds=0.5)
     # Of a booking that was confirmed and then cancelled nothing else would tell that its letters are still to come.
-    await until(lambda: letters_are_entered(kafka), "the email consumer has read whatever it is told", deadline_seconds=90)
-    await until(lambda: settled(engine, fates), "no letter is under way", deadline_seconds=90)
+    entered = "the email consumer has read whatever it is told"
+    await until(lambda: letters_are_entered(kafka), entered, deadline_seconds=90, every_seconds=0.5)
+    await until(lambda: settled(engine, fates), "no letter is under way", deadline_seconds=90, every_seconds=0.5)
 
     assert min(pipeline.kills[name] for name in PROCESSES) >= KILLS_EACH
     await ends_as_its_events_say(engine, fates)

@@ -78,7 +78,7 @@ async def while_killed(pipeline, engine, kafka, *, seed, events, kills, progress
     await pipeline.until_ready(*names)
     await until_caught_up(kafka, *GROUPS)
     stories = await _hold_against_the_oracle(engine, kafka, manifest, coming)
-    await until(lambda: _letters_have_ended(engine), "every letter has ended", deadline_seconds=120)
+    await until(lambda: _letters_have_ended(engine), "every letter has ended", deadline_seconds=120, every_seconds=0.25)
     letters = await _letters_are_exact(engine, pipeline, stories)
     return Proved(
         title="Lives while a payments consumer is killed, from the webhook to the letters",
@@ -97,7 +97,7 @@ async def kill_again_and_again(pipeline, name, kills, drawn):
         async def moved():
             return (await pipeline.progress(name) or 0) > 0
 
-        await until(moved, f"{name} makes progress", deadline_seconds=60)
+        await until(moved, f"{name} makes progress", deadline_seconds=60, every_seconds=0.1)
         # The moment of the kill is what is drawn here; nothing is waited for.
         await asyncio.sleep(drawn.uniform(0.3, 2.0))
         await pipeline.kill(name)
@@ -143,7 +143,8 @@ async def until_caught_up(kafka, *topics):
                 done = await committed(kafka, topic, GROUPS[topic])
                 return all(done.get(place.partition, 0) == end for place, end in (await end_offsets()).items())
 
-            await until(caught_up, f"{GROUPS[topic]} has taken all of {topic.name}", deadline_seconds=600)
+            what = f"{GROUPS[topic]} has taken all of {topic.name}"
+            await until(caught_up, what, deadline_seconds=600, every_seconds=0.25)
 
 
 @asynccontextmanager
