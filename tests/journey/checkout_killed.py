@@ -6,6 +6,7 @@ and ends after the first that passed.
 """
 
 import asyncio
+import importlib
 import os
 import signal
 import sys
@@ -73,6 +74,7 @@ async def open_one(points, configured, user_id, booking_id):
 
 
 def main(user_id, *booking_ids):
+    importlib.import_module("tests.journey.forking")  # once everything else is imported
     configured = IngressSettings(_env_file=None)
     for fatal, booking_id in enumerate(booking_ids, 1):
         reading, writing = os.pipe()

@@ -11,7 +11,7 @@ import os
 import runpy
 import sys
 
-IMPORTED = ("ingress.app", "ingress.listener", "consumers.payments.app", "consumers.bookings.app", "consumers.email.app")
+IMPORTED = ("ingress.app", "ingress.serving", "consumers.payments.app", "consumers.bookings.app", "consumers.email.app")
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["pytest", *IMPORTED, "tests.journey.forking"])  # the last one freezes them

@@ -3,30 +3,27 @@
 import asyncio
 import os
 import signal
-import sys
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from deploy.dev.ports import any_free
-from deploy.dev.stack import Services
 from ingress.publisher import Publisher
 from shared import settings, topics
 from shared.kafka import provision
 from tests.builders import Sale, bytes_of
 from tests.door import ORIGIN, WEBHOOK_SECRET, opened, signed
+from tests.journey.forked import Forked
+from tests.members import BrokerAlone, make_topics
 from tests.waiting import until
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 class Process:
-    """One `python -m ingress` with the environment that it was given."""
+    """One `ingress`, forked, with the environment that it was given."""
 
-    def __init__(self, log, *, program=("-m", "ingress"), **environment):
-        self.port, self.log, self.program = any_free(()), log, program
+    def __init__(self, log, *, module="ingress", **environment):
+        self.port, self.log, self.module = any_free(()), log, module
         self.health = any_free({self.port})
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -44,10 +41,7 @@ class Process:
         }
 
     async def start(self):
-        with self.log.open("ab") as log:
-            self.running = await asyncio.create_subprocess_exec(
-                sys.executable, *self.program, cwd=ROOT, env=self.environment, stdout=log, stderr=log
-            )
+        self.running = await Forked.start(self.module, environment=self.environment, log=self.log)
 
     async def until_served(self):
         async def served():
@@ -116,7 +110,7 @@ async def started(tmp_path):
     yield start
     for process in made:
         with suppress(ProcessLookupError):
-            process.running.kill()
+            process.running.send_signal(signal.SIGKILL)
         await process.running.wait()
 
 
@@ -132,7 +126,10 @@ def joined(database, kafka):
 async def test_every_fault_of_the_settings_is_one_line(started):
     """Exit status 2 at once, one line a fault, each naming its variable; no secret is told."""
     process = await started(
-        STRIPE_WEBHOOK_SECRET="whsec_short", JWT_SECRET_KEY="", CHECKOUT_ALLOWED_ORIGINS="http://evil.example", INGRESS_PORT="x"
+        STRIPE_WEBHOOK_SECRET="whsec_short",
+        JWT_SECRET_KEY="",
+        CHECKOUT_ALLOWED_ORIGINS="http://evil.example",
+        INGRESS_PORT="x",
     )
 
     async with asyncio.timeout(20):
@@ -209,31 +206,10 @@ async def test_what_is_under_way_is_finished(started, database, kafka):
             assert await process.running.wait() == 0
 
 
-# The door as it is; from SIGUSR1 on, the next record meets an error that aiokafka does not expect, and its sender task ends.
-FRAIL = """
-import asyncio, contextlib, signal, sys
-from ingress import serving as door
-from shared.kafka import producer
-
-opened = producer.opened
-
-@contextlib.asynccontextmanager
-async def frail(*arguments, **options):
-    async with opened(*arguments, **options) as made:
-        waiting = made._client._message_accumulator
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, setattr, waiting, "drain_by_nodes", None)
-        yield made
-
-producer.opened = frail
-door.LIVENESS_EVERY_SECONDS = 0.2
-sys.exit(door.main())
-"""
-
-
 async def test_a_door_that_can_publish_nothing_more_asks_for_its_restart(started, database, kafka):
     """Kafka is well, and every webhook would be 503 for ever: it is not live, answers what is under way, and ends with 1."""
     await provision.apply(kafka)
-    process = await started(program=("-c", FRAIL), **joined(database, kafka))
+    process = await started(module="tests.journey.frail_door", **joined(database, kafka))
     await process.until_ready()
     assert (await process.get(process.health, "/health/live"))[0] == 200
     async with process.half_delivered() as (reader, rest):
@@ -269,7 +245,7 @@ async def test_two_processes_share_a_port_when_asked(started):
 @asynccontextmanager
 async def own_kafka(folder):
     """A broker that this test may stop and freeze."""
-    services = Services(folder, durable=False)
+    services = BrokerAlone(folder, durable=False)
     environment = await asyncio.to_thread(services.start)
     try:
         yield settings.Kafka(_env_file=None, kafka_bootstrap_servers=environment["KAFKA_BOOTSTRAP_SERVERS"]), services.broker
@@ -282,7 +258,7 @@ async def own_kafka(folder):
 async def test_a_frozen_kafka_is_503_within_five_seconds(database, tmp_path):
     """Whatever Kafka does, Stripe hears within 5 s; when Kafka is back so are the 200s, and nobody lends a hand."""
     async with own_kafka(tmp_path / "box") as (kafka, broker):
-        await provision.apply(kafka)
+        await make_topics(kafka, topics.STRIPE_EVENTS)
         publisher = Publisher(kafka, topics.STRIPE_EVENTS.name)
         async with publisher.reaching(), opened(database, publisher=publisher) as door:
             body = bytes_of(Sale().succeeded())
