@@ -22,6 +22,7 @@ from shared import settings
 from shared.db import engine as engines
 from shared.db import migrate
 from shared.kafka import connection as kafka_connection
+from tests.pool import Pool
 
 # A slow moment of a busy machine is no failure of a property.
 hypothesis.settings.register_profile("house", deadline=None)
@@ -37,6 +38,7 @@ SHARED = (
     "tests/journey/test_story.py",
     "tests/contract/test_database_tls.py",
     "tests/contract/test_ingress_corpus.py",
+    "tests/contract/test_kafka_outages.py",
     "tests/contract/test_ops_roles.py",
     "tests/contract/test_secured_kafka.py",
 )
@@ -108,13 +110,20 @@ def pytest_collection_finish(session):
     gc.enable()
 
 
+@pytest.fixture(scope="session")
+def databases():
+    """This worker's databases, which its tests hand on."""
+    made = Pool(server().replace("+asyncpg", ""), TEMPLATE)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-async def database():
-    """Settings of a database of this test's own, migrated, empty, dropped afterwards."""
-    name = f"t_{uuid.uuid4().hex}"
-    await _administer(f"create database {name} template {TEMPLATE} strategy file_copy")
-    yield database_settings(name)
-    await _administer(f"drop database if exists {name} with (force)")
+def database(databases):
+    """Settings of a database of this test's own, migrated, empty; emptied or dropped afterwards."""
+    lent = databases.take()
+    yield database_settings(lent.name)
+    databases.give_back(lent)
 
 
 @pytest.fixture
@@ -151,8 +160,12 @@ async def kafka():
 
 
 def database_settings(name):
-    server, _, _ = os.environ["DATABASE_URL"].rpartition("/")
-    return settings.Database(database_url=f"{server}/{name}")
+    return settings.Database(database_url=f"{server()}/{name}")
+
+
+def server():
+    """Where the run's databases are."""
+    return os.environ["DATABASE_URL"].rpartition("/")[0]
 
 
 def _needs_a_box(arguments):
