@@ -95,7 +95,7 @@ class Rival:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 arriving = asyncio.create_task(self.arrived.wait())
-                await asyncio.wait({arriving, self.running}, timeout=0.004, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({arriving, self.running}, timeout=0.01, return_when=asyncio.FIRST_COMPLETED)
                 arriving.cancel()
                 if self.running.done():
                     await self.running
@@ -141,30 +141,31 @@ async def every_crossing(one, two, between, watcher, batches):
     """Yield every run of the two, each time on fresh batches: `batches()` returns theirs and that of `between`.
 
     `between` takes its batch, without a rein, when the one has stopped and before the other begins. Each pair of crossings
-    is run four times, since it matters too who begins and who ends first; a crossing that the second cannot reach, because
-    it waits for the first, ends its row.
+    is run four times, since it matters too who begins and who ends first. A crossing that the second cannot reach, because
+    it waits for the first, ends its row; then only the first can go on, and where the first has ended, nobody is left to cross.
     """
     for began, joined in ((one, two), (two, one)):
-        for ends_first in (began, joined):
-            i, at = 0, "stopped"
-            while at == "stopped":
-                j, joined_at = 0, "stopped"
-                while joined_at == "stopped":
+        i, at = 0, "stopped"
+        while at == "stopped":
+            j, joined_at = 0, "stopped"
+            while joined_at == "stopped":
+                for first in (began, joined):
                     records = dict(zip((one, two, between), await batches(), strict=True))
                     began.start(records[began], stop_before=i)
                     at = await began.settle(watcher)
                     between.start(records[between])
                     await between.settle(watcher)
-                    joined.start(records[joined], stop_before=j)
+                    joined.start(records[joined], stop_before=j if at == "stopped" else TO_THE_END)
                     joined_at = await joined.settle(watcher)
                     where = began.last, joined.last
-                    first = ends_first if joined_at == "stopped" else began
                     first.go()
                     await first.settle(watcher)
                     await all_end(one, two, between)
                     yield Crossed(began, *where, first)
-                    j += 1
-                i += 1
+                    if joined_at != "stopped":
+                        break
+                j += 1
+            i += 1
 
 
 async def all_end(*rivals):
