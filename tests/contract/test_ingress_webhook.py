@@ -9,10 +9,10 @@ from aiokafka import AIOKafkaConsumer
 from ingress import webhook
 from ingress.publisher import Publisher
 from shared import topics
-from shared.kafka import provision
 from shared.kafka.records import Record
 from tests.builders import Sale, bytes_of, stripe_event
 from tests.door import WEBHOOK_SECRET, FakePublisher, opened, signed
+from tests.members import make_topics
 from tests.waiting import until
 
 
@@ -50,7 +50,7 @@ async def door(request, database, kafka):
         async with opened(database, publisher=FakePublisher(), topic_prefix=kafka.topic_prefix) as made:
             yield made
         return
-    await provision.apply(kafka)
+    await make_topics(kafka, topics.STRIPE_EVENTS)
     publisher = RealPublisher(kafka)
     async with publisher.reaching(), opened(database, publisher=publisher, topic_prefix=kafka.topic_prefix) as made:
         await until(lambda: is_ready(publisher), "Kafka is reached")
@@ -59,7 +59,7 @@ async def door(request, database, kafka):
 
 async def test_a_publisher_whose_producer_died_is_not_ready_although_kafka_answers(kafka):
     """Nobody sends webhooks where none can be taken, and the reason is told."""
-    await provision.apply(kafka)
+    await make_topics(kafka, topics.STRIPE_EVENTS)
     publisher = RealPublisher(kafka)
     async with publisher.reaching():
         await until(lambda: is_ready(publisher), "Kafka is reached", deadline_seconds=20)
