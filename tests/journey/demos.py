@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import functools
+import io
 import os
 import pty
 import re
@@ -17,13 +18,15 @@ from pathlib import Path
 
 import psutil
 
-from deploy.dev import control, settings
+from deploy.dev import cli, control, settings
+from deploy.dev.purchase import Hop
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence
 
 CB_DEV = Path(sys.executable).with_name("cb-dev")
 DEADLINE_SECONDS = 90
 COLUMNS = 100
+TITLES = [hop.title for hop in Hop]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -90,9 +93,29 @@ def run(*arguments, folder):
     return done.returncode, done.stdout
 
 
+def run_here(*arguments, folder):
+    """Likewise without an interpreter of its own, for whoever looks at what is said and done, and not at a process."""
+    said = io.StringIO()
+    before = sys.argv
+    sys.argv = ["cb-dev", *arguments, "--dir", str(folder)]
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            cli.main()
+    except SystemExit as ended:
+        return ended.code or 0, said.getvalue()
+    finally:
+        sys.argv = before
+    return 0, said.getvalue()
+
+
 def at_a_terminal(folder):
     """`cb-dev demo`, which stays until it is told to end."""
     return Said(CB_DEV, "demo", "--dir", folder)
+
+
+def hops(text):
+    """The hops that were told, in the order of their lines."""
+    return [title for line in text.splitlines() for title in TITLES if re.match(rf" *(\d+ ms)? +([✓✗] +)?{title} ", line)]
 
 
 def left_running(folder):

@@ -1,4 +1,7 @@
-"""One purchase as a stranger sees it: `cb-dev demo` and `cb-dev story`, with a terminal and without, on good days and bad."""
+"""One purchase as a stranger sees it: `cb-dev demo` and `cb-dev story` in one box, on good days and bad, and simulations there.
+
+Next: test_demo_ended.py ends a demo at every moment.
+"""
 
 import contextlib
 import json
@@ -12,12 +15,11 @@ from pydantic import SecretStr
 
 from deploy.dev import control, store
 from deploy.dev.process import remembered
-from deploy.dev.purchase import Hop
 from deploy.dev.state import Box
 from shared import settings
 from tests.journey import demos
 
-TITLES = [hop.title for hop in Hop]
+PIPELINE = ("INGRESS", "PAYMENTS", "BOOKINGS", "EMAIL")
 # A hop that will never come is waited for that long, where another takes a tenth of it.
 IMPATIENCE = ("--patience", "4")
 
@@ -42,9 +44,11 @@ def demo(tmp_path_factory):
         demos.removed(said, folder)
 
 
-def hops(text):
-    """The hops that were told, in the order of their lines."""
-    return [title for line in text.splitlines() for title in TITLES if re.match(rf" *(\d+ ms)? +([✓✗] +)?{title} ", line)]
+def fetched(address):
+    """What is answered with status 200; any other is an error."""
+    with urllib.request.urlopen(address) as answer:
+        assert answer.status == 200
+        return answer.read().decode()
 
 
 @contextlib.contextmanager
@@ -62,20 +66,31 @@ def refusing(demo, recipient):
 
 def test_at_a_terminal_it_tells_every_hop_and_where_to_go(demo):
     """Hop by hop, each with its time, then the addresses to open; no line is wider than the window."""
-    assert hops(demo.text) == TITLES
+    assert demos.hops(demo.text) == demos.TITLES
     assert "every hop was seen" in demo.text
     for variable, path in (("INGRESS", "/docs"), ("SANDBOX", "/"), ("MAILBOX", "/")):
         assert f"{demo.variables[f'CB_DEV_{variable}_URL']}{path}" in demo.text
-    told = demo.text[demo.text.index(TITLES[0]) :]
+    told = demo.text[demo.text.index(demos.TITLES[0]) :]
     assert max(map(len, told.splitlines())) <= demos.COLUMNS
     assert demo.process.poll() is None
+
+
+def test_the_whole_box_is_up_and_answers(demo):
+    """Eight processes; each of the pipeline calls itself ready, letters can be listed, and their wording is told."""
+    mailbox = demo.variables["CB_DEV_MAILBOX_URL"]
+
+    assert len(remembered(demo.box)) == 8
+    for name in PIPELINE:
+        assert fetched(f"{demo.variables[f'CB_DEV_{name}_HEALTH_URL']}/health/ready")
+    assert len(json.loads(fetched(f"{mailbox}/api/letters"))) >= 2
+    assert "Version 1 of the templates in this box" in fetched(f"{mailbox}/wording")
 
 
 def test_a_running_box_is_joined_and_left_running(demo):
     """A second demo buys another session in the same box and goes; the first does not notice."""
     status, said = demos.run("demo", folder=demo.folder)
 
-    assert (status, hops(said)) == (0, TITLES), said
+    assert (status, demos.hops(said)) == (0, demos.TITLES), said
     assert "joined" in said
     assert len(remembered(demo.box)) == 8
     assert demo.process.poll() is None
@@ -84,9 +99,9 @@ def test_a_running_box_is_joined_and_left_running(demo):
 def test_a_letter_that_nobody_takes_is_named(demo):
     """The mail server refuses one of the two: the story says which, where to look, and fails."""
     with refusing(demo, "kenji@culturebridge.example"):
-        status, said = demos.run("story", *IMPATIENCE, folder=demo.folder)
+        status, said = demos.run_here("story", *IMPATIENCE, folder=demo.folder)
 
-    assert (status, hops(said)) == (1, TITLES), said
+    assert (status, demos.hops(said)) == (1, demos.TITLES), said
     assert "letter to coach    missing: not seen within 4 s" in said
     assert str(demo.box.logs / "email.log") in said
     assert "Traceback" not in said
@@ -97,11 +112,11 @@ def test_a_process_that_stands_still_is_named(demo):
     standing = remembered(demo.box)["bookings"]
     standing.suspend()
     try:
-        status, said = demos.run("story", *IMPATIENCE, folder=demo.folder)
+        status, said = demos.run_here("story", *IMPATIENCE, folder=demo.folder)
     finally:
         standing.resume()
 
-    assert (status, hops(said)[-1]) == (1, "booking confirmed"), said
+    assert (status, demos.hops(said)[-1]) == (1, "booking confirmed"), said
     assert "bookings runs and does not answer for its health" in said
     assert str(demo.box.logs / "bookings.log") in said
 
@@ -134,9 +149,17 @@ async def after_a_doubt_of_the_bank(hosted):
     await hosted.get_by_role("button", name="Complete").click()
 
 
+@pytest.fixture(scope="module")
+def token(demo):
+    """The client's, as a person gets it to paste."""
+    status, said = demos.run_here("token", "--as", "client", folder=demo.folder)
+    assert status == 0
+    return said.strip()
+
+
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("way", [simply, after_a_decline, after_a_doubt_of_the_bank])
-async def test_a_person_pays_by_hand(demo, browser, way):
+async def test_a_person_pays_by_hand(demo, token, browser, way):
     """In a browser: a checkout on the API page, the card on the hosted page, back again, succeeded, and both letters came."""
     mailbox, page = await browser.new_page(), await browser.new_page()
     await mailbox.goto(demo.variables["CB_DEV_MAILBOX_URL"])
@@ -144,10 +167,8 @@ async def test_a_person_pays_by_hand(demo, browser, way):
     await page.goto(f"{demo.variables['CB_DEV_INGRESS_URL']}/docs")
     database = settings.Database(database_url=SecretStr(demo.variables["DATABASE_URL"]))
     booking_id = str(await store.a_payable_booking(database))
-    status, token = demos.run("token", "--as", "client", folder=demo.folder)
-    assert status == 0
     checkout, payment = page.locator("#openCheckout"), page.locator("#getPayment")
-    await page.get_by_label("Token").fill(token.strip())
+    await page.get_by_label("Token").fill(token)
     body = checkout.get_by_label("Body")
     await body.fill(re.sub(r'(?<="booking_id": ")[^"]+', booking_id, await body.input_value()))
     await checkout.get_by_role("button", name="Try it").click()
@@ -194,7 +215,7 @@ def simulating(demo, *more):
 
 def test_a_simulation_finds_no_difference_and_bad_days_change_no_end(demo):
     """Customers pay, fail, leave and dispute; all books agree, and the same seed ends the same, whatever the weather."""
-    fair, bad = demos.run(*SIMULATION, folder=demo.folder), demos.run(*SIMULATION, "--bad-days", folder=demo.folder)
+    fair, bad = demos.run_here(*SIMULATION, folder=demo.folder), demos.run_here(*SIMULATION, "--bad-days", folder=demo.folder)
 
     for status, said in (fair, bad):
         assert status == 0, said
@@ -208,7 +229,7 @@ def test_a_simulation_tells_every_difference(demo):
     standing = remembered(demo.box)["bookings"]
     standing.suspend()
     try:
-        status, said = demos.run(*SIMULATION, "--for", "1.5", *IMPATIENCE, folder=demo.folder)
+        status, said = demos.run_here(*SIMULATION, "--for", "1.5", *IMPATIENCE, folder=demo.folder)
     finally:
         standing.resume()
 
@@ -224,7 +245,7 @@ def test_a_simulation_wants_no_lost_events(demo):
     """What is in no webhook and no list can be found by nobody: it says so before anybody comes."""
     sandbox(demo, "POST", "losses", {"type": "charge.refunded"})
     try:
-        status, said = demos.run(*SIMULATION, folder=demo.folder)
+        status, said = demos.run_here(*SIMULATION, folder=demo.folder)
     finally:
         sandbox(demo, "DELETE", "losses")
 
@@ -254,33 +275,3 @@ def test_a_simulation_names_the_process_that_died_under_it(demo):
     assert "mailbox ended in the middle of the simulation" in said.text
     assert str(demo.box.logs / "mailbox.log") in said.text
     demo.until("is ready again")
-
-
-def test_interrupted_in_its_story_it_ends_all_and_can_be_told_again(tmp_path):
-    """Ctrl-C after the checkout: no success, nothing left running. Again, without a terminal, it ends with the story."""
-    demo = demos.at_a_terminal(tmp_path)
-    try:
-        demo.until("checkout")
-        assert demo.end(signal.SIGINT) != 0
-        assert demos.left_running(tmp_path) == []
-
-        status, said = demos.run("demo", folder=tmp_path)
-        assert (status, hops(said)) == (0, TITLES), said
-        assert demos.left_running(tmp_path) == []
-    finally:
-        demos.removed(demo, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("signum", "moment"), [(signal.SIGTERM, "demo "), (signal.SIGTERM, "world "), (signal.SIGINT, "world ")]
-)
-def test_it_can_be_ended_while_it_comes_up(tmp_path, signum, moment):
-    """While it imports, while pieces start: no success, and nothing is left running."""
-    demo = demos.at_a_terminal(tmp_path)
-    try:
-        demo.until(moment)
-
-        assert demo.end(signum) != 0
-        assert demos.left_running(tmp_path) == []
-    finally:
-        demos.removed(demo, tmp_path)
