@@ -35,6 +35,8 @@ ROOT = Path(__file__).parent.parent
 BOXLESS = ("tests/unit", "tests/architecture")
 # Each of these makes one thing that all of its tests look at.
 SHARED = (
+    "tests/journey/test_box.py",
+    "tests/journey/test_box_kept.py",
     "tests/journey/test_demo_ended.py",
     "tests/journey/test_story.py",
     "tests/contract/test_database_tls.py",
