@@ -21,7 +21,7 @@ from deploy.dev.state import Box
 
 READY_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 8
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
 # Boot time, from which the system derives a start time, is kept in whole seconds on some systems.
 START_TIME_DRIFT_SECONDS = 2.0
 # Database and broker are started side by side, and both write the same note.

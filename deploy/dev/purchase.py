@@ -31,7 +31,7 @@ T = TypeVar("T")
 CARD = {"number": "4242 4242 4242 4242", "expiry": "12 / 34", "cvc": "123"}
 # Which of Stripe's events say that the money came; either is enough, and they come in any order.
 MONEY_CAME = frozenset({"payment_intent.succeeded", "checkout.session.completed"})
-LOOK_EVERY_SECONDS = 0.02
+LOOK_EVERY_SECONDS = 0.05
 # What other processes may do to us; all else is a fault of ours.
 TROUBLE = (aiohttp.ClientError, KafkaError, *store.TROUBLE)
 

@@ -202,6 +202,9 @@ def test_a_box_that_is_ended_while_its_broker_writes_leaves_nothing_running(serv
     [child] = until_blocking(java.children, "Java writes its classes down")
     services.stop()
 
-    until_blocking(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "that is ended, too")
+    def gone():
+        return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+    until_blocking(gone, "that is ended, too, long before it is done", deadline_seconds=2)
     assert not archive.exists()
     assert not remembered(services.box)
