@@ -343,7 +343,7 @@ MONEY = (
         (FOLD_TESTS, "-k", "person_is_told_in_any_order"),
         (
             FOLD,
-            "if _undone(now) - _undone(before):",
+            "if now.refunds is not before.refunds and _undone(now) - _undone(before):",
             "if before.status is Status.REFUNDED and now.status is not Status.REFUNDED:",
         ),
     ),

@@ -170,10 +170,8 @@ class Payment(NamedTuple):
 
         The largest single refund, not the sum: 60 refunded, failed and 60 refunded again is no full refund of 100.
         """
-        given_back = self.charge_refunded_minor
-        if self.refunds:
-            given_back = max(given_back, *(r.amount_minor for r in self.refunds.values() if r.ever_succeeded), 0)
-        return given_back >= self.amount_minor > 0
+        largest = max((r.amount_minor for r in self.refunds.values() if r.ever_succeeded), default=0) if self.refunds else 0
+        return max(self.charge_refunded_minor, largest) >= self.amount_minor > 0
 
     @property
     def status(self) -> Status:
