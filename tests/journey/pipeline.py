@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import itertools
 import os
+import random
 import signal
 import sys
 import time
@@ -32,10 +33,14 @@ PROGRESS = {
 
 
 def _free_ports():
-    """Ports below those that the system hands to outgoing connections, so that none is taken between choice and use."""
+    """Ports below those that the system hands to outgoing connections, so that none is taken between choice and use.
+
+    A process that was killed takes its port again: each run begins elsewhere, so that another run on this machine does not.
+    """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    first = 20_000 + 1_000 * worker
-    return (port for port in itertools.cycle(range(first, first + 1_000)) if is_free(port))
+    first, skipped = 20_000 + 1_000 * worker, random.randrange(1_000)
+    ports = (first + (skipped + number) % 1_000 for number in itertools.count())
+    return (port for port in ports if is_free(port))
 
 
 _ports = _free_ports()
