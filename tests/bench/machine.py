@@ -74,10 +74,11 @@ def _work_seconds():
 
 def _watch(seen, ended):
     # By the wall clock: whether the monotonic one goes on during a pause depends on who paused the machine.
-    last = time.time()
-    while not ended.wait(LOOKS_EVERY_SECONDS):
+    last, is_over = time.time(), False
+    while not is_over:
+        is_over = ended.wait(LOOKS_EVERY_SECONDS)
         now = time.time()
-        seen.still_seconds = max(seen.still_seconds, now - last - LOOKS_EVERY_SECONDS)
+        seen.still_seconds = max(seen.still_seconds, now - last - LOOKS_EVERY_SECONDS)  # also of what stood still at the end
         last = now
 
 
