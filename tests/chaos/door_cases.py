@@ -5,8 +5,6 @@ Each case drives processes of `python -m ingress` and returns what it saw; the b
 
 import asyncio
 import json
-import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -17,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from shared import topics
 from shared.kafka import connection, provision
+from tests.frozen import frozen
 from tests.load.seen import Load
 from tests.served import ROOT, Process, values
 
@@ -111,19 +110,16 @@ async def kafka_away(folder, kafka, broker, *, rate, frozen_seconds, dead_second
     with door(folder, kafka) as process:
         await load(folder, process.port, 250, WARM_REQUESTS / 250)
         sizes = [rss(process)]
-        os.kill(broker.pid, signal.SIGSTOP)
-        try:
-            frozen = await watched(folder, process, rate, frozen_seconds, sizes)
-        finally:
-            os.kill(broker.pid, signal.SIGCONT)
+        with frozen(broker.pid):
+            standing = await watched(folder, process, rate, frozen_seconds, sizes)
         await asyncio.to_thread(broker.kill)
         dead = await watched(folder, process, rate, dead_seconds, sizes)
         await asyncio.to_thread(broker.start)
         began = time.monotonic()
         after = await load(folder, process.port, rate / 2, 10)
         assert time.monotonic() - began < 60
-        lost = (frozen.taken | dead.taken | after.taken) - set(await in_the_log(kafka))
-        return sizes, frozen, dead, after, lost
+        lost = (standing.taken | dead.taken | after.taken) - set(await in_the_log(kafka))
+        return sizes, standing, dead, after, lost
 
 
 async def watched(folder, process, rate, seconds, sizes):

@@ -4,8 +4,6 @@ A broker takes seconds to start, so all who live through its death live through 
 """
 
 import asyncio
-import os
-import signal
 from contextlib import AsyncExitStack, aclosing, suppress
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from shared import clock, errors, topics
 from shared.kafka import liveness, producer
 from shared.kafka.records import Record
+from tests.frozen import frozen
 from tests.members import (
     THINGS,
     BrokerAlone,
@@ -61,12 +60,9 @@ async def test_a_broker_that_is_frozen_ends_a_publish_with_its_deadline(box, unr
     name = THINGS.named(kafka.topic_prefix)
     async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher:
         await publisher.publish([Record(name, b"k", b"before")])
-        os.kill(box.broker.pid, signal.SIGSTOP)
-        try:
+        with frozen(box.broker.pid):
             await _is_away(publisher, name)
             assert not await publisher.answers(name, deadline_seconds=0.5)
-        finally:
-            os.kill(box.broker.pid, signal.SIGCONT)
         await publisher.publish([Record(name, b"k", b"thawed")], deadline_seconds=20)
         assert await publisher.answers(name)
     assert {b"before", b"thawed"} <= {r.value for r in await everything(kafka, THINGS)}
@@ -87,16 +83,13 @@ async def test_sigterm_ends_a_process_whose_broker_is_frozen(box, database, tmp_
     async with process("payments", tmp_path, database=database, kafka=kafka) as running:
         await running.start()
         await until(lambda: running.answers("/health/ready", 200), "it runs")
-        os.kill(box.broker.pid, signal.SIGSTOP)
-        try:
+        with frozen(box.broker.pid):
             status, seconds = await running.terminate()
             assert (status, seconds < 10.5) == (0, True)
             await running.start()
             await until(lambda: running.answers("/health/live", 200), "it waits")
             status, seconds = await running.terminate()
             assert (status, seconds < 10.5) == (0, True)
-        finally:
-            os.kill(box.broker.pid, signal.SIGCONT)
 
 
 async def test_whoever_lives_through_an_outage_goes_on(box, database, tmp_path, monkeypatch, unraised):

@@ -14,6 +14,7 @@ from shared import settings, topics
 from shared.kafka import provision
 from tests.builders import Sale, bytes_of
 from tests.door import ORIGIN, WEBHOOK_SECRET, opened, signed
+from tests.frozen import frozen
 from tests.journey.forked import Forked
 from tests.members import BrokerAlone, make_topics
 from tests.waiting import until
@@ -250,8 +251,6 @@ async def own_kafka(folder):
     try:
         yield settings.Kafka(_env_file=None, kafka_bootstrap_servers=environment["KAFKA_BOOTSTRAP_SERVERS"]), services.broker
     finally:
-        with suppress(ProcessLookupError):
-            os.kill(services.broker.pid, signal.SIGCONT)
         await asyncio.to_thread(services.stop)
 
 
@@ -267,12 +266,11 @@ async def test_a_frozen_kafka_is_503_within_five_seconds(database, tmp_path):
                 return (await door.deliver(body))[0] == 200
 
             await until(accepted, "the first webhook is taken", deadline_seconds=20)
-            os.kill(broker.pid, signal.SIGSTOP)
-            began = asyncio.get_running_loop().time()
-            frozen = await asyncio.gather(*(door.deliver(bytes_of(Sale().succeeded())) for _ in range(20)))
-            took = asyncio.get_running_loop().time() - began
-            os.kill(broker.pid, signal.SIGCONT)
+            with frozen(broker.pid):
+                began = asyncio.get_running_loop().time()
+                answers = await asyncio.gather(*(door.deliver(bytes_of(Sale().succeeded())) for _ in range(20)))
+                took = asyncio.get_running_loop().time() - began
 
-            assert {(status, said["code"]) for status, said in frozen} == {(503, "kafka_unavailable")}
+            assert {(status, said["code"]) for status, said in answers} == {(503, "kafka_unavailable")}
             assert took < 5.5
             await until(accepted, "webhooks are taken again", deadline_seconds=30)
