@@ -7,10 +7,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -19,6 +17,7 @@ from shared import errors, logs, settings
 from shared.kafka import connection
 from shared.kafka.backoff import Backoff
 from shared.kafka.lanes import Delivery, Lane
+from shared.kafka.patience import Patient
 from shared.kafka.records import Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
 
@@ -30,8 +29,6 @@ BATCH_BYTES_MAX = 262_144  # with the default of 16 KiB a full buffer blocked se
 DEADLINE_SECONDS = 5.0
 EMPTY_SECONDS = 2.0  # for what is under way when we leave, and as much again for the connection's own goodbye
 STOP_SECONDS = 2.0
-
-LEADERLESS_PAUSE_SECONDS = 0.2
 
 PARTITIONER = DefaultPartitioner()
 
@@ -114,37 +111,6 @@ class Producer:
         return lane
 
 
-class _Patient:
-    """aiokafka's client as its sender sees it, which asks in moderation who leads a partition that nobody leads.
-
-    Left to itself the sender asks as fast as it is answered, a thousand times a second, and each answer is a line in the log,
-    as long as a record waits for a topic that is gone or a partition without a leader. What comes for others ends the pause.
-    """
-
-    def __init__(self, client: AIOKafkaClient, more_came: Callable[[], "asyncio.Future[None]"]) -> None:
-        self._client = client
-        self._more_came = more_came
-        self._loop = asyncio.get_running_loop()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def force_metadata_update(self) -> "asyncio.Future[None]":
-        """Ask, and let it be known a moment after the answer."""
-        told: asyncio.Future[None] = self._loop.create_future()
-
-        def tell(*_: object) -> None:
-            if not told.done():
-                told.set_result(None)
-
-        def pause(_: object) -> None:
-            self._loop.call_later(LEADERLESS_PAUSE_SECONDS, tell)
-            self._more_came().add_done_callback(tell)
-
-        self._client.force_metadata_update().add_done_callback(pause)
-        return told
-
-
 def _bytes_of(record: Record) -> int:
     size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, list(record.headers))
     return size
@@ -181,7 +147,7 @@ async def opened(
         # A µs a webhook; aiokafka packs lz4 at its highest level, for eleven. docs/topics tells those who read it elsewhere.
         compression_type="snappy",
     )
-    client._sender.client = _Patient(client.client, client._message_accumulator.waiter)  # noqa: SLF001 - there is no setting
+    client._sender.client = Patient(client.client, client._message_accumulator.waiter)  # noqa: SLF001 - there is no setting
     try:
         await until_kafka_answers(kafka, client.start, stopping=stopping)
         for topic in warm:

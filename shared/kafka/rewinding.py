@@ -15,6 +15,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
+from shared.kafka.patience import Patient
+
 POLL_WAIT_MS = 1_000
 JOINING_MS = 5  # as long as a broker takes that has something
 
@@ -46,6 +48,11 @@ class RewindingConsumer(AIOKafkaConsumer):
             "the fetch task ended": getattr(self._fetcher, "_fetch_task", None),
         }
         return next((name for name, task in tasks.items() if task is not None and task.done()), None)
+
+    async def start(self) -> None:
+        """Connect and join; what is asked about a partition without a leader is asked in moderation."""
+        await super().start()
+        self._fetcher._client = Patient(self._client)  # noqa: SLF001 - there is no setting
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None

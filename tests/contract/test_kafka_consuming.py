@@ -6,10 +6,11 @@ import itertools
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import CorruptRecordException
 
 from shared import clock, errors
-from shared.kafka import broker, liveness, rewinding
+from shared.kafka import broker, liveness, patience, rewinding
 from shared.kafka.rewinding import RewindingConsumer
 from tests.members import THINGS, Taken, administration, committed, everything, make_topics, member, put
 from tests.waiting import until
@@ -261,6 +262,29 @@ async def test_what_came_while_a_batch_was_at_hand_is_the_next_one(kafka, monkey
 
     assert broken
     assert batches == [[b"one"], [b"three", b"two"]]
+
+
+async def test_a_topic_that_is_gone_while_it_is_read_spins_no_core(kafka, monkeypatch):
+    """aiokafka's fetcher would ask for its leaders a thousand times a second; once it is made anew it is read."""
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a")
+    asked = []
+    update = AIOKafkaClient._metadata_update
+    monkeypatch.setattr(AIOKafkaClient, "_metadata_update", lambda *told: asked.append(told) or update(*told))
+    taken = Taken()
+    async with member(kafka, taken), administration(kafka) as admin:
+        await commits(kafka, {0: 1})
+        await admin.delete_topics([THINGS.named(kafka.topic_prefix)])
+        await until(lambda: len(asked) > 3, "the fetcher asks who leads it")
+        asked.clear()
+        began = clock.monotonic()
+        await until(lambda: len(asked) > 10, "it goes on asking")
+        seconds = clock.monotonic() - began
+        await make_topics(kafka, THINGS)
+        await put(kafka, THINGS, b"passed over", b"b")
+        await until(lambda: b"b" in taken.values, "what comes then is read")
+
+    assert seconds > 10 * patience.LEADERLESS_PAUSE_SECONDS / 2
 
 
 async def test_only_rewinding_consumers_are_used(kafka):
