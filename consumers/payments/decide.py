@@ -255,8 +255,7 @@ class _Batch:
             self.decided.charges[event.charge_id] = found.id
         for key in event.keys:
             self._links[key] = found.id
-            if key in self._waiting or key in self._loaded.unreadable:
-                emitted += self._free(key, found.id)
+            emitted += self._free(key, found.id)
         before = self._payment(found.id) or found
         outcome = payment.advance(before, event.fact, session_id=event.session_id, intent_id=event.intent_id)
         match outcome:
@@ -279,6 +278,8 @@ class _Batch:
     def _free(self, key: str, payment_id: str) -> tuple[bytes, ...]:
         """Fold what waited under `key`, in the order of ids; what is refused stays and never blames whoever freed it."""
         emitted: tuple[bytes, ...] = ()
+        if key not in self._waiting and key not in self._loaded.unreadable:
+            return emitted
         for event_id, why in self._loaded.unreadable.get(key, {}).items():
             self.decided.attention.append(Attention(why, f"payment:{payment_id}", event_id))
             self.decided.refused_waiting.add(event_id)
