@@ -52,7 +52,13 @@ async def administration(kafka):
 async def make_topics(kafka, *made, partitions=1):
     """Make topics of the map under this test's prefix, smaller than the map says."""
     async with administration(kafka) as admin:
-        await admin.create_topics([NewTopic(t.named(kafka.topic_prefix), partitions, 1) for t in made])
+        new = [NewTopic(t.named(kafka.topic_prefix), partitions, 1) for t in made]
+
+        async def are_made():
+            with suppress(AttributeError):  # aiokafka's, while a broker that stood still has no session again
+                return await admin.create_topics(new)
+
+        await until(are_made, "the topics are made")
         names = [topic.named(kafka.topic_prefix) for topic in made]
 
         async def all_lead():

@@ -16,7 +16,6 @@ from tests.members import (
     THINGS,
     BrokerAlone,
     Taken,
-    administration,
     committed,
     everything,
     make_topics,
@@ -28,23 +27,12 @@ from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory):
+def box(tmp_path_factory):
+    """The broker of this file."""
     own = BrokerAlone(tmp_path_factory.mktemp("kafka"), durable=False)
     own.start()
     yield own
     own.stop()
-
-
-@pytest.fixture
-async def box(services):
-    """The broker of this file, of its cluster again where a test before froze it."""
-    async with administration(own_kafka(services)) as admin:
-
-        async def is_back():
-            return (await admin.describe_cluster())["brokers"]
-
-        await until(is_back, "the broker has a session")
-    return services
 
 
 @pytest.fixture
