@@ -1,7 +1,7 @@
 """Read settings, build, serve, drain.
 
 Enters: the environment. Leaves: exit status 0 after SIGTERM or SIGINT, within 10 s; 1 when the port is taken, or when something
-broke that a restart must mend; 2 when a setting is missing or malformed.
+broke that a restart must mend; 2 when a setting is missing or malformed. Next: app.py.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """How often Python looks for garbage.
 
-What enters: a process that has just come up. What leaves: a collector that passes over what the process holds for good
-(modules, settings, routes), and looks again after every 50,000 new objects instead of every 700. A webhook or a batch makes
-many objects and no cycles: at the default a tenth of the work is looking for them in vain. After a crowd its memory is given
-back, which neither Python nor the C library does by itself while the process lives.
+What enters: a process that imports, and then has come up. What leaves: a collector that passes over what the process holds
+for good (modules, settings, routes), and looks again after every 50,000 new objects instead of every 700. A webhook or a batch
+makes many objects and no cycles: at the default a tenth of the work is looking for them in vain. After a crowd its memory is
+given back, which neither Python nor the C library does by itself while the process lives.
 """
 
 import ctypes
@@ -17,7 +17,10 @@ COLLECTIONS_UNTIL_OLDER = 50
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Let the block import without a look for garbage; a fifth of a process's start was looking for it in vain."""
+    """Let the block import without a look for garbage, and pass over what it brought from then on.
+
+    A fifth of a process's start was looking for it in vain. Afterwards it is looked for, also where an import failed.
+    """
     gc.disable()
     try:
         yield
