@@ -166,8 +166,9 @@ async def liveness_is_not_red_and_a_stuck_batch_is(kafka, monkeypatch):
     taken = Taken(holds=go_on)
 
     async def fault(**seconds):
+        # However long the other tellers take, the outage is lately over until it is said not to be.
         with monkeypatch.context() as impatient:
-            for limit, value in seconds.items():
+            for limit, value in ({"RECOVERY_SECONDS": 3600.0} | seconds).items():
                 impatient.setattr(liveness, limit, value)
             return await liveness.fault(joined.subscription)
 
