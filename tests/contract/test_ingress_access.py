@@ -269,7 +269,7 @@ async def test_a_bug_of_ours_tells_nothing(door):
 
 async def test_the_description_is_valid_and_its_examples_fit(door):
     """OpenAPI 3.1, and every example is what its schema says."""
-    import openapi_spec_validator  # two seconds, which no other test of this file needs
+    import openapi_spec_validator  # half a second, which no other test of this file needs
 
     async with door.http.get("/openapi.json") as answer:
         told = json.loads(await answer.text())
