@@ -20,7 +20,7 @@ import aiohappyeyeballs
 import aiosmtplib
 
 from consumers.email.compose import Letter
-from consumers.email.outcomes import SERVICE_CLOSING, Accepted, Blame, LetterRefused, Outcome, ServerTrouble, Withheld
+from consumers.email.outcomes import SERVICE_CLOSING, Accepted, Blame, HeldBack, LetterRefused, Outcome, ServerTrouble
 from shared import clock, settings
 
 CONVERSATION_SECONDS_MAX = 20.0  # to the final dot; below a claim's lease, so that nobody else sends it while we still talk
@@ -173,7 +173,7 @@ async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave, li
     await client.rcpt(letter.recipient)
     connection.stage = _Stage.ASKING
     if not await may_leave():
-        return Withheld()
+        return HeldBack()
     connection.stage = _Stage.DATA
     go_on = await client.execute_command(b"DATA")
     if go_on.code // 100 != INTERMEDIATE:
@@ -244,7 +244,7 @@ def _judge_loss(loss: Exception, stage: _Stage) -> Outcome:
     if stage < _Stage.RCPT:
         return ServerTrouble(f"{_why(loss)}, at AUTH (user or password)" if stage is _Stage.AUTH else _why(loss))
     if stage is _Stage.ASKING:
-        return Withheld()
+        return HeldBack()
     return LetterRefused(None, permanent=False, answer=f"connection_lost_{_place(stage)}")
 
 

@@ -36,11 +36,11 @@ class ServerTrouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Withheld:
+class HeldBack:
     """Whoever was asked before DATA said no, or did not answer in time: the server has nothing of the letter."""
 
 
-Outcome = Accepted | LetterRefused | ServerTrouble | Withheld
+Outcome = Accepted | LetterRefused | ServerTrouble | HeldBack
 
 
 class Blame:
@@ -73,7 +73,7 @@ class Blame:
             case Accepted():
                 self._refused.clear()
                 self._judged(message_id)
-            case Withheld() | ServerTrouble():
+            case HeldBack() | ServerTrouble():
                 pass
         return outcome
 

@@ -21,7 +21,7 @@ from consumers.email.clerk import UNKNOWN, Clerk, Mine
 from consumers.email.compose import Letter, Unaddressable, compose
 from consumers.email.delivery import Delivery
 from consumers.email.ledger import Busy, Over, Suppress
-from consumers.email.outcomes import Accepted, LetterRefused, ServerTrouble, Withheld
+from consumers.email.outcomes import Accepted, HeldBack, LetterRefused, ServerTrouble
 from consumers.email.tickets import Due
 from shared import clock, errors, logs, metrics
 from shared.kafka import retry
@@ -209,7 +209,7 @@ class Sender:
                 tripped = self._breaker.trip(reason, mine.letter_id)
                 await self._clerk.release(mine)
                 raise tripped
-            case Withheld():
+            case HeldBack():
                 # Nothing left the house, whether or not it is noted by now that it may: its lease would hold it up for long.
                 await self._clerk.release(mine)
                 if trouble:

@@ -18,7 +18,7 @@ from aiokafka.errors import SecurityDisabled, for_code
 from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 
 from shared import errors, settings, topics
-from shared.kafka import connection, producer
+from shared.kafka import connection
 
 VISIBLE_SECONDS_MAX = 10.0
 VISIBLE_EVERY_SECONDS = 0.05
@@ -137,7 +137,7 @@ def _covers(acl: Acl, resource: tuple[str, str]) -> bool:
 async def _connected(kafka: settings.Kafka) -> AsyncIterator[AIOKafkaClient]:
     client = AIOKafkaClient(**connection.for_aiokafka(kafka), client_id="culturebridge-acls")
     try:
-        await producer.until_kafka_answers(kafka, client.bootstrap, stopping=None)
+        await connection.until_answers(kafka, client.bootstrap, stopping=None)
         yield client
     finally:
         await client.close()

@@ -1,7 +1,8 @@
-"""How every client of ours reaches the cluster: addresses, encryption, credentials; one place for all of them."""
+"""How every client of ours reaches the cluster: addresses, encryption, credentials, and patience until it answers."""
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection
@@ -14,7 +15,10 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from shared import settings
+from shared import logs, settings
+from shared.kafka.backoff import Backoff
+
+log = logs.get(__name__)
 
 ASKING_TIMEOUT_MS = 3_000
 GOODBYE_SECONDS_MAX = 0.3  # a broker that refuses somebody lets a tenth of a second pass before it hangs up
@@ -42,6 +46,46 @@ def for_aiokafka(kafka: settings.Kafka) -> dict[str, Any]:
 def ssl_context(kafka: settings.Kafka) -> ssl.SSLContext:
     """Return how the cluster's certificate is checked: by the given authority, else by the system's."""
     return ssl.create_default_context(cafile=kafka.kafka_ssl_ca_file)
+
+
+async def until_answers(
+    kafka: settings.Kafka, start: Callable[[], Awaitable[object]], *, stopping: asyncio.Event | None
+) -> None:
+    """Call `start` until it succeeds, with back-off; the first failure is logged with its reason, and the success after it.
+
+    Raises asyncio.CancelledError when `stopping` is set meanwhile.
+    """
+    stopping = stopping or asyncio.Event()
+    waits = Backoff()
+    while True:
+        try:
+            await _unless_stopping(start, stopping)
+        except (KafkaError, OSError, TimeoutError) as error:
+            if waits.failures == 0:
+                known = not isinstance(error, KafkaConnectionError | OSError | TimeoutError)
+                reason = str(error) if known else await refusal(kafka)
+                log.warning("kafka.away", error=type(error).__name__, reason=reason)
+            await waits.pause(stopping)
+            if stopping.is_set():
+                raise asyncio.CancelledError from error
+        else:
+            if waits.failures:
+                log.info("kafka.back", count=waits.failures)
+            return
+
+
+async def _unless_stopping(start: Callable[[], Awaitable[object]], stopping: asyncio.Event) -> None:
+    """Await `start()`, or raise asyncio.CancelledError once `stopping` is set: a join or an unknown topic waits for long."""
+    starting, told = asyncio.ensure_future(start()), asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            raise asyncio.CancelledError
+        await starting
+    finally:
+        for task in (starting, told):
+            task.cancel()
+        await asyncio.gather(starting, told, return_exceptions=True)
 
 
 async def refusal(kafka: settings.Kafka) -> str:

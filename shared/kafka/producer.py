@@ -5,23 +5,20 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from shared import errors, logs, settings
+from shared import errors, settings
 from shared.kafka import connection
-from shared.kafka.backoff import Backoff
 from shared.kafka.lanes import Delivery, Lane
 from shared.kafka.patience import Patient
 from shared.kafka.records import Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
-
-log = logs.get(__name__)
 
 # Above the 3 s after which the controller fences a dead in-sync replica, below our answer's deadline twice over.
 REQUEST_TIMEOUT_MS = 10_000
@@ -149,7 +146,7 @@ async def opened(
     )
     client._sender.client = Patient(client.client, client._message_accumulator.waiter)  # noqa: SLF001 - there is no setting
     try:
-        await until_kafka_answers(kafka, client.start, stopping=stopping)
+        await connection.until_answers(kafka, client.start, stopping=stopping)
         for topic in warm:
             # An unknown topic would otherwise block the first send for the whole request timeout.
             with suppress(KafkaError, TimeoutError):
@@ -161,43 +158,3 @@ async def opened(
     finally:
         with suppress(TimeoutError, KafkaError):
             await asyncio.wait_for(client.stop(), STOP_SECONDS)
-
-
-async def until_kafka_answers(
-    kafka: settings.Kafka, start: Callable[[], Awaitable[object]], *, stopping: asyncio.Event | None
-) -> None:
-    """Call `start` until it succeeds, with back-off; the first failure is logged with its reason, and the success after it.
-
-    Raises asyncio.CancelledError when `stopping` is set meanwhile.
-    """
-    stopping = stopping or asyncio.Event()
-    waits = Backoff()
-    while True:
-        try:
-            await _unless_stopping(start, stopping)
-        except (KafkaError, OSError, TimeoutError) as error:
-            if waits.failures == 0:
-                known = not isinstance(error, KafkaConnectionError | OSError | TimeoutError)
-                reason = str(error) if known else await connection.refusal(kafka)
-                log.warning("kafka.away", error=type(error).__name__, reason=reason)
-            await waits.pause(stopping)
-            if stopping.is_set():
-                raise asyncio.CancelledError from error
-        else:
-            if waits.failures:
-                log.info("kafka.back", count=waits.failures)
-            return
-
-
-async def _unless_stopping(start: Callable[[], Awaitable[object]], stopping: asyncio.Event) -> None:
-    """Await `start()`, or raise asyncio.CancelledError once `stopping` is set: a join or an unknown topic waits for long."""
-    starting, told = asyncio.ensure_future(start()), asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            raise asyncio.CancelledError
-        await starting
-    finally:
-        for task in (starting, told):
-            task.cancel()
-        await asyncio.gather(starting, told, return_exceptions=True)

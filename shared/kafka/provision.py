@@ -11,7 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from shared import errors, settings, topics
-from shared.kafka import connection, producer
+from shared.kafka import connection
 
 REPLICATION_MAX = 3
 IN_SYNC_REPLICAS_MIN = 2
@@ -46,7 +46,7 @@ async def apply(kafka: settings.Kafka, *, brokers_min: int = 1) -> Report:
     Raises errors.Transient when they do not come, KafkaError when the cluster refuses.
     """
     admin = AIOKafkaAdminClient(**connection.for_aiokafka(kafka), client_id="culturebridge-topics")
-    await producer.until_kafka_answers(kafka, admin.start, stopping=None)
+    await connection.until_answers(kafka, admin.start, stopping=None)
     try:
         brokers = await _until_there(admin, brokers_min)
         existing = set(await admin.list_topics())

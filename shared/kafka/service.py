@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared import garbage, logs, settings
 from shared.db import engine as engines
 from shared.db import health as database_health
-from shared.kafka import broker, health, liveness, producer
+from shared.kafka import broker, connection, health, liveness, producer
 from shared.kafka.batch import Batches, Consumer, Item
 from shared.kafka.broker import Subscription
 from shared.kafka.producer import Producer
@@ -73,7 +73,7 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
                 for subscription in subscriptions:
                     subscription.fatal = fatal
                 consuming = broker.create(configured, client_id=f"culturebridge-{name}", subscriptions=subscriptions)
-                await producer.until_kafka_answers(configured, lambda: broker.start(consuming), stopping=stopping)
+                await connection.until_answers(configured, lambda: broker.start(consuming), stopping=stopping)
                 garbage.collect_rarely()
                 log.info("consumer.started", consumer=name)
                 await _until_over(subscriptions, publisher, stopping, fatal)

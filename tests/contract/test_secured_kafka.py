@@ -129,11 +129,11 @@ async def test_a_process_that_is_not_let_in_waits_and_says_why(as_user, monkeypa
         def warning(self, event, **fields):
             said.append((event, fields["reason"]))
 
-    monkeypatch.setattr(producer, "log", Log())
+    monkeypatch.setattr(connection, "log", Log())
     stopping = asyncio.Event()
     client = AIOKafkaProducer(**connection.for_aiokafka(as_user("payments", KAFKA_SASL_PASSWORD="guessed")))
     waiting = asyncio.create_task(
-        producer.until_kafka_answers(as_user("payments", KAFKA_SASL_PASSWORD="guessed"), client.start, stopping=stopping)
+        connection.until_answers(as_user("payments", KAFKA_SASL_PASSWORD="guessed"), client.start, stopping=stopping)
     )
     await until(lambda: said, "it says why")
     stopping.set()

@@ -8,7 +8,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
 from shared import settings
-from shared.kafka import broker, producer
+from shared.kafka import broker, connection
 from shared.kafka.backoff import DELAY_SECONDS_MAX, Backoff
 from shared.kafka.broker import Subscription, UnsafeSubscription
 from shared.topics import DEAD_LETTER_BYTES_MAX, DEAD_LETTER_TOPICS, EMAIL_DLT, STRIPE_EVENTS
@@ -132,7 +132,7 @@ async def test_whoever_waits_for_kafka_is_let_go_on_stop_though_its_start_hangs(
         finally:
             cut.append(True)
 
-    waiting = asyncio.create_task(producer.until_kafka_answers(NOBODY, hangs, stopping=stopping))
+    waiting = asyncio.create_task(connection.until_answers(NOBODY, hangs, stopping=stopping))
     await asyncio.sleep(0)
     stopping.set()
     with pytest.raises(asyncio.CancelledError):
@@ -158,7 +158,7 @@ async def test_waiting_for_kafka_says_so_once(monkeypatch):
         if len(tries) < 6:
             raise KafkaConnectionError
 
-    monkeypatch.setattr(producer, "log", Log())
-    await producer.until_kafka_answers(NOBODY, comes_back, stopping=None)
+    monkeypatch.setattr(connection, "log", Log())
+    await connection.until_answers(NOBODY, comes_back, stopping=None)
 
     assert said == ["kafka.away", "kafka.back"]
