@@ -4,9 +4,12 @@ import asyncio
 
 import pytest
 
+from consumers.email import sending
 from consumers.email.breaker import MailServerAway
 from deploy.dev.mailbox import Fault, Switches
+from shared import errors
 from tests.letters import address, both, event, headers, recipients, sales, states
+from tests.waiting import until
 
 
 async def test_while_the_mail_server_is_away_nothing_is_lost_and_nothing_counted(email, mailbox, engine):
@@ -25,6 +28,19 @@ async def test_while_the_mail_server_is_away_nothing_is_lost_and_nothing_counted
     assert recipients(mailbox) == sorted(a for sale in made for a in both(sale))
     assert email.breaker.reason is None
     assert {row[1] for row in await states(engine)} == {"sent"}
+
+
+async def test_a_server_that_refuses_a_letter_is_back(email, mailbox, engine):
+    """Whoever judges is there: the breaker closes as for a letter that was accepted, and nobody waits any more."""
+    [sale] = await sales(engine, 1)
+    await mailbox.switch(Switches(listening=False))
+    with pytest.raises(MailServerAway):
+        await email.changes.handle([event(sale)])
+
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550),)))
+    await email.changes.handle([event(sale)])
+    assert email.breaker.reason is None
+    assert {row[1] for row in await states(engine)} == {"dead"}
 
 
 async def test_what_went_out_before_the_server_went_away_is_not_sent_again(email, mailbox, engine):
@@ -88,3 +104,77 @@ async def test_a_recipient_whose_server_hangs_holds_up_nobody(email, mailbox, en
     [climbing] = [r for r in email.published.incoming("email.retry.1s") if headers(r)["x-attempt"] == "1"]
     await email.retries.handle([ticket, climbing])
     assert recipients(mailbox).count(slow) == 1
+
+
+@pytest.fixture
+def goes_on(monkeypatch):
+    """Whether a batch is still at hand after many looks at its letters, each slow from its conversation's beginning."""
+
+    async def looked(batch):
+        with monkeypatch.context() as impatient:
+            impatient.setattr(sending, "PATIENCE_SECONDS", 0.0)
+            impatient.setattr(sending, "LOOK_EVERY_SECONDS", 0.01)
+            done, _ = await asyncio.wait({batch}, timeout=0.2)
+        return not done
+
+    return looked
+
+
+def hang_up(mailbox, count=None):
+    for conversation in list(mailbox.conversations)[:count]:
+        conversation.abort()
+
+
+async def test_a_letter_that_waits_for_its_turn_is_not_slow(email, mailbox, engine, goes_on):
+    """Ten hang and two wait: the batch waits with them. Once these two are out, it is let go with tickets for the others."""
+    made = await sales(engine, 6)
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="hang", times=sending.LETTERS_AT_ONCE_MAX),)))
+    batch = asyncio.create_task(email.changes.handle([event(sale) for sale in made]))
+    await until(lambda: not mailbox.switches.faults, "ten hang")
+    assert await goes_on(batch)
+    assert email.published.records == []
+
+    hang_up(mailbox, 1)
+    await batch
+    assert len(recipients(mailbox)) == 2
+    tickets = email.published.incoming("email.retry.1s")
+    assert sorted(headers(ticket)["x-attempt"] for ticket in tickets) == ["0"] * 9 + ["1"]
+    hang_up(mailbox)
+    await email.sender.settle()
+
+
+async def test_while_the_server_is_away_no_letter_is_let_go_as_slow(email, mailbox, engine, goes_on):
+    """The batch is to be rewound whole: what still hangs is waited for, and then it is told that the server is away."""
+    hanging, told_421 = await sales(engine, 2)
+    hang, away = ([Fault(at="rcpt", what=w, recipient=one) for one in both(s)] for s, w in ((hanging, "hang"), (told_421, 421)))
+    await mailbox.switch(Switches(faults=(*hang, *away)))
+    batch = asyncio.create_task(email.changes.handle([event(hanging), event(told_421)]))
+    await until(lambda: email.breaker.trips == 2, "the server is away")
+    assert await goes_on(batch)
+
+    hang_up(mailbox)
+    with pytest.raises(MailServerAway):
+        await batch
+
+
+async def test_no_more_letters_are_claimed_than_are_soon_begun(email, mailbox, engine, goes_on):
+    """A lease is no place to wait in: beyond so many in hand the others stay free for whoever comes."""
+    made = await sales(engine, sending.LETTERS_IN_HAND_MAX)
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="hang"),)))
+    batch = asyncio.create_task(email.changes.handle([event(sale) for sale in made]))
+
+    async def in_hand():
+        return len([one for one in await states(engine, "role, state") if one[1] == "sending"])
+
+    async def enough():
+        return await in_hand() >= sending.LETTERS_IN_HAND_MAX
+
+    await until(enough, "as many as may be are in hand")
+    assert await goes_on(batch)
+    assert await in_hand() == sending.LETTERS_IN_HAND_MAX
+
+    email.stopping.set()
+    hang_up(mailbox)
+    with pytest.raises(errors.Transient):
+        await batch
+    assert await in_hand() == 0

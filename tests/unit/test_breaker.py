@@ -133,3 +133,13 @@ def test_whoever_found_it_away_knocks_last_the_next_time():
 
     made.close()
     assert {made.last_knocked(letter) for letter in (LETTER, other, third)} == {0}
+
+
+async def test_a_trip_that_is_over_takes_nobodys_turn():
+    """Whoever counted before it goes through all the same: there is no reason to give any more."""
+    made = Breaker()
+    made.trip("421 4.3.2", LETTER)
+    made.close()
+
+    async with made.turn(0):
+        pass
