@@ -109,12 +109,14 @@ def test_each_outage_is_logged_once_with_how_long_it_took(moved, monkeypatch):
     """One that comes after old news is another: whoever reads the log sees both begin."""
     made, log = Breaker(), Log()
     monkeypatch.setattr(breakers, "log", log)
+    made.close()  # as after every letter
     made.trip("421 4.3.2", LETTER)
     moved.seconds += TRIPPED_SECONDS_MAX + 1
     made.trip("connection refused", LETTER)
     moved.seconds += 5
     made.trip("connection refused", LETTER)
     moved.seconds += 2.5
+    made.close()
     made.close()
 
     assert log.lines == [
