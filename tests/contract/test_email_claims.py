@@ -6,9 +6,13 @@ import uuid
 import pytest
 
 from consumers.email import store
+from consumers.email.clerk import Clerk, Mine
+from consumers.email.ledger import Busy
 from consumers.email.store import Taking
+from consumers.email.tickets import Due
 from deploy.dev.mailbox import Fault, Switches
 from shared import clock
+from shared.messages import LetterTicket
 from tests.letters import address, counted_as_sent, event, headers, recipients, sales, sql, states
 
 
@@ -46,6 +50,19 @@ async def test_a_letter_under_anothers_lease_delays_nobody(email, mailbox, engin
     await email.retries.handle([later])
     assert recipients(mailbox).count(busy) == 1
     assert dict(await states(engine, "id, possible_duplicates"))[letter_id] == 1
+
+
+async def test_of_two_tickets_that_are_asked_for_in_one_go_one_has_the_letter(email, engine, sale):
+    """The other finds it under a lease, as if it had come later: it is not written twice."""
+    await email.changes._batches.handle([event(sale)])
+    found = await sql(engine, "select id, booking_id, kind, role from letters order by role")
+    client, coach = (Due(LetterTicket(*row), attempt=0, replayed=False, record=event(sale)) for row in found)
+    clerk = Clerk(engine)
+
+    # The first question goes out at once; the two behind it go together.
+    told = await asyncio.gather(*(clerk.claim(due) for due in (coach, client, client)))
+
+    assert [type(one) for one in told] == [Mine, Mine, Busy]
 
 
 @pytest.mark.parametrize(("answer", "attempt"), [(550, "0"), (450, "1")])

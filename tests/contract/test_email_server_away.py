@@ -8,7 +8,7 @@ from consumers.email import sending
 from consumers.email.breaker import MailServerAway
 from deploy.dev.mailbox import Fault, Switches
 from shared import errors
-from tests.letters import address, both, event, headers, recipients, sales, states
+from tests.letters import address, both, event, headers, recipients, sales, sql, states
 from tests.waiting import until
 
 
@@ -41,6 +41,7 @@ async def test_a_server_that_refuses_a_letter_is_back(email, mailbox, engine):
     await email.changes.handle([event(sale)])
     assert email.breaker.reason is None
     assert {row[1] for row in await states(engine)} == {"dead"}
+    assert await sql(engine, "select 1 from attention") == []  # it was judged: nothing of ours is wrong
 
 
 async def test_what_went_out_before_the_server_went_away_is_not_sent_again(email, mailbox, engine):
