@@ -23,14 +23,15 @@ async def test_a_letter_arrives_byte_for_byte(mailbox, delivery):
 @pytest.mark.parametrize("at", ["rcpt", "data"])
 @pytest.mark.parametrize("code", [400, 450, 500, 599])
 async def test_rcpt_and_data_judge_the_letter(mailbox, delivery, at, code):
-    """Their 4xx is a refusal for now, their 5xx for good; the connection stays, and the next letter is unharmed."""
+    """Their 4xx is a refusal for now, their 5xx for good; the connection stays, and the letters around it are unharmed."""
     await mailbox.switch(Switches(faults=(Fault(at=at, what=code, recipient="bad@example.org"),)))
 
-    refused = await deliver(delivery, a_letter(1, "bad@example.org"))
+    assert await deliver(delivery, a_letter(1)) == Accepted("250")
+    refused = await deliver(delivery, a_letter(2, "bad@example.org"))
     assert refused == LetterRefused(code, permanent=code >= 500, answer=f"{code} {code // 100}.0.0")
-    assert await deliver(delivery, a_letter(2)) == Accepted("250")
+    assert await deliver(delivery, a_letter(3)) == Accepted("250")
     assert mailbox.connections_total == 1
-    assert [letter.to for letter in mailbox.letters] == [["ada@example.org"]]
+    assert [letter.message_id for letter in mailbox.letters] == ["<1@example.org>", "<3@example.org>"]
 
 
 def answers_once(monkeypatch, command, answer):
@@ -118,14 +119,27 @@ async def test_a_connection_that_cannot_go_on_after_a_refusal_is_replaced(mailbo
     assert mailbox.connections_total == 2
 
 
-@pytest.mark.parametrize("at", ["connect", "ehlo", "mail", "rcpt", "data"])
-async def test_421_judges_the_server_wherever_it_comes(mailbox, delivery, at):
+PLACES = {"connect": "connecting", "ehlo": "EHLO", "mail": "MAIL FROM", "rcpt": "RCPT TO", "data": "DATA"}
+
+
+@pytest.mark.parametrize(("at", "place"), PLACES.items())
+async def test_421_judges_the_server_wherever_it_comes(mailbox, delivery, at, place):
     """The service is closing: no letter is to blame."""
     await mailbox.switch(Switches(faults=(Fault(at=at, what=421),)))
 
     outcome = await deliver(delivery, a_letter())
     assert isinstance(outcome, ServerTrouble)
-    assert "421" in outcome.reason
+    assert outcome.reason.startswith(f"{place} was answered 421")
+
+
+@pytest.mark.parametrize("at", ["mail", "rcpt", "data"])
+async def test_421_on_a_connection_that_was_kept_is_no_answer_yet(mailbox, delivery, at):
+    """A server may close what it kept for long, and says so at the next word: a new connection tells what it means."""
+    assert await deliver(delivery, a_letter(1)) == Accepted("250")
+    await mailbox.switch(Switches(faults=(Fault(at=at, what=421, times=1),)))
+
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
+    assert (len(mailbox.letters), mailbox.connections_total) == (2, 2)
 
 
 @pytest.mark.parametrize("at", ["rcpt", "data"])
