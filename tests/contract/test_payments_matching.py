@@ -65,6 +65,30 @@ async def test_metadata_that_names_nobody_hides_no_session(payments, engine, sal
     assert await query(engine, "select count(*) from waiting_events") == [(0,)]
 
 
+async def test_a_session_whose_checkout_died_is_learned_from_its_event(payments, engine, sale):
+    """The row was there before Stripe made the session, and never heard of it: what names the session alone is found later."""
+    await query(engine, "update payments set stripe_session_id = null, stripe_payment_intent_id = null returning 1")
+    await payments.handle([record(sale.completed())])
+
+    ids = await query(engine, "select stripe_session_id, stripe_payment_intent_id from payments")
+    assert ids == [(sale.session_id, sale.intent_id)]
+    await payments.handle([record(sale.expired(metadata={}, client_reference_id=None, payment_intent=None))])
+    assert (await judged(engine))[0] == sale.payment_id
+
+
+async def test_the_intent_that_paid_is_shown_whatever_is_declined_after_it(payments, engine, sale):
+    """An intent that was declined may pay later; a smaller one that is declined then is not what was paid."""
+    await payments.handle([record(sale.declined())])
+    await payments.handle([record(sale.succeeded())])
+    await payments.handle([record(sale.declined(id="pi_1", latest_charge=None))])
+
+    assert await query(engine, "select intent_id, paid from payment_intents order by 1") == [
+        ("pi_1", False),
+        (sale.intent_id, True),
+    ]
+    assert await query(engine, "select stripe_payment_intent_id from payments") == [(sale.intent_id,)]
+
+
 async def test_the_intent_outranks_the_charge(payments, engine):
     """A refund names both, of two payments: it is told of the intent's and changes neither."""
     one, other = await sales(engine, 2)
