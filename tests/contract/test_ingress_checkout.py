@@ -75,6 +75,17 @@ async def test_yen_are_never_charged_a_hundredfold(door):
     assert isinstance(body["amount"], int)
 
 
+@pytest.mark.parametrize(("said", "charged"), [(None, "usd"), ("eur", "eur")])
+async def test_a_coach_who_says_no_currency_asks_for_dollars(door, said, charged):
+    """As CultureBridge's own default; and whoever writes it small means the same."""
+    booked = await meeting(door.engine, currency=said)
+
+    status, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert (status, body["currency"]) == (201, charged.upper())
+    assert [session["currency"] for session in door.sessions()] == [charged]
+
+
 async def test_nothing_is_ever_sold_whose_events_could_not_be_matched(door):
     """Session and intent carry our ids, and the session refers to the payment: a decline alone finds its row."""
     booked = await meeting(door.engine)
