@@ -14,3 +14,14 @@ async def query(engine, sql, *parameters):
 async def folded(engine, sale):
     """What is known of a sale's payment and does not depend on the order of its events."""
     return (await query(engine, f"select {FOLDED} from payments where id = $1", sale.payment_id))[0]
+
+
+def waits_for_a_lock(engine):
+    """A condition for `until`: somebody in this database waits for what another transaction holds."""
+
+    async def waits():
+        return await query(
+            engine, "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+
+    return waits

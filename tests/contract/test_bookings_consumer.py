@@ -1,5 +1,6 @@
 """The bookings consumer's transaction on real PostgreSQL: confirm, cancel, conflict, adopt, whatever order messages take."""
 
+import asyncio
 import itertools
 import uuid
 from dataclasses import replace
@@ -7,11 +8,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from consumers.bookings import store
 from shared import messages, metrics
 from shared.db.engine import rows
 from shared.messages import PaymentState, payment_event
 from tests.builders import Sale, insert_sales, record
-from tests.database import query
+from tests.database import query, waits_for_a_lock
+from tests.waiting import until
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -318,3 +321,14 @@ async def test_what_is_announced_names_ids_and_amounts_and_nobody(bookings, publ
     for private in ("Ada", "Lovelace", "Grace", "Hopper", "example.com"):
         assert private not in told
     assert dict(published.records[0].headers)["content-type"] == messages.CONTENT_TYPE
+
+
+async def test_consumers_that_hold_two_payments_of_one_booking_take_turns(bookings, published, engine, sale):
+    """Payments are spread over partitions by their own ids: only their booking's lock keeps them apart."""
+    async with engine.begin() as tx:
+        await store.load(tx, [sale.booking_id], [])
+        second = asyncio.create_task(bookings.handle([message(sale, 1, paid=True)]))
+        await until(waits_for_a_lock(engine), "the second waits for the first", deadline_seconds=10)
+        assert published.records == []
+    await second
+    assert told(published) == [("booking.confirmed", None)]

@@ -14,6 +14,7 @@ from shared import clock, messages
 from shared.db.engine import rows
 from shared.kafka.liveness import BATCH_SECONDS_MAX
 from tests.builders import Sale, insert_sales
+from tests.database import waits_for_a_lock
 from tests.waiting import until
 
 
@@ -193,15 +194,6 @@ async def test_letters_are_marked_in_the_order_in_which_they_are_loaded(engine, 
             await store.load(holder, [second.id])
             await holder.commit()
             assert len(await asking) == len(claims)
-
-
-def waits_for_a_lock(engine):
-    async def waits():
-        async with engine.begin() as tx:
-            asked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-            return bool(await rows(tx, asked))
-
-    return waits
 
 
 async def test_a_failed_attempt_is_counted_and_may_be_repeated(engine, letters):

@@ -160,14 +160,17 @@ async def test_a_closed_row_takes_no_session(doors):
             assert not await store.remember_session(tx, row, "cs_test_new", {})
 
 
-async def test_a_payment_that_was_paid_meanwhile_is_not_closed(doors):
-    """Money arrived between reading and closing: the row stays, and no second one is opened."""
+@pytest.mark.parametrize(
+    "change", ["status = 'succeeded', paid = true", "closed_at = now()", "stripe_session_id = 'cs_test_other'"]
+)
+async def test_a_payment_that_changed_meanwhile_is_not_closed(doors, change):
+    """Money, a session or another closing came between reading and closing: the row stays, and no second one is opened."""
     _, quick, _ = doors
     booked = await meeting(quick.engine)
     await quick.checkout(booked.booking_id, booked.client)
     async with store.transaction(quick.engine) as tx:
         stale = (await store.load_standing(tx, booked.booking_id, None)).open
-    await quick.sql("update payments set status = 'succeeded', paid = true")
+    await quick.sql(f"update payments set {change}")
 
     async with store.transaction(quick.engine) as tx:
         assert not await store.close_payment(tx, stale, clock.now() + timedelta(hours=2))
