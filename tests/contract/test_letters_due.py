@@ -158,6 +158,22 @@ async def confirmation_under_lease(engine, sale, *, lease, handed_over=True):
     return found[0][0]
 
 
+async def test_a_cancellation_follows_the_confirmation_of_its_own_booking(email, mailbox, engine, sale):
+    """Another booking's letters say nothing of it: one was confirmed and is called off, one was never confirmed."""
+    other = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, other, booking_status="cancelled")
+        await rows(tx, "update payments set paid = true, status = 'succeeded'")
+        await rows(tx, "update bookings set payment_id = $2 where id = $1", other.booking_id, other.payment_id)
+    await email.changes.handle([booking(sale, CONFIRMED)])
+    await query(engine, "update bookings set status = 'cancelled'")
+    await email.changes.handle([booking(other, CANCELLED), booking(sale, CANCELLED, version=2)])
+
+    told = await query(engine, "select booking_id::text, state from letters where kind = 'cancellation' order by state")
+    assert told == [(sale.booking_id, "sent")] * 2 + [(other.booking_id, "suppressed")] * 2
+    assert len(mailbox.letters) == 4
+
+
 async def test_a_cancellation_waits_for_a_confirmation_in_flight(email, mailbox, engine, sale):
     """It is looked at again in the 1 s step, and sent once the confirmation is."""
     await email.changes._batches.handle([booking(sale, CONFIRMED)])
