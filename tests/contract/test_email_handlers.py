@@ -119,6 +119,21 @@ async def test_bytes_that_are_no_event_are_refused_and_the_others_go_on(email, m
     assert recipients(mailbox) == both(sale)
 
 
+async def test_letters_whose_booking_is_gone_are_dead_and_an_operator_is_told(email, mailbox, engine, sale):
+    """Somebody removed it by hand: there is nothing to write, and nobody is left waiting for ever."""
+    await email.changes._batches.handle([event(sale)])
+    await sql(engine, "update bookings set payment_id = null")
+    await sql(engine, "delete from payments")
+    await sql(engine, "delete from bookings")
+    await email.changes.handle([event(sale)])
+
+    assert mailbox.letters == []
+    assert {(state, attempts) for _, state, attempts in await states(engine)} == {("dead", 0)}
+    assert {headers(one)["x-error"] for one in email.published.to("email.dlt")} == {"booking_missing"}
+    matters = await sql(engine, "select reason, aggregate from attention")
+    assert [tuple(row) for row in matters] == [("letter_booking_missing", f"booking:{sale.booking_id}")] * 2
+
+
 async def test_a_ticket_that_is_none_or_knows_no_letter_is_a_dead_letter(email):
     """The step takes only tickets of letters that the ledger has."""
     unknown = messages.ticket(messages.LetterTicket(uuid.uuid4(), uuid.uuid4(), "confirmation", "client"))
