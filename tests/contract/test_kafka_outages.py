@@ -27,12 +27,21 @@ from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory):
+def own(tmp_path_factory):
     """The broker of this file."""
-    own = BrokerAlone(tmp_path_factory.mktemp("kafka"), durable=False)
-    own.start()
+    made = BrokerAlone(tmp_path_factory.mktemp("kafka"), durable=False)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def box(own):
+    """The same, started anew for each test: one that stood still may lead nothing for a minute."""
+    if not own.broker.is_alive():
+        own.broker.start()
     yield own
-    own.stop()
+    own.broker.kill()
 
 
 @pytest.fixture
