@@ -26,13 +26,26 @@ EVENTS, LETTERS = 40_000, 6_000  # enough to be busy while it is looked at
 class Looked(Needs):
     """Takes a profile of every process as soon as it is ready."""
 
+    def __init__(self):
+        super().__init__()
+        self._looking = {}
+
     async def ready(self, name, pid):
         target = FOLDER / f"{name}.svg"
-        await asyncio.create_subprocess_exec(
-            *(PY_SPY, "record", "--silent", "--rate", str(LOOKS_PER_SECOND), "--duration", str(LOOKING_SECONDS)),
+        self._looking[target] = await asyncio.create_subprocess_exec(
+            *(PY_SPY, "record", "--rate", str(LOOKS_PER_SECOND), "--duration", str(LOOKING_SECONDS)),
             *("--output", target, "--pid", str(pid)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
-        print(target.relative_to(ROOT))
+
+    async def drawn(self):
+        """Name each profile, and end with what py-spy said where it drew none."""
+        for target, looking in self._looking.items():
+            _, complaint = await looking.communicate()
+            if looking.returncode:
+                raise SystemExit(f"{target.name} was not drawn: {complaint.decode().strip()}")
+            print(target.relative_to(ROOT))
 
 
 async def main():
@@ -49,6 +62,7 @@ async def main():
             await consumers.payments(root / "payments", EVENTS, looked)
             await consumers.bookings(root / "bookings", EVENTS, looked)
             await consumers.letters(root / "email", LETTERS, looked)
+            await looked.drawn()
         finally:
             services.stop()
 
