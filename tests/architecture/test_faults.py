@@ -13,6 +13,15 @@ def misfits(fault):
     return [(name, old) for name, old, _ in fault.replacements if (ROOT / name).read_text().count(old) != 1]
 
 
+def planted(fault):
+    """The Python files as the fault leaves them, by name."""
+    files = {name: (ROOT / name).read_text() for name, _, _ in fault.replacements if name.endswith(".py")}
+    for name, old, new in fault.replacements:
+        if name in files:
+            files[name] = files[name].replace(old, new)
+    return files
+
+
 def unknown(fault):
     """The words that choose its tests (pytest's -k: of names, and of parameters) and stand in none of its files."""
     files, _, words = " ".join(fault.tests).partition(" -k ")
@@ -25,3 +34,10 @@ def test_a_fault_fits_and_has_its_test(fault):
     """Whoever changes the line that it replaces, or renames the test that notices it, changes tests/faults.py."""
     assert misfits(fault) == []
     assert unknown(fault) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_what_a_fault_leaves_is_python(fault):
+    """Code that does not even compile turns every test red, and none of them would have noticed the fault itself."""
+    for name, text in planted(fault).items():
+        compile(text, name, "exec")
