@@ -22,7 +22,10 @@ from shared.stripe_api import NoSuchSession, Session, SessionRequest, SessionSta
 SESSION_LEFT_MIN = timedelta(minutes=30, seconds=40)
 SESSION_LIFETIME_MAX = timedelta(hours=24) - timedelta(minutes=1)  # the minute is for a clock of ours that is ahead
 KEY_AGE_MAX = timedelta(hours=23)  # Stripe keeps an idempotency key for at least 24 hours
-AMOUNT_MINOR_MAX = 99_999_999  # eight digits: https://docs.stripe.com/api/payment_intents/object, amount
+# Eight digits, of rupiahs twelve: https://docs.stripe.com/currencies, "Minimum and maximum charge amounts". The older
+# application's column has room for eight before the point.
+AMOUNT_MINOR_MAX = 99_999_999
+AMOUNT_MINOR_MAX_OF_IDR = 9_999_999_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,8 @@ def price_minor(booking: Booking) -> int | None:
     if rate is None or not rate.is_finite() or len(booking.currency) != len("USD"):
         return None
     price = money.price_minor(rate, booking.duration_minutes, booking.currency)
-    return price if 0 < price <= AMOUNT_MINOR_MAX else None
+    highest = AMOUNT_MINOR_MAX_OF_IDR if booking.currency.upper() == "IDR" else AMOUNT_MINOR_MAX
+    return price if 0 < price <= highest else None
 
 
 def item_name(booking: Booking) -> str:
