@@ -125,8 +125,9 @@ class Story:
         self.disputed("under_review")
 
     def dispute_lost(self):
-        """Whether its end was seen before its beginning or after it, somebody was told."""
+        """Whether its end was seen before its beginning or after it, somebody was told of both."""
         self.disputed("lost", "lost")
+        self.matters.append(Matter("dispute_lost", f"payment:{self.payment_id}"))
 
     def refund_failed_in_part(self):
         """It was on its way and never left: the payment is as it was, and somebody owes the money."""

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import NamedTuple, assert_never
 
 REFUND_RANK = {"pending": 0, "requires_action": 1, "succeeded": 2, "failed": 3, "canceled": 3}
-DISPUTE_CLOSED = frozenset({"won", "lost", "warning_closed", "prevented"})
+LOST = "lost"
+DISPUTE_CLOSED = frozenset({"won", LOST, "warning_closed", "prevented"})
 
 
 class Status(StrEnum):
@@ -261,8 +262,12 @@ def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
     if now.refunds is not before.refunds and _undone(now) - _undone(before):
         yield "refund_failed"
     # By the dispute, not by what is shown: its end may be seen before its beginning, and a second one beside a first.
-    if now.disputes is not before.disputes and now.disputes.keys() - before.disputes.keys():
-        yield "dispute_opened"
+    if now.disputes is not before.disputes:
+        if now.disputes.keys() - before.disputes.keys():
+            yield "dispute_opened"
+        # Whoever looked at its opening looked months ago, and hoped.
+        if _lost(now) - _lost(before):
+            yield "dispute_lost"
 
 
 def needs_nobody(before: Payment, now: Payment) -> Iterable[str]:
@@ -274,6 +279,11 @@ def needs_nobody(before: Payment, now: Payment) -> Iterable[str]:
 def _undone(known: Payment) -> frozenset[str]:
     """Return the refunds whose money came back or never left: somebody believes that it is with the customer."""
     return frozenset(refund for refund, seen in known.refunds.items() if REFUND_RANK[seen.status] == REFUND_RANK["failed"])
+
+
+def _lost(known: Payment) -> frozenset[str]:
+    """Return the disputes by which the customer's bank keeps the money."""
+    return frozenset(dispute for dispute, status in known.disputes.items() if status == LOST)
 
 
 def _link(known: Payment, fact: Fact, *, session_id: str | None, intent_id: str | None) -> Payment:
@@ -309,7 +319,7 @@ def _join(known: Payment, fact: Fact) -> Payment:
 
 def _dispute_rank(status: str) -> tuple[bool, bool, str]:
     # Of several ends "lost" is shown: a bank that takes the money after all must not be hidden by what it said before.
-    return status in DISPUTE_CLOSED, status == "lost", status
+    return status in DISPUTE_CLOSED, status == LOST, status
 
 
 def _furthest(known: Payment, fact: RefundSeen) -> Refund:

@@ -15,7 +15,10 @@ async def test_of_a_dispute_a_person_is_told_whatever_is_heard_of_it_first(payme
     for status in statuses:
         await payments.handle([record(sale.dispute(status))])
 
-    assert await query(engine, "select reason, aggregate from attention") == [("dispute_opened", f"payment:{sale.payment_id}")]
+    assert await query(engine, "select reason, aggregate from attention order by reason desc") == [
+        ("dispute_opened", f"payment:{sale.payment_id}"),
+        ("dispute_lost", f"payment:{sale.payment_id}"),
+    ]
 
 
 async def test_what_a_person_has_closed_is_not_closed_again(payments, engine, sale):

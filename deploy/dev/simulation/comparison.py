@@ -172,7 +172,9 @@ def _told(open_ones: Counter[tuple[str, str]], aggregate: str, ask: str, due: se
 def _due(paper: Paper) -> set[str]:
     """Return the reasons for which a person must have been told."""
     undone = any(refund.status in REFUND_UNDONE for refund in paper.refunds)
-    return ({"dispute_opened"} if paper.disputes else set()) | ({"refund_failed"} if undone else set())
+    lost = any(dispute.status == "lost" for dispute in paper.disputes)
+    due = {"dispute_opened": paper.disputes, "dispute_lost": lost, "refund_failed": undone}
+    return {reason for reason, is_due in due.items() if is_due}
 
 
 def _money(amount_minor: int, currency: str) -> str:
