@@ -100,7 +100,8 @@ class Walk:
     """Stripe says something, and every consumer has done its part when the call returns.
 
     Each message is a batch of its own, and what follows from it is done before its neighbour: whatever may slip in between
-    two messages, does. A consumer works by `engine`, or by one of its own.
+    two messages, does. A letter that waits for what the bookings consumer decides is looked at again once that has decided.
+    A consumer works by `engine`, or by one of its own.
     """
 
     def __init__(self, engine, mailbox, *, payments=None, bookings=None, email=None):
@@ -109,6 +110,7 @@ class Walk:
         self.published = Published()
         self.payments = payments_of(payments or engine, self.published)
         self.bookings = bookings_of(bookings or engine, self.published)
+        self._tickets_taken = 0
 
     async def stripe_says(self, *events):
         for event in events:
@@ -127,8 +129,15 @@ class Walk:
             if sent.topic == "payments.events":
                 await self.email.payments.handle([message])
                 await self._follow(self.bookings.handle([message]))
+                await self._look_again()
             elif sent.topic == "bookings.events":
                 await self.email.changes.handle([message])
+
+    async def _look_again(self):
+        tickets = self.email.published.incoming("email.retry.1s")[self._tickets_taken :]
+        self._tickets_taken += len(tickets)
+        if tickets:
+            await self.email.retries.handle(tickets)
 
 
 @asynccontextmanager

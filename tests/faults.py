@@ -402,8 +402,8 @@ BOOKINGS = (
         (STORM_TESTS, "-k", "death"),
         (
             "consumers/bookings/handlers.py",
-            "Known(payment_id, data.version, data.paid, data.cancel_due, conflict)",
-            'Known(payment_id, data.version, event.name == "payment.succeeded", data.cancel_due, conflict)',
+            "Known(payment_id, data.version, data.paid, data.cancel_due, conflict, cancelled)",
+            'Known(payment_id, data.version, event.name == "payment.succeeded", data.cancel_due, conflict, cancelled)',
         ),
     ),
     fault(

@@ -26,6 +26,8 @@ from shared.kafka.records import Incoming
 
 log = logs.get(__name__)
 
+PAID_AFTER_SESSION = "paid_after_session"
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -107,13 +109,15 @@ def _follow(
     before = others.get(payment_id)
     if before is not None and data.version <= before.version:
         return ()
-    conflict = before.conflict_reason if before else None
-    now = Known(payment_id, data.version, data.paid, data.cancel_due, conflict)
+    conflict, cancelled = (before.conflict_reason, before.cancelled_booking) if before else (None, None)
+    now = Known(payment_id, data.version, data.paid, data.cancel_due, conflict, cancelled)
     another_is_paid = any(known.paid and not known.cancel_due for known in others.values() if known.payment_id != payment_id)
     outcome = booking.follow(found, before, now, another_is_paid=another_is_paid)
     name, reason = _written(remembered, found, payment_id, outcome)
     if isinstance(outcome, RaiseConflict):
         now = replace(now, conflict_reason=outcome.reason)
+    if data.cancel_due and not (before and before.cancel_due):
+        now = replace(now, cancelled_booking=isinstance(outcome, Cancel))
     others[payment_id] = now
     remembered.changed_payments.add((found.id, payment_id))
     if name is None:
@@ -139,7 +143,9 @@ def _written(
 ) -> tuple[str | None, str | None]:
     """Put an outcome into what will be saved; return the name and the reason under which it is announced, if it is."""
     match outcome:
-        case Confirm():
+        case Confirm(after_session=after_session):
+            if after_session:
+                remembered.attention.append((PAID_AFTER_SESSION, found.id, payment_id))
             remembered.bookings[found.id] = replace(found, status=Status.CONFIRMED, payment_id=payment_id)
             remembered.changed_bookings.add(found.id)
             return "booking.confirmed", None
@@ -148,7 +154,7 @@ def _written(
             remembered.changed_bookings.add(found.id)
             return "booking.cancelled", "refunded"
         case RaiseConflict(reason=reason):
-            remembered.conflicts.append((found.id, reason, payment_id))
+            remembered.attention.append((f"payment_conflict:{reason}", found.id, payment_id))
             return "booking.payment_conflict", str(reason)
         case Leave():
             return None, None

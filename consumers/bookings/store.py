@@ -15,11 +15,14 @@ from shared.domain.booking import Booking, Conflict, Known, Status
 
 CONSUMER = "bookings"
 
+# Its times are naive and meant as UTC. The duration is taken from now, since PostgreSQL keeps times to which none can be added.
 LOCK_BOOKINGS = """
-select id::text, status::text, payment_id::text from bookings where id = any($1::uuid[]) order by id for no key update
+select id::text, status::text, payment_id::text,
+       coalesce(session_datetime < now() at time zone 'utc' - make_interval(mins => duration_minutes), false)
+from bookings where id = any($1::uuid[]) order by id for no key update
 """
 KNOWN_PAYMENTS = """
-select booking_id::text, payment_id::text, version, paid, cancel_due, conflict_reason
+select booking_id::text, payment_id::text, version, paid, cancel_due, conflict_reason, cancelled_booking
 from booking_payments where booking_id = any($1::uuid[])
 """
 VERSIONS = "select booking_id::text, version from booking_versions where booking_id = any($1::uuid[])"
@@ -30,11 +33,11 @@ set status = u.status::bookingstatus, payment_id = u.payment_id, updated_at = cl
 from unnest($1::uuid[], $2::text[], $3::uuid[]) as u (id, status, payment_id) where b.id = u.id
 """
 UPSERT_PAYMENTS = """
-insert into booking_payments (payment_id, booking_id, version, paid, cancel_due, conflict_reason)
-select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bool[], $5::bool[], $6::text[])
+insert into booking_payments (payment_id, booking_id, version, paid, cancel_due, conflict_reason, cancelled_booking)
+select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bool[], $5::bool[], $6::text[], $7::bool[])
 on conflict (payment_id) do update
 set version = excluded.version, paid = excluded.paid, cancel_due = excluded.cancel_due,
-    conflict_reason = excluded.conflict_reason
+    conflict_reason = excluded.conflict_reason, cancelled_booking = excluded.cancelled_booking
 """
 UPSERT_VERSIONS = """
 insert into booking_versions (booking_id, version) select * from unnest($1::uuid[], $2::bigint[])
@@ -52,7 +55,7 @@ class Remembered:
     known: dict[str, Entry]
     changed_bookings: set[str] = field(default_factory=set)
     changed_payments: set[tuple[str, str]] = field(default_factory=set)
-    conflicts: list[tuple[str, Conflict, str]] = field(default_factory=list)
+    attention: list[tuple[str, str, str]] = field(default_factory=list)  # reason, booking, payment
     entries: dict[str, Entry] = field(default_factory=dict)
 
 
@@ -64,11 +67,11 @@ async def load(tx: AsyncConnection, bookings: Iterable[str], events: Sequence[tu
     asked = sorted(set(bookings))
     locked = await rows(tx, LOCK_BOOKINGS, asked)
     with folding():
-        found = {row[0]: Booking(row[0], Status(row[1]), row[2]) for row in locked}
+        found = {row[0]: Booking(row[0], Status(row[1]), *row[2:]) for row in locked}
     payments: dict[str, dict[str, Known]] = defaultdict(dict)
-    for booking_id, payment_id, version, paid, cancel_due, conflict in await rows(tx, KNOWN_PAYMENTS, asked):
+    for booking_id, payment_id, version, paid, cancel_due, conflict, cancelled in await rows(tx, KNOWN_PAYMENTS, asked):
         reason = Conflict(conflict) if conflict else None
-        payments[booking_id][payment_id] = Known(payment_id, version, paid, cancel_due, reason)
+        payments[booking_id][payment_id] = Known(payment_id, version, paid, cancel_due, reason, cancelled)
     return Remembered(
         bookings=found,
         payments=payments,
@@ -87,13 +90,12 @@ async def save(tx: AsyncConnection, remembered: Remembered) -> None:
         await rows(tx, UPSERT_PAYMENTS, *columns(_known_row(booking_id, known) for booking_id, known in payments))
     if remembered.versions:
         await rows(tx, UPSERT_VERSIONS, *columns(remembered.versions.items()))
-    for booking_id, conflict, payment_id in remembered.conflicts:
-        await attention.open_(
-            tx, reason=f"payment_conflict:{conflict}", aggregate=f"booking:{booking_id}", cause=f"payment:{payment_id}"
-        )
+    for reason, booking_id, payment_id in remembered.attention:
+        await attention.open_(tx, reason=reason, aggregate=f"booking:{booking_id}", cause=f"payment:{payment_id}")
     await inbox.write(tx, CONSUMER, list(remembered.entries.values()))
 
 
 def _known_row(booking_id: str, known: Known) -> tuple[object, ...]:
     conflict = str(known.conflict_reason) if known.conflict_reason else None
-    return (known.payment_id, booking_id, known.version, known.paid, known.cancel_due, conflict)
+    told = (known.version, known.paid, known.cancel_due)
+    return (known.payment_id, booking_id, *told, conflict, known.cancelled_booking)

@@ -35,6 +35,7 @@ class Suppression(StrEnum):
     NEVER_CONFIRMED = "confirmation_not_sent"
     HOLDS_NO_BOOKING = "payment_holds_no_booking"  # late or second money: a person decides, nobody is mailed
     SUPERSEDED = "superseded"  # more was refunded since, or a refund failed: the amount is not true any more
+    CANCELLATION_TELLS = "cancellation_tells"  # the booking went with the money: that letter names the refund
     PAID = "paid_after_all"
 
 
@@ -106,13 +107,16 @@ def of_booking(value: bytes, *, sender_domain: str) -> Consequences | Unusable:
 def of_payment(value: bytes, *, sender_domain: str) -> Consequences | Unusable:
     """Return what one event of `payments.events` means, from its state alone; raises as `of_booking` does.
 
-    A part that went back of a payment makes one letter for each amount. All of it makes none: the cancellation tells. A
+    Each amount that went back of a payment makes one letter. All of it goes with a cancellation, which tells of it; whether
+    there is one (a booking that was cancelled or completed before has none) is known when the letter is to be sent. A
     delayed method that failed makes one letter; whoever was declined on the page saw it there.
     """
     data = messages.payment_states.decode(value).data
     if not CURRENCY.fullmatch(data.currency):
         return Unusable("bad_currency")
-    if data.paid and 0 < data.amount_refunded_minor < data.amount_minor:
+    in_part = 0 < data.amount_refunded_minor < data.amount_minor
+    in_full = data.cancel_due and data.amount_refunded_minor == data.amount_minor
+    if data.paid and (in_part or in_full):
         refunded = data.amount_refunded_minor
         cause = f"{data.payment_id}/{refunded}"
         letter = _new(data, Kind.REFUND, "client", cause=cause, refunded_minor=refunded, sender_domain=sender_domain)

@@ -62,8 +62,9 @@ class Standing:
 
     `handed_over`: whoever claimed it last had begun DATA. `holds_booking`: the booking names the letter's payment, or none
     and it is the one that was paid (the older application named none).
-    `refunded_minor` is what the letter says went back, `payment_refunded_minor` what is true of its payment by now; both are
-    None where nothing is known.
+    `refunded_minor` is what the letter says went back of `amount_minor`, `payment_refunded_minor` what is true of its payment
+    by now; both are None where nothing is known. `full_refund_judged`: the booking has followed a full refund of its payment,
+    or stayed; `cancelled_booking` says which, None where nobody noted it.
     """
 
     state: State
@@ -75,10 +76,18 @@ class Standing:
     booking_status: str | None
     possible_duplicates: int = 0
     holds_booking: bool = False
+    amount_minor: int = 0
     refunded_minor: int | None = None
     payment_paid: bool | None = None
     payment_refunded_minor: int | None = None
+    full_refund_judged: bool = False
+    cancelled_booking: bool | None = None
     confirmation: Confirmation | None = None
+
+    @property
+    def tells_of_all(self) -> bool:
+        """Whether it tells that the whole amount went back."""
+        return self.refunded_minor == self.amount_minor
 
     @property
     def perhaps_sent(self) -> bool:
@@ -141,10 +150,12 @@ def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
 
 
 def undecided(letter: Standing) -> bool:
-    """Tell whether what it follows is still being decided: a confirmation in flight, a booking about to be confirmed."""
+    """Tell whether what it follows is still being decided: a confirmation in flight, a booking about to follow its payment."""
     if letter.kind == Kind.CANCELLATION:
         return letter.confirmation is not None and letter.confirmation.in_flight
-    return letter.kind == Kind.REFUND and letter.booking_status == booking.Status.PENDING
+    if letter.kind != Kind.REFUND or letter.booking_status is None:
+        return False
+    return letter.booking_status == booking.Status.PENDING or (letter.tells_of_all and not letter.full_refund_judged)
 
 
 def withheld(letter: Standing) -> Suppression | None:
@@ -155,6 +166,8 @@ def withheld(letter: Standing) -> Suppression | None:
             return Suppression.CANCELLED_PERHAPS_SENT if perhaps else Suppression.CANCELLED_FIRST
         case Kind.CANCELLATION if letter.confirmation is None or not letter.confirmation.went_out:
             return Suppression.NEVER_CONFIRMED
+        case Kind.REFUND if letter.tells_of_all and letter.cancelled_booking is not False:
+            return Suppression.CANCELLATION_TELLS
         case Kind.REFUND if not letter.holds_booking:
             return Suppression.HOLDS_NO_BOOKING
         case Kind.REFUND if letter.payment_refunded_minor not in {None, letter.refunded_minor}:
@@ -163,3 +176,14 @@ def withheld(letter: Standing) -> Suppression | None:
             return Suppression.PAID
         case _:
             return None
+
+
+def refund_to_tell(kind: str, refunded_minor: int | None, payment_refunded_minor: int | None) -> int | None:
+    """Return what a letter may say went back, in minor units; None when it may say nothing of it.
+
+    A refund's letter is withheld when its amount is not true any more. A cancellation is due even so: its session does not
+    take place, and of money that came back, or never left, it is silent.
+    """
+    if kind == Kind.CANCELLATION and payment_refunded_minor not in {None, refunded_minor}:
+        return None
+    return refunded_minor

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.email import compose
+from consumers.email import compose, ledger
 from consumers.email.kinds import NewLetter, Suppression
 from consumers.email.ledger import Confirmation, Standing, State
 from shared.db.engine import columns, rows
@@ -52,7 +52,7 @@ select l.id, l.state, l.attempts, l.lease_until is null or l.lease_until < now()
            select from booking_payments other
            where other.booking_id = l.booking_id and other.payment_id <> l.payment_id and other.paid and not other.cancel_due
        )),
-       l.refunded_minor, p.paid, p.amount_refunded_minor,
+       l.amount_minor, l.refunded_minor, p.paid, p.amount_refunded_minor, k.cancel_due is true, k.cancelled_booking,
        c.state, c.lease_until is null or c.lease_until < now(), c.handed_over_at is not null,
        c.reason, c.last_answer, c.possible_duplicates
 from letters l
@@ -87,13 +87,15 @@ returning letters.claim_token
 """
 # PostgreSQL keeps years that Python does not know: of those no letter can be written, and others shall not wait for them.
 FACTS = """
-select l.id, l.kind, l.role, l.message_id, l.booking_id, l.amount_minor, l.refunded_minor, l.currency, l.template_version,
+select l.id, l.kind, l.role, l.message_id, l.booking_id, l.amount_minor, l.refunded_minor, p.amount_refunded_minor, l.currency,
+       l.template_version,
        case when b.session_datetime between '0001-01-01' and '9999-12-31' then b.session_datetime else 'infinity' end,
        b.duration_minutes, b.status = 'cancelled',
        cu.email, cp.first_name, cp.last_name, cp.timezone,
        ou.email, op.first_name, op.last_name, op.availability ->> 'timezone'
 from letters l
 join bookings b on b.id = l.booking_id
+left join payments p on p.id = l.payment_id
 left join users cu on cu.id = b.client_id
 left join client_profiles cp on cp.user_id = b.client_id
 left join users ou on ou.id = b.coach_id
@@ -264,9 +266,12 @@ def _standing(
     kind: str,
     booking_status: str | None,
     holds_booking: bool,  # noqa: FBT001 - a column
+    amount_minor: int,
     refunded_minor: int | None,
     payment_paid: bool | None,  # noqa: FBT001 - a column
     payment_refunded_minor: int | None,
+    full_refund_judged: bool,  # noqa: FBT001 - a column
+    cancelled_booking: bool | None,  # noqa: FBT001 - a column
     *confirmation: Any,
 ) -> Standing:
     return Standing(
@@ -279,9 +284,12 @@ def _standing(
         kind=kind,
         booking_status=booking_status,
         holds_booking=holds_booking,
+        amount_minor=amount_minor,
         refunded_minor=refunded_minor,
         payment_paid=payment_paid,
         payment_refunded_minor=payment_refunded_minor,
+        full_refund_judged=full_refund_judged,
+        cancelled_booking=cancelled_booking,
         confirmation=Confirmation(State(confirmation[0]), *confirmation[1:]) if confirmation[0] else None,
     )
 
@@ -293,6 +301,7 @@ def _facts(
     booking_id: uuid.UUID,
     amount_minor: int,
     refunded_minor: int | None,
+    payment_refunded_minor: int | None,
     currency: str,
     template_version: int,
     session_at: datetime,
@@ -310,7 +319,7 @@ def _facts(
         session_at=_aware(session_at),
         duration_minutes=duration_minutes,
         amount_minor=amount_minor,
-        refunded_minor=refunded_minor,
+        refunded_minor=ledger.refund_to_tell(kind, refunded_minor, payment_refunded_minor),
         currency=currency,
         cancelled=cancelled,
         template_version=template_version,

@@ -58,8 +58,12 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "inbox": INBOX,
     },
     "cb_bookings": {
-        "bookings": Rights(select="id status payment_id", update="status payment_id updated_at"),
-        "booking_payments": Rights(select=EVERY, insert=EVERY, update="version paid cancel_due conflict_reason"),
+        "bookings": Rights(
+            select="id status payment_id session_datetime duration_minutes", update="status payment_id updated_at"
+        ),
+        "booking_payments": Rights(
+            select=EVERY, insert=EVERY, update="version paid cancel_due conflict_reason cancelled_booking"
+        ),
         "booking_versions": Rights(select=EVERY, insert=EVERY, update="version"),
         "attention": MATTER,
         "inbox": INBOX,
@@ -70,7 +74,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "coach_profiles": Rights(select="user_id first_name last_name availability"),
         "bookings": Rights(select="id client_id coach_id session_datetime duration_minutes status payment_id"),
         "payments": Rights(select="id paid amount_refunded_minor"),
-        "booking_payments": Rights(select="payment_id booking_id paid cancel_due conflict_reason"),
+        "booking_payments": Rights(select="payment_id booking_id paid cancel_due conflict_reason cancelled_booking"),
         "letters": Rights(
             select=EVERY,
             insert="id booking_id kind role cause payment_id amount_minor refunded_minor currency message_id state reason",

@@ -32,6 +32,7 @@ SUPPRESSIONS = {
     "confirmation_not_sent": "there was no confirmation to take back",
     "payment_holds_no_booking": "the payment holds no booking",
     "superseded": "the refunded amount has changed since",
+    "cancellation_tells": "all of it was given back, and the booking went: its cancellation tells",
     "paid_after_all": "the booking was paid after all",
 }
 ON_ITS_WAY = frozenset({"queued", "sending", "retrying"})
@@ -39,7 +40,7 @@ ON_ITS_WAY = frozenset({"queued", "sending", "retrying"})
 FLAGS = {
     "paid": ("paid", "no longer paid"),
     "cancel_due": ("all of it was given back: a booking that it holds goes", "no longer given back in full"),
-    "dispute_open": ("disputed: no refund is possible meanwhile", "the dispute is over"),
+    "dispute_open": ("disputed: Stripe may refuse refunds meanwhile", "the dispute is over"),
     "slot_free": ("the slot of the booking is free", "the slot of the booking is no longer free"),
 }
 TOLD_IN_WORDS = {"version", "status", "amount_refunded_minor", "failure_reason", "closed_reason", *FLAGS}

@@ -232,6 +232,7 @@ booking_payments = sa.Table(
     sa.Column("paid", sa.Boolean, nullable=False),
     sa.Column("cancel_due", sa.Boolean, nullable=False),
     sa.Column("conflict_reason", sa.Text),
+    sa.Column("cancelled_booking", sa.Boolean),  # whether its full refund did; unknown of what was refunded before we asked
 )
 booking_versions = sa.Table(
     "booking_versions",

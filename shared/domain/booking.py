@@ -28,27 +28,41 @@ class Conflict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """One row of `bookings`, as far as payments matter. `payment_id` is the payment that holds it, if any does."""
+    """One row of `bookings`, as far as payments matter. `payment_id` is the payment that holds it, if any does.
+
+    `over`: its session has ended by the clock, whether or not anybody completed it.
+    """
 
     id: str
     status: Status
     payment_id: str | None
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the contract told of one payment so far (one row of `booking_payments`)."""
+    """What the contract told of one payment so far (one row of `booking_payments`), and what came of it.
+
+    `cancelled_booking`: whether its full refund cancelled the booking; None before there was one.
+    """
 
     payment_id: str
     version: int
     paid: bool
     cancel_due: bool
     conflict_reason: Conflict | None = None
+    cancelled_booking: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """The booking is paid and held by this payment from now on."""
+    """The booking is paid and held by this payment from now on.
+
+    `after_session`: the money came when the session was over, by a bank debit that took its two weeks or on a page that was
+    left open; a person decides whether it goes back.
+    """
+
+    after_session: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +105,7 @@ def follow(booking: Booking, before: Known | None, now: Known, *, another_is_pai
         return Leave("paid is judged once, in the message that turns it true")
     match booking.status:
         case Status.PENDING:
-            return Confirm()
+            return Confirm(after_session=booking.over)
         case Status.CONFIRMED if booking.payment_id is None and not another_is_paid:
             return Confirm()
         case Status.CONFIRMED if booking.payment_id == now.payment_id:

@@ -22,7 +22,7 @@ class Words(TypedDict):
     time_zone: str
     duration: str
     amount: str  # what the session costs
-    refunded: str | None  # what went back of it so far, in a letter that tells of a refund
+    refunded: str | None  # what went back of it so far, in a letter that tells of a refund; as `amount` when it was all
     cancelled: bool  # whether the booking is cancelled by now
     booking_id: str
 
@@ -34,7 +34,7 @@ LETTERS = {
     "coach_confirmation": (None,),
     "client_cancellation": ("$75.00", None),
     "coach_cancellation": ("$75.00", None),
-    "client_refund": ("$20.00",),
+    "client_refund": ("$20.00", "$75.00"),
     "client_payment_failed": (None,),
 }
 MARKUP = '<img src=x onerror=alert(1)></td></tr>"><a href="https://evil.example">'

@@ -130,6 +130,29 @@ async def test_money_that_comes_too_late_is_told_once(bookings, published, engin
     assert await query(engine, "select conflict_reason from booking_payments") == [(status,)]
 
 
+@pytest.mark.parametrize(
+    ("session_at", "matters"),
+    [
+        ("now() at time zone 'utc' - make_interval(mins => duration_minutes + 1)", 1),
+        ("now() at time zone 'utc' - make_interval(mins => duration_minutes - 1)", 0),
+        ("'-infinity'", 1),
+        ("'infinity'", 0),
+        ("'294276-12-31 23:59'", 0),
+    ],
+)
+async def test_money_that_comes_after_the_session_confirms_and_a_person_is_told(bookings, engine, sale, session_at, matters):
+    """A debit that took its two weeks, or a page left open: the money is real, and whether it goes back is for a person."""
+    await query(engine, f"update bookings set session_datetime = {session_at}")
+    await bookings.handle([message(sale, 1, paid=True)])
+    await bookings.handle([message(sale, 2, paid=True)])
+
+    assert await booking(engine, sale) == ("confirmed", sale.payment_id)
+    assert (
+        await query(engine, "select reason, aggregate, cause from attention")
+        == [("paid_after_session", f"booking:{sale.booking_id}", f"payment:{sale.payment_id}")] * matters
+    )
+
+
 @pytest.mark.parametrize("status", ["cancelled", "completed"])
 async def test_an_ended_booking_is_never_left_not_even_by_a_refund(bookings, published, engine, sale, status):
     """What took place took place."""

@@ -93,6 +93,7 @@ CANCELLATIONS = [
 
 async def test_a_cancelled_booking_tells_both_who_were_confirmed_once(email, mailbox, engine, sale):
     """The letter names the refund, and a repetition, later or under another version, says nothing again."""
+    await refunded(engine, 7500)
     await email.changes.handle([booking(sale, CONFIRMED)])
     await query(engine, "update bookings set status = 'cancelled'")
     for _ in range(2):
@@ -113,6 +114,17 @@ async def test_a_cancellation_without_a_refund_names_none(email, mailbox, engine
 
     assert len(mailbox.letters) == 4
     assert all("refund" not in letter.text.lower() for letter in mailbox.letters)
+
+
+async def test_a_cancellation_is_silent_about_a_refund_that_failed_by_now(email, mailbox, engine, sale):
+    """The money came back to us while the letters waited: the session is off all the same, and nobody is promised money."""
+    await email.changes.handle([booking(sale, CONFIRMED)])
+    await query(engine, "update bookings set status = 'cancelled'")
+    await refunded(engine, 0)
+    await email.changes.handle([booking(sale, CANCELLED)])
+
+    assert told(mailbox) == sorted(CONFIRMATIONS + CANCELLATIONS)
+    assert all("refund" not in letter.text.lower() and "$75.00" not in letter.text for letter in mailbox.letters[2:])
 
 
 @pytest.mark.parametrize("one_batch", [True, False])
@@ -247,7 +259,7 @@ async def test_a_part_that_went_back_tells_the_client_once(email, mailbox, engin
     [letter] = mailbox.letters
     assert "Refunded in all: $20.00" in letter.text
     assert "You had paid:    $75.00" in letter.text
-    assert "Your session stays booked as it is." in letter.text
+    assert "Nothing else about your booking changes." in letter.text
     assert letter.attachments == []
 
 
@@ -272,8 +284,8 @@ async def test_late_and_swapped_parts_tell_only_what_is_true(email, mailbox, eng
 
 
 @pytest.mark.parametrize(("minor", "paid"), [(7500, True), (9000, True), (0, True), (2000, False)])
-async def test_all_of_it_nothing_or_nothing_paid_makes_no_refund_letter(email, mailbox, engine, sale, minor, paid):
-    """A full refund is told by the cancellation, and a part that is seen before the success after that."""
+async def test_all_in_parts_nothing_or_nothing_paid_makes_no_refund_letter(email, mailbox, engine, sale, minor, paid):
+    """Of all in parts an operator is told until the charge says so; a part that is seen before the success waits for that."""
     await refunded(engine, minor)
     await email.payments.handle([payment(sale, amount_refunded_minor=minor, paid=paid)])
 

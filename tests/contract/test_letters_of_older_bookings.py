@@ -59,6 +59,7 @@ async def test_a_full_refund_of_an_older_booking_tells_both_that_it_is_cancelled
         ("cancellation", "coach", "sent", None),
         ("confirmation", "client", "suppressed", "sent_by_older_application"),
         ("confirmation", "coach", "suppressed", "sent_by_older_application"),
+        ("refund", "client", "suppressed", "cancellation_tells"),
     ]
 
 

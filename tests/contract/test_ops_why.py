@@ -107,6 +107,8 @@ async def test_a_refund_seen_first_and_no_letter_sent_and_why(walk, database, sa
         "cancellation letter to the coach: due",
         "no cancellation letter to the client: there was no confirmation to take back",
         "no cancellation letter to the coach: there was no confirmation to take back",
+        "refund letter to the client: due",
+        "no refund letter to the client: all of it was given back, and the booking went: its cancellation tells",
         "",
         "nothing is open",
     ]
@@ -272,7 +274,7 @@ async def test_every_id_that_belongs_to_a_payment_leads_to_its_story(walk, datab
 
     assert all(each == told[0] for each in told)
     assert (
-        "payment: charge.dispute.created was applied: disputed: no refund is possible meanwhile "
+        "payment: charge.dispute.created was applied: disputed: Stripe may refuse refunds meanwhile "
         "(dispute du_1abc, needs_response)"
     ) in told[0]
 

@@ -36,6 +36,15 @@ def test_money_that_arrives_confirms_what_can_be_confirmed_and_raises_a_conflict
         assert decided == outcome
 
 
+def test_money_that_arrives_when_the_session_is_over_says_so():
+    """It confirms all the same; what the older application had confirmed is no late money."""
+    late = Booking("b", Status.PENDING, None, over=True)
+    adopted = Booking("b", Status.CONFIRMED, None, over=True)
+
+    assert follow(late, None, known(paid=True), another_is_paid=False) == Confirm(after_session=True)
+    assert follow(adopted, None, known(paid=True), another_is_paid=False) == Confirm(after_session=False)
+
+
 def test_a_second_payment_never_takes_over_a_booking_that_names_none():
     """The older application confirmed it for a payment that is still paid: the new money is a twin, not the holder."""
     booking = Booking("b", Status.CONFIRMED, None)

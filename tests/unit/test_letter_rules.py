@@ -20,7 +20,19 @@ QUEUED = Standing(
     holds_booking=True,
 )
 OURS = Claim(maybe_sent=False, attempts=0)
-REFUND = {"kind": Kind.REFUND, "refunded_minor": 2500, "payment_refunded_minor": 2500, "payment_paid": True}
+REFUND = {
+    "kind": Kind.REFUND,
+    "amount_minor": 7500,
+    "refunded_minor": 2500,
+    "payment_refunded_minor": 2500,
+    "payment_paid": True,
+}
+FULL_REFUND = REFUND | {
+    "refunded_minor": 7500,
+    "payment_refunded_minor": 7500,
+    "full_refund_judged": True,
+    "cancelled_booking": False,
+}
 FAILED = {"kind": Kind.PAYMENT_FAILED, "booking_status": Status.PENDING, "payment_paid": False}
 CONFIRMED = Confirmation(
     state=State.RETRYING, lease_over=True, handed_over=False, reason=None, last_answer=None, possible_duplicates=0
@@ -75,6 +87,17 @@ def test_a_letter_is_claimed_only_when_it_is_not_over_and_nobody_holds_it(change
         (REFUND | {"holds_booking": False}, Suppress(Suppression.HOLDS_NO_BOOKING)),
         (REFUND | {"payment_refunded_minor": 5000}, Suppress(Suppression.SUPERSEDED)),
         (REFUND | {"payment_refunded_minor": None}, OURS),
+        (FULL_REFUND | {"booking_status": Status.COMPLETED}, OURS),
+        (FULL_REFUND | {"booking_status": Status.CANCELLED}, OURS),
+        (FULL_REFUND | {"full_refund_judged": False, "cancelled_booking": None}, Busy()),
+        (
+            FULL_REFUND | {"full_refund_judged": False, "booking_status": None, "holds_booking": False},
+            Suppress(Suppression.HOLDS_NO_BOOKING),
+        ),
+        (FULL_REFUND | {"cancelled_booking": True}, Suppress(Suppression.CANCELLATION_TELLS)),
+        (FULL_REFUND | {"cancelled_booking": None}, Suppress(Suppression.CANCELLATION_TELLS)),
+        (FULL_REFUND | {"holds_booking": False}, Suppress(Suppression.HOLDS_NO_BOOKING)),
+        (FULL_REFUND | {"payment_refunded_minor": 0}, Suppress(Suppression.SUPERSEDED)),
         (FAILED, OURS),
         (FAILED | {"payment_paid": None, "booking_status": Status.CANCELLED}, OURS),
         (FAILED | {"payment_paid": True}, Suppress(Suppression.PAID)),
