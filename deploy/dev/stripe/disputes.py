@@ -71,14 +71,15 @@ def close(world: World, dispute: Json, at: At) -> Json:
 
 
 def end(world: World, dispute: Json, status: str, at: At) -> None:
-    """Close a dispute with this status; money that was withdrawn comes back when it was won."""
+    """Close a dispute with this status; when it was won, what was withdrawn comes back first, and may be refunded."""
     dispute["status"] = status
     if status == "won":
+        dispute["is_charge_refundable"] = True
         _move(world, dispute, now=at.now, back=True)
     world.put("dispute", dispute)
-    world.tell("charge.dispute.closed", dispute, now=at.now, cause=at.cause)
     if status == "won":
         world.tell("charge.dispute.funds_reinstated", dispute, now=at.now, cause=at.cause)
+    world.tell("charge.dispute.closed", dispute, now=at.now, cause=at.cause)
 
 
 def _move(world: World, dispute: Json, *, now: int, back: bool) -> None:

@@ -20,7 +20,7 @@ FAILED = ("refund.failed", "charge.refund.updated")
 def create(world: World, wish: Json, at: At) -> Json:
     """Return the refund for checked parameters (``api.refunds``), or refuse. Without ``amount`` all that is left goes back."""
     charge = _charge_to_refund(world, wish)
-    if charge["dispute"] and not _is_refundable(world.get("dispute", charge["dispute"])):
+    if charge["dispute"] and not world.get("dispute", charge["dispute"])["is_charge_refundable"]:
         message = f"Charge {charge['id']} has been charged back; cannot issue a refund."
         raise ApiError(400, message, code="charge_disputed")
     left = charge["amount"] - charge["amount_refunded"] - waiting_minor(world, charge)
@@ -109,10 +109,6 @@ def _give_back(world: World, charge: Json, refund: Json, at: At) -> None:
         charge["refunded"] = True
     world.put("charge", charge)
     world.tell("charge.refunded", charge, now=at.now, cause=at.cause, previous=previous)
-
-
-def _is_refundable(dispute: Json) -> bool:
-    return bool(dispute["is_charge_refundable"]) or dispute["status"] == "won"
 
 
 def _charge_to_refund(world: World, wish: Json) -> Json:

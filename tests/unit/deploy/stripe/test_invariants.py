@@ -60,7 +60,7 @@ AFTER = {
     "charge.dispute.updated": {"charge.dispute.created"},
     "charge.dispute.closed": {"charge.dispute.created"},
     "charge.dispute.funds_withdrawn": {"charge.dispute.created"},
-    "charge.dispute.funds_reinstated": {"charge.dispute.closed"},
+    "charge.dispute.funds_reinstated": {"charge.dispute.funds_withdrawn", "charge.dispute.updated"},
     "checkout.session.async_payment_succeeded": {"checkout.session.completed"},
     "checkout.session.async_payment_failed": {"checkout.session.completed"},
 }
@@ -238,6 +238,7 @@ class Stripe(RuleBasedStateMachine):
             moved = sum(each["amount"] for each in dispute["balance_transactions"])
             nothing = dispute["status"] == "won" or dispute["status"].startswith("warning")
             assert moved == (0 if nothing else -dispute["amount"])
+            assert dispute["is_charge_refundable"] == nothing
 
     @invariant()
     def events_tell_of_each_object_in_order(self):
@@ -249,6 +250,7 @@ class Stripe(RuleBasedStateMachine):
             types = {one["type"] for one in earlier}
             assert AFTER.get(told["type"], set()) <= types, told["type"]
             assert told["type"] not in AT_MOST_ONCE & types, told["type"]
+            assert "charge.dispute.closed" not in types, told["type"]
             if earlier and "status" in subject:
                 was = earlier[-1]["data"]["object"]["status"]
                 assert subject["status"] == was or subject["status"] in MOVES[subject["object"]].get(was, set())

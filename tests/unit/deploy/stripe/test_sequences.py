@@ -197,7 +197,7 @@ def test_a_pending_refund_may_be_canceled_and_no_other():
 @pytest.mark.parametrize(
     ("evidence", "told", "status"),
     [
-        ("winning_evidence", ["charge.dispute.closed", "charge.dispute.funds_reinstated"], "won"),
+        ("winning_evidence", ["charge.dispute.funds_reinstated", "charge.dispute.closed"], "won"),
         ("losing_evidence", ["charge.dispute.closed"], "lost"),
         ("something else", [], "under_review"),
     ],
@@ -213,6 +213,21 @@ def test_evidence_decides_a_chargeback(evidence, told, status):
     assert (shop.later(), shop.dispute["status"]) == (told, status)
     moved = [each["amount"] for each in shop.dispute["balance_transactions"]]
     assert moved == ([-5000, 5000] if status == "won" else [-5000])
+    assert shop.dispute["is_charge_refundable"] == (status == "won")
+
+
+def test_a_charge_whose_dispute_was_won_may_be_refunded():
+    """The money is the shop's again, and the shop's to give back; both events of the end say so."""
+    shop = Shop()
+    shop.pay("4000000000000259")
+    shop.later()
+    disputes.update(shop.world, shop.dispute, {"evidence": {"uncategorized_text": "winning_evidence"}}, shop.at)
+    shop.told()
+    shop.later()
+    said = [one["data"]["object"] for one in shop.world.tables["event"].values() if one["type"].startswith("charge.dispute.")]
+
+    assert [(one["status"], one["is_charge_refundable"]) for one in said[-2:]] == [("won", True)] * 2
+    assert shop.refund(amount=100)[0]["status"] == "succeeded"
 
 
 def test_an_inquiry_moves_no_money_and_a_chargeback_forbids_refunds():
