@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cache
 
-from deploy.dev.stripe import cards
+from deploy.dev.stripe import cards, disputes
 from deploy.dev.stripe.errors import ApiError
 from tests.referees.stripe_mock import Request
 from tests.stripe_offline import URL, OfflineStripe, pairs
@@ -167,7 +167,7 @@ def _refunds(tour):
 
 def _disputes(tour):
     for token in ("createDispute", "createDisputeInquiry"):
-        for said in ("winning_evidence", "losing_evidence", "undecided", None):
+        for said in (*disputes.WORDS, "undecided", None):
             wish = {"amount": 5000, "currency": "usd", "payment_method": f"pm_card_{token}", "confirm": True}
             intent = tour.call("POST /v1/payment_intents", wish)
             tour.wait(10)

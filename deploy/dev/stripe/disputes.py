@@ -1,7 +1,7 @@
 """Disputes: opened by some cards, answered with evidence, decided. No I/O. Next: ``world.take``.
 
-Evidence that reads ``winning_evidence`` or ``losing_evidence`` decides, as in Stripe's own sandboxes
-(docs.stripe.com/testing#evidence).
+Evidence that reads ``winning_evidence`` or ``losing_evidence`` decides, as in Stripe's own sandboxes, and
+``escalate_inquiry_evidence`` makes a chargeback of an inquiry (docs.stripe.com/testing#evidence).
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,14 @@ Json = dict[str, Any]
 
 OPEN = frozenset({"needs_response", "warning_needs_response"})
 REVIEWED = {"under_review": "needs_response", "warning_under_review": "warning_needs_response"}
-WINNING, LOSING = "winning_evidence", "losing_evidence"
-DECIDED: Mapping[str, Literal["won", "lost"]] = {WINNING: "won", LOSING: "lost"}
+WORDS = WINNING, LOSING, ESCALATING = "winning_evidence", "losing_evidence", "escalate_inquiry_evidence"
+
+Verdict = Literal["won", "lost", "warning_closed", "needs_response"]
+# A status in which the bank thinks -> what it was told -> the status after that.
+VERDICTS: Mapping[str, Mapping[str, Verdict]] = {
+    "under_review": {WINNING: "won", LOSING: "lost"},
+    "warning_under_review": {WINNING: "warning_closed", LOSING: "warning_closed", ESCALATING: "needs_response"},
+}
 
 
 def open_one(world: World, charge: Json, *, inquiry: bool, now: int) -> None:
@@ -54,12 +60,20 @@ def update(world: World, dispute: Json, wish: Json, at: At) -> Json:
     return dispute
 
 
-def verdict(dispute: Json) -> Literal["won", "lost", "warning_closed"] | None:
-    """Return how a reviewed dispute ends; None while the bank thinks (evidence that says neither)."""
-    said = dispute["evidence"]["uncategorized_text"]
-    if dispute["status"] == "under_review":
-        return DECIDED.get(said)
-    return "warning_closed" if dispute["status"] == "warning_under_review" and said in {WINNING, LOSING} else None
+def verdict(dispute: Json) -> Verdict | None:
+    """Return what becomes of a reviewed dispute; None while the bank thinks (evidence that says nothing of it)."""
+    return VERDICTS.get(dispute["status"], {}).get(dispute["evidence"]["uncategorized_text"])
+
+
+def decide(world: World, dispute: Json, at: At) -> None:
+    """Do what the bank made of the evidence."""
+    match verdict(dispute):
+        case "needs_response":
+            _escalate(world, dispute, at)
+        case "won" | "lost" | "warning_closed" as status:
+            end(world, dispute, status, at)
+        case None:
+            pass
 
 
 def close(world: World, dispute: Json, at: At) -> Json:
@@ -80,6 +94,17 @@ def end(world: World, dispute: Json, status: str, at: At) -> None:
     if status == "won":
         world.tell("charge.dispute.funds_reinstated", dispute, now=at.now, cause=at.cause)
     world.tell("charge.dispute.closed", dispute, now=at.now, cause=at.cause)
+
+
+def _escalate(world: World, dispute: Json, at: At) -> None:
+    """Make a chargeback of an inquiry: its money is withdrawn, and it wants an answer of its own."""
+    dispute |= {"status": "needs_response", "is_charge_refundable": False}
+    dispute["payment_method_details"]["card"]["case_type"] = "chargeback"
+    dispute["evidence_details"]["due_by"] = at.now + shape.ANSWER_SECONDS
+    _move(world, dispute, now=at.now, back=False)
+    world.put("dispute", dispute)
+    for kind in ("charge.dispute.updated", "charge.dispute.funds_withdrawn"):
+        world.tell(kind, dispute, now=at.now, cause=at.cause)
 
 
 def _move(world: World, dispute: Json, *, now: int, back: bool) -> None:

@@ -76,7 +76,7 @@ RULES = {
         *("charge", _dispute),
         lambda world, it, at: disputes.open_one(world, it, inquiry=refunds.aftermath(it) == "inquiry", now=at.now),
     ),
-    "verdict": Rule("dispute", _verdict, lambda world, it, at: disputes.end(world, it, str(disputes.verdict(it)), at)),
+    "verdict": Rule("dispute", _verdict, disputes.decide),
     "deadline": Rule("dispute", _deadline, disputes.close),
     "arrival": Rule("refund", _arrival, refunds.succeed),
     "return": Rule("refund", _return, refunds.fail),

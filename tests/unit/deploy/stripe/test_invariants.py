@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from deploy.dev.stripe import cards
+from deploy.dev.stripe import cards, disputes
 from deploy.dev.stripe.errors import ApiError
 from deploy.dev.stripe.ids import stem_of
 from tests.stripe_offline import URL, OfflineStripe
@@ -43,7 +43,7 @@ MOVES = {
         "needs_response": {"under_review", "lost"},
         "under_review": {"won", "lost"},
         "warning_needs_response": {"warning_under_review", "warning_closed"},
-        "warning_under_review": {"warning_closed"},
+        "warning_under_review": {"warning_closed", "needs_response"},
     },
 }
 # What one event of an object may only come after.
@@ -146,11 +146,11 @@ class Stripe(RuleBasedStateMachine):
     def a_shop_takes_a_refund_back(self, refund_id):
         self.call("POST /v1/refunds/{id}/cancel", {}, refund_id)
 
-    @rule(pick=some.integers(0, 99), said=some.sampled_from(["winning_evidence", "losing_evidence", "", None]))
+    @rule(pick=some.integers(0, 99), said=some.sampled_from([*disputes.WORDS, "", None]))
     def a_shop_answers_a_dispute(self, pick, said):
-        disputes = list(self.world.tables["dispute"])
-        if disputes:
-            dispute_id = disputes[pick % len(disputes)]
+        open_or_over = list(self.world.tables["dispute"])
+        if open_or_over:
+            dispute_id = open_or_over[pick % len(open_or_over)]
             wish = {"evidence": {"uncategorized_text": said}}
             name = "POST /v1/disputes/{id}" + ("/close" if said is None else "")
             self.call(name, {} if said is None else wish, dispute_id)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from consumers.payments.translate import Event, translate
-from deploy.dev.stripe import cards, forgeries
+from deploy.dev.stripe import cards, disputes, forgeries
 from deploy.dev.stripe.errors import ApiError
 from shared.domain.payment import Payment, advance
 from tests.stripe_offline import URL, OfflineStripe
@@ -16,7 +16,7 @@ from tests.stripe_offline import URL, OfflineStripe
 AMOUNT = 5000
 TIMING = {"version": 0, "closed": False, "slot_free": False}  # these tell of the order, and may
 NUMBERS = [card.number for card in (*cards.TEST_CARDS, *cards.SEPA_ACCOUNTS)]
-EVIDENCE = ("winning_evidence", "losing_evidence", "undecided")
+EVIDENCE = (*disputes.WORDS, "undecided")
 
 
 class Life:

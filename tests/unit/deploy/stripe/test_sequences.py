@@ -245,6 +245,54 @@ def test_an_inquiry_moves_no_money_and_a_chargeback_forbids_refunds():
     assert refused.value.code == "charge_disputed"
 
 
+def test_an_inquiry_that_escalates_is_a_chargeback():
+    """Its money is withdrawn, refunds are over, and it wants an answer of its own, which decides as any chargeback's does."""
+    shop = Shop()
+    shop.pay("4000000000001976")
+    shop.later()
+    asked_until = shop.dispute["evidence_details"]["due_by"]
+    disputes.update(shop.world, shop.dispute, {"evidence": {"uncategorized_text": "escalate_inquiry_evidence"}}, shop.at)
+    assert (shop.told(), shop.dispute["status"]) == (["charge.dispute.updated"], "warning_under_review")
+
+    assert shop.later() == ["charge.dispute.updated", "charge.dispute.funds_withdrawn"]
+    assert (shop.dispute["status"], shop.dispute["is_charge_refundable"]) == ("needs_response", False)
+    assert shop.dispute["payment_method_details"]["card"]["case_type"] == "chargeback"
+    assert shop.dispute["evidence_details"]["due_by"] > asked_until
+    [withdrawn] = shop.dispute["balance_transactions"]
+    assert (withdrawn["amount"], withdrawn["fee"], shop.dispute["balance_transaction"]) == (-5000, 1500, withdrawn["id"])
+    with pytest.raises(ApiError) as refused:
+        shop.refund(amount=100)
+    assert refused.value.code == "charge_disputed"
+
+    disputes.update(shop.world, shop.dispute, {"evidence": {"uncategorized_text": "winning_evidence"}}, shop.at)
+    assert shop.told() == ["charge.dispute.updated"]
+    assert shop.later() == ["charge.dispute.funds_reinstated", "charge.dispute.closed"]
+    assert [each["amount"] for each in shop.dispute["balance_transactions"]] == [-5000, 5000]
+
+
+def test_an_inquiry_that_escalates_and_is_not_answered_again_is_lost():
+    """What was said to the inquiry is no answer to the chargeback."""
+    shop = Shop()
+    shop.pay("4000000000001976")
+    shop.later()
+    disputes.update(shop.world, shop.dispute, {"evidence": {"uncategorized_text": "escalate_inquiry_evidence"}}, shop.at)
+    shop.told()
+    shop.later()
+
+    assert (shop.later(20 * DAY), shop.dispute["status"]) == (["charge.dispute.closed"], "lost")
+
+
+def test_a_chargeback_does_not_escalate():
+    """The word is for inquiries; to a chargeback it is evidence like any other."""
+    shop = Shop()
+    shop.pay("4000000000000259")
+    shop.later()
+    disputes.update(shop.world, shop.dispute, {"evidence": {"uncategorized_text": "escalate_inquiry_evidence"}}, shop.at)
+    shop.told()
+
+    assert (shop.later(), shop.dispute["status"]) == ([], "under_review")
+
+
 def test_an_unanswered_dispute_is_lost_and_an_accepted_one_at_once():
     """Either the deadline closes it, or the shop."""
     waited, accepted = Shop(), Shop()
