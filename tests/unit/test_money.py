@@ -8,6 +8,7 @@ from babel.numbers import list_currencies
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.email import compose
 from deploy.dev.stripe import money as stripes
 from ingress import answers
 from shared.domain import money
@@ -95,6 +96,12 @@ def test_no_currency_is_counted_otherwise_than_the_sandbox_counts_it(currency):
     decimals = -stripes.decimal(1, currency.lower()).as_tuple().exponent
 
     assert (counted.decimals, counted.step_minor) == (decimals, stripes.step(currency.lower()))
+
+
+@pytest.mark.parametrize("currency", sorted(list_currencies()))
+def test_no_currency_is_shown_otherwise_than_the_sandbox_shows_it(currency):
+    """What the page asks for is what the letter confirms, to the last decimal."""
+    assert compose.amount(1_234_500, currency) == stripes.spell(1_234_500, currency.lower())
 
 
 def test_currencies_are_counted_as_stripe_counts_them():

@@ -4,10 +4,11 @@ Sources: docs.stripe.com/currencies (zero-decimal and special cases, minimum cha
 """
 
 import re
+from copy import copy
 from decimal import Decimal
 
 from babel import Locale, UnknownLocaleError
-from babel.numbers import format_currency, list_currencies
+from babel.numbers import list_currencies
 
 from deploy.dev.stripe.errors import bad_parameter
 
@@ -40,15 +41,24 @@ def require_step(amount_minor: int, currency: str, *, param: str) -> None:
         raise bad_parameter(message, param, "parameter_invalid_integer")
 
 
+def places(currency: str) -> int:
+    """Return how many decimals an amount in this currency is told with."""
+    return 0 if currency in ZERO_DECIMALS else 3 if currency in THREE_DECIMALS else 2
+
+
 def decimal(amount_minor: int, currency: str) -> Decimal:
     """Return the amount in the currency's own unit."""
-    places = 0 if currency in ZERO_DECIMALS else 3 if currency in THREE_DECIMALS else 2
-    return Decimal(amount_minor).scaleb(-places)
+    return Decimal(amount_minor).scaleb(-places(currency))
 
 
 def spell(amount_minor: int, currency: str, language: str | None = None) -> str:
     """Return the amount as a person reads it: ``$75.00``, ``¥7,500``, ``75,00 €``."""
-    spelled = format_currency(decimal(amount_minor, currency), currency.upper(), locale=_locale(language))
+    locale = _locale(language)
+    # Stripe's decimals and not CLDR's, which differ for some currencies and would round; none where they are always 00.
+    shown = 0 if step(currency) == 10 ** places(currency) else places(currency)
+    pattern = copy(locale.currency_formats["standard"])
+    pattern.frac_prec = (shown, shown)
+    spelled = pattern.apply(decimal(amount_minor, currency), locale, currency=currency.upper(), currency_digits=False)
     # CLDR asks for a gap between a letter and a digit ("KWD 5.120"), which Babel does not make.
     return re.sub(r"(?<=[A-Za-z])(?=[0-9])", "\N{NO-BREAK SPACE}", spelled)
 
