@@ -1,6 +1,6 @@
 """How Stripe counts money: minor units per currency, the smallest charge, and the form a person reads.
 
-Sources: docs.stripe.com/currencies (zero-decimal and special cases, minimum charge amounts).
+Sources: docs.stripe.com/currencies (presentment currencies, zero-decimal and special cases, minimum charge amounts).
 """
 
 import re
@@ -8,10 +8,17 @@ from copy import copy
 from decimal import Decimal
 
 from babel import Locale, UnknownLocaleError
-from babel.numbers import list_currencies
 
 from deploy.dev.stripe.errors import bad_parameter
 
+# What a charge may be made in, as Stripe lists it: an account of some country may know fewer.
+CURRENCIES = (
+    "usd aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd bnd bob brl bsd bwp byn bzd cad cdf chf "
+    "clp cny cop crc cve czk djf dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gnf gtq gyd hkd hnl htg huf idr ils "
+    "inr isk jmd jod jpy kes kgs khr kmf krw kwd kyd kzt lak lbp lkr lrd lsl mad mdl mga mkd mmk mnt mop mur mvr mwk "
+    "mxn myr mzn nad ngn nio nok npr nzd omr pab pen pgk php pkr pln pyg qar ron rsd rub rwf sar sbd scr sek sgd shp "
+    "sle sos srd std szl thb tjs tnd top try ttd twd tzs uah ugx uyu uzs vnd vuv wst xaf xcd xcg xof xpf yer zar zmw"
+).split()
 ZERO_DECIMALS = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
 THREE_DECIMALS = frozenset("bhd jod kwd omr tnd".split())
 STEPS = dict.fromkeys(THREE_DECIMALS, 10) | {"isk": 100, "ugx": 100}
@@ -25,8 +32,8 @@ MINIMUMS = {
 
 
 def is_currency(code: str) -> bool:
-    """Return whether this lower-case code is a currency."""
-    return code.upper() in list_currencies()
+    """Return whether Stripe charges in the currency of this lower-case code."""
+    return code in CURRENCIES
 
 
 def step(currency: str) -> int:

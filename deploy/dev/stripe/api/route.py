@@ -72,10 +72,11 @@ PAGING: dict[str, Rule] = {
 
 
 def currency(node: Node, path: str) -> str:
-    """Accept a three-letter currency in any case."""
+    """Accept a currency that Stripe charges in, in any case."""
     code = str(text()(node, path)).lower()
     if not money.is_currency(code):
-        raise bad_parameter(f"Invalid currency: {code}.", path)
+        known = ", ".join(money.CURRENCIES)
+        raise bad_parameter(f"Invalid currency: {code}. Stripe currently supports these currencies: {known}", path)
     return code
 
 

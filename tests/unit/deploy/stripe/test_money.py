@@ -3,6 +3,8 @@
 import pytest
 
 from deploy.dev.stripe import money
+from deploy.dev.stripe.errors import ApiError
+from tests.stripe_offline import OfflineStripe
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,31 @@ from deploy.dev.stripe import money
 def test_amounts_read_as_people_write_them(minor, currency, language, shown):
     """Two, no and three decimals, as Stripe counts them; the customer's language decides signs and places."""
     assert shown == money.spell(minor, currency, language).replace("\xa0", " ")
+
+
+@pytest.mark.parametrize("code", ["usd", "bgn", "idr", "kwd", "rsd", "ugx", "xcg", "xpf", "zmw"])
+def test_what_stripe_charges_in_is_a_currency(code):
+    """Two decimals, three and none; the first and the last of Stripe's page."""
+    assert money.is_currency(code)
+
+
+@pytest.mark.parametrize("code", ["dem", "itl", "xxx", "xau", "irr", "kpw", "syp", "cup", "USD", "us", ""])
+def test_what_stripe_does_not_charge_in_is_none(code):
+    """Money of the past, no money, metal, and money of countries that Stripe does not serve."""
+    assert not money.is_currency(code)
+
+
+def test_every_special_case_is_a_currency():
+    """What has decimals, a step or a minimum of its own is charged."""
+    assert all(map(money.is_currency, {*money.ZERO_DECIMALS, *money.THREE_DECIMALS, *money.STEPS, *money.MINIMUMS}))
+    assert len(set(money.CURRENCIES)) == len(money.CURRENCIES)
+
+
+def test_a_refused_currency_is_told_which_there_are():
+    """In Stripe's words, and by the parameter's name."""
+    with pytest.raises(
+        ApiError, match=r"Invalid currency: dem\. Stripe currently supports these currencies: usd, aed, .+, zmw$"
+    ) as it:
+        OfflineStripe(1).call("POST /v1/payment_intents", {"amount": 5000, "currency": "DEM"})
+
+    assert it.value.param == "currency"
