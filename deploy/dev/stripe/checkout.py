@@ -104,13 +104,13 @@ def _total(line_items: list[Json]) -> tuple[str, int]:
             raise bad_parameter("All line items must have the same currency.", f"line_items[{at}][price_data][currency]")
         money.require_step(price["unit_amount"], currency, param=f"line_items[{at}][price_data][unit_amount]")
         amount += price["unit_amount"] * item["quantity"]
-    least = money.MINIMUMS.get(currency, 1)
+    least, most = money.amount_min(currency), money.amount_max(currency)
     total_due = "The Checkout Session's total amount due must"
     if amount < least:
         message = f"{total_due} add up to at least {money.spell(least, currency)} {currency}"
         raise ApiError(400, message, code="amount_too_small")
-    if amount > money.AMOUNT_MAX:
-        message = f"{total_due} be no more than {money.spell(money.AMOUNT_MAX, currency)} {currency}"
+    if amount > most:
+        message = f"{total_due} be no more than {money.spell(most, currency)} {currency}"
         raise ApiError(400, message, code="amount_too_large")
     return currency, amount
 

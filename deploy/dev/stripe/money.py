@@ -1,6 +1,6 @@
 """How Stripe counts money: minor units per currency, the smallest charge, and the form a person reads.
 
-Sources: docs.stripe.com/currencies (presentment currencies, zero-decimal and special cases, minimum charge amounts).
+Sources: docs.stripe.com/currencies (presentment currencies, zero-decimal and special cases, minimum and maximum amounts).
 """
 
 import re
@@ -24,6 +24,7 @@ THREE_DECIMALS = frozenset("bhd jod kwd omr tnd".split())
 STEPS = dict.fromkeys(THREE_DECIMALS, 10) | {"isk": 100, "ugx": 100}
 
 AMOUNT_MAX = 99_999_999  # eight digits
+MAXIMUMS = {"idr": 999_999_999_999}  # twelve
 MINIMUMS = {
     "usd": 50, "aed": 200, "aud": 50, "brl": 50, "cad": 50, "chf": 50, "czk": 1500, "dkk": 250, "eur": 50, "gbp": 30,
     "hkd": 400, "huf": 17500, "inr": 50, "jpy": 50, "mxn": 1000, "myr": 200, "nok": 300, "nzd": 50, "pln": 200,
@@ -34,6 +35,16 @@ MINIMUMS = {
 def is_currency(code: str) -> bool:
     """Return whether Stripe charges in the currency of this lower-case code."""
     return code in CURRENCIES
+
+
+def amount_min(currency: str) -> int:
+    """Return the smallest charge in this currency, in minor units."""
+    return MINIMUMS.get(currency, 1)
+
+
+def amount_max(currency: str) -> int:
+    """Return the largest charge in this currency, in minor units."""
+    return MAXIMUMS.get(currency, AMOUNT_MAX)
 
 
 def step(currency: str) -> int:

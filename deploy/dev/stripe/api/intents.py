@@ -20,7 +20,7 @@ UNPAID = ("requires_payment_method", "requires_confirmation", "requires_action")
 CANCELABLE = ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action", "processing")
 
 CREATE = {
-    "amount": integer(least=1, most=money.AMOUNT_MAX),
+    "amount": integer(least=1),
     "currency": currency,
     "payment_method_types": each(choice("card", "sepa_debit")),
     "automatic_payment_methods": group({"enabled": boolean, "allow_redirects": choice("always", "never")}),
@@ -45,11 +45,7 @@ CANCEL = {"cancellation_reason": choice("duplicate", "fraudulent", "requested_by
 def create(world: World, call: Call) -> Json:
     """Make an intent, and confirm it at once if asked to."""
     wish = read(call.tree, CREATE, required=("amount", "currency"))
-    least = money.MINIMUMS.get(wish["currency"], 1)
-    if wish["amount"] < least:
-        message = f"Amount must be at least {money.spell(least, wish['currency'])} {wish['currency']}"
-        raise ApiError(400, message, code="amount_too_small", param="amount")
-    money.require_step(wish["amount"], wish["currency"], param="amount")
+    _require_chargeable(wish["amount"], wish["currency"])
     if wish.get("confirm") and not wish.get("payment_method"):
         raise _nothing_to_pay_with()
     method = method_named(world, wish["payment_method"], call.now) if wish.get("payment_method") else None
@@ -124,6 +120,17 @@ def _unpaid(world: World, call: Call, action: str) -> Json:
         message = f"You cannot {action} this PaymentIntent because it has a status of {intent['status']}."
         raise ApiError(400, message, code=UNEXPECTED)
     return intent
+
+
+def _require_chargeable(amount: int, code: str) -> None:
+    """Refuse an amount that Stripe would not charge in this currency."""
+    least, most = money.amount_min(code), money.amount_max(code)
+    if amount < least:
+        message = f"Amount must be at least {money.spell(least, code)} {code}"
+        raise ApiError(400, message, code="amount_too_small", param="amount")
+    if amount > most:
+        raise ApiError(400, f"Amount must be no more than {money.spell(most, code)}", code="amount_too_large", param="amount")
+    money.require_step(amount, code, param="amount")
 
 
 def _nothing_to_pay_with() -> ApiError:

@@ -8,6 +8,7 @@ from deploy.dev.stripe.errors import ApiError
 from deploy.dev.stripe.objects import event
 from deploy.dev.stripe.payments import At
 from deploy.dev.stripe.world import World
+from tests.stripe_offline import OfflineStripe
 
 URL = "http://127.0.0.1:1"
 NOBODY = event.cause()
@@ -159,6 +160,7 @@ def test_refunds_add_up_to_the_charge_and_not_a_cent_more():
     [
         ({"amount": 49}, None, "amount_too_small"),
         ({"amount": 100_000_000}, None, "amount_too_large"),
+        ({"amount": 1_000_000_000_000, "currency": "idr"}, None, "amount_too_large"),
         ({"amount": 5121, "currency": "kwd"}, "line_items[0][price_data][unit_amount]", "parameter_invalid_integer"),
         ({"expires_at": 1000 + 30 * 60 - 1}, "expires_at", None),
         ({"expires_at": 1000 + 24 * 3600 + 1}, "expires_at", None),
@@ -170,3 +172,18 @@ def test_sessions_that_stripe_would_refuse_are_refused(wish, param, code):
         Shop(**wish)
 
     assert (400, param, code) == (refused.value.status, refused.value.param, refused.value.code)
+
+
+@pytest.mark.parametrize(("currency", "most"), [("usd", 99_999_999), ("jpy", 99_999_999), ("idr", 999_999_999_999)])
+def test_the_largest_amount_is_charged_and_not_one_more(currency, most):
+    """Eight digits, and twelve of rupiah; on a page and without one, and all of it goes back."""
+    shop = Shop(amount=most, currency=currency)
+    shop.pay("4242424242424242")
+    wish = {"amount": most, "currency": currency}
+    stripe = OfflineStripe(1)
+
+    assert shop.refund()["amount"] == most
+    assert stripe.call("POST /v1/payment_intents", wish)["amount"] == most
+    with pytest.raises(ApiError, match=r"^Amount must be no more than .*9") as refused:
+        stripe.call("POST /v1/payment_intents", wish | {"amount": most + 1})
+    assert (refused.value.param, refused.value.code) == ("amount", "amount_too_large")
