@@ -60,7 +60,27 @@ def _authorities(path: str | None) -> str | None:
     return path
 
 
+def _can_be_looked_up(host: str) -> bool:
+    """Tell whether a resolver takes this name.
+
+    For any other (`db..internal`) Python raises UnicodeError, which is no error of the network's: a client that waits for the
+    world would end, and a batch would blame its records.
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _host(name: str) -> str:
+    if not _can_be_looked_up(name):
+        raise ValueError("must be the name of a host, or its address")
+    return name
+
+
 Authorities = Annotated[str | None, AfterValidator(_authorities)]
+Host = Annotated[str, AfterValidator(_host)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 AsymmetricAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
 
@@ -107,7 +127,7 @@ class Kafka(Concern):
         servers = _split(value)
         for server in servers:
             host, _, port = server.rpartition(":")
-            if not host or not port.isdecimal():
+            if not host or not _can_be_looked_up(host) or not port.isdecimal() or not 0 < int(port) < PORTS_END:
                 raise ValueError("must look like host:port[,host:port…]")
         return servers
 
@@ -173,7 +193,7 @@ class Webhook(StripeApi):
 class Smtp(Concern):
     """The mail server that takes our letters."""
 
-    smtp_host: str
+    smtp_host: Host
     smtp_port: int = Field(default=587, ge=1, le=65535)
     smtp_user: str | None = None
     smtp_password: SecretStr | None = None
@@ -361,6 +381,10 @@ def _address_of_postgresql(address: str) -> URL:
         raise ValueError(DATABASE_URL_FORM)
     if "@" in (parts.host or ""):
         raise ValueError("an @ in the user or the password must be written as %40")
+    several = parts.query.get("host", ())
+    hosts = (parts.host or "", *((several,) if isinstance(several, str) else several))
+    if not all(host.startswith("/") or _can_be_looked_up(host) for host in hosts):  # a path is a socket of this machine
+        raise ValueError(DATABASE_URL_FORM)
     return parts
 
 

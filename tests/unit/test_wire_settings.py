@@ -75,6 +75,28 @@ def test_a_contradiction_about_kafka_is_one_line(told, variables, fault):
     assert told(settings.Kafka, **KAFKA, **variables) == [fault]
 
 
+@pytest.mark.parametrize(
+    "server", ["kafka", ":9092", "kafka:", "kafka..svc:9092", f"{'k' * 64}:9092", "kafka:0", "kafka:65536"]
+)
+def test_a_server_that_cannot_be_is_one_line(told, server):
+    """One of several, too; a door that only failed to look it up would wait for it for ever."""
+    assert told(settings.Kafka, KAFKA_BOOTSTRAP_SERVERS=f"one:9092,{server}") == [
+        "KAFKA_BOOTSTRAP_SERVERS: must look like host:port[,host:port…]"
+    ]
+
+
+@pytest.mark.parametrize("server", ["kafka.svc.:9092", "my_kafka:9092", "10.0.0.1:9092", "[::1]:9092", "bücher.example:65535"])
+def test_a_server_by_name_or_address_is_taken(read, server):
+    """A name of other letters, too, and one that ends in a dot."""
+    assert read(settings.Kafka, KAFKA_BOOTSTRAP_SERVERS=server).kafka_bootstrap_servers == (server,)
+
+
+def test_a_mail_server_that_cannot_be_is_one_line(told):
+    assert told(settings.Smtp, SMTP_HOST="mail..example", SMTP_FROM_EMAIL="noreply@mail.example") == [
+        "SMTP_HOST: must be the name of a host, or its address"
+    ]
+
+
 def test_an_authority_without_encryption_is_a_contradiction(told, authority):
     """Whoever names an authority believes that somebody is asked for a certificate."""
     assert told(settings.Kafka, **KAFKA, KAFKA_SSL_CA_FILE=authority) == [
@@ -139,12 +161,14 @@ def test_a_contradiction_about_the_database_is_one_line(told, query, fault):
     [
         ("postgresql://u:secret@db:54x2/name", "must look like postgresql://user:password@host:port/name"),
         ("postgresql://u:secret@db:99999/name", "must look like postgresql://user:password@host:port/name"),
+        ("postgresql://u:secret@db..internal/name", "must look like postgresql://user:password@host:port/name"),
+        ("postgresql://u:secret@/name?host=one&host=.two", "must look like postgresql://user:password@host:port/name"),
         ("postgresql://u:sec@ret@db/name", "an @ in the user or the password must be written as %40"),
         ("postgresql://u:sec?ret@db/name?sslmode=verified", f"sslmode must be one of {', '.join(settings.SSL_MODES)}"),
     ],
 )
 def test_an_address_that_cannot_be_is_one_line_without_a_word_of_it(told, address, fault):
-    """Later its port would be a traceback, and half of the password the name of a host."""
+    """Later its port would be a traceback, half of the password a host, and a dot too many the fault of each event."""
     assert told(settings.Database, DATABASE_URL=address) == [f"DATABASE_URL: {fault}"]
 
 
@@ -163,6 +187,13 @@ def test_a_password_that_is_not_encoded_still_arrives(read, password, encoded):
     configured = read(settings.Database, DATABASE_URL=f"postgresql://payments:{password}@db/culturebridge")
 
     assert engine.dsn(configured).startswith(f"postgresql://payments:{encoded}@db/culturebridge?")
+
+
+def test_a_socket_of_this_machine_is_an_address(read):
+    """Its path is no name, and may be longer than any."""
+    path = f"/run/{'p' * 64}"
+
+    assert read(settings.Database, DATABASE_URL=f"postgresql://payments@/culturebridge?host={path}").database_url
 
 
 def test_several_hosts_are_several_hosts(read):
