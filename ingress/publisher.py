@@ -27,6 +27,7 @@ class Publisher:
         self._kafka = kafka
         self._topic = topic
         self._producer: Producer | None = None
+        self._holding: asyncio.Task[None] | None = None
         self._reached = asyncio.Event()
         self._waiting_records = 0
         self._waiting_bytes = 0
@@ -34,15 +35,18 @@ class Publisher:
 
     @asynccontextmanager
     async def reaching(self) -> AsyncIterator[None]:
-        """Reach for Kafka in the background as long as the block lasts; what is under way is delivered at its end."""
+        """Reach for Kafka in the background as long as the block lasts; what is under way is delivered at its end.
+
+        Raises there whatever ended the reaching before: nobody can publish from then on, and `fault` says so.
+        """
         stopping = asyncio.Event()
-        holding = asyncio.create_task(self._hold(stopping))
+        self._holding = asyncio.create_task(self._hold(stopping))
         try:
             yield
         finally:
             stopping.set()
             with suppress(asyncio.CancelledError):
-                await holding
+                await self._holding
 
     async def publish(self, records: Sequence[Record], *, deadline_seconds: float) -> None:
         """Return once Kafka acknowledged every record; raises errors.KafkaAway within the deadline otherwise."""
@@ -67,15 +71,17 @@ class Publisher:
     @property
     def fault(self) -> str | None:
         """Why nothing can be published any more, however well Kafka is, so that only a restart helps; None while it can."""
+        if self._holding is not None and self._holding.done():
+            return "the task that reaches for Kafka ended"
         is_dead = self._producer is not None and self._producer.is_dead
         return "the producer's sender task ended" if is_dead else None
 
     async def trouble(self) -> Sequence[str]:
         """Return why no webhook can be taken now, for readiness; nothing when all is well."""
-        if self._producer is None:
-            return ["Kafka was not reached yet"]
         if self.fault is not None:
             return [self.fault]
+        if self._producer is None:
+            return ["Kafka was not reached yet"]
         return [] if await self._producer.answers(self._topic) else [f"Kafka does not answer for {self._topic}"]
 
     async def _hold(self, stopping: asyncio.Event) -> None:
