@@ -5,6 +5,7 @@ Next in the walk: handlers.py.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -35,13 +36,12 @@ class Settings(service.ServiceSettings, settings.Database, settings.Smtp):
 
 async def run(configured: Settings) -> int:
     """Consume until told to stop; return the process's exit status."""
-    engine = engines.create(configured, application=GROUP, pool_size=CONNECTIONS_MAX)
-    wiring = Wiring(configured, engine)
-    try:
+    async with AsyncExitStack() as held:
+        engine = engines.create(configured, application=GROUP, pool_size=CONNECTIONS_MAX)
+        held.push_async_callback(engine.dispose)
+        wiring = Wiring(configured, engine)
+        held.push_async_callback(wiring.close)
         return await service.run(configured, name=GROUP, build=wiring.subscriptions, trouble=wiring.trouble)
-    finally:
-        await wiring.close()
-        await engine.dispose()
 
 
 class Wiring:

@@ -27,6 +27,10 @@ async def keep_house(engine: AsyncEngine) -> None:
         except TROUBLE as error:
             log.warning("housekeeping.failed", error=type(error).__name__, code=sqlstate(error))
             await asyncio.sleep(AGAIN_SECONDS)
+        except Exception:
+            # Nobody awaits this task: of what broke it nobody would hear before the process stops.
+            log.exception("housekeeping.broke")
+            await asyncio.sleep(AGAIN_SECONDS)
         else:
             await asyncio.sleep(EVERY_SECONDS)
 

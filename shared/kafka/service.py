@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import uvloop
 from aiokafka.errors import KafkaError
@@ -143,28 +143,30 @@ async def run_database_consumer(
 
     `background` is what the process does beside its batches, for as long as it lives; it is cancelled at the end.
     """
-    engine = engines.create(configured, application=name)
-    running = asyncio.create_task(background(engine)) if background else None
+    async with AsyncExitStack() as held:
+        engine = engines.create(configured, application=name)
+        held.push_async_callback(engine.dispose)
+        if background is not None:
+            held.push_async_callback(_cancel, asyncio.create_task(background(engine)))
 
-    def build(publisher: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
-        batches = Batches(
-            consumer,
-            engine=engine,
-            producer=publisher,
-            group=configured.topic_prefix + name,
-            target=target.named(configured.topic_prefix),
-            refusals=refusals.named(configured.topic_prefix),
-        )
-        return [Subscription(source, name, batches.handle, configured, stopping)]
+        def build(publisher: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
+            batches = Batches(
+                consumer,
+                engine=engine,
+                producer=publisher,
+                group=configured.topic_prefix + name,
+                target=target.named(configured.topic_prefix),
+                refusals=refusals.named(configured.topic_prefix),
+            )
+            return [Subscription(source, name, batches.handle, configured, stopping)]
 
-    try:
         return await run(configured, name=name, build=build, trouble=database_health.trouble(engine))
-    finally:
-        if running is not None:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
-        await engine.dispose()
+
+
+async def _cancel(running: "asyncio.Task[None]") -> None:
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 def run_to_the_end(life: Coroutine[object, object, int]) -> int:

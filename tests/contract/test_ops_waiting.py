@@ -279,14 +279,15 @@ async def test_after_45_days_an_event_is_given_up_and_told(engine, early, monkey
     assert REGISTRY.get_sample_value("events_dropped_total") == before + 2
 
 
-async def test_a_look_that_fails_is_tried_again(engine, monkeypatch):
-    """A database that is away for a moment must not end the hourly look for good."""
+@pytest.mark.parametrize("trouble", [ConnectionRefusedError, LookupError])
+async def test_a_look_that_fails_is_tried_again(engine, monkeypatch, trouble):
+    """Neither a database that is away for a moment nor a fault of ours must end the hourly look for good."""
     looks, done = [], asyncio.Event()
 
     async def look(_engine, *, now):
         looks.append(1)
         if len(looks) == 1:
-            raise ConnectionRefusedError
+            raise trouble
         done.set()
 
     monkeypatch.setattr(housekeeping, "look", look)
