@@ -32,15 +32,13 @@ PRINTED = frozenset({
     # of structlog itself
     "event", "level", "logger", "timestamp", "process", "exception", "exc_info", "stack_info",
     # ids
-    "event_id", "event_type", "payment_id", "booking_id", "letter_id", "session_id", "intent_id", "request_id",
-    "message_id", "aggregate", "attention_id", "user_id",
+    "event_id", "event_type", "payment_id", "booking_id", "letter_id", "session_id", "request_id", "aggregate", "attention_id",
     # where
     "topic", "partition", "offset", "group", "consumer", "port", "host", "revision", "path", "method", "version",
     # what happened
-    "outcome", "reason", "error", "code", "kind", "role", "now", "step", "attempt", "announcement", "api_version",
-    "status",
+    "outcome", "reason", "error", "code", "kind", "role", "step", "attempt", "announcement",
     # how much
-    "count", "seconds", "attempts", "records", "known", "waiting", "files_max", "connections_max",
+    "count", "seconds", "attempts", "records", "files_max", "connections_max",
     # what stands in our own repository, or was examined like it
     "templates", "faults",
 })  # fmt: skip
