@@ -54,7 +54,7 @@ Handler = Callable[[Sequence[Incoming]], Awaitable[None]]
 FASTSTREAM = logging.getLogger("consumer.faststream")
 
 
-class UnsafeSubscription(Exception):
+class UnsafeSubscription(errors.PipelineError):
     """A subscription would lose messages: its policy, offset reset or auto-commit is not what this house requires."""
 
 

@@ -7,7 +7,7 @@ from aiokafka.errors import KafkaConnectionError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
-from shared import settings
+from shared import logs, settings
 from shared.kafka import broker, connection
 from shared.kafka.backoff import DELAY_SECONDS_MAX, Backoff
 from shared.kafka.broker import Subscription, UnsafeSubscription
@@ -46,8 +46,9 @@ def test_a_subscription_that_would_lose_messages_is_refused_at_start(unsafe):
     """Every policy of FastStream's but one commits what failed; `latest` skips; no group commits nothing."""
     made = KafkaBroker()
     made.subscriber("topic", **(SAFE | unsafe))(nothing)
-    with pytest.raises(UnsafeSubscription):
+    with pytest.raises(UnsafeSubscription) as refused:
         broker.require_safe(made)
+    assert logs.trace(refused.value).endswith("['topic']: NACK_ON_ERROR, earliest and a group are required")
 
 
 def test_the_default_policy_is_refused_at_start():
