@@ -105,7 +105,7 @@ class CheckoutHandler:
             # The text names the field and the types, and an unknown field by its name; never a value.
             return problems.REQUEST_INVALID.about(f"{invalid}.")
         except messages.DECODING_ERRORS:
-            return problems.REQUEST_INVALID.about("The body is no JSON.")
+            return problems.REQUEST_INVALID.about("The body is not JSON.")
         if not (is_allowed(said.success_url, self._origins) and is_allowed(said.cancel_url, self._origins)):
             return problems.URL_REFUSED
         key = checkout.hashed_key(caller, keys[0]) if keys else None

@@ -37,11 +37,11 @@ def _public_fault(algorithm: str, pem: str) -> str | None:
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
-        return "JWT_PUBLIC_KEY is no public key in PEM (-----BEGIN PUBLIC KEY-----)"
+        return "JWT_PUBLIC_KEY is not a public key in PEM (-----BEGIN PUBLIC KEY-----)"
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < RSA_BITS_MIN:
         return f"JWT_PUBLIC_KEY has {key.key_size} bits; an RSA key needs at least {RSA_BITS_MIN}"
     if not _fits(algorithm, key):
-        return f"JWT_PUBLIC_KEY is no key for JWT_ALGORITHM={algorithm}"
+        return f"JWT_PUBLIC_KEY does not fit JWT_ALGORITHM={algorithm}"
     return None
 
 

@@ -43,8 +43,8 @@ class Problem:
 SOON = {"Retry-After": "2"}  # the world is unwell; outages of a broker or a database mostly end within seconds
 
 # Stripe's webhook: constant, whatever the reason was; the metric and the log know it
-SIGNATURE_INVALID = Problem(400, "signature_invalid", "The request is not signed by Stripe, or not now.")
-EVENT_INVALID = Problem(400, "event_invalid", "The body is no event.")
+SIGNATURE_INVALID = Problem(400, "signature_invalid", "The signature is missing, wrong or out of date.")
+EVENT_INVALID = Problem(400, "event_invalid", "The body is not an event of Stripe.")
 BODY_TOO_SLOW = Problem(408, "body_too_slow", "The body took too long to arrive.", closes=True)
 BODY_TOO_LARGE = Problem(413, "body_too_large", "The body is too large.", closes=True)
 ENCODING_REFUSED = Problem(415, "encoding_refused", "The body must come without Content-Encoding.", closes=True)
@@ -79,9 +79,9 @@ STRIPE_REFUSED = Problem(502, "stripe_refused", "The payment provider refused th
 DATABASE_UNAVAILABLE = Problem(503, "database_unavailable", "The service cannot look this up now; try again.", SOON)
 
 # HTTP itself
-NO_HTTP = Problem(400, "no_http", "The request is no HTTP, or larger than any of ours.", closes=True)
+NO_HTTP = Problem(400, "no_http", "The request is not valid HTTP, or its head is too large.", closes=True)
 NOT_FOUND = Problem(404, "not_found", "There is nothing here.")
-METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "This address does not know the method.")
+METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "This address does not allow the method.")
 INTERNAL = Problem(500, "internal", "Something went wrong on our side.")
 
 

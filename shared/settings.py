@@ -393,7 +393,7 @@ def _require_ways_of_tls(query: Mapping[str, Sequence[str] | str]) -> None:
     asked = {name: said if isinstance(said, str) else said[-1] for name, said in query.items()}
     mode, authorities = asked.get("sslmode"), asked.get("sslrootcert")
     if "ssl" in asked:
-        raise ValueError("write sslmode=… where ssl=… stands")
+        raise ValueError("use sslmode=… instead of ssl=…")
     if mode is not None and mode not in SSL_MODES:
         raise ValueError(f"sslmode must be one of {', '.join(SSL_MODES)}")
     if mode is not None and mode.startswith("verify") and authorities is None:

@@ -58,7 +58,7 @@ def _whole(ours: Sequence[Endpoint], every: Sequence[Endpoint], *, livemode: boo
     sent = {kind for endpoint in ours if endpoint.enabled and endpoint.livemode == livemode for kind in endpoint.events}
     missing = [] if EVERY_KIND in sent else [kind for kind in Kind if kind not in sent]
     if missing:
-        yield Finding(wrong=True, what="events_missing", text=f"nobody sends us {_listed(missing)}")
+        yield Finding(wrong=True, what="events_missing", text=f"no enabled endpoint sends us {_listed(missing)}")
     for endpoint in every:
         if endpoint not in ours:
             yield Finding(wrong=False, what="elsewhere", text=f"{endpoint.id} leads elsewhere: {endpoint.url}")

@@ -182,7 +182,7 @@ async def test_an_operator_lists_shows_previews_puts_and_rolls_back(ops, engine,
         (("put", SUBJECT, "BAD", "--by", "kim"), 1, "there is no variable nobody"),
         (("preview", "client_refund", "--file", SUBJECT, "--as", "BAD"), 1, "there is no variable nobody"),
         (("put", SUBJECT, "BAD", "--by", " "), 2, "who decided it?"),
-        (("put", SUBJECT, "BAD", "--by", "release"), 2, "who decided it?"),
+        (("put", SUBJECT, "BAD", "--by", "release"), 2, "release marks what a release brings"),
     ],
 )
 async def test_what_cannot_be_done_is_one_line_and_changes_nothing(ops, engine, tmp_path, arguments, status, why):

@@ -191,7 +191,7 @@ async def test_what_goes_beyond_the_map_is_taken_away(ops, engine):
         "revoke create on schema public from public;",
         "revoke delete on table payment_ledger from cb_payments;",
         "revoke select (password_hash) on table users from cb_email;",
-        "-- everybody has this, ours among them: grant select on table refunds to public",
+        "-- every user has this right, our processes too: grant select on table refunds to public",
     }
     assert sql(await ops("roles", "plan"))[-1].startswith("-- nothing to do")
 

@@ -53,7 +53,7 @@ async def test_an_endpoint_that_sends_what_we_handle_is_well(check, world):
         [
             f"account {account.id}, test mode; our API version is {API_VERSION}",
             f"{endpoint.id} is enabled, {len(Kind)} kinds of events, {API_VERSION}: {endpoint.url}",
-            "everything that we handle reaches us",
+            "Stripe sends us everything that we handle",
         ],
     )
 
@@ -66,9 +66,9 @@ async def test_what_is_missing_and_extra_is_named_and_fails(check, world):
     result = await check()
 
     assert result.exit_code == 1
-    assert "WRONG  nobody sends us refund.created, refund.updated, refund.failed" in result.stdout
+    assert "WRONG  no enabled endpoint sends us refund.created, refund.updated, refund.failed" in result.stdout
     assert "also sends plan.created, which decide nothing" in result.stdout
-    assert "everything that we handle reaches us" not in result.stdout
+    assert "Stripe sends us everything that we handle" not in result.stdout
 
 
 async def test_a_disabled_endpoint_fails(check, world):

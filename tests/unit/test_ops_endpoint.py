@@ -36,7 +36,7 @@ def test_a_kind_that_is_not_sent_is_wrong(kind):
 
     [finding] = endpoint.check([one], livemode=True, account_id="acct_1", expected_account_id=None)
 
-    assert (finding.what, finding.wrong, finding.text) == ("events_missing", True, f"nobody sends us {kind}")
+    assert (finding.what, finding.wrong, finding.text) == ("events_missing", True, f"no enabled endpoint sends us {kind}")
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_scram_without_tls_is_possible_for_who_asks_for_it_by_name(read):
             "sslmode=verify-full needs sslrootcert=FILE, the authorities that may sign the server's certificate",
         ),
         ("sslmode=verify-full&sslrootcert=/none.pem", "sslrootcert cannot be read: No such file or directory"),
-        ("ssl=require", "write sslmode=… where ssl=… stands"),
+        ("ssl=require", "use sslmode=… instead of ssl=…"),
     ],
 )
 def test_a_contradiction_about_the_database_is_one_line(told, query, fault):

@@ -15,7 +15,7 @@ from shared.db import engine as engines
 APPLICATION = "ops"
 
 Answer = TypeVar("Answer")
-Json = Annotated[bool, typer.Option("--json", help="For a script.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
 
 
 def group(name: str | None, text: str) -> typer.Typer:

@@ -38,7 +38,7 @@ def _show(made: Plan, *, as_json: bool) -> None:
     for statement in made.statements:
         show.say(f"{statement};")
     for note in made.notes:
-        show.say(f"-- everybody has this, ours among them: {note}")
+        show.say(f"-- every user has this right, our processes too: {note}")
     for statement in made.kept:
         show.say(f"-- kept: {statement}")
     if not made.statements and not made.kept:

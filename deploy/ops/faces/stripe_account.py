@@ -52,7 +52,10 @@ def reconcile(
     *,
     days: Annotated[int, typer.Option(min=1, max=DAYS_MAX, help="How far to look back.")] = DAYS_DEFAULT,
     again: Annotated[
-        bool, typer.Option("--again", help="Kafka lost what it had: put also those back that we took, to tell all of it again.")
+        bool,
+        typer.Option(
+            "--again", help="For when Kafka lost its records: put back those that we took, too, so that all is told again."
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is missing.")] = False,
     as_json: Json = False,
@@ -138,4 +141,4 @@ def _show(checked: Checked) -> None:
     for finding in checked.findings:
         show.say(f"{'WRONG' if finding.wrong else 'note '}  {finding.text}")
     if not any(finding.wrong for finding in checked.findings):
-        show.say("everything that we handle reaches us")
+        show.say("Stripe sends us everything that we handle")

@@ -93,5 +93,5 @@ def _editor(by: str) -> str:
     """Return who is named; what a release is called by would be replaced by the next one."""
     name = person(by)
     if name == letter_templates.RELEASE:
-        raise typer.BadParameter("who decided it?", param_hint="--by")
+        raise typer.BadParameter(f"{name} marks what a release brings; who decided it?", param_hint="--by")
     return name

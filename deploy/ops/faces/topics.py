@@ -13,7 +13,9 @@ from shared.kafka import provision
 app = group("topics", "The cluster and the map of topics.")
 
 
-Brokers = Annotated[int, typer.Option("--brokers", min=1, help="Wait for so many, whose number decides the replicas.")]
+Brokers = Annotated[
+    int, typer.Option("--brokers", min=1, help="Wait for this many brokers: new topics get as many replicas, three at most.")
+]
 
 
 @app.command("apply")
