@@ -1,4 +1,4 @@
-"""`python -m ingress`: the process that takes HTTP. Next in the walk: serving.py."""
+"""`python -m ingress`: the process that takes HTTP. Next: serving.py."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """Who is asking, and may they? All the rules about tokens and roles.
 
-What enters: the Authorization header. What leaves: a `Caller` whose role is the one in `users` now, or nothing; the reason
+Enters: the Authorization header. Leaves: a `Caller` whose role is the one in `users` now, or nothing; the reason
 of a refusal stays inside. RFC 8725 (JSON Web Token Best Current Practices) is the list behind the checks: one pinned
 algorithm, nothing in a token that chooses its own key, one meaning per token. Next: checkout.py and payments.py.
 """

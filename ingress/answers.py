@@ -1,6 +1,6 @@
 """How a success is spelled: JSON with money as exact numbers and moments in RFC 3339.
 
-What enters: plain values. What leaves: an HTTP answer that no cache keeps.
+Enters: plain values. Leaves: an HTTP answer that no cache keeps.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Composition root: every route, middleware and resource of the door on one screen.
 
-What enters: settings, and the three resources that `opened` holds. What leaves: an aiohttp application. First stop of the
+Enters: settings, and the three resources that `opened` holds. Leaves: an aiohttp application. First stop of the
 walk: webhook.py.
 """
 

@@ -1,6 +1,6 @@
 """Read a body without being held up or filled up by it.
 
-What enters: a request, and how large its body may be. What leaves: the bytes, or the problem. The length that is announced
+Enters: a request, and how large its body may be. Leaves: the bytes, or the problem. The length that is announced
 is judged before anything is read; a chunked body is counted on its way; compressed ones are not unpacked, since a few bytes
 of them become gigabytes. Bodies that do not come with their head share one budget of memory: when it is spent, the time of the
 one that has been on its way for longest is over, so that thousands of slow ones keep no quick one out.

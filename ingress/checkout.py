@@ -1,6 +1,6 @@
 """Open a Stripe session for a PENDING payment.
 
-What enters: POST /payment/checkout. What leaves: 201 with the address of Stripe's page, or a problem. The row comes before
+Enters: POST /payment/checkout. Leaves: 201 with the address of Stripe's page, or a problem. The row comes before
 Stripe: its id is the idempotency key and the name by which events find it, so that a call which died at any step is resumed
 by the next one, never doubled. Two guards keep one payable URL per booking, and both are needed: a row is given up only while
 it has no session, and a URL is answered only after its session was bound to an open row. Rules: checkout_rules.py.

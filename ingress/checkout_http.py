@@ -1,6 +1,6 @@
 """POST /payment/checkout: from HTTP to a wish, and from what came of it to HTTP.
 
-What enters: a request. What leaves: 201, or a problem. The amount is never the caller's to say, and a field that is not
+Enters: a request. Leaves: 201, or a problem. The amount is never the caller's to say, and a field that is not
 documented is refused, so that nobody believes it was heard. Next: checkout.py, the story itself.
 """
 

@@ -1,6 +1,6 @@
 """What a checkout does next, given what is known. Pure; the story that carries it out is checkout.py.
 
-What enters: a wish, the booking, the payments that stand in its way, what Stripe said so far in this call, the moment. What
+Enters: a wish, the booking, the payments that stand in its way, what Stripe said so far in this call, the moment. What
 leaves: one `Step`. One row is one Stripe session and one idempotency key. A row without a session may be given up for
 another; a row whose session's URL was shown is given up only when Stripe itself says that nobody can pay there any more.
 """

@@ -1,6 +1,6 @@
 """How many connections may stand, and how long each may take: whoever is slow loses the place to whoever comes.
 
-What enters: every connection, before anything of HTTP is read. What leaves: the HTTP server's own protocol behind it, and the
+Enters: every connection, before anything of HTTP is read. Leaves: the HTTP server's own protocol behind it, and the
 moment when nobody is left, so that the process may end. aiohttp limits neither the number of connections, nor the time that a
 request's head may take, nor the time that an answer may wait for its reader; here each has a limit. When all places are taken,
 the connection that has been quiet for longest is closed; one that is being served never is. Any server may stand behind

@@ -1,6 +1,6 @@
 """What holds for every answer of the door: nothing of the inside leaves it, and browsers hear who may read it.
 
-What enters: a handler's answer or its exception, or what is no HTTP at all. What leaves: an answer, always. CORS is told only
+Enters: a handler's answer or its exception, or what is no HTTP at all. Leaves: an answer, always. CORS is told only
 on the addresses that the web application calls, never on the webhook, and only to the origins that a customer may be sent
 back to.
 """

@@ -1,6 +1,6 @@
 """An id as a stranger spells it. Pure.
 
-What enters: text of a token or an address. What leaves: the id, or nothing. Python would also take braces, `urn:uuid:` and
+Enters: text of a token or an address. Leaves: the id, or nothing. Python would also take braces, `urn:uuid:` and
 digits without hyphens; an id with several spellings is compared wrongly somewhere. Next: access.py and payments.py.
 """
 

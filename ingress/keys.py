@@ -1,6 +1,6 @@
 """May this key check tokens? Pure; asked once, at start, so that no weak key ever serves.
 
-What enters: the algorithm and its key, and the webhook's secrets. What leaves: None, or one line that names the variable. A key
+Enters: the algorithm and its key, and the webhook's secrets. Leaves: None, or one line that names the variable. A key
 that is shorter than its hash is guessed (RFC 7518, section 3.2), an RSA key below 2048 bits is factored (section 3.3), a curve
 that is not the algorithm's checks nothing, and a secret that two purposes share lets one speak for the other.
 """

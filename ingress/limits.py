@@ -1,6 +1,6 @@
 """How often one person may knock. Pure: the moment is an argument.
 
-What enters: who, and when. What leaves: None, or the seconds to wait. A window slides over the moments themselves, since a
+Enters: who, and when. Leaves: None, or the seconds to wait. A window slides over the moments themselves, since a
 counter for each whole second lets through as many as there are requests in it.
 """
 

@@ -1,6 +1,6 @@
 """The socket that strangers knock at, and its orderly end.
 
-What enters: where to listen, and the protocol for who comes. What leaves: accepted connections, until `stop`. Whoever had been
+Enters: where to listen, and the protocol for who comes. Leaves: accepted connections, until `stop`. Whoever had been
 let in by the kernel but not yet by us when we stop is still served: closing the socket over them would reset their connections,
 which during a rolling restart on a shared port (SO_REUSEPORT) loses requests.
 """

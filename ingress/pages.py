@@ -1,6 +1,6 @@
 """The API's description and the page to read and try it: /openapi.json and /docs.
 
-What enters: two files of pages/. What leaves: them, with a policy under which the page runs its own script and style and
+Enters: two files of pages/. Leaves: them, with a policy under which the page runs its own script and style and
 nothing else (https://www.w3.org/TR/CSP3/): it needs no network but this server.
 """
 

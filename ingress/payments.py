@@ -1,6 +1,6 @@
 """Show one payment to those allowed to see it.
 
-What enters: GET /payment/{id}. What leaves: what is true of the payment now, read from the primary database, so that a client
+Enters: GET /payment/{id}. Leaves: what is true of the payment now, read from the primary database, so that a client
 who polls never sees it go back. Only ids, amounts and states: nobody's name, and nothing of the card.
 """
 

@@ -1,6 +1,6 @@
 """One table: what went wrong -> the HTTP answer.
 
-What enters: one of the problems below, and what is special about this occurrence. What leaves: an RFC 9457
+Enters: one of the problems below, and what is special about this occurrence. Leaves: an RFC 9457
 `application/problem+json` answer whose `code` never changes its meaning, so that programs may decide from it; `detail` is for
 people. Nothing of the inside is told: no message of an exception, no identifier that the caller did not bring or may not see.
 """

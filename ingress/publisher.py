@@ -1,6 +1,6 @@
 """The door's way to Kafka, which may not be there yet.
 
-What enters: records. What leaves: acknowledged records, or KafkaAway. The door opens before Kafka is reached and answers 503
+Enters: records. Leaves: acknowledged records, or KafkaAway. The door opens before Kafka is reached and answers 503
 meanwhile: Stripe keeps what we do not take for three days, and a browser can go on with its checkout.
 """
 

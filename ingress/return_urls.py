@@ -1,6 +1,6 @@
 """Where a customer may be sent back to. Pure.
 
-What enters: a `success_url` or `cancel_url`, and the allowed origins. What leaves: whether it may be given to Stripe. The
+Enters: a `success_url` or `cancel_url`, and the allowed origins. Leaves: whether it may be given to Stripe. The
 checks read the text itself before any parser does, since a browser and Python's urlsplit disagree about backslashes,
 tabs and what stands before an @ (WHATWG URL Standard against RFC 3986), and an open redirect lives in such a gap.
 """

@@ -1,6 +1,6 @@
 """Is this Stripe, and is it fresh? Pure.
 
-What enters: the raw `Stripe-Signature` header, the raw body, the endpoint's secrets, the present moment. What leaves:
+Enters: the raw `Stripe-Signature` header, the raw body, the endpoint's secrets, the present moment. Leaves:
 `Verified`, or `Refused` with the reason that the log shows. Scheme v1 is told in https://docs.stripe.com/webhooks
 ("Verify webhook signatures manually"): HMAC-SHA256 under the whole secret, `whsec_` included, over `t` "." body. We take
 a subset of the headers that the stripe library takes: it follows clocks into the future, reads digits of any script, and

@@ -1,6 +1,6 @@
 """The SQL of the door.
 
-What enters: a transaction and what one statement needs. What leaves: plain values. The door inserts rows of `payments` and
+Enters: a transaction and what one statement needs. Leaves: plain values. The door inserts rows of `payments` and
 writes stripe_session_id, closed_at, expires_at, checkout_request and idempotency_key there; everything else it only reads.
 CultureBridge's times are naive UTC, here every moment is aware.
 """

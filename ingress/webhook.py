@@ -1,6 +1,6 @@
 """Stripe knocks: verify, publish the raw bytes, answer once Kafka has them; no opinion about meaning.
 
-What enters: POST /payment/webhook. What leaves: the exact bytes in `stripe.events`, keyed by event id, and 200; or a constant
+Enters: POST /payment/webhook. Leaves: the exact bytes in `stripe.events`, keyed by event id, and 200; or a constant
 refusal; or 503 when Kafka does not acknowledge, and Stripe sends the event again for three days. The database is not asked:
 whether an event was handled before is for the inbox to know. Next in the walk: shared/topics.py.
 """

@@ -1,6 +1,6 @@
 """How often Python looks for garbage.
 
-What enters: a process that imports, and then has come up. What leaves: a collector that passes over what the process holds
+Enters: a process that imports, and then has come up. Leaves: a collector that passes over what the process holds
 for good (modules, settings, routes), and looks again after every 50,000 new objects instead of every 700. A webhook or a batch
 makes many objects and no cycles: at the default a tenth of the work is looking for them in vain. After a crowd its memory is
 given back, which neither Python nor the C library does by itself while the process lives.

@@ -1,6 +1,6 @@
 """The only outgoing Stripe client: narrow questions, answers as values.
 
-What enters: everything that one call says. What leaves: what Stripe holds now, or one of the outcomes below; no exception of
+Enters: everything that one call says. Leaves: what Stripe holds now, or one of the outcomes below; no exception of
 the library, of aiohttp or of a timeout gets past this file. Facts about stripe 16.1: StripeClient makes one attempt unless
 told, a timeout while a body is read comes as the builtin TimeoutError and is not retried, a body cut short as aiohttp's own
 error; an error's text and body may hold what a customer typed, so that only its code and request id are logged.

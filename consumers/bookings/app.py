@@ -1,6 +1,6 @@
 """Wiring of the bookings consumer: `payments.events` in, `bookings.events` out, bound to handlers.py.
 
-Next in the walk: handlers.py.
+Next: handlers.py.
 """
 
 from consumers.bookings.handlers import Bookings
@@ -29,6 +29,6 @@ async def run(configured: Settings) -> int:
 
 
 def main() -> int:
-    """Read settings and run. Next: `python -m consumers.bookings`."""
+    """Read settings and run; return the exit status of `python -m consumers.bookings`."""
     logs.configure(GROUP)
     return service.run_to_the_end(run(settings.read(Settings)))

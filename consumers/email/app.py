@@ -1,6 +1,6 @@
 """Wiring of the email consumer: events of bookings and payments and the ladder's steps in, letters out.
 
-Next in the walk: handlers.py.
+Next: handlers.py.
 """
 
 import asyncio
@@ -112,6 +112,6 @@ class Wiring:
 
 
 def main() -> int:
-    """Read settings and run. Next: `python -m consumers.email`."""
+    """Read settings and run; return the exit status of `python -m consumers.email`."""
     logs.configure(GROUP)
     return service.run_to_the_end(run(settings.read(Settings)))

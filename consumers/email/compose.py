@@ -1,7 +1,7 @@
 """A letter's facts -> the letter: what it says, to whom, and with which calendar file; pure.
 
 Enters: what the ledger and the profiles know when the letter is sent, and the templates. Leaves: the exact bytes for the mail
-server, or why nobody can be written to. Next: mime.py lays them out, delivery.py hands them over.
+server, or why nobody can be written to. mime.py lays them out. Next in the walk: delivery.py, which hands them over.
 """
 
 import functools

@@ -31,6 +31,6 @@ async def run(configured: Settings) -> int:
 
 
 def main() -> int:
-    """Read settings and run. Next: `python -m consumers.payments`."""
+    """Read settings and run; return the exit status of `python -m consumers.payments`."""
     logs.configure(GROUP)
     return service.run_to_the_end(run(settings.read(Settings)))

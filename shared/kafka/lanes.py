@@ -1,6 +1,6 @@
 """The way of records to the broker: what comes while a batch is under way goes together in the next.
 
-What enters: records, each with the delivery that its publisher waits for. What leaves: one record batch at a time, and
+Enters: records, each with the delivery that its publisher waits for. Leaves: one record batch at a time, and
 deliveries that end when their last record is acknowledged, or with the first error. A batch costs the same for one record as
 for a hundred, and the busier the broker, the larger they grow; only a busy lane that keeps no order waits two milliseconds for
 as many as came the last time. Next: producer.py.

@@ -1,5 +1,6 @@
 """What README tells must be so: every variable, every file of the walk, every command; and where every page leads."""
 
+import ast
 import itertools
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from shared import settings
 from shared.stripe_events import Kind
+from tests.architecture.source import product
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted(
@@ -62,13 +64,14 @@ def test_every_page_is_led_to():
 
 
 def test_the_walk_is_a_chain():
-    """Each of the eleven files names a later one in its docstring."""
+    """Each of the eleven files names the next one in its docstring, and no other file says that it is of the walk."""
     walk = re.findall(r"^\d+\. \[`([^`]+)`\]", README, re.MULTILINE)
 
     assert len(walk) == 11
     for file, successor in itertools.pairwise(walk):
         head = (ROOT / file).read_text().partition('"""')[2].partition('"""')[0]
-        assert Path(successor).name in head, f"{file} does not lead to {successor}"
+        assert Path(successor).name in head.partition("Next in the walk: ")[2], f"{file} does not lead to {successor}"
+    assert {one.path for one in product() if "in the walk" in ast.get_docstring(one.tree)} == set(walk[:-1])
 
 
 def test_every_make_target_of_the_pages_exists():

@@ -1,6 +1,6 @@
 """What every measurement stands on: a fresh database and topics, processes that are ready, generators beside them.
 
-What enters: a folder on a durable box. What leaves: a pipeline that is taken down afterwards, and what its processes needed.
+Enters: a folder on a durable box. Leaves: a pipeline that is taken down afterwards, and what its processes needed.
 """
 
 import asyncio

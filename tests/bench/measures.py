@@ -1,6 +1,6 @@
 """One round of every row, in the order of the table; what enters and leaves is told where each is measured.
 
-What enters: a folder, how long to load, how many events, and the database that has grown. What leaves: figures by row.
+Enters: a folder, how long to load, how many events, and the database that has grown. Leaves: figures by row.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Events as large as Stripe's: recorded payloads with the ids and amounts of a sale of ours.
 
-What enters: an event of tests/builders.py, which holds what decides. What leaves: the body that Stripe would sign, some
+Enters: an event of tests/builders.py, which holds what decides. Leaves: the body that Stripe would sign, some
 kilobytes of it. A bench of small bodies would flatter whoever copies, hashes, parses and packs them.
 """
 

@@ -1,6 +1,6 @@
 """`make profile`: where a webhook's and a batch's time goes, as one flame graph for each process under its own full load.
 
-What enters: nothing. What leaves: `.dev/profiles/NAME.svg` for the door and each consumer; open them in a browser. py-spy looks
+Enters: nothing. Leaves: `.dev/profiles/NAME.svg` for the door and each consumer; open them in a browser. py-spy looks
 from outside and costs the process nothing but short pauses; only what ran is drawn, not what waited.
 """
 

@@ -1,6 +1,6 @@
 """The table: what is measured, in which unit, and what is asked of it.
 
-What enters: a figure a round for each row. What leaves: medians beside their goals. Next: measures.py makes the figures,
+Enters: a figure a round for each row. Leaves: medians beside their goals. Next: measures.py makes the figures,
 page.py prints them.
 """
 

@@ -1,6 +1,6 @@
 """How fast the Stripe sandbox is: payments through its API alone, and its start.
 
-What enters: the port of a webhook endpoint that takes everything. What leaves: payments a second, and seconds from the spawn to
+Enters: the port of a webhook endpoint that takes everything. Leaves: payments a second, and seconds from the spawn to
 the first answer. A payment is two calls: a session, and its confirmation with a test card.
 """
 

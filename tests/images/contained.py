@@ -1,6 +1,6 @@
 """A process of the pipeline in a container of its image, as `tests/journey/forked.py` has one that was forked.
 
-What enters: a module as for `python -m`, its environment and a file for what it says. What leaves: a process that takes signals
+Enters: a module as for `python -m`, its environment and a file for what it says. Leaves: a process that takes signals
 and ends with a status. The container is as locked as docker-compose.yml locks it, and uses this machine's own network, where
 everything else of a test is.
 """

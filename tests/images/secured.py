@@ -1,6 +1,6 @@
 """A cluster that speaks TLS alone and asks who it is: every image lets itself in, by settings and by files that it is given.
 
-What enters: the variables of a migrated database. What leaves: a line for whatever did not get in. The cluster is a secured
+Enters: the variables of a migrated database. Leaves: a line for whatever did not get in. The cluster is a secured
 box's (deploy/dev/keys.py), with a user for each process and the rights that `cb-ops acls apply` gives them.
 """
 

@@ -1,6 +1,6 @@
 """The pipeline's processes without their second of importing: forks of one server that has imported everything once.
 
-What enters: a module as for `python -m`, an environment and a file for what it says. What leaves: a process of its own, with a
+Enters: a module as for `python -m`, an environment and a file for what it says. Leaves: a process of its own, with a
 pid that takes signals and dies of them. Whoever must see an interpreter start, the box and the demo among them, starts one.
 """
 

@@ -1,6 +1,6 @@
 """Webhooks to send: those that a caller laid into a file, or fresh ones; each signed at the moment it is asked for.
 
-What enters: a file, or nothing. What leaves: pairs of an event's id and its body, and whole requests as bytes on the wire.
+Enters: a file, or nothing. Leaves: pairs of an event's id and its body, and whole requests as bytes on the wire.
 """
 
 import json
