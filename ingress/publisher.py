@@ -45,7 +45,7 @@ class Publisher:
             yield
         finally:
             stopping.set()
-            with suppress(asyncio.CancelledError):
+            with suppress(errors.Stopping):
                 await self._holding
 
     async def publish(self, records: Sequence[Record], *, deadline_seconds: float) -> None:

@@ -41,10 +41,6 @@ SETTLE_SECONDS_MAX = 1.0
 MACHINES = (OSError, MemoryError)  # no file may be opened any more, or memory is used up: it is no letter's fault
 
 
-class Stopping(errors.Transient):
-    """The process ends; a letter that was not begun is left for the next one."""
-
-
 class MailServerSlow(errors.Transient):
     """A batch's letters could not all be begun in time; those that were are recognised when it comes again."""
 
@@ -151,7 +147,7 @@ class Sender:
     def _require_time(self, flight: Flight) -> None:
         """Raise Stopping or MailServerSlow when no conversation may begin any more."""
         if self._stopping.is_set():
-            raise Stopping("the letter stays where it is")
+            raise errors.Stopping("the letter stays where it is")
         if clock.monotonic() > flight.begin_by:
             raise MailServerSlow(f"not begun within {BEGIN_SECONDS_MAX:.0f} s")
 
@@ -193,7 +189,7 @@ class Sender:
         async with self._conversations:
             try:
                 self._require_time(flight)
-            except (Stopping, MailServerSlow):
+            except (errors.Stopping, MailServerSlow):
                 await self._clerk.release(mine)
                 raise
             flight.begun_at = clock.monotonic()

@@ -15,7 +15,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from shared import logs, settings
+from shared import errors, logs, settings
 from shared.kafka.backoff import Backoff
 
 log = logs.get(__name__)
@@ -53,7 +53,7 @@ async def until_answers(
 ) -> None:
     """Call `start` until it succeeds, with back-off; the first failure is logged with its reason, and the success after it.
 
-    Raises asyncio.CancelledError when `stopping` is set meanwhile.
+    Raises errors.Stopping when `stopping` is set meanwhile.
     """
     stopping = stopping or asyncio.Event()
     waits = Backoff()
@@ -67,7 +67,7 @@ async def until_answers(
                 log.warning("kafka.away", error=type(error).__name__, reason=reason)
             await waits.pause(stopping)
             if stopping.is_set():
-                raise asyncio.CancelledError from error
+                raise errors.Stopping("Kafka was not reached") from error
         else:
             if waits.failures:
                 log.info("kafka.back", count=waits.failures)
@@ -75,12 +75,12 @@ async def until_answers(
 
 
 async def _unless_stopping(start: Callable[[], Awaitable[object]], stopping: asyncio.Event) -> None:
-    """Await `start()`, or raise asyncio.CancelledError once `stopping` is set: a join or an unknown topic waits for long."""
+    """Await `start()`, or raise errors.Stopping once `stopping` is set: a join or an unknown topic waits for long."""
     starting, told = asyncio.ensure_future(start()), asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
-            raise asyncio.CancelledError
+            raise errors.Stopping("Kafka was not reached")
         await starting
     finally:
         for task in (starting, told):

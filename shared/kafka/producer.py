@@ -130,7 +130,7 @@ async def opened(
 
     The records of the topics `unordered` go to whatever partition is free, whatever their key: no order is asked of them, and
     the partitions of a dead leader hold nobody up for long.
-    Raises asyncio.CancelledError when `stopping` is set before Kafka answered.
+    Raises errors.Stopping when `stopping` is set before Kafka answered.
     """
     client = AIOKafkaProducer(
         **connection.for_aiokafka(kafka),

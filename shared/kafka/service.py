@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared import garbage, logs, settings
+from shared import errors, garbage, logs, settings
 from shared.db import engine as engines
 from shared.db import health as database_health
 from shared.kafka import broker, connection, health, liveness, producer
@@ -67,7 +67,7 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
         return await _faults(subscriptions, publisher)
 
     async with health.served(configured, live=live, ready=ready):
-        with suppress(asyncio.CancelledError):
+        with suppress(errors.Stopping):
             async with producer.opened(configured, client_id=f"culturebridge-{name}", stopping=stopping) as publisher:
                 subscriptions = build(publisher, stopping)
                 for subscription in subscriptions:

@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from consumers.email.sending import Stopping
 from shared import messages
+from shared.errors import Stopping
 from tests.builders import record
 from tests.letters import address, both, event, headers, recipients, sales, sql, states
 

@@ -6,11 +6,12 @@ import pytest
 
 from consumers.email import sending, store
 from consumers.email.clerk import Clerk
-from consumers.email.sending import MailServerSlow, Stopping
+from consumers.email.sending import MailServerSlow
 from consumers.email.tickets import Due
 from deploy.dev.mailbox import Fault, Switches
 from shared import clock, messages, metrics
 from shared.db.engine import rows
+from shared.errors import Stopping
 from tests.builders import Sale, confirmed, insert_sales, record
 from tests.members import until
 

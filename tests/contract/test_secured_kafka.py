@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from deploy.dev import cluster, keys
 from deploy.ops.cli import app
-from shared import topics
+from shared import errors, topics
 from shared.kafka import acls, connection, producer
 from shared.kafka.acls import Acl
 from shared.kafka.records import Record
@@ -137,7 +137,7 @@ async def test_a_process_that_is_not_let_in_waits_and_says_why(as_user, monkeypa
     )
     await until(lambda: said, "it says why")
     stopping.set()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(errors.Stopping):
         await waiting
     await client.stop()
 
