@@ -596,6 +596,11 @@ DOOR = (
         (CONNECTIONS, "for since in (self.unread_at, self.closing_at):", "for since in (self.closing_at,):"),
     ),
     fault(
+        "any number of answers may stay unread",
+        ("tests/unit/test_connections.py", "-k", "too_many_unread"),
+        (CONNECTIONS, "if len(self._unread) > UNREAD_CONNECTIONS_MAX:", "if False:"),
+    ),
+    fault(
         "one address may take every place",
         ("tests/unit/test_connections.py", "-k", "one_address"),
         (CONNECTIONS, ">= self._per_address_max", "> 10**9"),

@@ -146,8 +146,9 @@ async def holds(bytes_min, *, exactly=False):
 
 
 async def test_of_those_who_do_not_read_only_some_may_stay(database, monkeypatch):
-    """The one whose answer has waited for longest goes first."""
+    """Beyond so many nobody waits until the time for reading is over."""
     monkeypatch.setattr(connections, "UNREAD_CONNECTIONS_MAX", 0)
+    monkeypatch.setattr(connections, "UNREAD_SECONDS_MAX", 3600)
     async with opened(database) as door, connected(door) as (_, writer):
         writer.transport.pause_reading()
         for _ in range(2_000):

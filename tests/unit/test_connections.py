@@ -186,6 +186,21 @@ def test_who_is_being_served_or_rests_may_stay():
     assert not resting.transport.aborted
 
 
+def test_of_too_many_unread_answers_the_one_that_waits_for_longest_goes(monkeypatch):
+    """Whoever has read meanwhile holds nothing, and counts for nothing."""
+    monkeypatch.setattr(connections, "UNREAD_CONNECTIONS_MAX", 2)
+    everybody = places(connections_max=9)
+    first, read, third, fourth = (knock(everybody) for _ in range(4))
+    for one in (first, read, third):
+        one.pause_writing()
+        if one is read:
+            one.resume_writing()
+    assert not any(one.transport.aborted for one in (first, read, third))
+
+    fourth.pause_writing()
+    assert [one.transport.aborted for one in (first, read, third, fourth)] == [True, False, False, False]
+
+
 def test_a_reader_who_reads_again_may_stay():
     """Slow for a moment is not slow."""
     made = knock(places())
