@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from prometheus_client import REGISTRY
 
 from ingress import connections
 from ingress.connections import Connections, address_of
@@ -36,6 +37,12 @@ class Http(asyncio.Protocol):
 
     def data_received(self, data):
         self.told.append(data)
+
+    def pause_writing(self):
+        self.told.append("paused")
+
+    def resume_writing(self):
+        self.told.append("resumed")
 
     def connection_lost(self, exc):
         self.told.append("lost")
@@ -199,6 +206,59 @@ def test_of_too_many_unread_answers_the_one_that_waits_for_longest_goes(monkeypa
 
     fourth.pause_writing()
     assert [one.transport.aborted for one in (first, read, third, fourth)] == [True, False, False, False]
+
+
+def test_an_unread_answer_that_is_gone_takes_nobody_s_place(monkeypatch):
+    """Who has left is forgotten: the next too many costs the one that really waits."""
+    monkeypatch.setattr(connections, "UNREAD_CONNECTIONS_MAX", 1)
+    everybody = places(connections_max=9)
+    gone, second, third = (knock(everybody) for _ in range(3))
+    gone.pause_writing()
+    gone.connection_lost(None)
+    second.pause_writing()
+    assert not second.transport.aborted
+
+    third.pause_writing()
+    assert second.transport.aborted
+    assert not third.transport.aborted
+
+
+def test_a_server_hears_that_its_reader_is_slow():
+    """Else it would go on to write, and its memory would be what the reader does not take."""
+    made = knock(places())
+    made.data_received(b"GET")
+    made.pause_writing()
+    made.resume_writing()
+
+    assert made._inner.told == ["made", b"GET", "paused", "resumed"]
+
+
+def test_who_rested_and_is_served_again_makes_no_room():
+    """A kept connection in the midst of its next request is as busy as in its first."""
+    everybody = places(connections_max=1)
+    kept = knock(everybody)
+    for _ in range(2):
+        kept.data_received(b"GET")
+        kept.began()
+        kept.ended()
+    kept.began()
+
+    assert knock(everybody).transport.aborted
+    assert not kept.transport.aborted
+
+
+def test_the_metrics_tell_how_many_are_here_and_why_others_went():
+    everybody = places(connections_max=1)
+    before = REGISTRY.get_sample_value("ingress_connections_dismissed_total", {"reason": "full"}) or 0
+    silent = knock(everybody)
+    assert REGISTRY.get_sample_value("ingress_connections_open") == 1
+
+    comes = knock(everybody)
+    assert silent.transport.aborted
+    comes.connection_lost(None)
+
+    assert REGISTRY.get_sample_value("ingress_connections_open") == 0
+    assert REGISTRY.get_sample_value("ingress_connections_dismissed_total", {"reason": "full"}) == before + 1
 
 
 def test_a_reader_who_reads_again_may_stay():
