@@ -276,7 +276,11 @@ class Connections:
             now = clock.monotonic()
             self.is_late = now - due > LATE_SECONDS
             for connection in list(self._open):
-                connection.look(now)
+                try:
+                    connection.look(now)
+                except Exception:
+                    # Nobody awaits this task: without it every slow client might stay for ever.
+                    log.exception("connection.not_watched")
             most = max(most, len(self._open))
             if most >= CROWD_CONNECTIONS_MIN and len(self._open) <= most // 8:
                 garbage.give_back()

@@ -127,11 +127,14 @@ class Batches(Generic[Item]):
         """Apply in one transaction; on an error of data halve, down to the one culprit."""
         if not items:
             return Applied()
+        begun = False
         try:
             async with self._engine.begin() as tx:
+                begun = True
                 applied = await self._consumer.apply(tx, items)
         except Exception as error:
-            if not is_data_error(error):
+            # What a connection is refused for may look like data (22023, a setting that PostgreSQL does not take): no record's.
+            if not begun or not is_data_error(error):
                 raise
             if len(items) == 1:
                 return Applied(refused=[self._culprit(items[0], error)])

@@ -11,11 +11,17 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shared import logs, metrics, settings
+from shared import errors, logs, metrics, settings
+from shared.db.data_errors import error_name
 
 log = logs.get(__name__)
 
 READY_WITHIN_SECONDS = 4.0  # Kafka and the database have 2 s each to answer; Prometheus waits for 10 s
+
+
+class NotServed(errors.PipelineError):
+    """Nobody could ask how this process is: its port is another's, or not ours to take."""
+
 
 Check = Callable[[], Awaitable[Sequence[str]]]
 """Returns what is wrong, in words for an operator; nothing when all is well."""
@@ -25,7 +31,7 @@ Check = Callable[[], Awaitable[Sequence[str]]]
 async def served(health: settings.Health, *, live: Check, ready: Check) -> AsyncIterator[int | None]:
     """Serve until the block ends; give the port, or None when HEALTH_PORT is 0.
 
-    Raises OSError when a port that was asked for is taken; a default that is taken gives way to any free one, logged.
+    Raises NotServed when a port that was asked for cannot be had; a default gives way to any free one, logged.
     """
     if health.health_port == 0:
         yield None
@@ -39,9 +45,9 @@ async def served(health: settings.Health, *, live: Check, ready: Check) -> Async
     try:
         try:
             await web.TCPSite(runner, health.health_host, health.health_port).start()
-        except OSError:
+        except OSError as error:
             if health.health_port_is_strict:
-                raise
+                raise NotServed(f"HEALTH_PORT={health.health_port} cannot be had: {error_name(error)}") from error
             await web.TCPSite(runner, health.health_host, 0).start()
         port = runner.addresses[0][1]
         log.info("health.served", port=port)

@@ -10,9 +10,11 @@ from contextlib import suppress
 
 from aiokafka.errors import KafkaError
 
-from shared import clock, metrics
+from shared import clock, logs, metrics
 from shared.kafka.broker import Subscription
 from shared.kafka.rewinding import RewindingConsumer
+
+log = logs.get(__name__)
 
 POLL_AGE_SECONDS_MAX = 60.0
 BATCH_SECONDS_MAX = 120.0
@@ -65,9 +67,14 @@ async def watch_lag(subscriptions: Sequence[Subscription]) -> None:
     """Keep the gauges of lag and of the oldest unprocessed record up to date, until cancelled."""
     while True:
         for subscription in subscriptions:
-            with suppress(KafkaError, TimeoutError):
+            try:
                 async with asyncio.timeout(CLUSTER_ANSWERS_WITHIN_SECONDS):
                     await _measure(subscription)
+            except (KafkaError, TimeoutError):
+                continue
+            except Exception:
+                # Nobody awaits this task: its gauges would stand still, and alerts with them, and nobody would hear why.
+                log.exception("kafka_lag.not_measured", topic=subscription.topic)
         await asyncio.sleep(LAG_EVERY_SECONDS)
 
 

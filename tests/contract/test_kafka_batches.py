@@ -5,8 +5,9 @@ import random
 from dataclasses import dataclass
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
-from shared import messages
+from shared import messages, settings
 from shared.db import data_errors
 from shared.db import engine as engines
 from shared.db.data_errors import folding
@@ -149,6 +150,20 @@ async def test_a_lost_connection_is_the_world_s_fault(batches, effects, publishe
 
     await batches.handle([record(b"a"), record(b"b")])
     assert await stored(engine) == {"a", "b"}
+
+
+async def test_a_refused_connection_is_the_world_s_fault_whatever_it_is_called(effects, published, database, engine):
+    """PostgreSQL calls a session's setting that it does not know a data exception; no record did it, and none is refused."""
+    url = database.database_url.get_secret_value()
+    strange = engines.create(settings.Database(database_url=f"{url}?options=-c%20datestyle%3Dnonsense"), application="tests")
+    batches = Batches(effects, engine=strange, producer=published, group="g", target="out", refusals="out.dlt")
+
+    with pytest.raises(DBAPIError) as refused:
+        await batches.handle([record(b"a"), record(b"b")])
+    await strange.dispose()
+
+    assert data_errors.is_data_error(refused.value)
+    assert (published.calls, await stored(engine)) == (0, set())
 
 
 async def test_a_deadlock_is_the_world_s_fault(batches, effects, published, engine):

@@ -119,7 +119,7 @@ async def test_a_set_port_that_is_taken_raises():
     taken = await asyncio.start_server(lambda _reader, writer: writer.close(), port=0, host="0.0.0.0")
     number = taken.sockets[0].getsockname()[1]
     async with taken:
-        with pytest.raises(OSError):
+        with pytest.raises(health.NotServed, match=f"HEALTH_PORT={number} cannot be had: OSError:EADDRINUSE"):
             async with health.served(settings.Health(health_port=number), live=nothing, ready=nothing):
                 pass
 
@@ -199,14 +199,15 @@ async def test_a_backlog_that_was_fetched_long_ago_is_no_silence(kafka, monkeypa
         await until(lambda: len(handled.records) == 3, "all are handled")
 
 
-async def test_the_lag_is_measured_on_when_one_measure_fails(kafka, monkeypatch):
-    """A cluster that is away for one measure does not end the gauge for good."""
+@pytest.mark.parametrize("fault", [TimeoutError, ZeroDivisionError])
+async def test_the_lag_is_measured_on_when_one_measure_fails(kafka, monkeypatch, fault):
+    """A cluster that is away for one measure does not end the gauge for good, nor does a fault of ours."""
     await make_topics(kafka, THINGS)
     measured = []
 
     async def measure(subscription):
         measured.append(subscription)
-        raise TimeoutError
+        raise fault
 
     monkeypatch.setattr(liveness, "_measure", measure)
     monkeypatch.setattr(liveness, "LAG_EVERY_SECONDS", 0.01)

@@ -133,6 +133,19 @@ async def test_a_late_look_is_noticed(monkeypatch):
         await until(lambda: not everybody.is_late, "the next look is in time", every_seconds=0)
 
 
+async def test_a_fault_in_one_look_ends_no_later_look(monkeypatch):
+    """Whoever watches is one task for all connections, and for as long as the door stands."""
+    monkeypatch.setattr(connections, "LOOK_EVERY_SECONDS", 0)
+    everybody = places()
+    broken, sound = knock(everybody), knock(everybody)
+    looked = []
+    monkeypatch.setattr(
+        connections.Connection, "look", lambda one, _now: looked.append(one) if one is sound else looked.append(one) or 1 / 0
+    )
+    async with everybody.watched():
+        await until(lambda: looked.count(broken) > 1 and looked.count(sound) > 1, "both are looked at again", every_seconds=0)
+
+
 def test_leaving_twice_gives_back_one_place():
     """A transport tells of its end after we ended it."""
     everybody = places(connections_max=1)
