@@ -30,6 +30,8 @@ log = logs.get(__name__)
 TIMEOUT_SECONDS = 10  # for each attempt; the library's own 80 would outlast every browser
 NETWORK_RETRIES_MAX = 2  # of connection errors, 409 and 5xx, by the library, with the same idempotency key
 EVENTS_AT_ONCE_MAX = 100  # https://docs.stripe.com/api/pagination
+# A complete session is unpaid while a delayed method is under way: https://docs.stripe.com/api/checkout/sessions/object
+NOTHING_OWED = frozenset({"paid", "no_payment_required"})
 KEY_IN_USE = "idempotency_key_in_use"  # https://docs.stripe.com/error-codes: another call holds the key now
 
 
@@ -61,12 +63,16 @@ class SessionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A checkout session as Stripe holds it; `url` is None once nobody can pay there any more."""
+    """A checkout session as Stripe holds it; `url` is None once nobody can pay there any more.
+
+    `is_paid`: Stripe waits for no money; a session can be complete without, while a delayed method is under way.
+    """
 
     id: str
     status: SessionStatus
     url: str | None
     expires_at: datetime
+    is_paid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +279,8 @@ def _failure(error: stripe.StripeError) -> Failure:
 def _session(session: "stripe.checkout.Session") -> Session:
     """Read what we need; AttributeError, TypeError or ValueError when the answer is no session of mode payment."""
     expires_at = datetime.fromtimestamp(session.expires_at, UTC)
-    return Session(session.id, SessionStatus(session.status or ""), session.url, expires_at)
+    is_paid = session.payment_status in NOTHING_OWED
+    return Session(session.id, SessionStatus(session.status or ""), session.url, expires_at, is_paid)
 
 
 def _endpoints(listed: "stripe.ListObject[stripe.WebhookEndpoint]") -> tuple[Endpoint, ...]:

@@ -55,14 +55,18 @@ class FakeStripe:
 
     async def pay(self, session):
         """Be the customer."""
+        self._end(session.id, SessionStatus.COMPLETE, is_paid=True)
+
+    async def promise(self, session):
+        """Be a customer whose bank takes days."""
         self._end(session.id, SessionStatus.COMPLETE)
 
     def expire(self, session_id):
         """Be the clock."""
         return self._end(session_id, SessionStatus.EXPIRED)
 
-    def _end(self, session_id, status):
-        self.sessions[session_id] = replace(self.sessions[session_id], status=status, url=None)
+    def _end(self, session_id, status, *, is_paid=False):
+        self.sessions[session_id] = replace(self.sessions[session_id], status=status, url=None, is_paid=is_paid)
         return self.sessions[session_id]
 
     def payable(self):

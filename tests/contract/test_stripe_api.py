@@ -14,21 +14,21 @@ from tests.sandboxes import listening, opened, session_request
 
 
 class Stripe:
-    """A client of sessions, and a customer who pays one."""
+    """A client of sessions, and a customer who pays one, or has his bank do so within days."""
 
-    def __init__(self, api, pay):
-        self.api, self.pay = api, pay
+    def __init__(self, api, customer):
+        self.api, self.pay, self.promise = api, customer.pay, customer.promise
 
 
 @pytest.fixture(params=["real", "fake"])
 async def stripe(request, tmp_path):
     if request.param == "fake":
         fake = FakeStripe()
-        yield Stripe(fake, fake.pay)
+        yield Stripe(fake, fake)
         return
     async with listening() as webhook, opened(tmp_path, webhook) as world:
         api = StripeApi(settings.StripeApi(_env_file=None, stripe_secret_key="sk_test_x", stripe_api_base=world.url))
-        yield Stripe(api, world.pay)
+        yield Stripe(api, world)
         await api.close()
 
 
@@ -43,7 +43,7 @@ async def test_a_session_is_open_and_ends_when_it_was_asked_to(stripe):
     session = await made(stripe, request)
 
     assert isinstance(session, Session)
-    assert (session.status, session.expires_at) == (SessionStatus.OPEN, request.expires_at)
+    assert (session.status, session.expires_at, session.is_paid) == (SessionStatus.OPEN, request.expires_at, False)
     assert session.id in session.url
     assert await stripe.api.retrieve_session(session.id) == session
 
@@ -81,7 +81,7 @@ async def test_an_expired_session_cannot_be_paid_or_expired_again(stripe):
 
     expired = await stripe.api.expire_session(session.id)
 
-    assert (expired.status, expired.url) == (SessionStatus.EXPIRED, None)
+    assert (expired.status, expired.url, expired.is_paid) == (SessionStatus.EXPIRED, None, False)
     assert await stripe.api.retrieve_session(session.id) == expired
     assert isinstance(await stripe.api.expire_session(session.id), Refused)
 
@@ -93,8 +93,18 @@ async def test_a_paid_session_is_complete_and_cannot_be_expired(stripe):
 
     told = await stripe.api.retrieve_session(session.id)
 
-    assert (told.status, told.url) == (SessionStatus.COMPLETE, None)
+    assert (told.status, told.url, told.is_paid) == (SessionStatus.COMPLETE, None, True)
     assert isinstance(await stripe.api.expire_session(session.id), Refused)
+
+
+async def test_a_session_whose_money_is_under_way_is_complete_and_not_paid(stripe):
+    """A delayed method: the customer is done, the bank is not."""
+    session = await made(stripe, session_request(currency="EUR"))
+    await stripe.promise(session)
+
+    told = await stripe.api.retrieve_session(session.id)
+
+    assert (told.status, told.url, told.is_paid) == (SessionStatus.COMPLETE, None, False)
 
 
 async def test_what_stripe_does_not_know_is_told_as_such(stripe):
