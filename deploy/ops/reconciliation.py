@@ -6,6 +6,7 @@ Kafka, and from when to when. Leaves: what was missing, on `stripe.events` with 
 the payments consumer takes it like any other; an event that came in meanwhile all the same is known there and changes nothing.
 """
 
+import re
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,17 +25,19 @@ from shared.stripe_events import Kind
 log = logs.get(__name__)
 
 TAKING_SECONDS_MAX = 60.0
+NAMES = re.compile(rb"\bcs_\w+|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b")
 # What became of an event stands in the ledger, whatever it was; but not of one that could not be read at all.
 TAKEN = "select distinct event_id from payment_ledger where event_id = any($1::text[])"
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """An event of Stripe's that we never took."""
+    """An event of Stripe's that we never took; `about` are the sessions, and the ids of our own, that it names."""
 
     event_id: str
     event_type: str
     created: datetime
+    about: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ async def reconcile(
     await _require_account(api, configured)
     refused = await _refused(configured, progress=progress)
     count, repeated, missing = 0, 0, []
-    async for page in _pages(api, configured, since=since, until=until):
+    async for page in pages(api, configured, since=since, until=until):
         async with telling_of_database(configured), engine.begin() as tx:
             taken = {row[0] for row in await rows(tx, TAKEN, [event.id for event in page])}
         lost = untaken(page, taken | refused)
@@ -92,7 +95,7 @@ async def reconcile(
                 event_type=event.type,
                 outcome="published" if publish else "only told",
             )
-        missing += [Missing(event.id, event.type, event.created) for event in lost]
+        missing += [Missing(event.id, event.type, event.created, named(event.body)) for event in lost]
         count += len(page)
         repeated += len(going) - len(lost)
         progress(count, count)
@@ -104,9 +107,15 @@ def untaken(events: Sequence[ListedEvent], taken: Collection[str]) -> list[Liste
     return [event for event in reversed(events) if event.id not in taken]
 
 
-async def _pages(
+def named(body: bytes) -> tuple[str, ...]:
+    """Return the sessions of Stripe's and the ids of ours that an event names, wherever it does. Pure."""
+    return tuple(sorted({name.decode() for name in NAMES.findall(body)}))
+
+
+async def pages(
     api: StripeApi, configured: settings.Webhook, *, since: datetime, until: datetime
 ) -> AsyncIterator[tuple[ListedEvent, ...]]:
+    """Yield the events that we handle, newest first, a page at a time; raises StripeSilent."""
     after, more = None, True
     while more:
         match await api.events(list(Kind), since=since, until=until, after=after):

@@ -89,7 +89,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "bookings": Rights(select="id status payment_id session_datetime"),
         "payments": Rights(
             select="id booking_id amount amount_minor amount_refunded_minor currency status version failure_reason "
-            "closed_reason closed_at stripe_session_id stripe_payment_intent_id created_at expires_at"
+            "paid closed_reason closed_at stripe_session_id stripe_payment_intent_id created_at expires_at"
         ),
         "payment_intents": Rights(select="intent_id payment_id"),
         "payment_charges": Rights(select=EVERY),
@@ -99,7 +99,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
             select=EVERY, insert="event_id event_type event_created decision reason topic partition offset"
         ),
         "waiting_events": Rights(select=EVERY, delete=True),
-        "attention": Rights(select=EVERY, update="resolved_at resolved_by"),
+        "attention": Rights(select=EVERY, insert=MATTER.insert, update="resolved_at resolved_by"),
         "inbox": Rights(select=EVERY),
         "letters": Rights(
             select="booking_id kind role state reason attempts last_answer possible_duplicates queued_at updated_at sent_at"

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import make_url
 from typer.testing import CliRunner
 
-from deploy.ops import audit, matters, waiting_events, why
+from deploy.ops import audit, matters, sessions, waiting_events, why
 from deploy.ops.cli import app
 from deploy.ops.rights import RIGHTS
 from deploy.ops.roles import wanted, written
@@ -45,7 +45,8 @@ SHARED = {
     "cb_bookings": ["consumers.bookings", attention.OPEN, inbox.KNOWN, inbox.INSERT],
     "cb_email": ["consumers.email", attention.OPEN, letter_templates.NEWEST, letter_templates.SOURCES],
     "cb_operator": [
-        *(audit, matters, waiting_events, why, letter_templates),
+        *(audit, matters, sessions, waiting_events, why, letter_templates),
+        *(attention.OPEN, attention.SETTLE),
         *(inbox.KNOWN, waiting.ADVISORY_LOCKS, waiting.KEYS, waiting.DROP),
     ],
 }

@@ -1,16 +1,17 @@
 """`cb-ops stripe`: whether Stripe is set up to tell us what we handle, and what it could not tell us."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from deploy.ops import endpoint, reconciliation, show
+from deploy.ops import endpoint, reconciliation, sessions, show
 from deploy.ops.endpoint import Finding
 from deploy.ops.errors import StripeSilent
 from deploy.ops.faces.asking import APPLICATION, Json, group, run
 from deploy.ops.reconciliation import Reconciled, Reconciling
+from deploy.ops.sessions import Standing, Swept
 from shared import clock, settings
 from shared.db import engine as engines
 from shared.stripe_api import Endpoint, StripeApi
@@ -60,34 +61,56 @@ def reconcile(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is missing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask Stripe for its events, and put those that no webhook brought on stripe.events. Run it hourly; twice is once."""
+    """Bring the events that no webhook brought, and find sessions that are paid without any. Run it hourly; twice is once.
+
+    Status 1 also while a session is paid without an event, or unknown at Stripe.
+    """
     configured = settings.read(Reconciling)
     now = clock.now()
 
-    async def work() -> Reconciled:
+    async def work() -> tuple[Reconciled, Swept]:
         api = StripeApi(configured)
         engine = engines.create(configured, application=APPLICATION, pool_size=1)
         try:
-            return await reconciliation.reconcile(
-                configured,
-                api,
-                engine,
-                since=now - timedelta(days=days),
-                until=now - SETTLED,
-                publish=not dry_run,
-                again=again,
-                progress=told,
-            )
+            with show.progress("comparing with Stripe's events") as told:
+                reconciled = await reconciliation.reconcile(
+                    configured,
+                    api,
+                    engine,
+                    since=now - timedelta(days=days),
+                    until=now - SETTLED,
+                    publish=not dry_run,
+                    again=again,
+                    progress=told,
+                )
+            with show.progress("asking Stripe for sessions that are over") as told:
+                swept = await sessions.sweep(
+                    configured,
+                    api,
+                    engine,
+                    coming={name for one in reconciled.missing for name in one.about},
+                    compared_until=reconciled.until,
+                    tell=not dry_run,
+                    progress=told,
+                )
+            return reconciled, swept
         finally:
             await engine.dispose()
             await api.close()
 
-    with show.progress("comparing with Stripe's events") as told:
-        reconciled = run(work())
+    reconciled, swept = run(work())
     if as_json:
-        show.json(reconciled)
+        show.json(asdict(reconciled) | {"sessions": swept})
     else:
         _show_reconciled(reconciled)
+        _show_swept(swept, told=not dry_run)
+    if swept.unknown:
+        show.fail(
+            f"Stripe at {configured.stripe_api_base or 'https://api.stripe.com'} does not know "
+            f"{len(swept.unknown)} of our sessions: is the key of their mode and account?"
+        )
+    if swept.paid or swept.unknown:
+        raise typer.Exit(1)
 
 
 def _show_reconciled(reconciled: Reconciled) -> None:
@@ -111,6 +134,25 @@ def _show_reconciled(reconciled: Reconciled) -> None:
         show.say(
             f"{reconciled.again} that we took {goes} there once more: what came of them is told again, and changes nothing"
         )
+
+
+def _show_swept(swept: Swept, *, told: bool) -> None:
+    lines = [(one, Standing.PAID) for one in swept.paid] + [(one, Standing.UNKNOWN) for one in swept.unknown]
+    if lines:
+        show.table(
+            ("payment", "session", "at Stripe"), [(one.payment_id, one.session_id, stands.value) for one, stands in lines]
+        )
+    if swept.asked:
+        show.say(
+            f"of {swept.asked} sessions that should be over and of which no event said so, {len(swept.paid)} are paid, "
+            f"{swept.expired} expired, {swept.under_way} under way, {len(swept.unknown)} unknown at Stripe"
+        )
+    if swept.left:
+        show.say(f"{swept.left} more were left to the next run")
+    if swept.paid:
+        show.say(f"each that is paid {'is' if told else 'would be'} a matter for a person: `cb-ops attention list`")
+    if swept.moved_on:
+        show.say(f"{swept.moved_on} that were such a matter have moved on")
 
 
 async def _ask(webhook: settings.Webhook) -> Checked:

@@ -1,0 +1,173 @@
+"""Find payments that stand still because Stripe never made the event that would move them.
+
+In rare cases Stripe fails to make an event, and then neither brings nor lists it
+(https://docs.stripe.com/webhooks/handle-irrecoverable-events): the customer has paid, and the booking can be neither confirmed
+nor paid again. So Stripe is asked for each session that should be over and of which no event said how it ended. Enters: our
+database, Stripe, and which events are on their way. Leaves: how these sessions stand; for each that is paid a matter for a
+person, resolved here once the payment moves. Nothing else is written: money changes by events alone.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from deploy.ops.errors import StripeSilent, telling_of_database
+from deploy.ops.insights import Progress
+from deploy.ops.reconciliation import Reconciling, named, pages
+from shared import clock
+from shared.db import attention
+from shared.db.engine import rows
+from shared.stripe_api import Failure, NoSuchSession, Session, SessionStatus, StripeApi
+
+REASON = "session_paid_without_event"
+BY = "cb-ops stripe reconcile"
+# A session may be paid in its last second. Then its webhook comes within seconds; and where webhooks fail, this command's next
+# run, within the hour, brings the event.
+GRACE = timedelta(hours=1)
+ASKED_MAX = 500  # in one run, which so takes a minute or two
+ASKED_PER_SECOND_MAX = 10  # Stripe allows 25 of one kind, checkout's among them: https://docs.stripe.com/rate-limits
+
+# Drawn by lot where there are too many: of the oldest some may stay as they are for good, and nobody behind them would have a
+# turn. What a person has looked after is left alone. All payments are read for it, 0.7 s for a million: an index of its own
+# would be kept up with every payment, for one question an hour.
+OVERDUE = """
+select p.id, p.stripe_session_id, count(*) over () from payments p
+where not p.paid and p.closed_at is null and p.stripe_session_id is not null and p.expires_at < $1 and not exists (
+    select from attention a
+    where a.aggregate = 'payment:' || p.id and a.reason = $2 and a.resolved_at is not null
+)
+order by random() limit $3
+"""
+MOVED_ON = """
+select a.aggregate from attention a join payments p on p.id = split_part(a.aggregate, ':', 2)::uuid
+where a.reason = $1 and a.resolved_at is null and (p.paid or p.closed_at is not null)
+"""
+
+
+class Standing(StrEnum):
+    """How a session stands at Stripe that should be over."""
+
+    PAID = "paid"
+    EXPIRED = "expired"
+    UNDER_WAY = "under way"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """An open, unpaid payment whose session ended a while ago."""
+
+    payment_id: UUID
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How overdue payments stand at Stripe; of those `left` nobody asked in this run.
+
+    Each that is `paid` is a matter for a person, `moved_on` counts earlier matters that are none any more.
+    """
+
+    asked: int
+    left: int
+    paid: tuple[Overdue, ...]
+    unknown: tuple[Overdue, ...]
+    expired: int
+    under_way: int
+    moved_on: int
+
+
+def standing(answer: Session | NoSuchSession) -> Standing:
+    """Judge what Stripe says of a session. Pure."""
+    match answer:
+        case NoSuchSession():
+            return Standing.UNKNOWN
+        case Session(status=SessionStatus.COMPLETE, is_paid=True):
+            return Standing.PAID
+        case Session(status=SessionStatus.EXPIRED):
+            return Standing.EXPIRED
+        case Session():
+            return Standing.UNDER_WAY
+
+
+async def sweep(
+    configured: Reconciling,
+    api: StripeApi,
+    engine: AsyncEngine,
+    *,
+    coming: Collection[str],
+    compared_until: datetime,
+    tell: bool,
+    progress: Progress,
+) -> Swept:
+    """Ask for each overdue session, and open a matter for each that is paid unless not told to.
+
+    `coming` are ids that events name which nobody took yet; younger ones than `compared_until` are looked up here. Raises
+    StripeSilent or DatabaseSilent; of what Stripe said before it fell silent a person is told.
+    """
+    async with telling_of_database(configured), engine.begin() as tx:
+        found = await rows(tx, OVERDUE, clock.now() - GRACE, REASON, ASKED_MAX)
+    overdue = _unnamed([Overdue(payment_id, session_id) for payment_id, session_id, _ in found], coming)
+    stands, failure = await _ask(api, overdue, progress=progress)
+    paid = [one for one in overdue if stands.get(one) is Standing.PAID]
+    if paid:
+        # Its money may have come a moment ago, and its event be on its way like any other.
+        young = [page async for page in pages(api, configured, since=compared_until, until=clock.now())]
+        paid = _unnamed(paid, {name for page in young for event in page for name in named(event.body)})
+    moved_on = 0
+    if tell:
+        async with telling_of_database(configured), engine.begin() as tx:
+            moved_on = await _tell(tx, paid)
+    if failure is not None:
+        raise StripeSilent(configured, failure)
+    count = list(stands.values()).count
+    return Swept(
+        asked=len(stands),
+        left=found[0][2] - len(found) if found else 0,
+        paid=tuple(paid),
+        unknown=tuple(one for one in overdue if stands[one] is Standing.UNKNOWN),
+        expired=count(Standing.EXPIRED),
+        under_way=count(Standing.UNDER_WAY) + count(Standing.PAID) - len(paid),
+        moved_on=moved_on,
+    )
+
+
+def _unnamed(overdue: Sequence[Overdue], names: Collection[str]) -> list[Overdue]:
+    return [one for one in overdue if str(one.payment_id) not in names and one.session_id not in names]
+
+
+async def _ask(
+    api: StripeApi, overdue: Sequence[Overdue], *, progress: Progress
+) -> tuple[dict[Overdue, Standing], Failure | None]:
+    """Return what Stripe says of each; where it fails, what it said until then."""
+    stands: dict[Overdue, Standing] = {}
+    for begin in range(0, len(overdue), ASKED_PER_SECOND_MAX):
+        if begin:
+            await asyncio.sleep(1.0)
+        some = overdue[begin : begin + ASKED_PER_SECOND_MAX]
+        answers = await asyncio.gather(*(api.retrieve_session(one.session_id) for one in some))
+        failure = None
+        for one, answer in zip(some, answers, strict=True):
+            match answer:
+                case Session() | NoSuchSession():
+                    stands[one] = standing(answer)
+                case _:
+                    failure = answer
+        if failure is not None:
+            return stands, failure
+        progress(len(stands), len(overdue))
+    return stands, None
+
+
+async def _tell(tx: AsyncConnection, paid: Sequence[Overdue]) -> int:
+    """Open a matter for each of these, resolve those whose payment is paid or closed by now, and return how many those were."""
+    for one in paid:
+        await attention.open_(tx, reason=REASON, aggregate=f"payment:{one.payment_id}", cause=one.session_id)
+    moved_on = [aggregate for (aggregate,) in await rows(tx, MOVED_ON, REASON)]
+    await attention.settle(tx, reason=REASON, aggregates=moved_on, by=BY)
+    return len(moved_on)
