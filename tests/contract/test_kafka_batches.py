@@ -152,6 +152,7 @@ async def test_a_lost_connection_is_the_world_s_fault(batches, effects, publishe
     assert await stored(engine) == {"a", "b"}
 
 
+@pytest.mark.usefixtures("table")
 async def test_a_refused_connection_is_the_world_s_fault_whatever_it_is_called(effects, published, database, engine):
     """PostgreSQL calls a session's setting that it does not know a data exception; no record did it, and none is refused."""
     url = database.database_url.get_secret_value()
