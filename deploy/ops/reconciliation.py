@@ -18,6 +18,7 @@ from deploy.ops.errors import AnotherAccount, NotTaken, StripeSilent, telling_of
 from deploy.ops.insights import Progress
 from shared import logs, settings, topics
 from shared.db.engine import rows
+from shared.domain.ledger import Decision
 from shared.kafka.records import RECONCILED, Record, headers_of_stripe
 from shared.stripe_api import EventPage, ListedEvent, StripeApi
 from shared.stripe_events import Kind
@@ -27,7 +28,10 @@ log = logs.get(__name__)
 TAKING_SECONDS_MAX = 60.0
 NAMES = re.compile(rb"\bcs_\w+|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b")
 # What became of an event stands in the ledger, whatever it was; but not of one that could not be read at all.
-TAKEN = "select distinct event_id from payment_ledger where event_id = any($1::text[])"
+TAKEN = """
+select event_id, bool_or(decision = any($2::text[])) from payment_ledger where event_id = any($1::text[]) group by event_id
+"""
+SETTLED = (Decision.APPLIED, Decision.UNCHANGED, Decision.UNHANDLED)  # also after it was refused, and put back
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ async def reconcile(
 ) -> Reconciled:
     """Compare page by page, and publish what is missing unless not told to; `progress` hears of events compared.
 
-    `again` publishes also what was taken: where Kafka lost what it had, nobody else knows what was told and not yet heard.
+    `again` publishes also what was taken: where Kafka lost what it had, nobody else knows what was told and not yet heard. A
+    dead letter is left to an operator, unless it was put back and taken since.
 
     What was published before a failure stays, and the same call may be repeated. Raises StripeSilent, AnotherAccount,
     KafkaSilent or DatabaseSilent, and NotTaken when the payments consumer still has events before it.
@@ -82,9 +87,9 @@ async def reconcile(
     count, repeated, missing = 0, 0, []
     async for page in pages(api, configured, since=since, until=until):
         async with telling_of_database(configured), engine.begin() as tx:
-            taken = {row[0] for row in await rows(tx, TAKEN, [event.id for event in page])}
-        lost = untaken(page, taken | refused)
-        going = untaken(page, refused) if again else lost
+            taken = {row[0]: row[1] for row in await rows(tx, TAKEN, [event.id for event in page], list(SETTLED))}
+        lost = untaken(page, taken.keys() | refused)
+        going = untaken(page, refused - {event_id for event_id, settled in taken.items() if settled}) if again else lost
         if going and publish:
             async with telling_of_kafka(configured):
                 await actions.put_back(configured, [_record(event, prefix=configured.topic_prefix) for event in going])

@@ -23,6 +23,11 @@ from tests.sandboxes import SECRET, Webhook, opened, order
 from tests.topics import records_of
 from tests.waiting import until
 
+JUDGED = """
+insert into payment_ledger (event_id, event_type, decision, topic, "partition", "offset")
+values ($1, 'payment_intent.succeeded', $2, 'stripe.events', 0, 0)
+"""
+
 
 @pytest.fixture
 async def world(tmp_path):
@@ -242,6 +247,21 @@ async def test_an_event_that_was_refused_is_not_brought_again_and_again(world, e
 
     assert (found["events"], len(found["missing"])) == (2, 1)
     assert found["missing"][0]["event_id"] != first
+
+
+@pytest.mark.parametrize(("decision", "again"), [("applied", 1), ("quarantined", 0)])
+async def test_of_dead_letters_those_that_were_put_back_and_taken_are_told_again(
+    world, engine, ground, reconcile, settled, decision, again
+):
+    """What came of such an event is as lost as what came of any other; one that nobody took stays with the operators."""
+    await sold(world, engine, Sale())
+    event_id = answer(await reconcile("--dry-run", "--json"))["missing"][0]["event_id"]
+    await put(ground, topics.STRIPE_EVENTS_DLT, b"{}", keys=[event_id.encode()])
+    async with engine.begin() as tx:
+        for line in {"quarantined", decision}:
+            await rows(tx, JUDGED, event_id, line)
+
+    assert answer(await reconcile("--again", "--dry-run", "--json"))["again"] == again
 
 
 async def test_an_event_that_waits_for_its_payment_was_taken(world, engine, ground, reconcile, settled):
