@@ -41,6 +41,7 @@ events_unmatched = Gauge("events_unmatched", "Events that have waited for their 
 events_dropped = Counter("events_dropped_total", "Events that waited for 45 days and were given up")
 bookings_changed = Counter("bookings_changed_total", "What became of bookings", ["outcome"])
 operator_attention = Counter("operator_attention_total", "Matters put before an operator", ["reason"])
+attention_open = Gauge("attention_open", "Matters for an operator that nobody has resolved; counted hourly")
 
 # Letters
 letters = Counter("letters_total", "Letters by what came of an attempt", ["kind", "role", "outcome"])

@@ -1,7 +1,7 @@
 """What no event asks for, at the start and every hour: what has waited too long is told, what waited far too long dropped.
 
 Several processes may look at once: what one does, the others find done. Also tells when `cb-ops inbox prune` was forgotten;
-dropping partitions itself is left to the database's owner. Enters: the engine. Leaves: rows, matters for a person, a gauge.
+dropping partitions itself is left to the database's owner. Enters: the engine. Leaves: rows, matters for a person, gauges.
 """
 
 import asyncio
@@ -47,3 +47,6 @@ async def look(engine: AsyncEngine, *, now: datetime) -> None:
     async with engine.begin() as tx:
         for partition in await inbox.outdated_partitions(tx, now - inbox.PRUNING_GRACE):
             await attention.open_(tx, reason="inbox_not_pruned", aggregate="inbox", cause=partition)
+    # Those of commands, too, which end before anybody could scrape that they opened one.
+    async with engine.begin() as tx:
+        metrics.attention_open.set(await attention.count_open(tx))

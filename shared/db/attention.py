@@ -16,6 +16,7 @@ log = logs.get(__name__)
 OPEN = """
 insert into attention (id, reason, aggregate, cause) values ($1, $2, $3, $4) on conflict do nothing returning id
 """
+COUNT_OPEN = "select count(*) from attention where resolved_at is null"
 SETTLE = """
 update attention set resolved_at = now(), resolved_by = $3
 where reason = $1 and aggregate = any($2::text[]) and resolved_at is null returning id, aggregate
@@ -37,3 +38,8 @@ async def settle(tx: AsyncConnection, *, reason: str, aggregates: Sequence[str],
     """Resolve what is open about these for this reason: nobody has to look any more. `by` says who found so."""
     for matter, aggregate in await rows(tx, SETTLE, reason, aggregates, by):
         log.info("attention.settled", reason=reason, aggregate=aggregate, attention_id=str(matter))
+
+
+async def count_open(tx: AsyncConnection) -> int:
+    """Return how many matters nobody has resolved."""
+    return int((await rows(tx, COUNT_OPEN))[0][0])

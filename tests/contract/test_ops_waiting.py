@@ -230,6 +230,10 @@ async def test_after_three_days_an_operator_is_told_once_of_each_intent(engine, 
 
     assert await open_matters(engine) == [("unmatched_events", f"stripe:{one.intent_id}", refund["id"])]
     assert REGISTRY.get_sample_value("events_unmatched") == 1
+    assert REGISTRY.get_sample_value("attention_open") == 1
+    await query(engine, "update attention set resolved_at = now(), resolved_by = 'Ada'")
+    await housekeeping.look(engine, now=clock.now())
+    assert REGISTRY.get_sample_value("attention_open") == 0
     assert other.intent_id not in str(await open_matters(engine))
 
 
