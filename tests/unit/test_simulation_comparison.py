@@ -104,6 +104,19 @@ PLANTED = {
     "confirmed, and not cancelled to": (["came_back"], lambda w: w.having(letters=w.rows.letters[:-1]), "letters to coach"),
     "a failure not told": (["debit_sent_back"], lambda w: w.having(letters=()), "payment_failed to client"),
     "a refund not told": (["refunded_in_part"], lambda w: w.having(letters=w.rows.letters[:-1]), "refund to client"),
+    "a refund told twice": (
+        ["refunded_in_parts"],
+        lambda w: replace(
+            w.having(
+                letters=(
+                    *w.rows.letters,
+                    replace(w.rows.letters[0], kind="refund", cause=f"{w.rows.payments[0].id}/6000", message_id="<r>"),
+                )
+            ),
+            mailbox=(*w.mailbox, replace(w.mailbox[0], message_id="<r>")),
+        ),
+        "refund to client",
+    ),
     "a letter of a kind that nobody judges": (
         PAID,
         lambda w: replace(

@@ -72,6 +72,10 @@ def _due(booking_id: str, status: str, papers: list[Paper], known: Mapping[Key, 
     if status == "confirmed":
         parts = [paper for paper in paid if 0 < paper.refunded_minor < paper.session.amount_minor]
         wanted += [("refund", "client", f"{paper.session.payment_id}/{paper.refunded_minor}") for paper in parts]
+    for paper in paid:
+        whole = ("refund", "client", f"{paper.session.payment_id}/{paper.session.amount_minor}")
+        if _state(known, whole) == SENT:
+            yield Difference("refund to client", "told by the cancellation alone", SENT, why(booking_id))
     if not paid:
         sent_back = [paper for paper in papers if paper.session.status == "complete"]
         wanted += [("payment_failed", "client", str(paper.session.payment_id)) for paper in sent_back if _failed(paper)]
