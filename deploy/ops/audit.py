@@ -6,6 +6,7 @@ an operator gave up is remembered here alone, since a record of Kafka cannot be 
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,13 +20,17 @@ select u.*, $5::text, $6::text from unnest($1::text[], $2::int[], $3::bigint[], 
 returning id
 """
 FINISH = "update dead_letter_actions set done_at = now() where id = any($1::bigint[])"
-# Every action upon each letter, the last one last.
+# Every action upon whatever lay at these places, the last one last.
 TOLD = """
 select a.topic, a."partition", a."offset", a.action, a.actor, a.begun_at, a.done_at
 from unnest($1::text[], $2::int[], $3::bigint[]) u (topic, place, at)
 join dead_letter_actions a on a.topic = u.topic and a."partition" = u.place and a."offset" = u.at
 order by a.id
 """
+
+# A broker's clock tells when a letter died, PostgreSQL's when somebody acted; clocks that are kept differ by less than that.
+# And nobody makes a topic anew, and has a letter die at the same place, within a minute of acting upon the last one.
+CLOCKS_DIFFER_MAX = timedelta(minutes=1)
 
 InTransaction = Callable[[Callable[[AsyncConnection], Awaitable[Any]]], Awaitable[Any]]
 
@@ -37,13 +42,18 @@ class Audit:
         self._in_transaction = in_transaction
 
     async def tell(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        """Return the letters, each with what was done with it."""
+        """Return the letters, each with what was done with it since it died.
+
+        What was begun before is another letter's: a topic that was made anew counts its offsets from 0 again.
+        """
         topics, partitions, offsets = _columns(letters)
         found = await self._in_transaction(lambda tx: rows(tx, TOLD, topics, partitions, offsets))
         done: dict[tuple[str, int, int], list[Action]] = {}
         for topic, partition, offset, *action in found:
             done.setdefault((topic, partition, offset), []).append(Action(*action))
-        return [dataclasses.replace(x, actions=tuple(done.get((x.topic, x.partition, x.offset), ()))) for x in letters]
+        return [
+            dataclasses.replace(x, actions=_since(x.died_at, done.get((x.topic, x.partition, x.offset), ()))) for x in letters
+        ]
 
     async def begin(self, what: What, letters: Sequence[DeadLetter], *, by: str) -> list[int]:
         """Write down what is about to be done, and return the rows' ids."""
@@ -54,6 +64,10 @@ class Audit:
     async def finish(self, begun: Sequence[int]) -> None:
         """Write down that it was done."""
         await self._in_transaction(lambda tx: rows(tx, FINISH, list(begun)))
+
+
+def _since(died_at: datetime, actions: Sequence[Action]) -> tuple[Action, ...]:
+    return tuple(action for action in actions if action.begun_at >= died_at - CLOCKS_DIFFER_MAX)
 
 
 def _columns(letters: Sequence[DeadLetter]) -> tuple[list[str], list[int], list[int]]:

@@ -16,6 +16,7 @@ from shared.db.engine import rows
 from shared.errors import KafkaAway
 from shared.kafka import connection, producer, provision
 from shared.kafka.records import Record
+from tests.database import query
 from tests.topics import records_of
 
 BY = ("--by", "Ada")
@@ -316,6 +317,31 @@ async def test_a_dropped_letter_is_neither_listed_nor_put_back(ops, cluster, eng
 
     assert [record.value for record in await records_of(cluster, topics.STRIPE_EVENTS)] == [b"good"]
     assert (gone.exit_code, "or it was dropped" in gone.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("deed", [("drop", "--yes"), ("replay",)], ids=lambda deed: deed[0])
+async def test_what_was_done_with_a_letter_is_not_told_of_a_later_one_at_its_place(ops, cluster, engine, deed):
+    """A topic that was made anew counts from 0 again: its letters are listed and put back, whoever dropped what lay there."""
+    action, *asked = deed
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"of the topic that is gone")
+    await ops("dlt", action, "stripe.events.dlt", "--all", *asked, *BY)
+    # The letter at this place died a day after the deed.
+    await query(engine, "update dead_letter_actions set begun_at = begun_at - interval '1 day'")
+
+    [listed] = json.loads((await ops("dlt", "list", "--json")).stdout)
+    back = await ops("dlt", "replay", "stripe.events.dlt", "--all", *BY)
+
+    assert listed["actions"] == []
+    assert "1 went back" in back.stdout
+
+
+async def test_a_deed_is_told_of_its_letter_though_two_clocks_differ(ops, cluster, engine):
+    """Kafka's clock says when a letter died, PostgreSQL's when somebody acted: a few seconds are no other letter."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"bad")
+    await ops("dlt", "drop", "stripe.events.dlt", "--all", "--yes", *BY)
+    await query(engine, "update dead_letter_actions set begun_at = begun_at - interval '10 s'")
+
+    assert (await ops("dlt", "list")).stdout == "no dead letters\n"
 
 
 async def test_one_letter_is_shown_whole(ops, cluster):
