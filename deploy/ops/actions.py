@@ -83,6 +83,8 @@ async def put_back(kafka: settings.Kafka, records: Sequence[Record]) -> None:
     Raises KafkaError, KafkaAway or TimeoutError: what was acknowledged before stays, and the same call may be repeated.
     """
     goal = records[0].topic
+    # A producer waits for its cluster without end, as a consumer's must; a person does not.
+    await insights.require_kafka(kafka)
     async with producer.opened(kafka, client_id=insights.CLIENT_ID, warm=[goal]) as publisher:
         for begin in range(0, len(records), PUBLISHED_AT_ONCE_MAX):
             part = records[begin : begin + PUBLISHED_AT_ONCE_MAX]

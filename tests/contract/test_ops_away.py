@@ -1,12 +1,17 @@
 """`cb-ops` while the world is away: one line that says what and where, no traceback, no password, exit status 1."""
 
+import asyncio
 import socket
 
 import pytest
 from typer.testing import CliRunner
 
-from deploy.ops import insights
+from deploy.ops import actions, insights
 from deploy.ops.cli import app
+from deploy.ops.errors import KafkaSilent, telling_of_kafka
+from shared import settings
+from shared.kafka.records import Record
+from tests.builders import Sale, record
 
 UNASKED = {"DATABASE_URL": "postgresql://cb@127.0.0.1:9/culturebridge"}
 
@@ -41,6 +46,30 @@ def test_a_kafka_that_takes_connections_and_says_nothing_is_one_line(monkeypatch
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Kafka at 127.0.0.1:{port}: ")
     assert result.stderr.count("\n") == 1
+
+
+async def test_a_kafka_that_is_away_when_events_are_offered_again_is_one_line(payments, database, nobody):
+    """What waits is in the database, so that it is the first to ask for Kafka; the producer alone would wait for ever."""
+    await payments.handle([record(Sale().refund())])
+    environment = {
+        "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{nobody}",
+        "DATABASE_URL": database.database_url.get_secret_value(),
+    }
+
+    offering = asyncio.to_thread(CliRunner().invoke, app, ("waiting", "replay", "--all"), env=environment)
+    result = await asyncio.wait_for(offering, 20)
+
+    assert (result.exit_code, result.stderr) == (1, f"Kafka at 127.0.0.1:{nobody}: no broker answers\n")
+
+
+async def test_a_kafka_that_goes_away_before_anything_is_put_back_ends_the_wait(monkeypatch, nobody):
+    """Whoever has read the dead letters, or asked Stripe for its events, waits no longer than for a first answer."""
+    monkeypatch.setattr(insights, "ANSWER_SECONDS", 0.5)
+    kafka = settings.Kafka(kafka_bootstrap_servers=f"127.0.0.1:{nobody}", _env_file=None)
+
+    with pytest.raises(KafkaSilent, match="no broker answers"):
+        async with asyncio.timeout(20), telling_of_kafka(kafka):
+            await actions.put_back(kafka, [Record("stripe.events", b"evt_1", b"{}")])
 
 
 @pytest.mark.parametrize(
