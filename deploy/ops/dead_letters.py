@@ -5,6 +5,7 @@ for, or the record that repeats it. Next: insights.py reads them, actions.py put
 """
 
 import re
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -77,7 +78,7 @@ class DeadLetter:
 
     def answers_to(self, wished: str) -> bool:
         """Whether it lies at this place, or is about this event, payment or booking."""
-        return wished in {self.id, self.key}
+        return wished == self.id or _spelt(wished) == _spelt(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,14 @@ def _identifier(value: bytes) -> str:
     if not text or _SHOWN.fullmatch(text):
         return text
     return f"[withheld, {len(value)} bytes]"
+
+
+def _spelt(identifier: str) -> str:
+    """Return the one spelling of a UUID, and anything else as it is: in Stripe's ids a capital is another letter."""
+    try:
+        return str(uuid.UUID(identifier))
+    except ValueError:
+        return identifier
 
 
 def _line(value: bytes) -> str:

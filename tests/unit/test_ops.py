@@ -102,6 +102,33 @@ def test_what_is_wanted_narrows_by_every_condition():
     assert [wanted.fits(letter, now=now) for wanted in not_fitting] == [False] * 5
 
 
+@pytest.mark.parametrize("spelt", [str.upper, "{{{}}}".format, "urn:uuid:{}".format, lambda known: known.replace("-", "")])
+def test_an_id_of_ours_is_known_however_it_is_spelt(spelt):
+    """As `why` and `attention resolve` take it: what a person copies from elsewhere may stand in capitals."""
+    known = "7f3c7a3e-0000-4000-8000-00000000abcd"
+    letter = dead_letters.describe(Incoming("x.dlt", 1, 7, known.encode(), b""))
+
+    assert letter.answers_to(spelt(known))
+    assert Wanted(ids=(spelt(known),)).fits(letter, now=letter.died_at)
+
+
+def test_an_id_of_stripe_is_known_as_it_is_spelt():
+    """There capitals tell two ids apart."""
+    letter = dead_letters.describe(Incoming("x.dlt", 1, 7, b"evt_1Abc", b""))
+
+    assert letter.answers_to("evt_1Abc")
+    assert not letter.answers_to("evt_1ABC")
+
+
+def test_a_key_that_stands_in_capitals_is_known_as_well():
+    """Somebody else's record may have it so."""
+    key = "7F3C7A3E-0000-4000-8000-00000000ABCD"
+    letter = dead_letters.describe(Incoming("x.dlt", 1, 7, key.encode(), b""))
+
+    assert letter.answers_to(key)
+    assert letter.answers_to(key.lower())
+
+
 @pytest.mark.parametrize(
     ("command", "variable"),
     [
