@@ -5,7 +5,7 @@ Enters: plain values. Leaves: text. Nothing here knows where the values came fro
 
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ from rich.table import Table
 from shared import clock
 
 GAP = "  "  # between two columns
+FOLDED_CELLS_MIN = 12  # narrower, a sentence that goes on below is a column of syllables
 SILENCE_SECONDS = 1.0
 STEPS = ((timedelta(days=2), timedelta(days=1), "d"), (timedelta(hours=2), timedelta(hours=1), "h"),
          (timedelta(minutes=2), timedelta(minutes=1), "min"))  # fmt: skip
@@ -60,23 +61,38 @@ def _is_harmless(character: str) -> bool:
     return character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs"
 
 
-def table(columns: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
+def table(columns: Sequence[str], lines: Sequence[Sequence[object]], *, whole: Collection[str] = ()) -> None:
     """Print the answer for a person; what is too long for the terminal goes on below, nothing is cut off.
 
-    Without a terminal there is no width to fit: a line stays a line, for grep and its like.
+    The columns `whole` hold what is copied: ids stay in one piece, and where a terminal has no room for that a line is told
+    field by field. Without a terminal there is no width to fit: a line stays a line, for grep and its like.
     """
     cells = [["" if cell is None else str(cell) for cell in line] for line in lines]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
     if not sys.stdout.isatty():
-        widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
         for row in (columns, *cells):
             sys.stdout.write(GAP.join(map(set_cell_size, row, widths)).rstrip() + "\n")
         return
+    least = [width if name in whole else min(width, FOLDED_CELLS_MIN) for name, width in zip(columns, widths, strict=True)]
+    if sum(least) + len(GAP) * (len(least) - 1) > _console().width:
+        _fields(columns, cells)
+        return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(column, no_wrap=column in whole, overflow="fold")
     for row in cells:
         shown.add_row(*row)
     _console().print(shown)
+
+
+def _fields(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Print each line as its fields, one below the other; the terminal breaks what is too long for it, and copies it whole."""
+    width = max(map(cell_len, columns))
+    for row in cells:
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                say(set_cell_size(column, width) + GAP + cell)
+        say("")
 
 
 def age(moment: datetime) -> str:

@@ -1,5 +1,7 @@
 """The operator's command without a world: what it refuses, and how a dead letter is described and repeated."""
 
+import re
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -206,6 +208,43 @@ def test_without_a_terminal_a_line_of_a_table_stays_a_line(capsys):
         f"0/1   {reason.rstrip()}",
         f"0/22  {'not_json':<{len(reason)}}  replayed by 李",
     ]
+
+
+@pytest.fixture
+def terminal(monkeypatch, capsys):
+    """Let stdout be a terminal of so many columns; returns what a table shows there, line by line, without its bold type."""
+
+    def shows(columns, *arguments, **options):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        for name, value in (("TERM", "xterm"), ("COLUMNS", str(columns))):
+            monkeypatch.setenv(name, value)
+        show.table(*arguments, **options)
+        return [re.sub(r"\x1b\[[\d;]*m", "", line).rstrip() for line in capsys.readouterr().out.splitlines()]
+
+    return shows
+
+
+MATTER = "7f3c7a3e-0000-4000-8000-000000000000"
+MATTERS = (("id", "age", "reason", "resolved by"), [(MATTER, "3 d", "amount_mismatch and more " * 4, None)] * 2)
+
+
+def test_on_a_terminal_an_id_stays_in_one_piece_and_the_rest_goes_on_below(terminal):
+    """It is there to be copied."""
+    head, *lines = terminal(80, *MATTERS, whole=["id"])
+
+    assert head.split() == ["id", "age", "reason", "resolved", "by"]
+    assert [line[:36] for line in lines if line[:36].strip()] == [MATTER, MATTER]
+    assert "".join(line[43:].strip() for line in lines).replace(" ", "") == "amount_mismatchandmore" * 8
+    assert len(lines) > 2
+
+
+@pytest.mark.parametrize("columns", [20, 40, 52])
+def test_on_a_terminal_that_is_too_narrow_a_line_of_a_table_is_told_field_by_field(terminal, columns):
+    """An id goes on beyond the edge, as any long line does, and whoever copies it has it whole; what is empty is not told."""
+    reason = MATTERS[1][0][2].rstrip()
+
+    one = [f"id           {MATTER}", "age          3 d", f"reason       {reason}", ""]
+    assert terminal(columns, *MATTERS, whole=["id"]) == one * 2
 
 
 class Group:

@@ -53,4 +53,5 @@ def _show_matters(matters: Sequence[Matter]) -> None:
     show.table(
         ("id", "age", "reason", "about", "cause", "resolved by"),
         [(x.id, show.age(x.opened_at), x.reason, x.aggregate, x.cause, x.resolved_by) for x in matters],
+        whole=("id", "about", "cause"),
     )

@@ -204,6 +204,7 @@ def _show_letters(letters: Sequence[DeadLetter]) -> None:
     show.table(
         ("topic", "id", "age", "key", "reason", "origin", "attempts", "done"),
         [(x.topic, x.id, show.age(x.died_at), x.key, x.reason, x.origin, x.attempts, _done(x)) for x in letters],
+        whole=("id", "key"),
     )
 
 

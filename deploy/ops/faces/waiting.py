@@ -30,6 +30,7 @@ def list_(*, as_json: Json = False) -> None:
         show.table(
             ("event", "kind", "waits for", "age", "state"),
             [(one.event_id, one.event_type, one.key, show.age(one.seen_at), one.state) for one in found],
+            whole=("event", "waits for"),
         )
     else:
         show.say("no event waits for its payment")
