@@ -83,7 +83,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         ),
         "letter_changes": Rights(insert="letter_id state reason attempts last_answer"),
         "letter_templates": Rights(select=EVERY),
-        "attention": MATTER,
+        "attention": Rights(select="id resolved_at", insert=MATTER.insert),
     },
     "cb_operator": {
         "bookings": Rights(select="id status payment_id session_datetime"),

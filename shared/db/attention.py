@@ -1,6 +1,7 @@
 """Matters for a person: one row each, opened by whoever noticed, resolved by `cb-ops attention resolve`, or by what came later.
 
-The id follows from reason, aggregate and cause, so that a repeated event opens nothing a second time.
+The id follows from reason, aggregate and cause, so that a repeated event opens nothing a second time. What happens again after
+a person looked after it is the next matter, with an id that follows from the last one's: who did what stays on record.
 """
 
 import uuid
@@ -17,6 +18,7 @@ OPEN = """
 insert into attention (id, reason, aggregate, cause) values ($1, $2, $3, $4) on conflict do nothing returning id
 """
 COUNT_OPEN = "select count(*) from attention where resolved_at is null"
+RESOLVED = "select resolved_at is not null from attention where id = $1"
 SETTLE = """
 update attention set resolved_at = now(), resolved_by = $3
 where reason = $1 and aggregate = any($2::text[]) and resolved_at is null returning id, aggregate
@@ -26,12 +28,16 @@ where reason = $1 and aggregate = any($2::text[]) and resolved_at is null return
 async def open_(tx: AsyncConnection, *, reason: str, aggregate: str, cause: str) -> None:
     """Tell an operator, once: `aggregate` is what it is about (`payment:…`), `cause` the event or letter behind it.
 
+    Where a person had closed it, and it is of a kind that happens again, they are told anew.
     The metric and the log tell before the commit: a transaction that is run again tells twice, but none stands untold.
     """
     matter = uuid.uuid5(messages.NAMESPACE, f"attention/{reason}/{aggregate}/{cause}")
-    if await rows(tx, OPEN, matter, reason, aggregate, cause):
-        metrics.operator_attention.labels(reason.partition(":")[0]).inc()
-        log.error("attention.opened", reason=reason, aggregate=aggregate, attention_id=str(matter))
+    while not await rows(tx, OPEN, matter, reason, aggregate, cause):
+        if not (_happens_again(reason) and (await rows(tx, RESOLVED, matter))[0][0]):
+            return
+        matter = uuid.uuid5(messages.NAMESPACE, f"attention/{matter}")
+    metrics.operator_attention.labels(reason.partition(":")[0]).inc()
+    log.error("attention.opened", reason=reason, aggregate=aggregate, attention_id=str(matter))
 
 
 async def settle(tx: AsyncConnection, *, reason: str, aggregates: Sequence[str], by: str) -> None:
@@ -43,3 +49,13 @@ async def settle(tx: AsyncConnection, *, reason: str, aggregates: Sequence[str],
 async def count_open(tx: AsyncConnection) -> int:
     """Return how many matters nobody has resolved."""
     return int((await rows(tx, COUNT_OPEN))[0][0])
+
+
+def _happens_again(reason: str) -> bool:
+    """Tell whether the same cause is news when it comes again: a dead letter that was replayed, and is refused once more.
+
+    A letter dies again only when somebody replayed it. An event that contradicts our row has no place in the inbox; when Stripe
+    sends it again it lies among the dead letters again, too. All else would only be seen again: the hourly look finds what it
+    found, and what joined a payment or a booking has happened for good.
+    """
+    return reason.startswith("letter_") or reason.endswith("_mismatch")

@@ -196,7 +196,7 @@ waiting_events = sa.Table(
 attention = sa.Table(
     "attention",
     metadata,
-    sa.Column("id", sa.Uuid, primary_key=True),  # follows from reason, aggregate and cause: a repeat opens nothing
+    sa.Column("id", sa.Uuid, primary_key=True),  # follows from reason, aggregate and cause, or from the last one's
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("aggregate", sa.Text, nullable=False, index=True),
     sa.Column("cause", sa.Text, nullable=False),

@@ -36,6 +36,7 @@ SHARED = {
     "cb_payments": [
         "consumers.payments",
         attention.OPEN,
+        attention.RESOLVED,
         attention.SETTLE,
         inbox.KNOWN,
         inbox.INSERT,
@@ -43,7 +44,7 @@ SHARED = {
         waiting,
     ],
     "cb_bookings": ["consumers.bookings", attention.OPEN, inbox.KNOWN, inbox.INSERT],
-    "cb_email": ["consumers.email", attention.OPEN, letter_templates.NEWEST, letter_templates.SOURCES],
+    "cb_email": ["consumers.email", attention.OPEN, attention.RESOLVED, letter_templates.NEWEST, letter_templates.SOURCES],
     "cb_operator": [
         *(audit, matters, sessions, waiting_events, why, letter_templates),
         *(attention.OPEN, attention.SETTLE),
