@@ -671,7 +671,7 @@ RECONCILIATION = (
     fault(
         "a dead letter is brought again every hour",
         ("tests/contract/test_ops_reconciliation.py", "-k", "again_and_again"),
-        ("deploy/ops/reconciliation.py", "taken | refused", "taken"),
+        ("deploy/ops/reconciliation.py", "taken.keys() | refused", "taken.keys()"),
     ),
     fault(
         "only the newest hundred events are compared",

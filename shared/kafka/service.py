@@ -30,6 +30,10 @@ LIVENESS_EVERY_SECONDS = 5.0
 STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library still waits for
 
 
+class NotAlive(errors.PipelineError):
+    """The process runs and makes no progress: only a new one will."""
+
+
 class ServiceSettings(settings.Kafka, settings.Health):
     """What every consumer process needs to live."""
 
@@ -101,7 +105,7 @@ async def _until_over(
                 return
             faults = await _faults(subscriptions, publisher)
             if faults and not fatal.done():
-                fatal.set_result(RuntimeError("; ".join(faults)))
+                fatal.set_result(NotAlive("; ".join(faults)))
     finally:
         lag.cancel()
         signalled.cancel()
