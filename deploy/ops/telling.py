@@ -12,6 +12,7 @@ from deploy.ops.matters import Matter
 from deploy.ops.story import Booking, BookingChange, Dispute, Letter, Line, Payment, State, Story, Waiting
 from shared.domain import money
 from shared.domain.ledger import Decision
+from shared.stripe_events import Kind
 
 REASONS = {
     "amount_mismatch": "the amount is not what we asked for",
@@ -35,6 +36,7 @@ SUPPRESSIONS = {
     "cancellation_tells": "all of it was given back, and the booking went: its cancellation tells",
     "paid_after_all": "the booking was paid after all",
 }
+BELIEVED = frozenset({Decision.APPLIED, Decision.UNCHANGED})
 ON_ITS_WAY = frozenset({"queued", "sending", "retrying"})
 # What a flag of a state says when it becomes true, and when it becomes false.
 FLAGS = {
@@ -64,10 +66,10 @@ class Told:
     open: tuple[str, ...]
 
 
-def tell(story: Story) -> Told:
-    """Tell a story; where a booking has several payments, each is called by its number."""
+def tell(story: Story, *, now: datetime) -> Told:
+    """Tell a story as it stands at `now`; where a booking has several payments, each is called by its number."""
     names = _names(story)
-    return Told(tuple(_now(story, names)), tuple(_steps(story, names)), tuple(_open(story, names)))
+    return Told(tuple(_now(story, names)), tuple(_steps(story, names)), tuple(_open(story, names, now=now)))
 
 
 def lines(told: Told) -> Iterable[str]:
@@ -278,18 +280,28 @@ def _matter(matter: Matter) -> Iterator[Step]:
         yield Step(matter.resolved_at, "attention", f"{matter.resolved_by} looked after {matter.reason}")
 
 
-def _open(story: Story, names: dict[object, str]) -> Iterator[str]:
+def _open(story: Story, names: dict[object, str], *, now: datetime) -> Iterator[str]:
     yield from (_waits(event) for event in story.waiting)
     for letter in story.letters:
         if letter.state in ON_ITS_WAY:
             answer = f", last answer {letter.answer}" if letter.answer else ""
             yield f"{letter.kind} letter to the {letter.role} is {letter.state} after {_times(letter.attempts)}{answer}"
+    ended = [line for line in story.lines if line.event_type == Kind.SESSION_COMPLETED and line.decision in BELIEVED]
+    completed = {line.payment_id for line in ended}
     for payment in story.payments:
         if payment.open and payment.status in {"pending", "failed"} and payment.expires_at:
-            yield f"{names[payment.id]} can be paid until {moment(payment.expires_at)}"
+            yield _unpaid(names[payment.id], payment.expires_at, completed=payment.id in completed, now=now)
     for matter in story.matters:
         if matter.resolved_at is None:
             yield f"a person must look after {matter.reason}: cb-ops attention resolve {matter.id} --by NAME"
+
+
+def _unpaid(name: str, expires_at: datetime, *, completed: bool, now: datetime) -> str:
+    if completed:
+        return f"{name}: its checkout was completed, and whether the money comes is not told yet (a bank debit takes days)"
+    if now < expires_at:
+        return f"{name} can be paid until {moment(expires_at)}"
+    return f"{name}: its checkout ended at {moment(expires_at)}, and no event tells how: cb-ops stripe reconcile"
 
 
 def _waits(event: Waiting) -> str:

@@ -56,8 +56,12 @@ STATES = st.dictionaries(
 
 
 def said(**changes):
-    [_checkout, *steps] = telling.tell(replace(STORY, **changes)).steps
+    [_checkout, *steps] = telling.tell(replace(STORY, **changes), now=AT).steps
     return [step.text for step in steps]
+
+
+def left_open(*, now=AT, **changes):
+    return telling.tell(replace(STORY, **changes), now=now).open
 
 
 def line(**changes):
@@ -116,14 +120,13 @@ def test_a_refund_that_failed_is_told_as_a_step_back():
 def test_what_is_open_is_told_at_the_end():
     """Whom or what it waits for: the customer, the mail server, a payment, a person."""
     matter = Matter(uuid.UUID(int=9), "dispute_opened", "payment:1", "evt_1", AT, None, None)
-    story = replace(
-        STORY,
+    told = left_open(
         letters=(replace(LETTER, state="retrying", attempts=2, answer="451 4.3.0"),),
         matters=(matter, replace(matter, resolved_at=AT, resolved_by="Ada")),
         waiting=(Waiting("evt_2", "charge.refunded", "pi_1", AT, "waiting"), Waiting("evt_3", None, "pi_1", AT, "refused")),
     )
 
-    assert telling.tell(story).open == (
+    assert told == (
         "charge.refunded (evt_2) has waited under pi_1 since 2026-11-24 03:00:00",
         "evt_3 waited under pi_1 and was refused: cb-ops waiting show evt_3",
         "confirmation letter to the client is retrying after 2 attempts, last answer 451 4.3.0",
@@ -166,3 +169,27 @@ def test_every_reason_of_the_pipeline_has_its_words():
     assert set(telling.SUPPRESSIONS) == {str(one) for one in Suppression}
     assert set(telling.CONFLICTS) == {str(one) for one in Conflict}
     assert set(telling.REASONS) == mismatches
+
+
+def test_a_checkout_that_ended_unheard_of_can_be_paid_no_more():
+    """Its end is Stripe's to tell, and Stripe's event did not come."""
+    ended = AT + timedelta(hours=1)
+    unheard = "payment: its checkout ended at 2026-11-24 04:00:00, and no event tells how: cb-ops stripe reconcile"
+
+    assert left_open(now=ended - timedelta(seconds=1)) == ("payment can be paid until 2026-11-24 04:00:00",)
+    assert left_open(now=ended) == (unheard,)
+    assert left_open(now=ended, payments=(replace(PAYMENT, status="failed"),)) == (unheard,)
+    assert left_open(now=ended, payments=(replace(PAYMENT, open=False),)) == ()
+
+
+@pytest.mark.parametrize("now", [AT, AT + timedelta(days=2)])
+def test_a_checkout_that_was_completed_waits_for_its_money(now):
+    """A bank debit takes days: its customer has nothing more to pay, and no event is missing."""
+    completed = line(event_type="checkout.session.completed", decision="unchanged")
+
+    assert left_open(now=now, lines=completed) == (
+        "payment: its checkout was completed, and whether the money comes is not told yet (a bank debit takes days)",
+    )
+    assert left_open(now=now, lines=line(event_type="checkout.session.completed", decision="quarantined")) != left_open(
+        now=now, lines=completed
+    )

@@ -6,7 +6,7 @@ import typer
 
 from deploy.ops import show, telling, why
 from deploy.ops.faces.asking import Json, in_database, run
-from shared import settings
+from shared import clock, settings
 
 
 def tell(
@@ -22,7 +22,7 @@ def tell(
     """Tell why a booking or payment is as it is: every event, decision, change, letter and open matter, in time order."""
     database = settings.read(settings.Database)
     story = run(in_database(database, lambda tx: why.story(tx, asked.strip())))
-    told = telling.tell(story)
+    told = telling.tell(story, now=clock.now())
     if as_json:
         show.json({"story": story, "told": told})
         return
