@@ -11,8 +11,10 @@ from datetime import datetime
 from deploy.ops.matters import Matter
 from deploy.ops.story import Booking, BookingChange, Dispute, Letter, Line, Payment, State, Story, Waiting
 from shared.domain import money
+from shared.domain.booking import Status
 from shared.domain.ledger import Decision
 from shared.stripe_events import Kind
+from shared.topics import BOOKINGS_EVENTS_DLT, EMAIL_DLT, PAYMENTS_EVENTS_DLT
 
 REASONS = {
     "amount_mismatch": "the amount is not what we asked for",
@@ -282,7 +284,11 @@ def _matter(matter: Matter) -> Iterator[Step]:
 
 def _open(story: Story, names: dict[object, str], *, now: datetime) -> Iterator[str]:
     yield from (_waits(event) for event in story.waiting)
+    yield from _not_taken(story, names)
     for letter in story.letters:
+        if story.booking and letter.state == "dead" and not _is_moot(letter, story.booking):
+            replay = f"cb-ops dlt replay {EMAIL_DLT.name} --id {story.booking.id} --by NAME"
+            yield f"{letter.kind} letter to the {letter.role} was given up: mend the cause, then {replay}"
         if letter.state in ON_ITS_WAY:
             answer = f", last answer {letter.answer}" if letter.answer else ""
             yield f"{letter.kind} letter to the {letter.role} is {letter.state} after {_times(letter.attempts)}{answer}"
@@ -294,6 +300,37 @@ def _open(story: Story, names: dict[object, str], *, now: datetime) -> Iterator[
     for matter in story.matters:
         if matter.resolved_at is None:
             yield f"a person must look after {matter.reason}: cb-ops attention resolve {matter.id} --by NAME"
+
+
+def _not_taken(story: Story, names: dict[object, str]) -> Iterator[str]:
+    """Say which consumer has not taken what the one before it told: it stands, or the message lies among the dead letters.
+
+    A payment that succeeded confirms a booking that is pending, whatever else is true of the two; a row of the older
+    application, which no event has touched (version 0), was never told of. A confirmation of ours has its letters' rows at
+    once, those that are withheld, too.
+    """
+    if story.booking is None:
+        return
+    for payment in story.payments:
+        if story.booking.status == Status.PENDING and payment.status == "succeeded" and payment.version:
+            look = f"cb-ops dlt list {PAYMENTS_EVENTS_DLT.name} --id {payment.id}"
+            yield f"{names[payment.id]} is paid, and the bookings consumer has not taken that yet: is it ready? {look}"
+    told = any(change.name == "booking.confirmed" for change in story.changes)
+    written = any(letter.kind == "confirmation" for letter in story.letters)
+    if story.booking.status == Status.CONFIRMED and told and not written:
+        look = f"cb-ops dlt list {BOOKINGS_EVENTS_DLT.name} --id {story.booking.id}"
+        yield f"the booking is confirmed, and no letter about that is written down yet: is the email consumer ready? {look}"
+
+
+def _is_moot(letter: Letter, booking: Booking) -> bool:
+    """Tell whether a letter says what is not true, or of no use, any more: nobody has to put it back."""
+    match letter.kind:
+        case "confirmation":
+            return booking.status in {Status.CANCELLED, Status.COMPLETED}
+        case "payment_failed":
+            return booking.status in {Status.CONFIRMED, Status.COMPLETED}
+        case _:
+            return False
 
 
 def _unpaid(name: str, expires_at: datetime, *, completed: bool, now: datetime) -> str:

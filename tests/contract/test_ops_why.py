@@ -220,6 +220,35 @@ async def test_a_letter_that_was_given_up_and_an_event_that_came_twice(walk, dat
         re.match(r"confirmation letter to the coach: given up after 1 attempt: smtp_permanent:550", line) for line in told
     )
     assert "confirmation letter to the client: the mail server took it (250), attempt 1" in told
+    assert told[-2:] == [
+        "",
+        (
+            "open: confirmation letter to the coach was given up: mend the cause, then "
+            "cb-ops dlt replay email.dlt --id B --by NAME"
+        ),
+    ]
+
+
+async def test_which_consumer_has_not_taken_a_payment_yet(walk, database, sale):
+    """Paid, and nothing came of it: the bookings consumer stands, then the email consumer."""
+    await walk.payments.handle([record(sale.succeeded())])
+
+    assert (await story(database, sale.booking_id, sale))[-1] == (
+        "open: payment is paid, and the bookings consumer has not taken that yet: is it ready? "
+        "cb-ops dlt list payments.events.dlt --id P1"
+    )
+
+    [sent] = walk.published.records
+    await walk.bookings.handle([record(sent.value, topic="payments.events", key=sent.key)])
+
+    told = await story(database, sale.booking_id, sale)
+    assert told[-2:] == [
+        "",
+        (
+            "open: the booking is confirmed, and no letter about that is written down yet: is the email consumer ready? "
+            "cb-ops dlt list bookings.events.dlt --id B"
+        ),
+    ]
 
 
 async def test_what_still_waits_is_told_by_the_id_that_it_waits_for(walk, database, sale):

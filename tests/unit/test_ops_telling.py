@@ -135,6 +135,83 @@ def test_what_is_open_is_told_at_the_end():
     )
 
 
+def test_money_that_the_bookings_consumer_has_not_taken_is_open():
+    """It stands, or the message is a dead letter: somebody has paid, and the booking does not say so."""
+    paid = replace(PAYMENT, status="succeeded", version=1)
+
+    assert left_open(payments=(paid,)) == (
+        (
+            "payment is paid, and the bookings consumer has not taken that yet: is it ready? "
+            f"cb-ops dlt list payments.events.dlt --id {PAYMENT.id}"
+        ),
+    )
+
+
+@pytest.mark.parametrize("booking", ["confirmed", "cancelled", "completed"])
+def test_money_that_confirms_nothing_more_waits_for_no_consumer(booking):
+    """Late or second money, and the older application's, whose booking names no payment."""
+    paid = replace(PAYMENT, status="succeeded", version=1)
+
+    assert left_open(booking=replace(BOOKING, status=booking), payments=(paid,)) == ()
+
+
+@pytest.mark.parametrize("changes", [{"version": 0}, {"status": "refunded"}, {"status": "failed", "open": False}])
+def test_a_payment_that_tells_no_booking_of_money_waits_for_no_consumer(changes):
+    """A row of the older application that no event touched, money that went back before it came, and none at all."""
+    assert left_open(payments=(replace(PAYMENT, **{"status": "succeeded", "version": 1} | changes),)) == ()
+
+
+CONFIRMED = (BookingChange(AT, "booking.confirmed", PAYMENT.id, None),)
+HELD = replace(BOOKING, status="confirmed", payment_id=PAYMENT.id)
+SUCCEEDED = (replace(PAYMENT, status="succeeded", version=1),)
+
+
+def test_a_confirmation_of_which_no_letter_is_written_down_is_open():
+    """The email consumer stands, or the message is a dead letter: nobody knows that the booking is confirmed."""
+    refund = replace(LETTER, kind="refund")
+
+    for letters in (), (refund,):
+        assert left_open(booking=HELD, payments=SUCCEEDED, changes=CONFIRMED, letters=letters)[0] == (
+            "the booking is confirmed, and no letter about that is written down yet: is the email consumer ready? "
+            f"cb-ops dlt list bookings.events.dlt --id {BOOKING.id}"
+        )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"changes": ()},
+        {"booking": replace(HELD, status="cancelled")},
+        {"booking": replace(HELD, status="completed")},
+        {"letters": (replace(LETTER, state="sent"),)},
+        {"letters": (replace(LETTER, state="suppressed", reason="sent_by_older_application"),)},
+    ],
+)
+def test_a_confirmation_whose_letters_are_told_of_or_owed_by_nobody_is_not_open(changes):
+    """Confirmed by the older application or longer ago than the inbox remembers, gone or over meanwhile, or written down."""
+    assert left_open(**{"booking": HELD, "payments": SUCCEEDED, "changes": CONFIRMED} | changes) == ()
+
+
+def test_a_letter_that_was_given_up_is_open_with_what_to_do():
+    """A person mends its cause; nobody else will."""
+    dead = replace(LETTER, role="coach", state="dead", reason="smtp_permanent:550", attempts=1)
+
+    assert left_open(booking=HELD, payments=SUCCEEDED, letters=(dead,)) == (
+        (
+            "confirmation letter to the coach was given up: mend the cause, then "
+            f"cb-ops dlt replay email.dlt --id {BOOKING.id} --by NAME"
+        ),
+    )
+
+
+@pytest.mark.parametrize(("kind", "status"), [("confirmation", "cancelled"), ("payment_failed", "confirmed")])
+def test_a_letter_that_was_given_up_and_says_what_is_not_true_any_more_is_not_open(kind, status):
+    """Put back, it would be withheld."""
+    dead = replace(LETTER, kind=kind, state="dead")
+
+    assert left_open(booking=replace(HELD, status=status), payments=SUCCEEDED, letters=(dead,)) == ()
+
+
 def test_a_letter_that_may_have_gone_twice_says_so():
     """The window that nobody can close is told, not hidden."""
     sent = replace(LETTER, state="sent", attempts=1, answer="250", possible_duplicates=1, sent_at=AT)
