@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deploy.ops import matters
 from deploy.ops.errors import NotThere
 from deploy.ops.story import Booking, BookingChange, Dispute, Letter, Line, Payment, Refund, Story, Waiting
-from shared import messages
+from shared import messages, topics
 from shared.db import inbox
 from shared.db.engine import rows
 from shared.domain import money
@@ -81,9 +81,24 @@ async def story(tx: AsyncConnection, asked: str) -> Story:
     waiting = await _waiting(tx, [asked], [asked])
     lines = await _lines(tx, [], [asked, *(event.event_id for event in waiting)])
     if not lines and not waiting:
-        raise NotThere(f"nothing is known about {asked}")
+        raise NotThere(f"nothing is known about {asked}; {_elsewhere(asked)}")
     about = await matters.about(tx, [f"stripe:{key}" for key in {event.key for event in waiting}])
     return Story(asked, lines=lines, waiting=waiting, matters=tuple(about))
+
+
+def _elsewhere(asked: str) -> str:
+    """Say where it may be found all the same.
+
+    The ledger names an event, and the payment of those that were believed; what waits is kept by the intent that it names.
+    """
+    match asked.partition("_")[0]:
+        case "evt":
+            look = f"cb-ops dlt list {topics.STRIPE_EVENTS_DLT.name} --id {asked}"
+            return f"what could not be read lies among the dead letters: {look}"
+        case "pi":
+            return "ask by its event (evt_)"
+        case _:
+            return "ask by its event (evt_) or its payment intent (pi_)"
 
 
 async def _booking_of(tx: AsyncConnection, asked: str) -> uuid.UUID | None:
