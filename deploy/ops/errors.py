@@ -24,6 +24,7 @@ from shared.stripe_api import Away, Failure, KeySpent, NoSuchSession, NotAllowed
 
 # SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
 UNDEFINED_TABLE = "42P01"
+UNDEFINED_COLUMN = "42703"
 LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -98,6 +99,10 @@ async def telling_of_database(database: settings.Database) -> AsyncIterator[None
         state = engine.sqlstate(error)
         if state == UNDEFINED_TABLE:
             raise DatabaseSilent(f"PostgreSQL at {where} lacks our tables: run `cb-ops migrate`") from error
+        if state == UNDEFINED_COLUMN:
+            [why, *_hints] = str(engine.driver_error(error)).splitlines()
+            lacks = f"lacks what this release asks for ({why}): run `cb-ops migrate`"
+            raise DatabaseSilent(f"PostgreSQL at {where} {lacks}") from error
         if state == LOCK_NOT_AVAILABLE:
             why = "somebody holds a table for too long; what was done stands, run it again"
             raise DatabaseSilent(f"PostgreSQL at {where}: {why}") from error

@@ -69,7 +69,8 @@ async def upgrade(database: settings.Database) -> Upgraded:
     Whoever goes back to an earlier release finds a newer database: it runs on that, and its older texts are not put over the
     newer ones. Raises one of engine.TROUBLE, also when others held a table through all tries; what had run stands.
     """
-    engine = create_async_engine(engines.DRIVER, poolclass=NullPool, connect_args={"dsn": engines.dsn(database)})
+    reached = {"dsn": engines.dsn(database), "timeout": engines.CONNECT_TIMEOUT_SECONDS}
+    engine = create_async_engine(engines.DRIVER, poolclass=NullPool, connect_args=reached)
     try:
         # The lock is of the connection that works: it stays for as long as a statement of a killed process does.
         async with engine.connect() as connection:

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from deploy.ops import actions, insights
 from deploy.ops.cli import app
 from deploy.ops.errors import KafkaSilent, telling_of_kafka
-from shared import settings
+from shared import clock, settings
+from shared.db import engine
 from shared.kafka.records import Record
 from tests.builders import Sale, record
 
@@ -84,3 +85,16 @@ def test_a_database_that_is_away_is_one_line_without_its_password(command, nobod
     assert result.stderr.startswith(f"PostgreSQL at 127.0.0.1:{nobody}/culturebridge: ")
     assert result.stderr.count("\n") == 1
     assert "geheim" not in result.stderr
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("why", "pi_1")], ids=" ".join)
+def test_a_database_that_takes_connections_and_says_nothing_is_one_line(command, monkeypatch):
+    """The same for all: who migrates does not look at a silent terminal for a minute."""
+    monkeypatch.setattr(engine, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        begun = clock.monotonic()
+        result = CliRunner().invoke(app, command, env={"DATABASE_URL": f"postgresql://cb@127.0.0.1:{port}/culturebridge"})
+
+    assert (result.exit_code, result.stderr) == (1, f"PostgreSQL at 127.0.0.1:{port}/culturebridge: no answer in time\n")
+    assert clock.monotonic() - begun < 10

@@ -101,6 +101,17 @@ async def test_a_database_without_our_tables_is_told_what_to_do(empty_database):
     assert result.stderr.count("\n") == 1
 
 
+async def test_a_database_of_an_earlier_release_is_told_what_to_do(database, engine):
+    """It has the table, and not yet the column."""
+    async with engine.begin() as tx:
+        await tx.exec_driver_sql("alter table attention drop column cause")
+    result = await run(database, "attention", "list")
+
+    assert result.exit_code == 1
+    assert result.stderr.endswith(' lacks what this release asks for (column "cause" does not exist): run `cb-ops migrate`\n')
+    assert result.stderr.count("\n") == 1
+
+
 async def test_nothing_waiting_is_an_answer(database):
     """Emptiness is said, and is an empty list for a script."""
     assert (await run(database, "attention", "list")).stdout == "nothing waits for a person\n"
