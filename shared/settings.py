@@ -33,6 +33,7 @@ JWT_SECRET_BYTES_MIN = 32  # RFC 7518, section 3.2: an HS256 key is at least as 
 CHECKOUT_SESSION_MINUTES_MIN = 31  # Stripe refuses less than 30 minutes from its own clock; one is for the call
 CHECKOUT_SESSION_MINUTES_MAX = 1440  # Stripe's limit of 24 hours; a session asks for a minute less, for the clocks
 
+ENV_FILE = ".env"
 FILE = "_file"  # what a secret's name ends with where it names a file: DATABASE_URL_FILE
 IN_FILES_TOO = frozenset({"jwt_public_key"})  # no secret, but many lines, which an environment holds badly
 # No *, which no browser's origin has; a name of other letters has its own spelling, xn--…. Or an address of IPv6.
@@ -89,7 +90,7 @@ class Concern(BaseSettings):
     """What every concern shares: frozen, an empty variable counts as unset, a `.env` file may hold them."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
 
@@ -283,7 +284,13 @@ Settings = TypeVar("Settings", bound=Concern)
 
 def read(kind: type[Settings]) -> Settings:
     """Return a process's settings, or print every fault on a line of its own and exit with status 2."""
-    held, unread = _from_files(kind)
+    try:
+        held, unread = _from_files(kind)
+    except (UnicodeDecodeError, OSError) as error:
+        # What a secret's file does is a fault of that file: these are of the .env, of which nothing is known then.
+        fault = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
+        sys.stderr.write(f"{ENV_FILE}: {fault}\n")
+        raise SystemExit(2) from None
     faults = list(unread.values())
     try:
         configured = kind(**held)

@@ -1,5 +1,6 @@
 """Secrets that stand in files: what a mounted secret gives, and one line for whatever it does not."""
 
+import errno
 import os
 
 import pytest
@@ -111,6 +112,25 @@ def test_a_folder_is_no_file(environment, tmp_path, capsys):
     environment(DATABASE_URL_FILE=tmp_path)
 
     assert refused(settings.Database, capsys) == [f"DATABASE_URL_FILE: {tmp_path} cannot be read: Is a directory"]
+
+
+def test_an_env_file_that_is_not_utf_8_is_one_line(environment, tmp_path, capsys):
+    """It was written where letters are other bytes; what it holds is nobody's guess, so that nothing else is said of it."""
+    (tmp_path / ".env").write_bytes("SMTP_FROM_EMAIL=büro@example.org\n".encode("latin-1"))
+
+    assert refused(settings.Database, capsys) == [".env: is not UTF-8 text"]
+
+
+def test_an_env_file_that_cannot_be_read_is_one_line(environment, tmp_path, capsys, monkeypatch):
+    """It is another user's."""
+    (tmp_path / ".env").write_text(f"DATABASE_URL={URL}\n")
+
+    def refuse(*_arguments, **_options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("dotenv.main.open", refuse, raising=False)
+
+    assert refused(settings.Database, capsys) == [".env: cannot be read: Permission denied"]
 
 
 def test_a_secret_has_one_place(environment, tmp_path, capsys):
