@@ -6,7 +6,7 @@ Exit status: 0 when it was done, 1 when it could not be (one line on stderr says
 
 import logging
 
-from deploy.ops import show
+from deploy.ops import output, show
 from deploy.ops.errors import telling_of_database
 from deploy.ops.faces import acls, attention, dead_letters, inbox, roles, stripe_account, templates, topics, waiting, why
 from deploy.ops.faces.asking import APPLICATION, group, run
@@ -47,4 +47,6 @@ def main() -> None:
     logs.configure(APPLICATION)
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
-    app()
+    output.take_every_letter()
+    with output.complete():
+        app()

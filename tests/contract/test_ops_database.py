@@ -22,17 +22,17 @@ async def run(database, *arguments):
     return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment_of(database))
 
 
-async def run_as_process(database, *arguments):
+async def run_as_process(database, *arguments, stdout=asyncio.subprocess.PIPE, **environment):
     """The command as a script calls it: what it logs goes to stderr, and stdout holds the answer alone."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "deploy.ops", *arguments),
         cwd=Path(__file__).parents[2],
-        env={"PATH": os.environ["PATH"], **environment_of(database)},
-        stdout=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], **environment_of(database), **environment},
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
-    stdout, stderr = await process.communicate()
-    return process.returncode, stdout.decode(), stderr.decode()
+    answer, trouble = await process.communicate()
+    return process.returncode, (answer or b"").decode(), trouble.decode()
 
 
 @pytest.fixture
@@ -116,3 +116,59 @@ async def test_nothing_waiting_is_an_answer(database):
     """Emptiness is said, and is an empty list for a script."""
     assert (await run(database, "attention", "list")).stdout == "nothing waits for a person\n"
     assert json.loads((await run(database, "attention", "list", "--json")).stdout) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("--help",), ("attention", "list"), ("attention", "list", "--json"), ("templates", "show", "layout.html")],
+    ids=" ".join,
+)
+async def test_an_answer_for_which_there_is_no_room_is_one_line_and_a_failure(database, opened, command):
+    """A script must not take half of it for all, nor a person read a traceback."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    status, _, trouble = await run_as_process(database, *command, stdout=full)
+    os.close(full)
+
+    assert (status, trouble) == (1, "the answer could not be written: No space left on device\n")
+
+
+async def test_who_stops_reading_an_answer_hears_no_more(database, opened):
+    """`cb-ops … | head -1`: the reader went first."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    status, _, trouble = await run_as_process(database, "attention", "list", "--json", stdout=writing)
+    os.close(writing)
+
+    assert (status, trouble) == (1, "")
+
+
+async def test_an_answer_in_letters_that_the_output_lacks_is_told_all_the_same(database, engine):
+    """A question mark is better than a traceback."""
+    async with engine.begin() as tx:
+        await attention.open_(tx, reason="amount_mismatch", aggregate="payment:→", cause="evt_1")
+
+    status, answer, trouble = await run_as_process(database, "attention", "list", PYTHONIOENCODING="ascii")
+
+    assert (status, trouble) == (0, "")
+    assert "payment:?" in answer
+
+
+async def test_a_text_is_shown_whole_or_not_at_all(database, tmp_path):
+    """What was shown is put again: a letter of which question marks were made would say them to everybody."""
+    (tmp_path / "subject").write_text("Booked: Bürgersprache\n", encoding="utf-8")
+    name = "client_confirmation/subject.txt"
+    assert (await run(database, "templates", "put", name, str(tmp_path / "subject"), "--by", "Ada")).exit_code == 0
+
+    status, answer, trouble = await run_as_process(database, "templates", "show", name, PYTHONIOENCODING="ascii")
+
+    assert (status, answer) == (2, "")
+    assert "PYTHONIOENCODING=utf-8" in trouble
+    assert "Traceback" not in trouble
+
+
+async def test_a_preview_that_cannot_be_written_is_told_of(database, tmp_path):
+    """A folder that is not there is a mistake in the call."""
+    result = await run(database, "templates", "preview", "client_confirmation", "--html", str(tmp_path / "none" / "x.html"))
+
+    assert result.exit_code == 2
+    assert "No such file or directory" in result.stderr

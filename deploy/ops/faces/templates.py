@@ -1,5 +1,6 @@
 """`cb-ops templates`: what the letters say, by whom it was changed, and changing it."""
 
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -39,7 +40,9 @@ def templates_list(*, as_json: Json = False) -> None:
 @app.command("show")
 def templates_show(name: Name, *, version: Version = None) -> None:
     """Print the text of one file, as `templates put` takes it."""
-    show.file(_ask(lambda tx: wording.source(tx, name, version)).removesuffix("\n"))
+    source = _ask(lambda tx: wording.source(tx, name, version))
+    _require_whole(source)
+    show.file(source.removesuffix("\n"))
 
 
 @app.command("put")
@@ -66,7 +69,10 @@ def templates_preview(
     content = _ask(lambda tx: wording.preview(tx, letter, version, changed))
     show.text(f"Subject: {content.subject}\n\n{content.text.rstrip()}")
     if html is not None:
-        html.write_text(content.html, encoding="utf-8")
+        try:
+            html.write_text(content.html, encoding="utf-8")
+        except OSError as error:
+            raise typer.BadParameter(f"{html} cannot be written: {error.strerror}", param_hint="--html") from None
         show.say(f"its HTML is in {html}")
 
 
@@ -80,6 +86,14 @@ def templates_rollback(version: Annotated[int, typer.Argument(min=1, help="As `t
 
 def _ask(work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
     return run(in_database(settings.read(settings.Database), work))
+
+
+def _require_whole(text: str) -> None:
+    """Raise BadParameter where the output would lose letters of it: what was taken is put again."""
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        raise typer.BadParameter(f"{sys.stdout.encoding} lacks letters of it: set PYTHONIOENCODING=utf-8") from None
 
 
 def _text_of(file: Path) -> str:

@@ -1,0 +1,38 @@
+"""What an answer is written to: a terminal, a pipe or a file, which may know few letters or have no room left."""
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from deploy.ops import show
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_ANSWER = 1
+
+
+def take_every_letter() -> None:
+    """Have a question mark written for what stdout's encoding lacks; stderr spells it out as it is."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+@contextmanager
+def complete() -> Iterator[None]:
+    """End the process with one line and status 1 when there was no room for its answer; silently when nobody reads it."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in FULL | {errno.EPIPE}:
+            raise
+        # What is still to be written would be tried again at the very end, which would tell of it a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno in FULL:
+            with suppress(OSError):  # stderr may lead to the same place
+                show.fail(f"the answer could not be written: {error.strerror}")
+        raise SystemExit(NO_ANSWER) from None
