@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import uuid
 
 import pytest
@@ -355,8 +356,22 @@ async def test_one_letter_is_shown_whole(ops, cluster):
     for told in ("wrong_shape:detail 0", "x-origin: stripe.events/3/0", "ada@example.com", "replay by Ada"):
         assert told in shown
     assert "\x1b" not in shown
+    assert re.match(
+        rf"{cluster.topic_prefix}stripe.events.dlt/\d/0 became a dead letter \d+ s ago: wrong_shape:detail 0\n", shown
+    )
     assert (await ops("dlt", "show", "stripe.events.dlt", "9/9")).exit_code == 1
     assert (await ops("dlt", "show", "stripe.events.dlt", "evt_1")).exit_code == 2
+
+
+async def test_a_letter_that_tells_no_reason_is_said_to_tell_none(ops, cluster):
+    """Somebody else's record may lie there."""
+    async with producer.opened(cluster, client_id="tests") as publisher:
+        await publisher.publish([Record(topics.STRIPE_EVENTS_DLT.named(cluster.topic_prefix), b"evt_1", b"{}")])
+    [listed] = json.loads((await ops("dlt", "list", "--json")).stdout)
+
+    shown = (await ops("dlt", "show", "stripe.events.dlt", listed["id"])).stdout
+
+    assert shown.splitlines()[0].endswith(" ago: no reason given")
 
 
 async def test_ctrl_c_while_dead_letters_are_read_ends_the_command(cluster):

@@ -91,7 +91,8 @@ def show_(topic: OneTopic, letter_id: Annotated[str, typer.Argument(metavar="ID"
     with show.progress("reading dead letters") as told:
         chosen = run(work())
     letter = chosen.letter
-    show.say(f"{letter.topic}/{letter.id} died {show.age(letter.died_at)} ago of {letter.reason or 'an untold reason'}")
+    reason = letter.reason or "no reason given"
+    show.say(f"{letter.topic}/{letter.id} became a dead letter {show.age(letter.died_at)} ago: {reason}")
     for name, value in chosen.record.headers:
         show.text(f"{name}: {value.decode(errors='replace')}")
     for action in letter.actions:
