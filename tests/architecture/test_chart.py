@@ -94,13 +94,6 @@ def test_no_consumer_is_more_than_its_partitions():
     assert partitions == {DEFINED["consumer"]["allOf"][1]["properties"]["replicas"]["properties"]["max"]["maximum"]}
 
 
-def test_the_concerns_are_all_there_are():
-    """A new one would else be forgotten here and on README's page."""
-    known = {kind for concern in CONCERNS for kind in concern.__mro__ if issubclass(kind, settings.Concern)}
-
-    assert {kind for kind in vars(settings).values() if isinstance(kind, type) and issubclass(kind, settings.Concern)} == known
-
-
 def test_without_go_the_judges_say_what_to_install(monkeypatch, capsys, tmp_path):
     """One line, and no success; nobody is left out in silence."""
     monkeypatch.setattr(fetching, "CACHE", tmp_path)
