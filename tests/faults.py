@@ -402,8 +402,8 @@ BOOKINGS = (
         (STORM_TESTS, "-k", "death"),
         (
             "consumers/bookings/handlers.py",
-            "Known(payment_id, data.version, data.paid, data.cancel_due, conflict, cancelled)",
-            'Known(payment_id, data.version, event.name == "payment.succeeded", data.cancel_due, conflict, cancelled)',
+            "Known(payment_id, data.version, data.paid, data.cancel_due)",
+            'Known(payment_id, data.version, event.name == "payment.succeeded", data.cancel_due)',
         ),
     ),
     fault(
@@ -491,6 +491,21 @@ LETTERS = (
         "a cancellation for who was never confirmed",
         (DUE_TESTS, "-k", "before_it_was_confirmed"),
         (LEDGER, "if letter.confirmation is None or not letter.confirmation.went_out:", "if letter.confirmation is None:"),
+    ),
+    fault(
+        "a full refund that cancels nothing is told to nobody",
+        ("tests/contract/test_full_refunds.py", "-k", "letter_of_its_own"),
+        ("consumers/email/kinds.py", "(in_part or in_full)", "in_part"),
+    ),
+    fault(
+        "a cancellation and a refund's letter tell of the same money",
+        ("tests/contract/test_full_refunds.py", "-k", "cancellation_alone"),
+        (LEDGER, "letter.cancelled_booking is not False", "letter.cancelled_booking is None"),
+    ),
+    fault(
+        "a cancellation tells of a refund that failed",
+        (DUE_TESTS, "-k", "failed_by_now"),
+        (LEDGER, "payment_refunded_minor not in {None, refunded_minor}:", "payment_refunded_minor is None:"),
     ),
     fault(
         "a refund is told although it has changed since",

@@ -4,7 +4,6 @@ Enters: records of `payments.events`; decides from `data` and its version, never
 messages end right. Leaves: rows, and `bookings.events`. Next in the walk: shared/domain/booking.py.
 """
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -109,25 +108,18 @@ def _follow(
     before = others.get(payment_id)
     if before is not None and data.version <= before.version:
         return ()
-    conflict, cancelled = (before.conflict_reason, before.cancelled_booking) if before else (None, None)
-    now = Known(payment_id, data.version, data.paid, data.cancel_due, conflict, cancelled)
+    now = Known(payment_id, data.version, data.paid, data.cancel_due)
     another_is_paid = any(known.paid and not known.cancel_due for known in others.values() if known.payment_id != payment_id)
     outcome = booking.follow(found, before, now, another_is_paid=another_is_paid)
-    name, reason = _written(remembered, found, payment_id, outcome)
-    if isinstance(outcome, RaiseConflict):
-        now = replace(now, conflict_reason=outcome.reason)
-    if data.cancel_due and not (before and before.cancel_due):
-        now = replace(now, cancelled_booking=isinstance(outcome, Cancel))
-    others[payment_id] = now
+    others[payment_id] = booking.noted(before, now, outcome)
     remembered.changed_payments.add((found.id, payment_id))
+    name, reason = _written(remembered, found, payment_id, outcome)
     if name is None:
         return ()
     told.append(Told(name, found.id, payment_id, reason))
-    version = remembered.versions.get(found.id, 0) + 1
-    remembered.versions[found.id] = version
     change = messages.BookingChange(
-        booking_id=uuid.UUID(found.id),
-        version=version,
+        booking_id=data.booking_id,
+        version=remembered.next_version(found.id),
         payment_id=data.payment_id,
         status=str(remembered.bookings[found.id].status),
         reason=reason,

@@ -58,6 +58,11 @@ class Remembered:
     attention: list[tuple[str, str, str]] = field(default_factory=list)  # reason, booking, payment
     entries: dict[str, Entry] = field(default_factory=dict)
 
+    def next_version(self, booking_id: str) -> int:
+        """Count one more change of a booking, and return its number."""
+        self.versions[booking_id] = self.versions.get(booking_id, 0) + 1
+        return self.versions[booking_id]
+
 
 async def load(tx: AsyncConnection, bookings: Iterable[str], events: Sequence[tuple[datetime, str]]) -> Remembered:
     """Lock the bookings that a batch touches, then read what is known of them and of the batch's events.

@@ -5,7 +5,7 @@ outcomes. Why a refund in part cancels nothing, and late money confirms nothing:
 Next in the walk: consumers/email/handlers.py, which is told by `bookings.events`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -116,6 +116,17 @@ def follow(booking: Booking, before: Known | None, now: Known, *, another_is_pai
             return RaiseConflict(Conflict.CANCELLED)
         case Status.COMPLETED:
             return RaiseConflict(Conflict.COMPLETED)
+
+
+def noted(before: Known | None, now: Known, outcome: Outcome) -> Known:
+    """Return what is known of a payment once the booking followed; what came of an earlier message stays known."""
+    conflict = before.conflict_reason if before else None
+    cancelled = before.cancelled_booking if before else None
+    if isinstance(outcome, RaiseConflict):
+        conflict = outcome.reason
+    if now.cancel_due and not (before and before.cancel_due):
+        cancelled = isinstance(outcome, Cancel)
+    return replace(now, conflict_reason=conflict, cancelled_booking=cancelled)
 
 
 def _give_back(booking: Booking, now: Known, *, another_is_paid: bool) -> Outcome:

@@ -1,10 +1,12 @@
 """What a booking follows: the table of decisions, and that no sequence of messages breaks it."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.booking import Booking, Cancel, Confirm, Conflict, Known, Leave, RaiseConflict, Status, follow
+from shared.domain.booking import Booking, Cancel, Confirm, Conflict, Known, Leave, RaiseConflict, Status, follow, noted
 
 OURS, OTHER = "p-ours", "p-other"
 
@@ -51,6 +53,18 @@ def test_a_second_payment_never_takes_over_a_booking_that_names_none():
 
     assert follow(booking, None, known(paid=True), another_is_paid=True) == RaiseConflict(Conflict.ALREADY_PAID)
     assert follow(booking, None, known(paid=True), another_is_paid=False) == Confirm()
+
+
+@pytest.mark.parametrize(("outcome", "cancelled"), [(Cancel(confirmed_elsewhere=False), True), (Leave("it ended"), False)])
+def test_what_came_of_an_earlier_message_stays_known(outcome, cancelled):
+    """A conflict, and what the full refund did: later messages say nothing of them."""
+    paid = noted(None, known(paid=True), RaiseConflict(Conflict.CANCELLED))
+    refunded = noted(paid, known(2, paid=True, cancel_due=True), outcome)
+    disputed = noted(refunded, known(3, paid=True, cancel_due=True), Leave("nothing new"))
+
+    assert (paid.conflict_reason, paid.cancelled_booking) == (Conflict.CANCELLED, None)
+    assert (refunded.conflict_reason, refunded.cancelled_booking) == (Conflict.CANCELLED, cancelled)
+    assert disputed == replace(refunded, version=3)
 
 
 @pytest.mark.parametrize("status", Status)
