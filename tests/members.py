@@ -4,11 +4,9 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
 import uuid
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -21,9 +19,9 @@ from shared import settings, topics
 from shared.kafka import broker, connection
 from shared.kafka.broker import Subscription
 from shared.kafka.records import incoming
+from tests.journey.forked import Forked
 from tests.waiting import DEADLINE_SECONDS, until
 
-ROOT = Path(__file__).parent.parent
 THINGS = topics.Topic("things", key="", value="", producers=(), consumers=(), retention_days=1)
 _SHORT = aiohttp.ClientTimeout(total=5)
 
@@ -175,7 +173,7 @@ class Taken:
 
 
 class Process:
-    """`python -m consumers.<name>` as an operator runs it."""
+    """`python -m consumers.<name>`, forked, with what it says in a log."""
 
     def __init__(self, name, log, **environment):
         self.name, self.log = name, log
@@ -185,10 +183,8 @@ class Process:
         self._process = None
 
     async def start(self):
-        with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", f"consumers.{self.name}", cwd=ROOT, env=self._environment, stdout=log, stderr=log
-            )
+        self.log.touch()
+        self._process = await Forked.start(f"consumers.{self.name}", environment=self._environment, log=self.log)
 
     def said(self, event):
         """Every log line of this event, as dicts."""
@@ -213,7 +209,7 @@ class Process:
         return (await self.ask(path))[0] == status
 
     async def kill(self):
-        self._process.kill()
+        self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
 
     async def terminate(self):

@@ -4,7 +4,6 @@ import ast
 import itertools
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from shared import settings
 from shared.stripe_events import Kind
 from tests.architecture.source import product
+from tests.journey.forked import Forked
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted(
@@ -93,20 +93,13 @@ def test_the_events_to_subscribe_to_are_those_that_we_handle():
 
 
 @pytest.mark.parametrize("process", ["ingress", "consumers.payments", "consumers.bookings", "consumers.email"])
-def test_a_process_without_settings_says_what_is_missing_and_exits_2(process, tmp_path):
+async def test_a_process_without_settings_says_what_is_missing_and_exits_2(process, tmp_path):
     """One line per fault, naming the variable, and nothing started."""
-    run = subprocess.run(
-        [sys.executable, "-m", process],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    log = tmp_path / "log"
+    ended = await Forked.start(process, environment={"PATH": "/usr/bin:/bin"}, log=log, folder=tmp_path)
 
-    assert run.returncode == 2
-    lines = run.stderr.splitlines()
+    assert await ended.wait() == 2
+    lines = log.read_text().splitlines()
     assert "DATABASE_URL: is not set" in lines
     assert "KAFKA_BOOTSTRAP_SERVERS: is not set" in lines
     assert all(re.fullmatch(r"[A-Z_]+: .+|JWT_SECRET_KEY must .+", line) for line in lines)

@@ -118,11 +118,7 @@ async def test_nothing_waiting_is_an_answer(database):
     assert json.loads((await run(database, "attention", "list", "--json")).stdout) == []
 
 
-@pytest.mark.parametrize(
-    "command",
-    [("--help",), ("attention", "list"), ("attention", "list", "--json"), ("templates", "show", "layout.html")],
-    ids=" ".join,
-)
+@pytest.mark.parametrize("command", [("attention", "list"), ("templates", "show", "layout.html")], ids=" ".join)
 async def test_an_answer_for_which_there_is_no_room_is_one_line_and_a_failure(database, opened, command):
     """A script must not take half of it for all, nor a person read a traceback."""
     full = os.open("/dev/full", os.O_WRONLY)

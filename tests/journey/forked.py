@@ -25,9 +25,9 @@ class Forked:
         self.pid = process.pid
 
     @classmethod
-    async def start(cls, module, *, environment, log):
+    async def start(cls, module, *, environment, log, folder="."):
         """Start `module` under its own main; the first of a test run waits until the server has imported everything."""
-        process = _server.Process(target=_live, args=(module, environment, str(log)), daemon=True)
+        process = _server.Process(target=_live, args=(module, environment, str(log), str(folder)), daemon=True)
         await asyncio.to_thread(process.start)
         return cls(process)
 
@@ -43,13 +43,17 @@ class Forked:
         return self.returncode
 
 
-def _live(module, environment, log):
+def _live(module, environment, log, folder):
     said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(said, sys.stdout.fileno())
     os.dup2(said, sys.stderr.fileno())
     os.environ.clear()
     os.environ.update(environment)
+    os.chdir(folder)
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except Exception:  # noqa: BLE001 - told as an interpreter tells its end; multiprocessing has words of its own
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
     finally:
         atexit._run_exitfuncs()  # a child of multiprocessing ends without them
