@@ -680,17 +680,17 @@ WIRE = (
 RECONCILIATION = (
     fault(
         "what lies unread in Kafka counts as lost",
-        ("tests/contract/test_ops_reconciliation.py", "-k", "behind"),
+        ("tests/contract/reconciliation/test_ops_reconciliation.py", "-k", "behind"),
         ("deploy/ops/reconciliation.py", "raise NotTaken(left)", "pass"),
     ),
     fault(
         "a dead letter is brought again every hour",
-        ("tests/contract/test_ops_reconciliation.py", "-k", "again_and_again"),
+        ("tests/contract/reconciliation/test_ops_reconciliation.py", "-k", "again_and_again"),
         ("deploy/ops/reconciliation.py", "taken.keys() | refused", "taken.keys()"),
     ),
     fault(
         "only the newest hundred events are compared",
-        ("tests/contract/test_ops_reconciliation.py", "-k", "one_run"),
+        ("tests/contract/reconciliation/test_ops_reconciliation.py", "-k", "one_run"),
         (
             "deploy/ops/reconciliation.py",
             "after, more = (events[-1].id, has_more) if events else (None, False)",
@@ -704,12 +704,12 @@ RECONCILIATION = (
     ),
     fault(
         "whose event is on its way is told to have none",
-        ("tests/contract/test_ops_reconciliation.py", "-k", "on_its_way or brings"),
+        ("tests/contract/reconciliation/test_ops_sessions.py", "-k", "on_its_way or brings"),
         ("deploy/ops/sessions.py", "if str(one.payment_id) not in names and one.session_id not in names", ""),
     ),
     fault(
         "rows that stay as they are keep every other from being asked for",
-        ("tests/contract/test_ops_reconciliation.py", "-k", "left_to_the_next"),
+        ("tests/contract/reconciliation/test_ops_sessions.py", "-k", "left_to_the_next"),
         ("deploy/ops/sessions.py", "order by random() limit", "order by p.expires_at limit"),
     ),
 )

@@ -131,7 +131,9 @@ async def _left(admin: AIOKafkaAdminClient, group: str, spans: Mapping[TopicPart
     except GroupCoordinatorNotAvailableError:
         # The first group of a new cluster: it makes the topic of offsets when it is first asked for one.
         return sum(end - first for first, end in spans.values())
-    return sum(max(0, end - max(first, committed[partition].offset)) for partition, (first, end) in spans.items())
+    # A coordinator that is only coming up answers for no partition, and aiokafka does not look at why: nobody knows yet.
+    known = {partition: committed[partition].offset for partition in spans if partition in committed}
+    return sum(max(0, end - max(first, known.get(partition, first))) for partition, (first, end) in spans.items())
 
 
 def _end_if_told_to() -> None:

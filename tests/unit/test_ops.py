@@ -248,7 +248,7 @@ def test_on_a_terminal_that_is_too_narrow_a_line_of_a_table_is_told_field_by_fie
 
 
 class Group:
-    """What a cluster says that a group has committed: offsets by partition, or that nobody keeps groups yet."""
+    """What a cluster says that a group has committed: offsets by partition (None: no answer), or that it has no groups yet."""
 
     def __init__(self, *offsets):
         self.offsets = offsets
@@ -256,12 +256,22 @@ class Group:
     async def list_consumer_group_offsets(self, _group, partitions):
         if not self.offsets:
             raise GroupCoordinatorNotAvailableError
-        return {partition: OffsetAndMetadata(self.offsets[partition.partition], "") for partition in partitions}
+        told = {partition: self.offsets[partition.partition] for partition in partitions}
+        return {partition: OffsetAndMetadata(offset, "") for partition, offset in told.items() if offset is not None}
 
 
 @pytest.mark.parametrize(
     ("group", "left"),
-    [(Group(9, 5), 0), (Group(7, 5), 2), (Group(12, 3), 2), (Group(-1, -1), 7), (Group(2, 5), 5), (Group(), 7)],
+    [
+        (Group(9, 5), 0),
+        (Group(7, 5), 2),
+        (Group(12, 3), 2),
+        (Group(-1, -1), 7),
+        (Group(2, 5), 5),
+        (Group(None, 5), 5),
+        (Group(None, None), 7),
+        (Group(), 7),
+    ],
 )
 async def test_what_a_group_has_before_it_is_counted_by_partition(group, left):
     """Ahead in one partition, since more came there, is behind in the other all the same; what was deleted is not counted."""

@@ -43,8 +43,9 @@ class Cluster:
         partitions = self._partitions(topic)
         ends, begins = await self._consumer.end_offsets(partitions), await self._consumer.beginning_offsets(partitions)
         committed = await self._admin.list_consumer_group_offsets(group, partitions=partitions)
-        # A group that has committed nothing yet begins at the beginning.
-        done = {where: max(committed[where].offset, begins[where]) for where in partitions}
+        # A group that has committed nothing yet begins at the beginning; of one that only just comes up nothing is answered.
+        known = {where: committed[where].offset for where in partitions if where in committed}
+        done = {where: max(known.get(where, begins[where]), begins[where]) for where in partitions}
         return sum(ends[where] - done[where] for where in partitions)
 
     async def ends(self, *read: topics.Topic) -> dict[TopicPartition, int]:
