@@ -1,4 +1,7 @@
-"""What an answer is written to: a terminal, a pipe or a file, which may know few letters or have no room left."""
+"""What an answer is written to: a terminal, a pipe or a file, which may know few letters or have no room left.
+
+Enters: a command that writes. Leaves: all of its answer, or one line and status 1. Next: cli.py runs every command inside.
+"""
 
 import errno
 import io
