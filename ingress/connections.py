@@ -1,10 +1,10 @@
 """How many connections may stand, and how long each may take: whoever is slow loses the place to whoever comes.
 
-Enters: every connection, before anything of HTTP is read. Leaves: the HTTP server's own protocol behind it, and the
-moment when nobody is left, so that the process may end. aiohttp limits neither the number of connections, nor the time that a
-request's head may take, nor the time that an answer may wait for its reader; here each has a limit. When all places are taken,
-the connection that has been quiet for longest is closed; one that is being served never is. Any server may stand behind
-`guarding`: it calls `began` when it has a request's head, and `ended` after its answer.
+Enters: every connection, before anything of HTTP is read. Leaves: the HTTP server's own protocol behind it, from the first
+whole head on, and the moment when nobody is left, so that the process may end. aiohttp limits neither the number of
+connections, nor the time that a request's head may take, nor the time that an answer may wait for its reader; here each has a
+limit. When all places are taken, the connection that has been quiet for longest is closed; one that is being served never is.
+Any server may stand behind `guarding`: it calls `began` when it has a request's head, and `ended` after its answer.
 """
 
 import asyncio
@@ -47,6 +47,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_all",
         "_behind",
+        "_head",
         "_inner",
         "address",
         "closing_at",
@@ -59,8 +60,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, everybody: "Connections", behind: Callable[[], asyncio.Protocol]) -> None:
         self._all, self._behind = everybody, behind
-        # Made at the first byte: a stranger who says nothing costs next to nothing.
+        # Made once a first head is complete: a stranger who says nothing, or never comes to an end, costs next to nothing.
         self._inner: asyncio.Protocol | None = None
+        self._head = b""
         self.transport: asyncio.Transport
         self.address = ""
         self.heard_at: float | None = clock.monotonic()
@@ -83,6 +85,10 @@ class Connection(asyncio.Protocol):
                 self.heard_at = clock.monotonic()
             self.heard_bytes += len(data)
         if self._inner is None:
+            data = self._head = self._head + data
+            if may_be_head(data):
+                return
+            self._head = b""
             self._inner = self._behind()
             self._inner.connection_made(self.transport)
         self._inner.data_received(data)
@@ -294,6 +300,16 @@ def of_settings(http: settings.Http, files_max: int) -> Connections:
         log.warning("ingress.few_files", files_max=files_max, connections_max=room)
     return Connections(
         connections_max=min(http.ingress_connections_max, room), per_address_max=http.ingress_connections_per_address_max
+    )
+
+
+def may_be_head(said: bytes) -> bool:
+    """Tell whether this may be a head that is still to end; what it can no more become is for the HTTP server to refuse."""
+    return (
+        said[:1].isalpha()
+        and len(said) <= HEAD_BYTES_MAX
+        and b"\r\n\r\n" not in said
+        and said.count(b"\n") == said.count(b"\r\n")
     )
 
 

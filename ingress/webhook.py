@@ -6,7 +6,6 @@ whether an event was handled before is for the inbox to know. Next in the walk: 
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from prometheus_client import Counter
 
 from ingress import answers, bodies, problems, signature
 from ingress.problems import Problem
+from ingress.recent_ids import RecentIds
 from shared import clock, errors, logs, messages, metrics, settings
 from shared.kafka.records import Record, headers_of_stripe
 
@@ -26,7 +26,6 @@ log = logs.get(__name__)
 BODY_BYTES_MAX = 262_144  # Stripe's largest are a few dozen kB; of real events the median is 3.5 kB
 # Every answer leaves within 5 s, so that hosted Checkout, which waits 10 s for ours, lets its customer go on.
 PUBLISH_SECONDS_MAX = 4.5
-IDS_REMEMBERED_MAX = 50_000  # some ten megabytes; only for the word in the answer, the inbox is the truth behind it
 
 EVENT_ID = re.compile(r"evt_[A-Za-z0-9_]{1,200}")
 W3C_TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -106,7 +105,8 @@ class WebhookHandler:
         self._secrets = webhook.webhook_secrets
         self._publisher = publisher
         self._topic = topic
-        self._acknowledged: OrderedDict[str, None] = OrderedDict()
+        # Only for the word in the answer: the inbox is the truth behind it.
+        self._acknowledged = RecentIds()
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one delivery."""
@@ -160,12 +160,7 @@ class WebhookHandler:
             log.warning("webhook.unavailable", event_id=event.id, event_type=event.type, reason=str(away))
             return problems.KAFKA_UNAVAILABLE
         metrics.webhook_bytes.observe(len(body))
-        known = event.id in self._acknowledged
-        self._acknowledged[event.id] = None
-        self._acknowledged.move_to_end(event.id)
-        if len(self._acknowledged) > IDS_REMEMBERED_MAX:
-            self._acknowledged.popitem(last=False)
-        return Taken(event, known)
+        return Taken(event, known=self._acknowledged.add(event.id))
 
 
 @cache  # looking a counter up costs four times as much as counting

@@ -141,16 +141,6 @@ async def test_without_kafka_it_is_503_and_stripe_comes_again(door_alone):
     assert await door_alone.deliver(body) == (200, {"status": "accepted"})
 
 
-async def test_the_memory_of_ids_is_bounded(database, monkeypatch):
-    """A process that lives long does not grow; the oldest id is forgotten first."""
-    monkeypatch.setattr(webhook, "IDS_REMEMBERED_MAX", 2)
-    first, second, third = (bytes_of(Sale().succeeded()) for _ in range(3))
-    async with opened(database) as door:
-        said = [(await door.deliver(body))[1]["status"] for body in (first, second, third, third, first)]
-
-    assert said == ["accepted", "accepted", "accepted", "already_processed", "accepted"]
-
-
 IGNORED = {
     "live event under a test key": {"livemode": True},
     "thin event": {"object": "v2.core.event"},

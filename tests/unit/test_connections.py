@@ -59,16 +59,48 @@ def places(**limits):
     return Connections(**{"connections_max": 3, "per_address_max": 9, **limits})
 
 
-def test_who_says_nothing_costs_no_server():
-    """The HTTP server's own protocol is made with the first byte."""
-    made = knock(places())
-    assert made._inner is None
+HEAD = b"GET / HTTP/1.1\r\nHost: door\r\n\r\n"
 
-    made.data_received(b"G")
+
+def test_who_never_ends_a_head_costs_no_server():
+    """Nobody stands behind a connection before its first whole head, which is handed over as it came, with what follows it."""
+    made = knock(places())
+    for said in HEAD[:-1]:
+        made.data_received(bytes([said]))
+        assert made._inner is None
+
+    made.data_received(HEAD[-1:] + b"more")
     server = made._inner
+    made.data_received(b"G")
     made.connection_lost(None)
 
-    assert server.told == ["made", b"G", "lost"]
+    assert server.told == ["made", HEAD + b"more", b"G", "lost"]
+
+
+NO_HEADS = {
+    "TLS": b"\x16\x03\x01\x02\x00",
+    "a line before it": b"\r\n",
+    "a bare line feed": b"GET / HTTP/1.1\n",
+    "a bare line feed later": b"GET / HTTP/1.1\r\nHost: door\n",
+    "more than any": b"G" * (connections.HEAD_BYTES_MAX + 1),
+}
+
+
+@pytest.mark.parametrize("said", NO_HEADS.values(), ids=NO_HEADS.keys())
+def test_what_becomes_no_head_is_refused_at_once(said):
+    """Who speaks another protocol, or this one wrongly, hears of it, instead of nothing for ten seconds."""
+    made = knock(places())
+    made.data_received(said)
+
+    assert made._inner.told == ["made", said]
+
+
+def test_the_longest_head_is_waited_for():
+    """As long as it may still end within the limit."""
+    made = knock(places())
+    made.data_received(b"G" * connections.HEAD_BYTES_MAX)
+
+    assert made._inner is None
 
 
 def test_one_address_has_only_so_many_places():
@@ -239,11 +271,11 @@ def test_an_unread_answer_that_is_gone_takes_nobody_s_place(monkeypatch):
 def test_a_server_hears_that_its_reader_is_slow():
     """Else it would go on to write, and its memory would be what the reader does not take."""
     made = knock(places())
-    made.data_received(b"GET")
+    made.data_received(HEAD)
     made.pause_writing()
     made.resume_writing()
 
-    assert made._inner.told == ["made", b"GET", "paused", "resumed"]
+    assert made._inner.told == ["made", HEAD, "paused", "resumed"]
 
 
 def test_who_rested_and_is_served_again_makes_no_room():
