@@ -18,7 +18,7 @@ from aiohttp import web
 from ingress import app, connections, http_rules, listener
 from ingress.app import IngressSettings
 from ingress.publisher import Publisher
-from shared import garbage, logs, settings
+from shared import environment, garbage, logs
 from shared.kafka import health
 
 log = logs.get("ingress")
@@ -36,7 +36,7 @@ STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library
 def main() -> int:
     """Run the door in this process."""
     logs.configure("ingress")
-    configured = settings.read(IngressSettings)
+    configured = environment.read(IngressSettings)
     return uvloop.run(serve(configured))
 
 

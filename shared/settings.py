@@ -1,29 +1,17 @@
-"""The only reader of the environment: one frozen class per concern, validated before anything starts.
+"""What a process may be told: one frozen class per concern, each with the rules that its variables keep.
 
 A process's settings are one class that inherits the concerns it needs; whatever takes settings names the one concern that
-it uses. `read` either returns them or prints one line per fault, naming the variable, and ends the process with status 2.
-A secret may stand in a file, which NAME_FILE names. The table of variables with their meaning stands in README.md.
+it uses. A rule that is broken is a ValueError, whose words say what is right and never what was given. The table of variables
+with their meaning stands in README.md. Next: environment.py, which reads them.
 """
 
 import re
 import ssl
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    computed_field,
-    create_model,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, SecretStr, computed_field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -34,8 +22,6 @@ CHECKOUT_SESSION_MINUTES_MIN = 31  # Stripe refuses less than 30 minutes from it
 CHECKOUT_SESSION_MINUTES_MAX = 1440  # Stripe's limit of 24 hours; a session asks for a minute less, for the clocks
 
 ENV_FILE = ".env"
-FILE = "_file"  # what a secret's name ends with where it names a file: DATABASE_URL_FILE
-IN_FILES_TOO = frozenset({"jwt_public_key"})  # no secret, but many lines, which an environment holds badly
 # No *, which no browser's origin has; a name of other letters has its own spelling, xn--…. Or an address of IPv6.
 ORIGIN_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -277,86 +263,6 @@ class Health(Concern):
     def health_port_is_strict(self) -> bool:
         """Whether somebody asked for exactly this port."""
         return "health_port" in self.model_fields_set
-
-
-Settings = TypeVar("Settings", bound=Concern)
-
-
-def read(kind: type[Settings]) -> Settings:
-    """Return a process's settings, or print every fault on a line of its own and exit with status 2."""
-    try:
-        held, unread = _from_files(kind)
-    except (UnicodeDecodeError, OSError) as error:
-        # What a secret's file does is a fault of that file: these are of the .env, of which nothing is known then.
-        fault = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
-        sys.stderr.write(f"{ENV_FILE}: {fault}\n")
-        raise SystemExit(2) from None
-    faults = list(unread.values())
-    try:
-        configured = kind(**held)
-    except ValidationError as invalid:
-        # What a file did not give is its file's fault alone, and so may be whatever a rule between variables says of it.
-        faults += [_told(fault) for fault in invalid.errors() if not unread or not {*fault["loc"][:1]} <= unread.keys()]
-        # Rules between variables are asked only once each variable is well: ask them concern by concern as well.
-        concerns = [] if unread else [concern for concern in kind.__mro__[1:] if issubclass(concern, Concern)]
-        faults += [_told(fault) for concern in concerns for fault in _faults_between(concern, held)]
-    else:
-        if not faults:
-            return configured
-    sys.stderr.writelines(f"{line}\n" for line in dict.fromkeys(faults))
-    raise SystemExit(2)
-
-
-def secrets_of(kind: type[Concern]) -> list[str]:
-    """Return the names of what may stand in a file instead."""
-    return [name for name, field in kind.model_fields.items() if name in IN_FILES_TOO or _is_secret(field.annotation)]
-
-
-def _is_secret(annotation: object) -> bool:
-    return annotation is SecretStr or any(_is_secret(part) for part in get_args(annotation))
-
-
-def _from_files(kind: type[Concern]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return by name what files hold, and the fault of each that was named and does not."""
-    names = secrets_of(kind)
-    asked: dict[str, Any] = {name + ending: (str | None, None) for name in names for ending in ("", FILE)}
-    told = create_model("InFiles", __base__=Concern, **asked)().model_dump()
-    held, unread = {}, {}
-    for name in (name for name in names if told[name + FILE]):
-        try:
-            held[name] = _held(Path(told[name + FILE]), told[name], name.upper())
-        except ValueError as fault:
-            unread[name] = f"{(name + FILE).upper()}: {fault}"
-    return held, unread
-
-
-def _held(file: Path, value: str | None, variable: str) -> str:
-    """Return what a secret's file holds, without the line's end that an editor leaves."""
-    if value is not None:
-        raise ValueError(f"{variable} is set as well; only one of the two may be")
-    try:
-        text = file.read_text(encoding="utf-8").rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise ValueError(f"{file} is not UTF-8 text") from None
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
-    if not text:
-        raise ValueError(f"{file} is empty")
-    return text
-
-
-def _faults_between(concern: type[Concern], held: dict[str, Any]) -> list[ErrorDetails]:
-    try:
-        concern(**held)
-    except ValidationError as invalid:
-        return [fault for fault in invalid.errors() if not fault["loc"]]
-    return []
-
-
-def _told(fault: ErrorDetails) -> str:
-    variable = "".join(str(part).upper() for part in fault["loc"][:1])
-    reason = "is not set" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
-    return f"{variable}: {reason}" if variable else reason
 
 
 def _split(value: object) -> tuple[str, ...]:

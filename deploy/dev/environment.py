@@ -1,6 +1,6 @@
 """The variables of a box: what its own processes get, and what `cb-dev env` prints so that any other process may join.
 
-Their meaning stands in the table of README.md; shared/settings.py reads them.
+Their meaning stands in the table of README.md; shared/environment.py reads them.
 """
 
 import shlex

@@ -13,7 +13,7 @@ SECONDS_MAX = 2
 
 def main() -> int:
     """Ask once."""
-    variables = os.environ  # noqa: TID251 - shared/settings.py would be most of that second
+    variables = os.environ  # noqa: TID251 - shared/environment.py would be most of that second
     host, port = variables.get("HEALTH_HOST") or "0.0.0.0", int(variables.get("HEALTH_PORT") or 0)  # noqa: S104 - is us, too
     if port == 0:
         sys.stdout.write("HEALTH_PORT is off: nobody to ask\n")

@@ -10,7 +10,7 @@ from deploy.ops import output, show
 from deploy.ops.errors import telling_of_database
 from deploy.ops.faces import acls, attention, dead_letters, inbox, roles, stripe_account, templates, topics, waiting, why
 from deploy.ops.faces.asking import APPLICATION, group, run
-from shared import logs, settings
+from shared import environment, logs, settings
 from shared.db import migrate as migrations
 
 COMMAND = "cb-ops"
@@ -26,7 +26,7 @@ for _face in (waiting, attention, dead_letters, templates, stripe_account, inbox
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest shape; a second run changes nothing, nor does an older release's."""
-    database = settings.read(settings.Database)
+    database = environment.read(settings.Database)
 
     async def work() -> migrations.Upgraded:
         async with telling_of_database(database):

@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 import yaml
 
-from shared import settings, topics
+from shared import environment, topics
 from tests.architecture.test_readme import CONCERNS
 from tests.chart import __main__ as judges
 from tests.chart.reading import SECRETS, SETTINGS, fields
@@ -31,7 +31,7 @@ def own_limits(name):
 
 def test_every_setting_can_be_given():
     """In the open, or as a Secret that exists; a secret never in the open."""
-    in_files = {name.upper() for kind in CONCERNS for name in settings.secrets_of(kind)}
+    in_files = {name.upper() for kind in CONCERNS for name in environment.secrets_of(kind)}
 
     assert set(fields(*CONCERNS)) == set(IN_VALUES)
     assert in_files == set(DEFINED["secrets"]["properties"]) == set(SECRETS)

@@ -10,7 +10,7 @@ import pytest
 from consumers.payments.app import Settings as PaymentsSettings
 from deploy.dev import composed
 from deploy.dev.pipeline import PROCESSES
-from shared import settings
+from shared import environment, settings
 from shared.kafka import acls
 from shared.kafka.service import STOP_SECONDS_MAX
 from tests.architecture import composition
@@ -28,7 +28,7 @@ OWN_BUILD = "balancer"  # the cluster's, of a Dockerfile of its own
 EXAMPLE = (ROOT / ".env.example").read_text()
 ASKED_FOR = {name for text in TEXTS for name in re.findall(r"\$\{([A-Z0-9_]+)", text)}
 READ = {name.upper() for concern in CONCERNS for name in concern.model_fields}
-SECRET = {name.upper() for concern in CONCERNS for name in settings.secrets_of(concern)}
+SECRET = {name.upper() for concern in CONCERNS for name in environment.secrets_of(concern)}
 
 
 def example():

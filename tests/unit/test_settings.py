@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from consumers.email.app import Settings as EmailSettings
 from ingress.app import IngressSettings
 from shared import settings
+from shared.environment import read, secrets_of
 
 URL = "postgresql://app:secret@db:5432/culturebridge"
 EMAIL = {
@@ -49,7 +50,7 @@ def environment(monkeypatch, tmp_path):
 def refused(kind, capsys):
     """Every line that a process says which does not start."""
     with pytest.raises(SystemExit) as ended:
-        settings.read(kind)
+        read(kind)
     assert ended.value.code == 2
     return capsys.readouterr().err.splitlines()
 
@@ -67,16 +68,16 @@ def test_every_secret_may_stand_in_a_file(environment, tmp_path):
         SMTP_USER="app",
         SMTP_FROM_EMAIL="noreply@culturebridge.example",
     )
-    read = settings.read(Everything)
+    configured = read(Everything)
 
-    assert {*settings.secrets_of(Everything)} == {name.lower() for name in SECRETS}
-    assert read.database_url == SecretStr(URL.replace("postgresql://", "postgresql+asyncpg://"))
-    assert read.kafka_sasl_password == SecretStr(SECRETS["KAFKA_SASL_PASSWORD"])
-    assert read.stripe_secret_key == SecretStr(SECRETS["STRIPE_SECRET_KEY"])
-    assert read.webhook_secrets == tuple(SECRETS["STRIPE_WEBHOOK_SECRET"].encode().split(b","))
-    assert read.smtp_password == SecretStr(SECRETS["SMTP_PASSWORD"])
-    assert read.jwt_key == SECRETS["JWT_SECRET_KEY"]
-    assert read.jwt_public_key == SECRETS["JWT_PUBLIC_KEY"]
+    assert {*secrets_of(Everything)} == {name.lower() for name in SECRETS}
+    assert configured.database_url == SecretStr(URL.replace("postgresql://", "postgresql+asyncpg://"))
+    assert configured.kafka_sasl_password == SecretStr(SECRETS["KAFKA_SASL_PASSWORD"])
+    assert configured.stripe_secret_key == SecretStr(SECRETS["STRIPE_SECRET_KEY"])
+    assert configured.webhook_secrets == tuple(SECRETS["STRIPE_WEBHOOK_SECRET"].encode().split(b","))
+    assert configured.smtp_password == SecretStr(SECRETS["SMTP_PASSWORD"])
+    assert configured.jwt_key == SECRETS["JWT_SECRET_KEY"]
+    assert configured.jwt_public_key == SECRETS["JWT_PUBLIC_KEY"]
 
 
 def test_a_file_may_be_named_in_the_env_file(environment, tmp_path):
@@ -85,7 +86,7 @@ def test_a_file_may_be_named_in_the_env_file(environment, tmp_path):
     (tmp_path / ".env").write_text("DATABASE_URL_FILE=url\n")
     environment(DATABASE_URL="")
 
-    assert settings.read(settings.Database).database_url.get_secret_value().endswith("@db:5432/culturebridge")
+    assert read(settings.Database).database_url.get_secret_value().endswith("@db:5432/culturebridge")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_a_sender_is_any_address_in_ascii(environment, address):
     """Plus signs, apostrophes and a domain of other letters in its own spelling are everyday."""
     environment(**EMAIL | {"SMTP_FROM_EMAIL": address})
 
-    assert settings.read(EmailSettings).smtp_from_email == address
+    assert read(EmailSettings).smtp_from_email == address
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_an_origin_is_compared_as_browsers_send_it(environment, written, sent):
     """Else its pages would be sent back to, and never hear an answer."""
     environment(CHECKOUT_ALLOWED_ORIGINS=written)
 
-    assert settings.read(settings.Checkout).checkout_allowed_origins == (sent,)
+    assert read(settings.Checkout).checkout_allowed_origins == (sent,)
 
 
 def test_an_optional_secret_that_cannot_be_read_stops_the_process_too(environment, capsys):

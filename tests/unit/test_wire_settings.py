@@ -3,7 +3,7 @@
 import pytest
 import trustme
 
-from shared import settings
+from shared import environment, settings
 from shared.db import engine
 
 KAFKA = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9093"}
@@ -26,7 +26,7 @@ def read(monkeypatch, tmp_path):
     def settings_of(kind, **variables):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        return settings.read(kind)
+        return environment.read(kind)
 
     return settings_of
 

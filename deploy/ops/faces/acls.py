@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from deploy.ops import insights, show
 from deploy.ops.errors import telling_of_kafka
 from deploy.ops.faces.asking import Json, group, run
-from shared import settings
+from shared import environment, settings
 from shared.kafka import acls
 
 app = group("acls", "Who may do what in the cluster, by the map of topics.")
@@ -24,7 +24,7 @@ def acls_apply(*, as_json: Json = False) -> None:
 
 
 def _ask(question: Callable[[settings.Kafka], Awaitable[acls.Report]], told: str) -> acls.Report:
-    kafka = settings.read(settings.Kafka)
+    kafka = environment.read(settings.Kafka)
 
     async def work() -> acls.Report:
         async with telling_of_kafka(kafka):

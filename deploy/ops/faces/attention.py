@@ -9,7 +9,7 @@ import typer
 from deploy.ops import matters, show
 from deploy.ops.faces.asking import Json, group, in_database, person, run
 from deploy.ops.matters import Matter
-from shared import settings
+from shared import environment, settings
 
 app = group("attention", "Matters that wait for a person.")
 
@@ -21,7 +21,7 @@ def attention_list(
     as_json: Json = False,
 ) -> None:
     """List what waits for a person, oldest first."""
-    database = settings.read(settings.Database)
+    database = environment.read(settings.Database)
     found = run(in_database(database, lambda tx: matters.listed(tx, resolved_too=resolved_too)))
     if as_json:
         show.json(found)
@@ -39,7 +39,7 @@ def attention_resolve(
     as_json: Json = False,
 ) -> None:
     """Mark a matter as looked after; who did it first stays."""
-    name, database = person(by), settings.read(settings.Database)
+    name, database = person(by), environment.read(settings.Database)
     matter, was_open = run(in_database(database, lambda tx: matters.resolve(tx, matter_id, by=name)))
     if as_json:
         show.json(matter)

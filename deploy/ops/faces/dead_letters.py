@@ -14,7 +14,7 @@ from deploy.ops.audit import Audit
 from deploy.ops.dead_letters import REPLAYED_TO, DeadLetter, Wanted, What
 from deploy.ops.errors import telling_of_kafka
 from deploy.ops.faces.asking import Json, group, in_database, person, run
-from shared import clock, settings, topics
+from shared import clock, environment, settings, topics
 from shared.topics import Topic
 
 app = group("dlt", "Dead letters: what could not be taken, putting it back, and giving it up.")
@@ -54,7 +54,7 @@ def list_(
 ) -> None:
     """List dead letters, newest last, without their bodies, with what was done about them."""
     wanted = _wanted(ids, reason, older_than, newer_than)
-    configured = settings.read(Deciding)
+    configured = environment.read(Deciding)
 
     async def work() -> list[DeadLetter]:
         prefix = configured.topic_prefix
@@ -81,7 +81,7 @@ def show_(topic: OneTopic, letter_id: Annotated[str, typer.Argument(metavar="ID"
     wanted = Wanted(ids=(letter_id,))
     if wanted.places is None:
         raise typer.BadParameter("PARTITION/OFFSET, as `dlt list` shows it", param_hint="ID")
-    configured = settings.read(Deciding)
+    configured = environment.read(Deciding)
 
     async def work() -> Chosen:
         source = insights.dead_letter_topic(topic, prefix=configured.topic_prefix)
@@ -115,7 +115,7 @@ def replay(
 ) -> None:
     """Put dead letters back on the topic that they came from: the same key and bytes. Twice does nothing twice."""
     wanted = _narrowed(_wanted(ids, reason, older_than, newer_than), every=every)
-    name, configured = person(by), settings.read(Deciding)
+    name, configured = person(by), environment.read(Deciding)
     audit = _audit(configured)
 
     async def work() -> tuple[str, list[Chosen], int]:
@@ -150,7 +150,7 @@ def drop(
 ) -> None:
     """Give dead letters up: they are neither listed nor put back any more, and the table of actions keeps who decided it."""
     wanted = _narrowed(_wanted(ids, reason, older_than, newer_than), every=every)
-    name, configured = person(by), settings.read(Deciding)
+    name, configured = person(by), environment.read(Deciding)
     audit = _audit(configured)
 
     async def look() -> tuple[Topic, list[Chosen]]:

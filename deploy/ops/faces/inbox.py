@@ -4,7 +4,7 @@ from deploy.ops import pruning, show
 from deploy.ops.errors import telling_of_database
 from deploy.ops.faces.asking import APPLICATION, Json, group, run
 from deploy.ops.pruning import Pruned
-from shared import clock, settings
+from shared import clock, environment, settings
 from shared.db import engine as engines
 
 app = group("inbox", "The memory of events that were taken.")
@@ -21,7 +21,7 @@ def prune(*, as_json: Json = False) -> None:
 
     A second run changes nothing.
     """
-    database = settings.read(settings.Database)
+    database = environment.read(settings.Database)
 
     async def work() -> Pruned:
         engine = engines.create(database, application=APPLICATION, pool_size=1)

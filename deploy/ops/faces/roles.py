@@ -8,7 +8,7 @@ import typer
 from deploy.ops import roles, show
 from deploy.ops.faces.asking import Json, group, in_database, run
 from deploy.ops.roles import Plan
-from shared import settings
+from shared import environment, settings
 
 app = group("roles", "Who may do what in the database, by the map of rights.")
 
@@ -19,13 +19,13 @@ Keep = Annotated[bool, typer.Option("--keep", help="Take no right away: an older
 @app.command("plan")
 def roles_plan(*, as_json: Json = False) -> None:
     """Print the SQL that brings the roles and their rights to the map; nothing is changed."""
-    _show(run(in_database(settings.read(settings.Database), roles.plan)), as_json=as_json)
+    _show(run(in_database(environment.read(settings.Database), roles.plan)), as_json=as_json)
 
 
 @app.command("apply")
 def roles_apply(*, keep: Keep = False, as_json: Json = False) -> None:
     """Run that SQL in one transaction and print it; run it after every migration, as the owner of the tables."""
-    database = settings.read(settings.Database)
+    database = environment.read(settings.Database)
     with show.progress("bringing the roles to the map"):
         made = run(in_database(database, partial(roles.apply, keep=keep)))
     _show(made, as_json=as_json)

@@ -12,7 +12,7 @@ from deploy.ops.errors import StripeSilent
 from deploy.ops.faces.asking import APPLICATION, Json, group, run
 from deploy.ops.reconciliation import Reconciled, Reconciling
 from deploy.ops.sessions import Standing, Swept
-from shared import clock, settings
+from shared import clock, environment, settings
 from shared.db import engine as engines
 from shared.stripe_api import Endpoint, StripeApi
 from shared.stripe_events import API_VERSION
@@ -38,7 +38,7 @@ class Checked:
 @app.command()
 def check(*, as_json: Json = False) -> None:
     """Compare the endpoint's events, API version and status with what we handle; status 1 when something is wrong."""
-    webhook = settings.read(settings.Webhook)
+    webhook = environment.read(settings.Webhook)
     checked = run(_ask(webhook))
     if as_json:
         show.json(checked)
@@ -65,7 +65,7 @@ def reconcile(
 
     Status 1 also while a session is paid without an event, or unknown at Stripe.
     """
-    configured = settings.read(Reconciling)
+    configured = environment.read(Reconciling)
     now = clock.now()
 
     async def work() -> tuple[Reconciled, Swept]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.ops import show, wording
 from deploy.ops.faces.asking import Json, group, in_database, person, run
-from shared import settings
+from shared import environment, settings
 from shared.db import letter_templates
 from shared.letters.words import LETTERS
 
@@ -85,7 +85,7 @@ def templates_rollback(version: Annotated[int, typer.Argument(min=1, help="As `t
 
 
 def _ask(work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
-    return run(in_database(settings.read(settings.Database), work))
+    return run(in_database(environment.read(settings.Database), work))
 
 
 def _require_whole(text: str) -> None:

@@ -7,7 +7,7 @@ import typer
 from deploy.ops import insights, show
 from deploy.ops.errors import telling_of_kafka
 from deploy.ops.faces.asking import Json, group, run
-from shared import settings
+from shared import environment, settings
 from shared.kafka import provision
 
 app = group("topics", "The cluster and the map of topics.")
@@ -21,7 +21,7 @@ Brokers = Annotated[
 @app.command("apply")
 def topics_apply(*, brokers: Brokers = 1, as_json: Json = False) -> None:
     """Create the topics that are missing and tell what differs from the map; nothing is changed, shrunk or deleted."""
-    kafka = settings.read(settings.Kafka)
+    kafka = environment.read(settings.Kafka)
 
     async def work() -> provision.Report:
         async with telling_of_kafka(kafka):

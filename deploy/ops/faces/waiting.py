@@ -7,7 +7,7 @@ import typer
 from deploy.ops import actions, show, waiting_events
 from deploy.ops.errors import telling_of_kafka
 from deploy.ops.faces.asking import Json, group, in_database, person, run
-from shared import settings, topics
+from shared import environment, settings, topics
 from shared.kafka.records import Record
 
 app = group("waiting", "Events that came before their payment was known.")
@@ -22,7 +22,7 @@ class Replaying(settings.Database, settings.Kafka):
 @app.command("list")
 def list_(*, as_json: Json = False) -> None:
     """List what waits, oldest first, without bodies; `unmatched` has waited for more than 72 hours."""
-    database = settings.read(settings.Database)
+    database = environment.read(settings.Database)
     found = run(in_database(database, waiting_events.listed))
     if as_json:
         show.json(found)
@@ -39,7 +39,7 @@ def list_(*, as_json: Json = False) -> None:
 @app.command("show")
 def show_(event_id: Annotated[str, typer.Argument(metavar="EVENT_ID")], *, as_json: Json = False) -> None:
     """Show one with its body, exactly as Stripe signed it; what a customer typed may be in it."""
-    database = settings.read(settings.Database)
+    database = environment.read(settings.Database)
     found = run(in_database(database, lambda tx: waiting_events.one(tx, event_id)))
     if as_json:
         show.json(found)
@@ -62,7 +62,7 @@ def replay(
     """Offer events again: the same bytes under the same key. What still finds no payment goes on waiting."""
     if every == bool(events):
         raise typer.BadParameter("say which: their ids, or --all")
-    configured = settings.read(Replaying)
+    configured = environment.read(Replaying)
 
     async def work() -> list[Record]:
         which = None if every else events
@@ -89,7 +89,7 @@ def drop(
     as_json: Json = False,
 ) -> None:
     """Give events up for good: their bytes are deleted, the ledger keeps that they were dropped, and by whom."""
-    name, database = person(by), settings.read(settings.Database)
+    name, database = person(by), environment.read(settings.Database)
     if not yes:
         typer.confirm(f"Delete {len(events)} waiting events for good?", abort=True, err=True)
     dropped = run(in_database(database, lambda tx: waiting_events.drop(tx, events, by=name)))

@@ -6,7 +6,7 @@ import typer
 
 from deploy.ops import show, telling, why
 from deploy.ops.faces.asking import Json, in_database, run
-from shared import clock, settings
+from shared import clock, environment, settings
 
 
 def tell(
@@ -20,7 +20,7 @@ def tell(
     as_json: Json = False,
 ) -> None:
     """Tell why a booking or payment is as it is: every event, decision, change, letter and open matter, in time order."""
-    database = settings.read(settings.Database)
+    database = environment.read(settings.Database)
     story = run(in_database(database, lambda tx: why.story(tx, asked.strip())))
     told = telling.tell(story, now=clock.now())
     if as_json:
