@@ -82,6 +82,10 @@ def configuration(topic: topics.Topic, *, brokers: int) -> dict[str, str]:
         "max.message.bytes": str(topic.message_bytes_max),
         "min.insync.replicas": str(IN_SYNC_REPLICAS_MIN if brokers >= REPLICATION_MAX else 1),
         "cleanup.policy": "delete",
+        # A broker may delete beyond a size of its own, and pack anew what not every reader then unpacks: what docs/topics
+        # promises must not hang on its defaults.
+        "retention.bytes": "-1",
+        "compression.type": "producer",
         # Retention goes by it: what a process wrote whose clock is weeks behind would be gone before anybody read it, and what
         # one wrote whose clock is an hour ahead is refused. A step of the ladder is written and read by one clock.
         "message.timestamp.type": "CreateTime" if topic.delay_seconds else "LogAppendTime",

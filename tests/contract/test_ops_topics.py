@@ -15,6 +15,7 @@ from tests.members import everything, put
 from tests.waiting import until
 
 KEPT = {"retention.ms", "segment.ms"}
+OF_THE_TOPIC = 1  # whose a setting is, in Kafka's answer to DescribeConfigs (KIP-226)
 
 
 @pytest.fixture
@@ -64,6 +65,17 @@ async def test_what_a_topic_holds_is_gone_a_day_after_its_time_at_most(apply, ad
     kept = {name: [int(entry[1]) for entry in entries if entry[0] in KEPT] for name, entries in configured.items()}
     days = {name: sum(ms) / topics.DAY_MS for name, ms in kept.items()}
     assert days == {topic.named(kafka.topic_prefix): topic.retention_days + 1 for topic in topics.ALL}
+
+
+async def test_a_broker_s_own_defaults_neither_delete_by_size_nor_pack_anew(apply, admin, kafka):
+    """Deletion by age alone, batches as they were packed: each topic says so itself, whatever its brokers say of all others."""
+    await apply()
+
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names(kafka)])
+    configured = {resource[3]: resource[4] for answer in answers for resource in answer.resources}
+    said = {name: {entry[0]: entry[1] for entry in entries if entry[3] == OF_THE_TOPIC} for name, entries in configured.items()}
+    told = {name: (own.get("retention.bytes"), own.get("compression.type")) for name, own in said.items()}
+    assert told == dict.fromkeys(names(kafka), ("-1", "producer"))
 
 
 async def test_a_writer_whose_clock_is_wrong_shortens_no_record_s_life(apply, kafka):
