@@ -40,6 +40,12 @@ def letter(refused: Refused, *, topic: str, group: str) -> Record:
     told = (
         (REASON, refused.reason[:REASON_CHARACTERS_MAX].encode()),
         (GROUP, group.encode()),
-        (ORIGIN, refused.record.place.encode()),
+        (ORIGIN, _origin(refused.record)),
     )
     return Record(topic, refused.record.key, refused.record.value, kept + told)
+
+
+def _origin(record: Incoming) -> bytes:
+    """Return where a record lay first: that of a replay says it, as far as it was a dead letter before."""
+    told = record.header(ORIGIN) if record.header(REPLAY) is not None else None
+    return told or record.place.encode()

@@ -18,6 +18,7 @@ from deploy.ops.cli import app
 from deploy.ops.dead_letters import Wanted
 from deploy.ops.errors import DatabaseSilent, NotThere, telling_of_database
 from shared import settings, topics
+from shared.kafka.dead_letters import Refused, letter
 from shared.kafka.records import Incoming
 
 HEADERS = st.lists(st.tuples(st.sampled_from(["x-error", "x-group", "x-origin", "x-attempt", "x-replay"]), st.binary()))
@@ -189,6 +190,23 @@ def test_any_bytes_are_described_without_harm_and_repeated_exactly(key, value, h
     assert [number for name, number in back.headers if name == "x-attempt"] == [b"0"]
     assert [mark for name, mark in back.headers if name == "x-replay"] == [b"1"]
     assert not [name for name, _ in back.headers if name in {"x-error", "x-group", "x-due-ms"}]
+
+
+@pytest.mark.parametrize("source", [topics.STRIPE_EVENTS_DLT, topics.PAYMENTS_EVENTS_DLT, topics.BOOKINGS_EVENTS_DLT])
+def test_however_often_a_letter_dies_it_says_where_it_lay_first(source):
+    """Refused, put back and refused again: readers of its topic, and operators, are told the first place, as the pages say."""
+    goal = dead_letters.REPLAYED_TO[source].name
+    came = (("correlation_id", b"evt_1"), ("x-origin", b"reconciliation"))
+    offsets = iter(range(9, 99))
+
+    def lying(topic, record):
+        return Incoming(topic, 3, next(offsets), record.key, record.value, record.headers)
+
+    back = Incoming(goal, 2, 1, b"k", b"v", came)
+    for _ in range(2):
+        died = lying(source.name, letter(Refused(back, "not_json"), topic=source.name, group="g"))
+        back = lying(goal, dead_letters.replayed(died, source, prefix=""))
+        assert [dead_letters.describe(died).origin, back.header("x-origin")] == [f"{goal}/2/1", f"{goal}/2/1".encode()]
 
 
 def test_only_letters_count_attempts():
