@@ -6,7 +6,7 @@ back to.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -28,6 +28,8 @@ SERVER = "CultureBridge"
 MakesRequest = Callable[
     [RawRequestMessage, StreamReader, web.RequestHandler, AbstractStreamWriter, "asyncio.Task[None]"], web.BaseRequest
 ]
+
+Handles = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class HttpProtocol(web.RequestHandler):
@@ -67,6 +69,21 @@ def without_host(make: MakesRequest) -> MakesRequest:
         return make(message, payload, protocol, writer, task)
 
     return made
+
+
+def without_aiohttps_words(handle: Handles) -> Handles:
+    """Return what answers the same requests, also those that aiohttp refuses before any middleware is asked.
+
+    These have an `Expect` that it does not know (RFC 9110, section 10.1.1), which it would repeat.
+    """
+
+    async def handled(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await handle(request)
+        except web.HTTPException:
+            return problems.answer(problems.NO_HTTP)
+
+    return handled
 
 
 async def hide_software(_request: web.Request, response: web.StreamResponse) -> None:

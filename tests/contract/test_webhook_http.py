@@ -1,5 +1,7 @@
 """The webhook's address as HTTP: what is crooked is refused, and no other method, spelling or browser gets in."""
 
+import json
+
 import pytest
 
 from tests.builders import Sale, bytes_of
@@ -31,6 +33,18 @@ async def test_crooked_http_is_refused_or_closed(door_alone, sent):
 
     assert answered == b"" or answered.split(b" ")[1].startswith(b"4"), answered
     assert door_alone.publisher.records == []
+
+
+@pytest.mark.parametrize("path", [b"POST /payment/checkout", b"GET /payment/1", b"POST /payment/webhook", b"GET /nowhere"])
+async def test_who_expects_what_nobody_knows_hears_a_problem_like_any_other(door_alone, path):
+    """aiohttp refuses it before any middleware is asked, in plain text that repeats what was expected."""
+    answered = await talk(door_alone.url, path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nExpect: moon\r\n\r\n")
+    head, _, body = answered.partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nContent-Type: application/problem+json\r\n" in head
+    assert json.loads(body)["code"] == "no_http"
+    assert b"moon" not in answered
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"])
