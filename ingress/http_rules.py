@@ -116,8 +116,7 @@ def cors(origins: Collection[str], paths: Collection[str]) -> Middleware:
 
     @web.middleware
     async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
-        resource = request.match_info.route.resource
-        if resource is None or resource.canonical not in paths:
+        if await _pattern(request) not in paths:
             return await handler(request)
         response = await handler(request)
         response.headers[hdrs.VARY] = hdrs.ORIGIN
@@ -128,6 +127,17 @@ def cors(origins: Collection[str], paths: Collection[str]) -> Middleware:
         return response
 
     return tell
+
+
+async def _pattern(request: web.Request) -> str | None:
+    """Return the pattern of the address that is asked, also where its method is wrong; None where there is no such address."""
+    if (found := request.match_info.route.resource) is not None:
+        return found.canonical
+    for resource in request.app.router.resources():
+        _, methods = await resource.resolve(request)
+        if methods:
+            return resource.canonical
+    return None
 
 
 def preflight(method: str, origins: Collection[str]) -> Handler:

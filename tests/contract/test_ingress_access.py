@@ -211,6 +211,19 @@ async def test_allowed_origins_may_ask_from_a_browser(door, method, path):
         assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/payment/checkout"), ("HEAD", "/payment/checkout"), ("POST", f"/payment/{uuid.UUID(int=1)}")]
+)
+async def test_a_browser_reads_that_a_method_is_wrong(door, method, path):
+    """405 and no fault of CORS: these pass every preflight (https://fetch.spec.whatwg.org/#cors-safelisted-method)."""
+    async with door.http.request(method, path, headers={"Origin": ORIGIN}) as answer:
+        assert answer.status == 405
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert answer.headers["Vary"] == "Origin"
+    async with door.http.request(method, path, headers={"Origin": "https://evil.example"}) as answer:
+        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{ORIGIN}.evil.example", f"{ORIGIN}/", "*"])
 async def test_other_origins_hear_nothing(door, origin):
     """No header of CORS for anybody else."""
