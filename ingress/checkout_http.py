@@ -93,7 +93,9 @@ class CheckoutHandler:
     async def _wish(self, request: web.Request, caller: Caller) -> Wish | Problem:
         keys = request.headers.getall("Idempotency-Key", [])
         if len(keys) > 1 or not all(IDEMPOTENCY_KEY.fullmatch(key) for key in keys):
-            return problems.REQUEST_INVALID.about("Idempotency-Key must be one header of 1 to 255 printable ASCII characters.")
+            return problems.REQUEST_INVALID.about(
+                "Idempotency-Key must be one header of 1 to 255 printable ASCII characters without spaces."
+            )
         if refused := bodies.refusal(request, bytes_max=BODY_BYTES_MAX):
             return refused
         body = await bodies.read(request, bytes_max=BODY_BYTES_MAX)

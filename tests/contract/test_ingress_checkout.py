@@ -172,7 +172,10 @@ async def test_a_crooked_key_is_refused(door, key):
     """1 to 255 printable ASCII characters."""
     booked = await meeting(door.engine)
 
-    assert (await door.checkout(booked.booking_id, booked.client, headers={"Idempotency-Key": key}))[0] == 422
+    status, body = await door.checkout(booked.booking_id, booked.client, headers={"Idempotency-Key": key})
+
+    assert status == 422
+    assert "1 to 255 printable ASCII characters without spaces" in body["detail"]
 
 
 async def test_the_eleventh_checkout_of_a_minute_has_to_wait(door):
