@@ -1,7 +1,7 @@
 """Who is asking, and may they? All the rules about tokens and roles.
 
-Enters: the Authorization header. Leaves: a `Caller` whose role is the one in `users` now, or nothing; the reason
-of a refusal stays inside. RFC 8725 (JSON Web Token Best Current Practices) is the list behind the checks: one pinned
+Enters: the Authorization header. Leaves: a `Caller` whose role is the one in `users` now, or one refusal for all; its reason
+is for the log alone. RFC 8725 (JSON Web Token Best Current Practices) is the list behind the checks: one pinned
 algorithm, nothing in a token that chooses its own key, one meaning per token. Next: checkout.py and payments.py.
 """
 
@@ -19,7 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingress import ids, problems, store
 from ingress.problems import Problem
-from shared import clock, settings
+from shared import clock, logs, settings
+
+log = logs.get(__name__)
 
 ROLES = frozenset({"client", "coach", "admin"})  # the labels of CultureBridge's enum type `userrole`
 
@@ -45,26 +47,37 @@ class Caller:
     role: str
 
 
-def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | None:
-    """Return the user whom a valid access token names, or None. `authorization` is every such header of the request."""
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """Why a request is nobody's, in a word for an operator: an issuer that is set up wrongly sends everybody away."""
+
+    reason: str
+
+
+def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | Unproven:
+    """Return the user whom a valid access token names, or why none; `authorization` is every such header of the request."""
     if len(authorization) != 1:
-        return None
+        return Unproven("several_headers" if authorization else "no_header")
     scheme, _, token = authorization[0].partition(" ")
     if scheme.lower() != "bearer":
-        return None
+        return Unproven("scheme")
     claims = _claims(token.strip(" "), jwt_settings)
-    return None if claims is None else ids.canonical_uuid(claims["sub"])
+    if isinstance(claims, Unproven):
+        return claims
+    return ids.canonical_uuid(claims["sub"]) or Unproven("subject")
 
 
 async def identify(request: web.Request, engine: AsyncEngine, jwt_settings: settings.Jwt) -> Caller | Problem:
     """Return who is asking, with the role and rights of this moment; raises store.DatabaseAway."""
     subject = user_id(request.headers.getall("Authorization", []), jwt_settings)
-    if subject is None:
-        return problems.UNAUTHORIZED
+    if isinstance(subject, Unproven):
+        return _refused(subject.reason)
     async with store.transaction(engine) as tx:
         user = await store.load_user(tx, subject)
-    if user is None or not user.is_active:
-        return problems.UNAUTHORIZED
+    if user is None:
+        return _refused("user_unknown")
+    if not user.is_active:
+        return _refused("user_inactive")
     return Caller(subject, user.role)
 
 
@@ -78,12 +91,18 @@ def may_see(caller: Caller, *, client_id: UUID, coach_id: UUID) -> bool:
     return caller.role == "admin" or caller.user_id in {client_id, coach_id}
 
 
-def _claims(token: str, jwt_settings: settings.Jwt) -> dict[str, Any] | None:
-    """Return the claims of a token that the pinned key signed and that is valid now, or None."""
+def _refused(reason: str) -> Problem:
+    """Log why; the answer stays the same whatever it was."""
+    log.info("caller.refused", reason=reason)
+    return problems.UNAUTHORIZED
+
+
+def _claims(token: str, jwt_settings: settings.Jwt) -> dict[str, Any] | Unproven:
+    """Return the claims of a token that the pinned key signed and that is valid now, or why there are none."""
     if len(token) > TOKEN_CHARACTERS_MAX or not TOKEN.fullmatch(token):
-        return None
+        return Unproven("token_form")
     if not _header_is_plain(token, jwt_settings.jwt_algorithm):
-        return None
+        return Unproven("token_header")
     try:
         claims: dict[str, Any] = jwt.decode(
             token,
@@ -100,9 +119,11 @@ def _claims(token: str, jwt_settings: settings.Jwt) -> dict[str, Any] | None:
             },
         )
         _decoded(token.split(".")[1])
-    except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError):
-        return None
-    return claims if _is_access_token(claims) else None
+    except jwt.InvalidTokenError as error:
+        return Unproven(type(error).__name__)  # InvalidSignatureError, ExpiredSignatureError, InvalidAudienceError, …
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return Unproven("token_claims")
+    return claims if _is_access_token(claims) else Unproven("no_access_token")
 
 
 def _header_is_plain(token: str, algorithm: str) -> bool:

@@ -5,6 +5,7 @@ import re
 import uuid
 
 import pytest
+from structlog.testing import capture_logs
 
 from ingress import pages, problems
 from shared import metrics
@@ -355,3 +356,23 @@ async def test_a_listed_loopback_origin_may_be_http(database, tmp_path, url):
         assert (await door.checkout(booked.booking_id, booked.client))[0] == 422
         urls = dict.fromkeys(URLS, url)
         assert (await door.checkout(booked.booking_id, booked.client, **urls))[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("actor", "reason"),
+    [
+        ("deleted user", "user_unknown"),
+        ("inactive client", "user_inactive"),
+        ("expired", "ExpiredSignatureError"),
+        ("anonymous", "no_header"),
+    ],
+)
+async def test_the_log_alone_says_why_somebody_was_sent_away(door, actor, reason):
+    """One answer for all of them; an operator hears a word, and nothing of the token."""
+    _, actors = await cast(door)
+
+    with capture_logs() as said:
+        async with door.http.get(f"/payment/{uuid.uuid4()}", headers=bearer(actors[actor])) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (401, problems.UNAUTHORIZED.code)
+
+    assert said == [{"event": "caller.refused", "log_level": "info", "reason": reason}]

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from ingress import access
-from ingress.access import Caller
+from ingress.access import Caller, Unproven
 from shared import clock, settings
 from tests.tokens import CLAIMS, EC, ES, HEADERS, KEY, PLAIN, RS, RSA, SPELLINGS, USER, claims, raw, token
 
@@ -15,8 +15,14 @@ def jwt_settings(**values):
     return settings.Jwt(_env_file=None, **{"jwt_secret_key": KEY, **values})
 
 
+def named(headers, **values):
+    """Whom these headers name; None = nobody, whatever the reason."""
+    found = access.user_id(headers, jwt_settings(**values))
+    return None if isinstance(found, Unproven) else found
+
+
 def asked(bearer, **values):
-    return access.user_id([f"Bearer {bearer}"], jwt_settings(**values))
+    return named([f"Bearer {bearer}"], **values)
 
 
 def test_todays_token_names_its_user():
@@ -26,7 +32,7 @@ def test_todays_token_names_its_user():
 
 def test_the_scheme_is_not_case_sensitive():
     """RFC 9110, section 11.1: the name of a scheme may be written in any case."""
-    assert access.user_id(["bearer " + token()], jwt_settings()) == USER
+    assert named(["bearer " + token()]) == USER
 
 
 @pytest.mark.parametrize("typ", ["JWT", "jwt", "at+jwt"])
@@ -56,12 +62,12 @@ def test_issuer_and_audience_are_checked_when_configured():
 @pytest.mark.parametrize("headers", [[], ["Bearer"], ["Bearer "], ["Basic " + "a" * 20], ["", ""], ["Token x"]])
 def test_no_token_is_nobody(headers):
     """Absent, empty or of another scheme."""
-    assert access.user_id(headers, jwt_settings()) is None
+    assert named(headers) is None
 
 
 def test_two_authorization_headers_are_nobody():
     """What a proxy and we may read differently is not read at all."""
-    assert access.user_id([f"Bearer {token()}"] * 2, jwt_settings()) is None
+    assert named([f"Bearer {token()}"] * 2) is None
 
 
 @pytest.mark.parametrize("changes", CLAIMS.values(), ids=CLAIMS.keys())
@@ -168,3 +174,25 @@ def test_who_may_pay_and_who_may_see(caller, pays, sees):
     """The booking's client and admins pay; its coach sees as well; nobody else does either."""
     assert pays == access.may_pay(caller, client_id=CLIENT)
     assert sees == access.may_see(caller, client_id=CLIENT, coach_id=COACH)
+
+
+NOW = int(clock.now().timestamp())
+REASONS = {
+    "no header": ([], "no_header"),
+    "two headers": ([f"Bearer {token()}"] * 2, "several_headers"),
+    "another scheme": (["Basic YTpi"], "scheme"),
+    "no token": (["Bearer x"], "token_form"),
+    "a key that is named": ([f"Bearer {token(headers={'kid': '1'})}"], "token_header"),
+    "another key": ([f"Bearer {token('k' * 32)}"], "InvalidSignatureError"),
+    "an issuer an hour ahead": ([f"Bearer {token(iat=NOW + 3600, exp=NOW + 7200)}"], "ImmatureSignatureError"),
+    "yesterday's": ([f"Bearer {token(iat=NOW - 7200, exp=NOW - 3600)}"], "ExpiredSignatureError"),
+    "a list of audiences": ([f"Bearer {token(aud=['payments'])}"], "InvalidAudienceError"),
+    "a token to refresh": ([f"Bearer {token(aud='payments', type='refresh')}"], "no_access_token"),
+    "no id of a user": ([f"Bearer {token(aud='payments', sub='7')}"], "subject"),
+}
+
+
+@pytest.mark.parametrize(("headers", "reason"), REASONS.values(), ids=REASONS.keys())
+def test_an_operator_is_told_why(headers, reason):
+    """Where everybody is sent away it is mostly the issuer that is set up wrongly, or we are: the word says where to look."""
+    assert access.user_id(headers, jwt_settings(jwt_audience="payments")) == Unproven(reason)
