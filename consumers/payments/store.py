@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.payments.decide import Decided, Item, Line, Loaded, Row
 from consumers.payments.translate import Event, Refusal, translate
 from shared.db import attention, inbox, waiting
-from shared.db.data_errors import FoldBroken
+from shared.db.data_errors import FoldBroken, folding
 from shared.db.engine import begin_again, columns, rows
 from shared.domain import money
 from shared.domain.payment import ClosedReason, Payment, Refund
@@ -140,7 +140,10 @@ class HeldElsewhere(FoldBroken):
 
 
 async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
-    """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit."""
+    """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit.
+
+    Raises FoldBroken for a row that says nothing by which it can be read: only the events of its payment are refused.
+    """
     events = [item.event for item in items]
     handled = [event for event in events if event.fact is not None]
     keys, (early, held, unreadable) = await _lock_keys(tx, {key for event in handled for key in event.keys})
@@ -219,7 +222,8 @@ async def _lock_payments(
         else:
             disputes[payment_id][its_id] = status
             stored.add((its_id, payment_id, status))
-    made = {row[0]: _payment(row, intents[row[0]], refunds[row[0]], disputes[row[0]]) for row in payments}
+    with folding():
+        made = {row[0]: _payment(row, intents[row[0]], refunds[row[0]], disputes[row[0]]) for row in payments}
     return made, stored, {row[0] for row in payments if row[AMOUNT_MINOR] is None}
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.builders import record
+from tests.builders import Sale, insert_sales, record
 from tests.database import folded, query
 
 OLDER = """
@@ -65,3 +65,16 @@ async def test_an_older_row_keeps_its_intent_when_an_event_names_none(payments, 
 
     assert await query(engine, "select stripe_payment_intent_id from payments") == [(sale.intent_id,)]
     assert await query(engine, "select intent_id, paid from payment_intents") == [(sale.intent_id, False)]
+
+
+async def test_an_older_row_whose_amount_is_no_number_holds_up_no_other_payment(payments, published, engine, sale):
+    """PostgreSQL's numeric knows NaN, too: that payment's events are dead letters, and its neighbour is paid."""
+    neighbour = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, neighbour)
+    await query(engine, "update payments set amount_minor = null, amount = 'NaN' where id = $1", sale.payment_id)
+
+    await payments.handle([record(sale.succeeded()), record(neighbour.succeeded())])
+
+    assert published.refusals("stripe.events.dlt") == ["broke_its_batch:FoldBroken"]
+    assert (await folded(engine, neighbour))[0] == "succeeded"
