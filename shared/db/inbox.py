@@ -17,7 +17,8 @@ KEEP_DAYS = 45  # Stripe sends again by hand for 30 days, and our topics keep tw
 PRUNING_GRACE = timedelta(days=7)  # `cb-ops inbox prune` runs daily or weekly: later than this it was forgotten
 LOCK_TIMEOUT = "set local lock_timeout = '5s'"  # rather give up and be run again than hold the consumers up
 # For each new month PostgreSQL reads the whole DEFAULT partition: who stopped it on its way there could never prune again.
-NO_STATEMENT_TIMEOUT = "set local statement_timeout = 0"
+# PostgreSQL has the second one from 17 on.
+NO_TIMEOUT = "select set_config(name, '0', true) from pg_settings where name in ('statement_timeout', 'transaction_timeout')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ async def make_partitions(tx: AsyncConnection, now: datetime) -> list[str]:
     """
     made = []
     await tx.exec_driver_sql(LOCK_TIMEOUT)
-    await tx.exec_driver_sql(NO_STATEMENT_TIMEOUT)
+    await tx.exec_driver_sql(NO_TIMEOUT)
     consumers = [row[0] for row in await rows(tx, CONSUMERS_IN_DEFAULT)]
     for ahead in range(MONTHS_AHEAD + 1):
         first, end = _month(now, ahead), _month(now, ahead + 1)

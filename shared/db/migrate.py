@@ -35,10 +35,11 @@ LOCK_TRIES_MAX = 10
 LOCK_PAUSE_SECONDS = 5.0  # what had to wait behind our wish is done by then
 # Shorter than a call of the door waits for its answer (5 s), longer than PostgreSQL leaves an autovacuum in our way (1 s).
 LOCK_TIMEOUT = "set lock_timeout = '3s'"
-# What an operator or a host gave to all sessions is not meant for a build of minutes. A statement whose caller was killed ends.
+# What an operator or a host gave to all sessions is not meant for a build of minutes; PostgreSQL has the second one from 17 on.
+# A statement whose caller was killed ends.
 SESSION = (
     "set application_name = 'culturebridge-migrate'",
-    "set statement_timeout = 0",
+    "select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'transaction_timeout')",
     "set client_connection_check_interval = '2s'",
 )
 # CultureBridge keeps its own revision in `alembic_version`, Alembic's usual place: there it would pass for a newer one of ours,

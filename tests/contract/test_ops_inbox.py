@@ -116,9 +116,11 @@ async def test_months_are_made_however_long_the_default_partition_takes_to_read(
     """PostgreSQL reads all of it for each: stopped on its way it would never come to an end, nor any pruning."""
     async with engine.begin() as tx:
         assert await rows(tx, "show statement_timeout") == [("30s",)]
+        await rows(tx, "set local transaction_timeout = '30s'")
         made = await inbox.make_partitions(tx, NOW)
 
         assert await rows(tx, "show statement_timeout") == [("0",)]
+        assert await rows(tx, "show transaction_timeout") == [("0",)]
     assert made
     assert await query(engine, "show statement_timeout") == [("30s",)]
 

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.ops.cli import app
+from shared import settings
 from shared.db import engine as engines
 from shared.db import migrate
 from shared.db.engine import rows
@@ -127,15 +128,15 @@ async def test_a_table_that_somebody_holds_for_good_is_given_up(database, older,
     assert (await migrate.upgrade(database)).ran == NEWER
 
 
-async def test_an_index_is_built_while_everybody_writes(database, older):
+@pytest.mark.parametrize("clock", ["statement_timeout", "transaction_timeout"])
+async def test_an_index_is_built_while_everybody_writes(database, older, clock):
     """It waits for who writes now, and who comes later does not wait for it; neither lets it end by a clock of the server's."""
-    name = database.database_url.get_secret_value().rpartition("/")[2]
-    await asked(older, f"alter database {name} set statement_timeout = '50ms'")
-    async with held(older, WRITING_PAYMENTS) as let_go, migrating(database) as migration:
+    hurried = settings.Database(database_url=f"{database.database_url.get_secret_value()}?{clock}=500ms")
+    async with held(older, WRITING_PAYMENTS) as let_go, migrating(hurried) as migration:
         await until(lambda: asked(older, WAITING, "^create index concurrently"), "the build waits for who writes")
         async with asyncio.timeout(5):
             await asked(older, WRITING_PAYMENTS)
-            await asked(older, "select pg_sleep(0.1)")
+            await asked(older, "select pg_sleep(0.6)")
         assert not migration.done()
 
         await let_go()
