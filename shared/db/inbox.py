@@ -67,6 +67,7 @@ with gone as (
 )
 select count(*) from gone
 """
+SCHEMA = "select relnamespace::regnamespace::text from pg_class where oid = 'inbox'::regclass"
 TABLE_OF = "select to_regclass($1)::text"
 PARTITIONS = """
 select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
@@ -108,15 +109,17 @@ async def make_partitions(tx: AsyncConnection, now: datetime) -> list[str]:
     made = []
     await tx.exec_driver_sql(LOCK_TIMEOUT)
     await tx.exec_driver_sql(NO_TIMEOUT)
+    [(schema,)] = await rows(tx, SCHEMA)
     consumers = [row[0] for row in await rows(tx, CONSUMERS_IN_DEFAULT)]
     for ahead in range(MONTHS_AHEAD + 1):
         first, end = _month(now, ahead), _month(now, ahead + 1)
         name = f"inbox_{first:%Y_%m}"
-        exists = await rows(tx, TABLE_OF, name)
+        place = f"{schema}.{name}"
+        exists = await rows(tx, TABLE_OF, place)
         served = await rows(tx, SERVED_BY_DEFAULT, consumers, first, end)
         if exists[0][0] is None and not served:
             await tx.exec_driver_sql(
-                f"create table {name} partition of inbox for values from ('{first.isoformat()}') to ('{end.isoformat()}')"
+                f"create table {place} partition of inbox for values from ('{first.isoformat()}') to ('{end.isoformat()}')"
             )
             made.append(name)
     return made

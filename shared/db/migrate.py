@@ -37,10 +37,16 @@ LOCK_PAUSE_SECONDS = 5.0  # what had to wait behind our wish is done by then
 LOCK_TIMEOUT = "set lock_timeout = '3s'"
 # What an operator or a host gave to all sessions is not meant for a build of minutes; PostgreSQL has the second one from 17 on.
 # A statement whose caller was killed ends.
+# A table that is made here stands beside CultureBridge's, whichever schema a new one would come to otherwise: there an empty
+# twin would hide the table that has the bookings.
 SESSION = (
     "set application_name = 'culturebridge-migrate'",
     "select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'transaction_timeout')",
     "set client_connection_check_interval = '2s'",
+    """
+    select set_config('search_path', relnamespace::regnamespace::text || ', ' || current_setting('search_path'), false)
+    from pg_class where oid = to_regclass('payments')
+    """,
 )
 # CultureBridge keeps its own revision in `alembic_version`, Alembic's usual place: there it would pass for a newer one of ours,
 # and ours would stop its next migration. Databases that we migrated before we knew are mended.

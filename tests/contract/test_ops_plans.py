@@ -14,7 +14,7 @@ WALKS = {
 }
 # What pays for tables of a few rows alone.
 SMALL_TABLES_ONLY = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material")
-CATALOGUE = {inbox.PARTITIONS, inbox.TABLE_OF, inbox.NO_TIMEOUT}
+CATALOGUE = {inbox.PARTITIONS, inbox.TABLE_OF, inbox.SCHEMA, inbox.NO_TIMEOUT}
 NOT_ASKED = {inbox.INSERT, waiting.ADVISORY_LOCKS}
 
 

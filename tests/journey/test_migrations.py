@@ -1,6 +1,7 @@
 """Joining a database that exists, and being run twice."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,16 @@ from alembic.runtime.migration import MigrationContext
 from typer.testing import CliRunner
 
 from deploy.ops.cli import app
+from shared import clock
 from shared.db import engine as engines
-from shared.db import migrate, tables
+from shared.db import inbox, migrate, tables
 from shared.db.engine import rows
 from shared.db.migrations import versions
+
+WHERE_TABLES_ARE = """
+select distinct relnamespace::regnamespace::text from pg_class
+where relkind in ('r', 'p') and relnamespace::regnamespace::text in ('public', 'culturebridge')
+"""
 
 
 @pytest.fixture
@@ -103,6 +110,25 @@ async def test_culturebridge_and_we_keep_a_revision_each(empty_database, empty):
     async with empty.begin() as tx:
         assert await rows(tx, "select version_num from alembic_version") == [("001",)]
         assert await rows(tx, "select count(*) from payment_ledger") == [(0,)]
+
+
+async def test_culturebridges_tables_are_joined_in_whichever_schema_they_are(empty_database, empty):
+    """Made anew where new tables come to, an empty `bookings` would hide the one that has the bookings."""
+    name = empty_database.database_url.get_secret_value().rpartition("/")[2]
+    async with empty.begin() as tx:
+        await rows(tx, "create schema culturebridge")
+        await rows(tx, "set local search_path = culturebridge")
+        await tx.run_sync(_make_older_tables)
+        await rows(tx, f"alter database {name} set search_path = public, culturebridge")
+
+    await migrate.upgrade(empty_database)
+    later = engines.create(empty_database, application="tests")
+    async with later.begin() as tx:
+        await inbox.make_partitions(tx, clock.now() + timedelta(days=100))
+    await later.dispose()
+
+    async with empty.begin() as tx:
+        assert await rows(tx, WHERE_TABLES_ARE) == [("culturebridge",)]
 
 
 async def test_a_revision_that_we_left_in_the_usual_place_is_moved(database, engine):
