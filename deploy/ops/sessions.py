@@ -33,8 +33,8 @@ ASKED_MAX = 500  # in one run, which so takes a minute or two
 ASKED_PER_SECOND_MAX = 10  # Stripe allows 25 of one kind, checkout's among them: https://docs.stripe.com/rate-limits
 
 # Drawn by lot where there are too many: of the oldest some may stay as they are for good, and nobody behind them would have a
-# turn. What a person has looked after is left alone. All payments are read for it, 0.7 s for a million: an index of its own
-# would be kept up with every payment, for one question an hour.
+# turn. What a person has looked after is left alone. An index of its own holds the payments under way: all of them take
+# longer to read than a statement may, once they are tens of millions.
 OVERDUE = """
 select p.id, p.stripe_session_id, count(*) over () from payments p
 where not p.paid and p.closed_at is null and p.stripe_session_id is not null and p.expires_at < $1 and not exists (

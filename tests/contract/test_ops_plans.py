@@ -6,12 +6,8 @@ from deploy.ops import matters, reconciliation, sessions, waiting_events, why
 from shared.db import inbox, waiting
 from shared.db.engine import rows
 
-# These walk along an index from its beginning: lists of everything, what is open, one consumer after the other; and, once an
-# hour, every payment.
-WALKS = {
-    *(matters.ALL, matters.OPEN, waiting_events.LIST, waiting_events.EVERY_BODY),
-    *(inbox.CONSUMERS_IN_DEFAULT, sessions.OVERDUE),
-}
+# These walk along an index from its beginning: lists of everything, what is open, one consumer after the other.
+WALKS = {matters.ALL, matters.OPEN, waiting_events.LIST, waiting_events.EVERY_BODY, inbox.CONSUMERS_IN_DEFAULT}
 # What pays for tables of a few rows alone.
 SMALL_TABLES_ONLY = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material")
 CATALOGUE = {inbox.PARTITIONS, inbox.TABLE_OF, inbox.SCHEMA, inbox.NO_TIMEOUT}

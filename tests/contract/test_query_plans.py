@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy.ops import sessions
 from shared.db import inbox
 from shared.db.engine import rows
 from tests import plans
@@ -44,6 +45,13 @@ async def test_every_query_of_a_consumer_of_the_door_and_of_the_inbox_uses_an_in
 
     assert reading == {}
     assert len(statements) > 40
+
+
+async def test_sessions_that_no_event_ended_are_found_among_the_payments_under_way(grown):
+    """An operator's hourly look is the one question of its kind: payments that are over are never read for it."""
+    reading = [place for plan in await plans.plans(grown, sessions.OVERDUE) for place in plans.unindexed(plan)]
+
+    assert reading == []
 
 
 async def test_the_planner_believes_in_a_million_rows_and_a_missing_index_would_be_seen(grown):
