@@ -21,12 +21,14 @@ from shared.db.engine import columns, rows
 LEASE_SECONDS = 25.0
 HANDED_OVER_LEASE_SECONDS = 90.0
 
+# A conflict with either key of the table is none. Where only one of them is named, two processes that enter a letter in the
+# same moment meet at the other, and PostgreSQL refuses the second one's event.
 ENTER = """
 insert into letters (id, booking_id, kind, role, cause, payment_id, amount_minor, refunded_minor, currency, message_id, state)
 select u.*, 'queued'
 from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::bigint[], $8::bigint[],
             $9::text[], $10::text[]) u
-on conflict on constraint letters_once do nothing
+on conflict do nothing
 """
 NOT_ENDED = "select id from letters where id = any($1::uuid[]) and state not in ('sent', 'suppressed', 'dead')"
 WITHHOLD = """
@@ -35,10 +37,19 @@ insert into letters (id, booking_id, kind, role, cause, payment_id, amount_minor
 select u.*, 'suppressed'
 from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::bigint[], $8::bigint[],
             $9::text[], $10::text[], $11::text[]) u
-on conflict on constraint letters_once do update
-set state = 'suppressed', reason = excluded.reason, updated_at = now()
-where letters.state in ('queued', 'retrying')
+on conflict do nothing
 returning id
+"""
+TAKE_BACK = """
+with held as (
+  select l.id, u.reason
+  from letters l join unnest($1::uuid[], $2::text[]) u (id, reason) on u.id = l.id
+  where l.state in ('queued', 'retrying')
+  order by l.id for update of l
+)
+update letters set state = 'suppressed', reason = held.reason, updated_at = now()
+from held where letters.id = held.id
+returning letters.id
 """
 # A cancellation follows the confirmation of the same person. The payment is asked for what is true of it by now: its row is
 # committed before any message tells of it. Which payment holds a booking that names none is the rule of
@@ -182,9 +193,11 @@ async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppr
     """Enter letters as suppressed, or suppress those that nobody is sending yet; return how many that were."""
     if not letters:
         return 0
-    reasons = {letter.id: reason for letter, reason in letters}
+    reasons = {letter.id: str(reason) for letter, reason in letters}
     withheld = _by_id(letter for letter, _ in letters)
-    return len(await rows(tx, WITHHOLD, *columns((*_letter_row(letter), str(reasons[letter.id])) for letter in withheld)))
+    entered = await rows(tx, WITHHOLD, *columns((*_letter_row(letter), reasons[letter.id]) for letter in withheld))
+    taken_back = await rows(tx, TAKE_BACK, list(reasons), list(reasons.values()))
+    return len(entered) + len(taken_back)
 
 
 async def load(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:

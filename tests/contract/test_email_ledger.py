@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -11,11 +12,18 @@ from consumers.email.kinds import Suppression
 from consumers.email.ledger import Busy, Claim, Over, State, Suppress
 from consumers.email.store import Sent, Taking
 from shared import clock, messages
+from shared.db import engine as engines
 from shared.db.engine import rows
 from shared.kafka.liveness import BATCH_SECONDS_MAX
 from tests.builders import Sale, insert_sales
 from tests.database import waits_for_a_lock
 from tests.waiting import until
+
+ROUNDS = 200  # in one of thirty both are between looking for the letter and writing it
+WRITTEN = {
+    "due": store.enter,
+    "withheld": lambda tx, letters: store.withhold(tx, [(letter, Suppression.CANCELLED_FIRST) for letter in letters]),
+}
 
 
 @pytest.fixture
@@ -24,6 +32,14 @@ async def sale(engine):
     async with engine.begin() as tx:
         await insert_sales(tx, one, booking_status="confirmed")
     return one
+
+
+@pytest.fixture
+async def rival(database):
+    """Another process at the same database."""
+    made = engines.create(database, application="tests")
+    yield made
+    await made.dispose()
 
 
 @pytest.fixture
@@ -312,6 +328,22 @@ async def test_a_cancelled_booking_suppresses_in_either_order(engine, letters, c
     for letter in letters:
         assert tuple(await row(engine, letter, "state, reason")) == ("suppressed", "cancelled_before_sent")
         assert await judged(engine, letter) == Over("already_suppressed")
+
+
+@pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
+async def test_two_processes_that_enter_one_letter_in_the_same_moment_both_find_it_entered(engine, rival, letters, write):
+    """An event comes to two when its partition changes hands: a refusal of PostgreSQL's would make a dead letter of it."""
+
+    async def write_by(one, letter):
+        async with one.begin() as tx:
+            await write(tx, [letter])
+
+    for _ in range(ROUNDS):
+        letter = replace(letters[0], id=uuid.uuid4(), booking_id=uuid.uuid4())
+        await asyncio.gather(write_by(engine, letter), write_by(rival, letter))
+
+    async with engine.begin() as tx:
+        assert await rows(tx, "select count(*), count(distinct booking_id) from letters") == [(ROUNDS, ROUNDS)]
 
 
 async def test_a_letter_being_sent_stays_with_its_sender(engine, letters):
