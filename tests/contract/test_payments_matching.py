@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 from consumers.payments import store
 from consumers.payments.handlers import Payments
 from consumers.payments.translate import Refusal, translate
+from shared.db.engine import rows
 from shared.messages import payment_states
 from tests.builders import Sale, insert_sales, record
 from tests.database import query
@@ -35,6 +36,16 @@ def charge_of(sale):
 async def judged(engine):
     """The payment under which the last event was judged, and the judgement."""
     return (await query(engine, "select payment_id::text, decision, reason from payment_ledger order by id desc limit 1"))[0]
+
+
+async def test_an_event_of_a_new_payment_holds_two_advisory_locks_at_most(engine):
+    """README.md says by it for how many processes PostgreSQL's table of locks is large enough."""
+    sold = await sales(engine, 3)
+    said = [*(one.completed() for one in sold), *(one.refunded(100, payment_intent=f"pi_{one.tag}") for one in sold)]
+    async with engine.begin() as tx:
+        await store.load(tx, [Payments().judge(record(event)) for event in said])
+
+        assert await rows(tx, "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()") == [(12,)]
 
 
 async def test_the_metadata_outranks_every_other_name(payments, engine):
