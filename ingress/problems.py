@@ -59,9 +59,7 @@ RATE_LIMITED = Problem(429, "rate_limited", "Too many checkouts; wait a moment."
 # What they ask for
 REQUEST_INVALID = Problem(422, "request_invalid", "The request does not have the documented form.")
 URL_REFUSED = Problem(422, "url_refused", "success_url and cancel_url must lead to an allowed origin.")
-IDEMPOTENCY_KEY_REUSED = Problem(
-    422, "idempotency_key_reused", "This Idempotency-Key was used for another request and its payment is still open."
-)
+IDEMPOTENCY_KEY_REUSED = Problem(422, "idempotency_key_reused", "This Idempotency-Key was used for another request.")
 BOOKING_NOT_FOUND = Problem(404, "booking_not_found", "There is no such booking.")
 PAYMENT_NOT_FOUND = Problem(404, "payment_not_found", "There is no such payment.")
 BOOKING_NOT_PENDING = Problem(400, "booking_not_pending", "The booking is not waiting for a payment.")

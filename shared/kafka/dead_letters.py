@@ -36,7 +36,7 @@ def attempts(record: Incoming) -> int | None:
 
 def letter(refused: Refused, *, topic: str, group: str) -> Record:
     """Return the record for the dead letter topic."""
-    kept = tuple((name, value) for name, value in refused.record.headers if name not in {REASON, GROUP, ORIGIN})
+    kept = tuple((name, value) for name, value in refused.record.headers if name not in {REASON, GROUP, ORIGIN, REPLAY})
     told = (
         (REASON, refused.reason[:REASON_CHARACTERS_MAX].encode()),
         (GROUP, group.encode()),

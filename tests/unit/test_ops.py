@@ -206,6 +206,7 @@ def test_however_often_a_letter_dies_it_says_where_it_lay_first(source):
     for _ in range(2):
         died = lying(source.name, letter(Refused(back, "not_json"), topic=source.name, group="g"))
         back = lying(goal, dead_letters.replayed(died, source, prefix=""))
+        assert {name for name, _ in died.headers} == {"correlation_id", "x-error", "x-group", "x-origin"}
         assert [dead_letters.describe(died).origin, back.header("x-origin")] == [f"{goal}/2/1", f"{goal}/2/1".encode()]
 
 
