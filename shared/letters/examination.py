@@ -1,7 +1,7 @@
 """All templates -> the faults for which they must not be put; pure.
 
 What passes here renders whatever booking it meets: every variable is known, every example of every letter renders, a subject
-is one line, and no name can become markup. Next: whoever puts a template refuses it, or puts it.
+is one line, and in none of them can a name become markup. Next: whoever puts a template refuses it, or puts it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,12 +10,14 @@ from html.parser import HTMLParser
 from jinja2 import Environment, TemplateError, TemplateSyntaxError, meta, nodes
 
 from shared.letters.templates import FILES, HTML_FILE, Templates, environment
-from shared.letters.words import LETTERS, NAMES, SUBJECT, Words, example, examples, hostile
+from shared.letters.words import LETTERS, NAMES, SUBJECT, Words, examples, hostile
 
 SUBJECT_CHARACTERS_MAX = 200
 HTML_BYTES_MAX = 100_000  # Gmail cuts off what lies behind 102 kB
 TAGS_REFUSED = frozenset("script iframe object embed form input button link base svg video audio".split())  # stripped, or spam
 ATTRIBUTES_THAT_FETCH = frozenset({"src", "srcset", "background", "poster"})
+
+Elements = list[tuple[str, tuple[tuple[str, str | None], ...]]]  # an HTML's tags, each with its attributes
 
 
 def faults(sources: Mapping[str, str]) -> list[str]:
@@ -53,37 +55,37 @@ def _of_source(compiler: Environment, sources: Mapping[str, str], name: str) -> 
 
 
 def _of_letter(templates: Templates, letter: str) -> Iterator[str]:
-    """Yield the first fault that an example shows; where none does, whether a name can become markup."""
+    """Yield the first fault that an example shows."""
     for words in examples(letter):
         if fault := _of_example(templates, letter, words):
             yield f"{letter}: {fault}"
             return
-    plain, attacked = (_elements(templates.render(letter, words(letter)).html) for words in (example, hostile))
-    if plain != attacked:
-        yield f"{letter}: in {HTML_FILE} a name can become markup; leave escaping on"
 
 
 def _of_example(templates: Templates, letter: str, words: Words) -> str | None:
     try:
-        content = templates.render(letter, words)
-        line = templates.raw_subject(letter, words).removesuffix("\n")
+        content, attacked = templates.render(letter, words), templates.render(letter, hostile(words))
+        lines = templates.raw_subject(letter, words).splitlines()
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         return f"an example does not render: {error}"
-    if not line.isprintable():
+    if len(lines) > 1 or not content.subject.isprintable():
         return "the subject is more than one line, or holds a control character"
-    if not 0 < len(line) <= SUBJECT_CHARACTERS_MAX:
-        return f"the subject of an example has {len(line)} characters; 1 to {SUBJECT_CHARACTERS_MAX} fit"
+    if not 0 < len(content.subject) <= SUBJECT_CHARACTERS_MAX:
+        return f"the subject of an example has {len(content.subject)} characters; 1 to {SUBJECT_CHARACTERS_MAX} fit"
     if not content.text.strip():
         return "the text is empty"
     if len(content.html.encode()) > HTML_BYTES_MAX:
         return f"the HTML is longer than {HTML_BYTES_MAX} bytes, and mail programs would cut it off"
-    if refused := _refused(content.html):
+    elements = _elements(content.html)
+    if refused := _refused(elements):
         return f"the HTML holds {refused}, which mail programs take away or distrust"
+    if _elements(attacked.html) != elements:
+        return f"in {HTML_FILE} a name can become markup; leave escaping on"
     return None
 
 
-def _refused(html: str) -> str | None:
-    for tag, attributes in _elements(html):
+def _refused(elements: Elements) -> str | None:
+    for tag, attributes in elements:
         if tag in TAGS_REFUSED:
             return f"a {tag} element"
         for name, value in attributes:
@@ -94,7 +96,7 @@ def _refused(html: str) -> str | None:
     return None
 
 
-def _elements(html: str) -> list[tuple[str, tuple[tuple[str, str | None], ...]]]:
+def _elements(html: str) -> Elements:
     reader = _Elements()
     reader.feed(html)
     reader.close()
@@ -104,7 +106,7 @@ def _elements(html: str) -> list[tuple[str, tuple[tuple[str, str | None], ...]]]
 class _Elements(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[str, tuple[tuple[str, str | None], ...]]] = []
+        self.found: Elements = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, tuple(attrs)))

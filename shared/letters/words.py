@@ -37,6 +37,7 @@ LETTERS = {
     "client_refund": ("$20.00", "$75.00"),
     "client_payment_failed": (None,),
 }
+PESOS = {"$20.00": "CLP\N{NO-BREAK SPACE}2,000", "$75.00": "CLP\N{NO-BREAK SPACE}7,500"}
 MARKUP = '<img src=x onerror=alert(1)></td></tr>"><a href="https://evil.example">'
 
 
@@ -45,15 +46,24 @@ def example(letter: str) -> Words:
     return _words(letter, "Ada Lovelace", "Charles Babbage", LETTERS[letter][0], cancelled="cancellation" in letter)
 
 
-def hostile(letter: str) -> Words:
-    """Return the same case, with names that would change the HTML if a template let them."""
-    return _words(letter, MARKUP, MARKUP, LETTERS[letter][0], cancelled="cancellation" in letter)
+def hostile(words: Words) -> Words:
+    """Return the same case, with names that would change the HTML if a template let them; who has none stays without."""
+    first, client, coach = (name and MARKUP for name in (words["first_name"], words["client_name"], words["coach_name"]))
+    return words | {"first_name": first, "client_name": client, "coach_name": coach}
 
 
 def examples(letter: str) -> Sequence[Words]:
-    """Return every case: with and without each name, each refund, the booking cancelled or not."""
+    """Return every case: with and without each name, each refund, the booking cancelled or not; and all of it elsewhere."""
     cases = itertools.product(("Ada Lovelace", None), ("Charles Babbage", None), LETTERS[letter], (False, True))
-    return [_words(letter, client, coach, refunded, cancelled=cancelled) for client, coach, refunded, cancelled in cases]
+    usual = [_words(letter, client, coach, refunded, cancelled=cancelled) for client, coach, refunded, cancelled in cases]
+    return [*usual, *(_elsewhere(letter, words) for words in usual if words["client_name"] and words["coach_name"])]
+
+
+def _elsewhere(letter: str, words: Words) -> Words:
+    """Return the same case of people with one name each and no time zone, in a currency without a sign and decimals."""
+    refunded = words["refunded"] and PESOS[words["refunded"]]
+    case = _words(letter, "Sukarno", "Teller", refunded, cancelled=words["cancelled"])
+    return case | {"time_zone": "UTC", "amount": PESOS[words["amount"]]}
 
 
 def _words(letter: str, client: str | None, coach: str | None, refunded: str | None, *, cancelled: bool) -> Words:
