@@ -66,7 +66,7 @@ def _of_example(templates: Templates, letter: str, words: Words) -> str | None:
     try:
         content, attacked = templates.render(letter, words), templates.render(letter, hostile(words))
         lines = templates.raw_subject(letter, words).splitlines()
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
         return f"an example does not render: {error}"
     if len(lines) > 1 or not content.subject.isprintable():
         return "the subject is more than one line, or holds a control character"

@@ -72,6 +72,7 @@ def test_text_and_html_say_the_same(letter):
         (TEXT, "{{ time }} in {{ time_zone.split('/')[1] }}", "does not render"),
         (TEXT, "{{ amount.split('$')[1] }} dollars", "does not render"),
         (SUBJECT, "{{ amount.split('.')[0] }} and {{ amount.split('.')[1] }} cents", "does not render"),
+        ("layout.html", "{% extends 'layout.html' %}", "does not render"),
         (TEXT, " \n ", "the text is empty"),
         (SUBJECT, "Two\nlines", "more than one line"),
         (SUBJECT, "Two\r\nBcc: eve@evil.example", "more than one line"),
