@@ -4,6 +4,7 @@ What passes here renders whatever booking it meets: every variable is known, eve
 is one line, and in none of them can a name become markup. Next: whoever puts a template refuses it, or puts it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 
@@ -16,6 +17,7 @@ SUBJECT_CHARACTERS_MAX = 200
 HTML_BYTES_MAX = 100_000  # Gmail cuts off what lies behind 102 kB
 TAGS_REFUSED = frozenset("script iframe object embed form input button link base svg video audio".split())  # stripped, or spam
 ATTRIBUTES_THAT_FETCH = frozenset({"src", "srcset", "background", "poster"})
+FETCHES = re.compile(r"url\(|@import", re.IGNORECASE)  # in a style
 
 Elements = list[tuple[str, tuple[tuple[str, str | None], ...]]]  # an HTML's tags, each with its attributes
 
@@ -91,7 +93,7 @@ def _refused(elements: Elements) -> str | None:
         for name, value in attributes:
             if name.startswith("on") or (name in ATTRIBUTES_THAT_FETCH and not (value or "").startswith("data:")):
                 return f"the attribute {name}"
-            if name == "style" and "url(" in (value or ""):
+            if name == "style" and FETCHES.search(value or ""):
                 return "a style that fetches something"
     return None
 
@@ -110,3 +112,7 @@ class _Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, tuple(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "style":
+            self.found.append(("style", (("style", data),)))  # what it says, as an attribute would

@@ -89,6 +89,8 @@ def test_text_and_html_say_the_same(letter):
         (HTML, "<script>x</script>", "a script element"),
         (HTML, "<img alt='' src='https://evil.example/pixel.gif'>", "attribute src"),
         (HTML, "<p style=\"background:url('https://evil.example')\">x</p>", "fetches something"),
+        (HTML, "<style>@import 'https://evil.example/font.css';</style>", "fetches something"),
+        (HTML, "<style>p { background: URL(https://evil.example/pixel.gif) }</style>", "fetches something"),
         (HTML, "<link rel='stylesheet' href='https://evil.example'>", "a link element"),
         (HTML, "x" * 100_001, "cut it off"),
         ("layout.html", LAYOUT.replace("{{ subject }}", "{{ titel }}"), "there is no variable titel"),
