@@ -11,6 +11,7 @@ import idna
 
 NAME_CHARACTERS_MAX = 80
 JOINERS = "\u200c\u200d"  # zero-width, but Persian, Indic and many other names are misspelt without them
+FILLERS = "\u115f\u1160\u3164\uffa0"  # letters of Hangul by their category, and nothing to be seen
 ADDRESS_CHARACTERS_MAX = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 LOCAL_PART_CHARACTERS_MAX = 64  # RFC 5321, section 4.5.3.1.1
 
@@ -69,6 +70,6 @@ def _visible(character: str) -> str:
     category = unicodedata.category(character)
     if character in JOINERS:
         return character
-    if category.startswith("Z") or character in "\t\n\r\v\f\x1c\x1d\x1e\x85":
+    if category.startswith("Z") or character in FILLERS or character in "\t\n\r\v\f\x1c\x1d\x1e\x85":
         return " "
     return "" if category.startswith("C") else character

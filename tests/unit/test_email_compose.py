@@ -208,7 +208,7 @@ def test_everybody_is_written_to_by_their_name(name, role):
     assert parsed(letter)["Subject"].endswith(f"Session with {name}")
 
 
-@pytest.mark.parametrize("nothing", [None, "", "  ", "\u202e", "\x00", "--", "\u200d"])
+@pytest.mark.parametrize("nothing", [None, "", "  ", "\u202e", "\x00", "--", "\u200d", "\u3164 \uffa0\u115f\u1160"])
 def test_without_names_the_greeting_is_neutral(nothing):
     """A missing profile or an empty name still gets a letter."""
     nobody = Person("ada@example.org", nothing, nothing, None)
