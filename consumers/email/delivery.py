@@ -170,7 +170,10 @@ async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave, li
     # A firewall or a crash may have ended a kept connection without a word; what is left of the time is a new one's.
     await client.mail(letter.sender, timeout=KEPT_SECONDS_MAX if connection.letters else CONVERSATION_SECONDS_MAX)
     connection.stage = _Stage.RCPT
-    await client.rcpt(letter.recipient)
+    # Not by the library's `rcpt()`, which takes two codes for a yes: the first digit decides (RFC 5321, section 4.2).
+    taken = await client.execute_command(b"RCPT", b"TO:<%s>" % letter.recipient.encode("ascii"))
+    if taken.code // 100 != POSITIVE:
+        raise aiosmtplib.SMTPRecipientRefused(taken.code, taken.message, letter.recipient)
     connection.stage = _Stage.ASKING
     if not await may_leave():
         return HeldBack()

@@ -67,6 +67,20 @@ async def test_a_connection_lost_at_data_itself_judges_the_letter(mailbox, deliv
     assert mailbox.letters == []
 
 
+@pytest.mark.parametrize("answer", ["251 will forward", "252 cannot say, will try"])
+async def test_every_yes_to_a_recipient_is_one(mailbox, delivery, monkeypatch, answer):
+    """The first digit decides, whatever follows it: a relay that cannot verify says 252, and takes the letter."""
+    usual = Conversation.push
+
+    async def odd(conversation, status):
+        await usual(conversation, answer if conversation.envelope.rcpt_tos and status == "250 OK" else status)
+
+    monkeypatch.setattr(Conversation, "push", odd)
+
+    assert [await deliver(delivery, a_letter(number)) for number in (1, 2)] == [Accepted("250"), Accepted("250")]
+    assert (len(mailbox.letters), mailbox.connections_total) == (2, 1)
+
+
 async def test_an_answer_that_means_nothing_is_a_refusal_for_now(mailbox, delivery, monkeypatch):
     """Neither taken nor refused: nobody buries a letter for it, and nobody goes on with whoever says such things."""
     answers_once(monkeypatch, "RCPT", "354 what?")
