@@ -235,6 +235,8 @@ def _turned_away(outcome: Outcome) -> bool:
 
 
 def _judge_answer(refusal: aiosmtplib.SMTPResponseException, stage: _Stage) -> Outcome:
+    if refusal.code == aiosmtplib.SMTPStatus.invalid_response and stage < _Stage.RCPT:
+        return ServerTrouble("what it answers is no SMTP")
     answer = _fit_for_records(refusal.code, str(refusal.message))
     if stage < _Stage.RCPT:
         return ServerTrouble(f"{_step(refusal)} was answered {answer}")

@@ -180,6 +180,22 @@ async def test_what_comes_before_rcpt_judges_the_server(mailbox, delivery, at, c
     assert str(code) in outcome.reason
 
 
+@pytest.mark.parametrize("command", ["EHLO", "MAIL"])
+async def test_an_answer_that_is_no_smtp_is_called_that(delivery, monkeypatch, command):
+    """And not a step that nobody took: here nothing is encrypted."""
+    answers_once(monkeypatch, command, "* BAD what?")
+
+    assert await deliver(delivery, a_letter()) == ServerTrouble("what it answers is no SMTP")
+
+
+async def test_a_server_of_another_kind_is_called_that(delivery, monkeypatch):
+    """A port was mistaken for another: the operator hears so, before anything was said."""
+    usual = Conversation.push
+    monkeypatch.setattr(Conversation, "push", lambda conversation, _status: usual(conversation, "* OK IMAP4rev1 ready"))
+
+    assert await deliver(delivery, a_letter()) == ServerTrouble("what it answers is no SMTP")
+
+
 @pytest.mark.parametrize("at", ["connect", "ehlo", "mail"])
 async def test_a_connection_lost_before_rcpt_judges_the_server(mailbox, delivery, at):
     """Cut before any recipient was named."""
