@@ -44,8 +44,8 @@ def _of_source(compiler: Environment, sources: Mapping[str, str], name: str) -> 
         yield f"{name}, line {error.lineno}: {error.message}"
         return
     known = NAMES | ({SUBJECT} if name.endswith(".html") else set())
-    imported = {node.target for node in tree.find_all(nodes.Import)}  # Jinja2 believes them undeclared inside a block
-    for unknown in sorted(meta.find_undeclared_variables(tree) - known - imported):
+    defined = {defined for node in tree.body for defined in _defined(node)}  # Jinja2 believes it undeclared inside a block
+    for unknown in sorted(meta.find_undeclared_variables(tree) - known - defined):
         yield f"{name}: there is no variable {unknown}; there are {', '.join(sorted(known))}"
     for kind, there in ((nodes.Filter, compiler.filters), (nodes.Test, compiler.tests)):
         for node in tree.find_all(kind):
@@ -54,6 +54,16 @@ def _of_source(compiler: Environment, sources: Mapping[str, str], name: str) -> 
     for other in meta.find_referenced_templates(tree):
         if other not in sources:
             yield f"{name}: it names the file {other}, which is not there"
+
+
+def _defined(node: nodes.Node) -> Iterator[str]:
+    match node:
+        case nodes.Import(target=str(name)) | nodes.Macro(name=str(name)) | nodes.Assign(target=nodes.Name(name=str(name))):
+            yield name
+        case nodes.FromImport(names=names):
+            yield from (name if isinstance(name, str) else name[1] for name in names)
+        case _:
+            pass
 
 
 def _of_letter(templates: Templates, letter: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ SOURCES = released()
 CLIENT, HTML, TEXT = "client_confirmation", "client_confirmation/body.html", "client_confirmation/body.txt"
 SUBJECT = "client_confirmation/subject.txt"
 LAYOUT = SOURCES["layout.html"]
+EXTENDS = "{% extends 'layout.html' %}"
 
 
 def faults(**changes):
@@ -72,7 +73,7 @@ def test_text_and_html_say_the_same(letter):
         (TEXT, "{{ time }} in {{ time_zone.split('/')[1] }}", "does not render"),
         (TEXT, "{{ amount.split('$')[1] }} dollars", "does not render"),
         (SUBJECT, "{{ amount.split('.')[0] }} and {{ amount.split('.')[1] }} cents", "does not render"),
-        ("layout.html", "{% extends 'layout.html' %}", "does not render"),
+        ("layout.html", EXTENDS, "does not render"),
         (TEXT, " \n ", "the text is empty"),
         (SUBJECT, "Two\nlines", "more than one line"),
         (SUBJECT, "Two\r\nBcc: eve@evil.example", "more than one line"),
@@ -113,6 +114,10 @@ def test_what_would_fail_at_sending_is_refused(name, text, because):
         (TEXT, "{% if coach_name is none %}x{% else %}{{ coach_name | upper }}{% endif %}"),
         (TEXT, "7 * 7 is {{ 7 * 7 }}"),
         (HTML, "<p>{{ coach_name }}</p><a href='https://culturebridge.com'>Bookings</a>"),
+        # What a file defines, and uses in the frame's blocks.
+        (HTML, EXTENDS + "{% set hello = 'Hello' %}{% block next %}{{ hello }}{% endblock %}"),
+        (HTML, EXTENDS + "{% macro row(value) %}{{ value }}{% endmacro %}{% block next %}{{ row(date) }}{% endblock %}"),
+        (HTML, EXTENDS + "{% from 'parts.html' import heading, item as row %}{% block next %}{{ row(date) }}{% endblock %}"),
         (HTML, "<img alt='' src='data:image/png;base64,AAAA'>"),
     ],
 )
