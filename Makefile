@@ -7,6 +7,8 @@ VENV := .venv/bin
 SETUP := PYTHON="$(PYTHON)" deploy/dev/setup.sh
 # Images of continuous integration set it; then every process compiles all that it imports, and tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
+# What a shell adds for other projects would stand before ours: `shared` is a name that others use, too.
+unexport PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-compose simulate test test-containers check referees sabotage proof chaos-letters chaos-door chaos-cluster sbom bench profile lock

@@ -7,14 +7,21 @@
 # Needs python3 (3.11 to 3.14) and nothing else, a compiler neither; everything lands in the project's folder. A second run
 # compares one checksum. What is installed is never taken away by asking for less.
 set -eu
+# What the shell says of other folders and other Pythons is not about ours.
+unset CDPATH PYTHONHOME PYTHONPATH
 cd "$(dirname "$0")/../.."
 
 wanted=${1:?"box or tests"}
 stamp=.venv/.locked
+# For a newer one aiokafka has no wheel yet: it would have to be compiled.
+fits='(3, 11) <= sys.version_info < (3, 15)'
 
 # uv brings its own certificates and would not know a company's proxy; it does not know pip's variable either.
 export UV_SYSTEM_CERTS=1
 export UV_PYTHON_DOWNLOADS=never
+# How somebody's own projects are installed: ours go into its folder, and our own code has no hash.
+export PIP_USER=0
+unset UV_REQUIRE_HASHES
 if [ -n "${PIP_INDEX_URL:-}" ] && [ -z "${UV_DEFAULT_INDEX:-}" ]; then
     export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
 fi
@@ -32,9 +39,15 @@ installed() {
     [ -x .venv/bin/cb-dev ] && usable && [ -f "$stamp" ] && [ "$(sed -n 2p "$stamp")" = "$(lock)" ]
 }
 
-# In a folder that was moved or copied its commands lead to where they were made, and to what stands there now.
+done_already() {
+    installed && { [ "$wanted" = box ] || [ "$(level_installed)" = tests ]; }
+}
+
+# An editor may have made it, of another Python; one that is half made is no environment yet: what is installed into it would
+# land among the machine's own packages. In a folder that was moved or copied its commands lead to where they were made, and to
+# what stands there now.
 usable() {
-    .venv/bin/python -c '' 2>/dev/null && { [ ! -f "$stamp" ] || [ "$(sed -n 3p "$stamp")" = "$(pwd -P)" ]; }
+    .venv/bin/python -c "import sys; sys.exit(sys.prefix == sys.base_prefix or not $fits)" 2>/dev/null && { [ ! -f "$stamp" ] || [ "$(sed -n 3p "$stamp")" = "$(pwd -P)" ]; }
 }
 
 level_installed() {
@@ -48,12 +61,25 @@ find_python() {
         set -- python3 python3.14 python3.13 python3.12 python3.11
     fi
     for python; do
-        # For a newer one aiokafka has no wheel yet: it would have to be compiled.
-        if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then
+        if "$python" -c "import sys; sys.exit(not $fits)" 2>/dev/null; then
             return
         fi
     done
     give_up "needs Python 3.11 to 3.14, and $1 is $("$1" --version 2>/dev/null || echo 'not there'). Name another one: make setup PYTHON=/path/to/python3"
+}
+
+# Two at once would install into, and take away from, the same folder. The lock lies on a file that is there anyhow,
+# and ends with this process and those that it starts.
+wait_for_others() {
+    exec 9<>pyproject.toml
+    "$python" - 9<&9 <<'END'
+import fcntl
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("setup: another one is at work in this folder; waiting for it", flush=True)
+    fcntl.flock(9, fcntl.LOCK_EX)
+END
 }
 
 find_uv() {
@@ -79,7 +105,20 @@ fetch_uv() {
     "$1" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt ${2+"$2" "$3"}
 }
 
-if installed && { [ "$wanted" = box ] || [ "$(level_installed)" = tests ]; }; then
+# Whoever fetched uv by pip may have told pip alone, in a file, where packages are: pip.conf leads to a company's mirror.
+index_of_pip() {
+    case $uv in
+        .uv/bin/uv) .uv/bin/python -m pip config get global.index-url 2>/dev/null ;;
+        .uv/target/bin/uv) "$python" -m pip config get global.index-url 2>/dev/null ;;
+    esac
+}
+
+if done_already; then
+    exit 0
+fi
+find_python
+wait_for_others
+if done_already; then
     exit 0
 fi
 level=$wanted
@@ -91,8 +130,10 @@ if [ "$level" = tests ]; then
     files="$files requirements/tests.txt requirements/browser.txt"
 fi
 
-find_python
 find_uv
+if [ -z "${UV_DEFAULT_INDEX:-}" ] && index=$(index_of_pip) && [ -n "$index" ]; then
+    export UV_DEFAULT_INDEX="$index"
+fi
 usable || "$uv" venv --quiet --clear --python "$(command -v "$python")" .venv
 # Noted only when all is done, so that a run that was cut short is done again.
 rm -f "$stamp"

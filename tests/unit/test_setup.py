@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until_blocking
+
 PROJECT = Path(__file__).resolve().parents[2]
 # The real one, but for what it says of its version.
 OTHER_PYTHON = """#!/bin/sh
@@ -19,7 +21,13 @@ $2"
 UV = """#!/bin/sh
 [ "$1" = --version ] && exit
 echo "$*" >>"$UV_SAID"
-case $1 in venv) mkdir -p .venv/bin; ln -sf "$5" .venv/bin/python;; esac
+while [ -e "$UV_SAID.hold" ]; do sleep 0.02; done
+case $1 in venv)
+    rm -rf .venv
+    mkdir -p .venv/bin
+    ln -s "$5" .venv/bin/python
+    echo "home = $(dirname "$(realpath "$5")")" >.venv/pyvenv.cfg;;
+esac
 case "$2" in install) printf '#!/bin/sh\\n' >.venv/bin/cb-dev; chmod +x .venv/bin/cb-dev;; esac
 """
 
@@ -83,6 +91,90 @@ def test_a_folder_that_was_moved_or_copied_gets_commands_of_its_own(setup, proje
 
     assert setup(tmp_path / "another") == ["venv", "pip", "pip"]
     assert setup(tmp_path / "another") == []
+
+
+def test_of_two_at_once_the_second_waits(setup, project, tmp_path):
+    """One terminal begins with the demo, another with the tests: neither takes away what the other just installs."""
+    said, told, hold = tmp_path / "said", tmp_path / "told", tmp_path / "said.hold"
+    said.touch()
+    hold.touch()
+    script = project / "deploy/dev/setup.sh"
+    with told.open("w") as output:
+        first = subprocess.Popen([script, "box"], stdout=subprocess.DEVNULL)
+        until_blocking(lambda: "venv" in said.read_text(), "the first is at work")
+        second = subprocess.Popen([script, "tests"], stdout=output)
+        until_blocking(lambda: "waiting" in told.read_text() or said.read_text().count("venv ") > 1, "the second goes on")
+    hold.unlink()
+
+    assert (first.wait(), second.wait()) == (0, 0)
+    assert [line.split()[0] for line in said.read_text().splitlines()] == ["venv", "pip", "pip", "pip", "pip"]
+    assert (project / ".venv/.locked").read_text().startswith("tests\n")
+
+
+def test_a_folder_of_the_same_shape_on_cdpath_is_left_alone(setup, project, tmp_path, monkeypatch):
+    """A shell whose CDPATH leads into another clone means that for what is typed."""
+    shutil.copytree(project, tmp_path / "another")
+    monkeypatch.setenv("CDPATH", str(tmp_path / "another"))
+    monkeypatch.chdir(project)
+    setup(Path())
+
+    assert (project / ".venv").exists()
+    assert not (tmp_path / "another/.venv").exists()
+
+
+def test_what_the_shell_says_of_other_pythons_is_not_about_ours(setup, project, monkeypatch):
+    """With a PYTHONHOME from elsewhere no Python starts, and each is called none of the right version."""
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+
+    assert setup(project) == ["venv", "pip", "pip"]
+
+
+@pytest.mark.parametrize("name", ["PYTHONHOME", "PYTHONPATH"])
+def test_modules_from_elsewhere_do_not_stand_before_ours(setup, project, monkeypatch, name):
+    """`shared` is a name that others use, too."""
+    setup(project)
+    shutil.copy(PROJECT / "Makefile", project)
+    (project / ".venv/bin/cb-dev").write_text(f'#!/bin/sh\necho "{name}=${name}"\n')
+    monkeypatch.setenv(name, "/nowhere")
+    ran = subprocess.run(["make", "demo"], cwd=project, check=True, capture_output=True, text=True)
+
+    assert ran.stdout == f"{name}=\n"
+
+
+def test_how_other_projects_are_installed_is_not_how_ours_is(setup, project, tmp_path, monkeypatch):
+    """Our own code has no hash, and pip can not install for a user what goes into a folder."""
+    (tmp_path / "bin/uv").write_text(UV.replace('"$*" >>', '"PIP_USER=$PIP_USER,UV_REQUIRE_HASHES=$UV_REQUIRE_HASHES" >>'))
+    monkeypatch.setenv("PIP_USER", "1")
+    monkeypatch.setenv("UV_REQUIRE_HASHES", "1")
+
+    assert setup(project) == ["PIP_USER=0,UV_REQUIRE_HASHES="] * 3
+
+
+@pytest.mark.parametrize("config", ["", f"home = {Path(sys.executable).resolve().parent}\n"])
+def test_an_environment_that_ours_cannot_be_is_made_anew(setup, project, tmp_path, config):
+    """An editor has made one of a Python that is too old; or one is half made, and is the machine's own Python still."""
+    (project / ".venv/bin").mkdir(parents=True)
+    if config:
+        (project / ".venv/pyvenv.cfg").write_text(config)
+        install_python(project / ".venv/bin", "python", 3, 10)
+    else:
+        (project / ".venv/bin/python").symlink_to(Path(sys.executable).resolve())
+
+    assert setup(project) == ["venv", "pip", "pip"]
+
+
+def test_the_index_of_pips_own_file_is_uvs(setup, project, tmp_path, monkeypatch):
+    """Where pip has fetched uv, its configuration leads to the packages: a company's mirror stands in pip.conf as a rule."""
+    pip = '#!/bin/sh\n[ "$*" = "-m pip config get global.index-url" ] && echo https://mirror.example/simple\n'
+    (project / ".uv/bin").mkdir(parents=True)
+    for name, text in {"uv": UV.replace('"$*" >>', '"$UV_DEFAULT_INDEX" >>'), "python": pip}.items():
+        (project / ".uv/bin" / name).write_text(text)
+        (project / ".uv/bin" / name).chmod(0o755)
+    for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "bin/uv").write_text("#!/bin/sh\nexit 1\n")
+
+    assert setup(project) == ["https://mirror.example/simple"] * 3
 
 
 def install_python(folder, name, major, minor):
