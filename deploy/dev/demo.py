@@ -32,7 +32,7 @@ def show(home: Path | None, voice: Voice, *, patience_seconds: float) -> bool:
             show_addresses(voice, _addresses(box))
             if not ours:
                 voice.say("box", "was up before, and stays up")
-            elif voice.console.is_terminal:
+            elif voice.is_watched:
                 voice.say("box", "stays up until Ctrl-C")
                 control.wait_for_ever()
     except KeyboardInterrupt:

@@ -19,6 +19,11 @@ class Voice:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
 
+    @property
+    def is_watched(self) -> bool:
+        """Tell whether a terminal shows it; FORCE_COLOR and others let the console treat anything as one."""
+        return self.console.file.isatty()
+
     def say(self, piece: str, what: str | Text) -> None:
         """Print one line: which piece, and what became of it."""
         self.console.print(Text.assemble((f"{piece:<10}", "bold"), " ", what))

@@ -1,5 +1,6 @@
 """The box's pure parts: its list of jars, ports, notes, waiting times, and what it prints for shells."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ from deploy.dev import (
     class_archive,
     cluster,
     database,
+    demo,
     environment,
     jars,
     keys,
@@ -25,7 +27,7 @@ from deploy.dev import (
 )
 from deploy.dev.errors import BoxError, PieceFailed
 from deploy.dev.state import Box
-from deploy.dev.voice import Silence
+from deploy.dev.voice import Silence, Voice
 
 
 def test_the_list_pins_every_jar_once():
@@ -350,6 +352,19 @@ def test_a_steady_piece_starts_counting_anew(tmp_path):
     watch.look(3600.0, Silence())
 
     assert watch.crashes == 1
+
+
+@pytest.mark.parametrize("name", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_a_demo_in_colours_that_nobody_watches_ends_with_its_story(tmp_path, monkeypatch, name):
+    """Continuous integration asks for colours, and sends no Ctrl-C."""
+    monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(demo.control, "joined_or_kept_up", lambda *_: contextlib.nullcontext(enter_result=True))
+    monkeypatch.setattr(demo, "BoxScene", lambda box: box)
+    monkeypatch.setattr(demo.story, "tell", lambda *_, **_seconds: True)
+    monkeypatch.setattr(demo, "_addresses", lambda _box: {"mailbox": "http://127.0.0.1"})
+    monkeypatch.setattr(demo.control, "wait_for_ever", lambda: pytest.fail("it waits for a person"))
+
+    assert demo.show(tmp_path, Voice(), patience_seconds=1)
 
 
 def test_any_shell_reads_back_what_env_prints():
