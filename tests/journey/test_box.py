@@ -88,6 +88,13 @@ def services(shared):
     return shared.up()
 
 
+def beside(running):
+    """The files where a piece works, which is in the box."""
+    where = Path(psutil.Process(running.pid).cwd())
+    assert where.is_relative_to(running.box.home)
+    return [*where.iterdir()]
+
+
 def test_a_box_has_one_holder(services):
     """A second start of the same folder is refused and disturbs nothing."""
     with pytest.raises(AlreadyUp):
@@ -100,11 +107,13 @@ def test_a_box_has_one_holder(services):
 async def test_a_single_piece_can_go_and_come_back_where_it_was(services, archive):
     """A test of bad days takes away the broker or the database alone; addresses and data stay.
 
-    The first broker has written its classes down for the next ones, so that this one starts faster.
+    The first broker has written its classes down for the next ones, so that this one starts faster; what Java told of that in
+    files of its own is gone.
     """
     env = services.environment()
     mark = await leave_something(env)
     until_blocking(archive.exists, "the classes are written down")
+    assert [file for file in beside(services.broker) if file.name.startswith("java_pid")] == []
 
     services.broker.stop()
     services.database.kill()

@@ -45,9 +45,14 @@ class Kept:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """A box in a folder of an odd name, which no command has seen yet; whatever it is at the end, it is removed."""
-    one = Kept(tmp_path_factory.mktemp("kept") / "José's box [1]")
-    yield one
+    """A box in a folder of an odd name, which no command has seen yet; whatever it is at the end, it is removed.
+
+    The shell speaks of no encoding, as in a container.
+    """
+    one = Kept(tmp_path_factory.mktemp("kept") / r"José's box [1], a\b")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LC_ALL", "C")
+        yield one
     control.reset(one.box, Silence())
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
@@ -95,7 +94,7 @@ NODES = [broker.Node(number, 9000 + number, 9100 + number) for number in (1, 2, 
 
 
 def properties(box, nodes, number=1):
-    told = broker.properties(box, Path("/data"), nodes[number - 1], nodes)
+    told = broker.properties(box, "data", nodes[number - 1], nodes)
     return dict(line.split("=", 1) for line in told.splitlines() if not line.startswith("#"))
 
 
@@ -110,22 +109,23 @@ def test_a_box_is_not_what_the_shell_or_a_file_says(tmp_path, monkeypatch):
     assert kafka.kafka_bootstrap_servers == ("127.0.0.1:9092",)
 
 
-@pytest.mark.parametrize("folder", ["/home/ada/box", "/home/José/box", "/срв/箱/📦"])
-def test_java_reads_the_folder_that_was_written(tmp_path, folder):
-    """It takes such a file for Latin-1, with \\uXXXX for all else (java.util.Properties)."""
-    told = tmp_path / "server.properties"
-    broker._write(told, broker.properties(Box(tmp_path), Path(folder), NODES[0], NODES[:1]))
-    read = re.sub(r"\\u(....)", lambda unit: chr(int(unit[1], 16)), told.read_bytes().decode("latin-1"))
+def test_no_folder_is_named_to_kafka(tmp_path):
+    """It would take a comma in it for the beginning of another, a backslash for a sign of its own, and the rest for Latin-1."""
+    box = Box(tmp_path / r"José, a\b")
+    keys.make(box)
+    told = properties(box, NODES)
+    works_in = box.home / "broker"
+    works_in.mkdir()
 
-    assert f"log.dirs={folder}\n" in read.encode("utf-16", "surrogatepass").decode("utf-16")
+    assert not [value for value in told.values() if box.home.name in value]
+    assert (works_in / told["ssl.keystore.location"]).samefile(keys.broker(box))
+    assert (works_in / told["ssl.truststore.location"]).samefile(keys.authority(box))
 
 
 def test_a_folder_whose_name_is_no_text_is_told_in_one_line(tmp_path):
     """Its bytes are of another encoding than the shell's."""
-    told = broker.properties(Box(tmp_path), Path("/home/Jos\udce9"), NODES[0], NODES[:1])
-
     with pytest.raises(BoxError, match="not text here"):
-        broker._write(tmp_path / "server.properties", told)
+        broker.prepare(Box(tmp_path / "Jos\udce9"), NODES[:1], [])
 
 
 def test_one_broker_is_a_cluster_by_itself(tmp_path):
