@@ -28,8 +28,8 @@ NOT_DURABLE = ("-c", "fsync=off", "-c", "full_page_writes=off")
 
 
 def url(port: int) -> str:
-    """Return the DATABASE_URL of the box's database."""
-    return f"postgresql+asyncpg://{USER}@{LOOPBACK}:{port}/{NAME}"
+    """Return the DATABASE_URL of the box's database, which offers no TLS: else clients look for certificates at home first."""
+    return f"postgresql+asyncpg://{USER}@{LOOPBACK}:{port}/{NAME}?sslmode=disable"
 
 
 def folder(box: Box) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.dev import class_archive, control, ports
+from deploy.dev import class_archive, control, environment, ports
 from deploy.dev.errors import AlreadyUp, PieceFailed
 from deploy.dev.process import remembered
 from deploy.dev.stack import Services
@@ -200,6 +200,20 @@ def test_a_folder_closed_to_others_is_no_obstacle(make, tmp_path):
     assert told.exists()
     control.reset(services.box, Silence())
     assert not told.exists()
+
+
+async def test_a_certificate_for_databases_elsewhere_is_not_asked_for(make, tmp_path_factory, monkeypatch):
+    """It lies where clients of PostgreSQL look at home, and may be broken, or locked with a word that nobody types."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".postgresql").mkdir()
+    for name in ("postgresql.crt", "postgresql.key"):
+        (home / ".postgresql" / name).write_text("broken")
+    monkeypatch.setenv("HOME", str(home))
+    services = make(kind=DatabaseAlone)
+    services.start()
+
+    async with connection({"DATABASE_URL": environment.database_url(services.ports)}) as connected:
+        assert await connected.fetchval("select 1") == 1
 
 
 def test_a_box_that_is_ended_while_its_broker_writes_leaves_nothing_running(services, archive):
