@@ -13,12 +13,35 @@ from collections.abc import Container
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import ConsumerStoppedError, KafkaError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from shared.kafka.patience import Patient
 
 POLL_WAIT_MS = 1_000
 JOINING_MS = 5  # as long as a broker takes that has something
+
+
+class Candid:
+    """aiokafka's client, to which a coordinator that does not tell what is committed is an error.
+
+    Its refusal stands above the partitions, of which it names none then, and aiokafka looks at the partitions alone: one that
+    was just moved or is still loading would pass for one that knows of no commit, and the topic be read from its beginning.
+    """
+
+    def __init__(self, client: AIOKafkaClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def send(self, node_id: int, request: Any, **options: Any) -> Any:
+        """Send, and return the answer. Raises the KafkaError by which a coordinator refuses to tell what is committed."""
+        answer = await self._client.send(node_id, request, **options)
+        if isinstance(request, OffsetFetchRequest) and answer.error_code:
+            raise for_code(answer.error_code)
+        return answer
 
 
 class RewindingConsumer(AIOKafkaConsumer):
@@ -28,6 +51,11 @@ class RewindingConsumer(AIOKafkaConsumer):
     """
 
     poll_error: str | None = None
+    _client: Any
+
+    def __init__(self, *topics: str, **options: Any) -> None:
+        super().__init__(*topics, **options)
+        self._client = Candid(self._client)
 
     @property
     def has_joined(self) -> bool:

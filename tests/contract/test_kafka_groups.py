@@ -6,8 +6,15 @@ from contextlib import AsyncExitStack
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import NewPartitions
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import (
+    CorruptRecordException,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
+from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 
 from shared import metrics
 from shared.kafka import broker, connection, rewinding
@@ -247,3 +254,35 @@ async def test_what_was_taken_before_a_rebalance_comes_once_after_it(kafka, monk
             await until(lambda: len(batches) == 2, "it is handled")
 
     assert batches == [[b"one"], [b"two"]]
+
+
+@pytest.mark.parametrize("error", [NotCoordinatorForGroupError, GroupLoadInProgressError, GroupCoordinatorNotAvailableError])
+async def test_a_coordinator_that_was_just_moved_makes_nobody_begin_anew(kafka, monkeypatch, error):
+    """What is committed it cannot tell yet, which is not that nothing was: it is asked again, and nothing comes twice."""
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"one", b"two")
+    first, second = Taken(), Taken()
+    async with member(kafka, first):
+        await until(lambda: first.values == [b"one", b"two"], "both are handled")
+    await put(kafka, THINGS, b"three")
+    refused = _refuses_once(monkeypatch, OffsetFetchRequest, OffsetFetchResponse_v3(0, [], error.errno))
+    async with member(kafka, second):
+        await until(lambda: second.records, "the next one is handled")
+
+    assert refused == [OffsetFetchRequest]
+    assert second.values == [b"three"]
+
+
+def _refuses_once(monkeypatch, request, answer):
+    """A coordinator answers the next request of this kind so."""
+    refused = []
+    send = AIOKafkaClient.send
+
+    async def sent(client, node_id, asked, **options):
+        if isinstance(asked, request) and not refused:
+            refused.append(request)
+            return answer
+        return await send(client, node_id, asked, **options)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", sent)
+    return refused

@@ -11,6 +11,7 @@ import pytest
 import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError
+from aiokafka.protocol.commit import OffsetFetchRequest
 from typer.testing import CliRunner
 
 from deploy.dev import cluster, keys
@@ -19,6 +20,7 @@ from shared import errors, topics
 from shared.kafka import acls, connection, producer
 from shared.kafka.acls import Acl
 from shared.kafka.records import Record
+from shared.kafka.rewinding import RewindingConsumer
 from tests.builders import Sale, bytes_of, insert_sales
 from tests.members import BrokerAlone, administration, everything, make_topics, process
 from tests.waiting import until
@@ -142,6 +144,15 @@ async def test_a_process_that_is_not_let_in_waits_and_says_why(as_user, monkeypa
     await client.stop()
 
     assert said == [("kafka.away", "payments is not let in: wrong user or password (SCRAM-SHA-512)")]
+
+
+async def test_a_coordinator_says_above_the_partitions_why_it_tells_no_offsets(as_user):
+    """Of the partitions it then names none, as though nothing had ever been committed: whoever asked hears why."""
+    asked = OffsetFetchRequest("payments", [("stripe.events", [0])])
+    async with RewindingConsumer(**connection.for_aiokafka(as_user("bookings")), group_id="bookings") as consumer:
+        [broker] = consumer._client.cluster.brokers()
+        with pytest.raises(GroupAuthorizationFailedError):
+            await consumer._client.send(broker.nodeId, asked)
 
 
 @pytest.mark.parametrize("user", PROCESSES)
