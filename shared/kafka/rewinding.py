@@ -109,6 +109,7 @@ class RewindingConsumer(AIOKafkaConsumer):
             raise
         except Exception as error:
             self.poll_error = type(error).__name__
+            self._rejoin_without_its_tasks()
             # Positions of an assignment that is over may lie behind a batch that failed under it, and was nobody's to rewind.
             await self._rewind(before if self._assignment() is assignment else {})
             if isinstance(error, KafkaError):
@@ -123,6 +124,12 @@ class RewindingConsumer(AIOKafkaConsumer):
                 self.seek(partition, before[partition])
             elif not (await self.seek_to_committed(partition))[partition]:
                 await self.seek_to_beginning(partition)
+
+    def _rejoin_without_its_tasks(self) -> None:
+        """Join anew where a task of the membership broke off: only a join begins one, and until then no poll succeeds."""
+        tasks = [getattr(self._coordinator, name, None) for name in ("_heartbeat_task", "_commit_refresh_task")]
+        if any(task is not None and task.done() and not task.cancelled() and task.exception() for task in tasks):
+            self._coordinator.request_rejoin()
 
     def _assignment(self) -> Any:
         subscription = self._subscription.subscription

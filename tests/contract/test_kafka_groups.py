@@ -10,11 +10,13 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import (
     CorruptRecordException,
+    GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
 )
 from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
+from aiokafka.protocol.group import HeartbeatRequest, HeartbeatResponse_v1
 
 from shared import metrics
 from shared.kafka import broker, connection, rewinding
@@ -271,6 +273,34 @@ async def test_a_coordinator_that_was_just_moved_makes_nobody_begin_anew(kafka, 
 
     assert refused == [OffsetFetchRequest]
     assert second.values == [b"three"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        (HeartbeatRequest, HeartbeatResponse_v1(0, GroupAuthorizationFailedError.errno)),
+        (OffsetFetchRequest, OffsetFetchResponse_v3(0, [], GroupAuthorizationFailedError.errno)),
+    ],
+    ids=["heartbeat", "committed offsets"],
+)
+async def test_a_refusal_that_ends_a_task_of_the_membership_is_survived(kafka, monkeypatch, request_, answer):
+    """aiokafka begins its heartbeat, and its asking for offsets, only when it joins: it joins anew, and all goes on."""
+    monkeypatch.setattr("anyio.sleep", lambda _seconds: asyncio.sleep(0.1))
+    await make_topics(kafka, THINGS)
+    taken = Taken()
+    async with member(kafka, taken) as joined:
+        await put(kafka, THINGS, b"one")
+        await until(lambda: taken.values == [b"one"], "the first is handled")
+        refused = _refuses_once(monkeypatch, request_, answer)
+        if request_ is OffsetFetchRequest:
+            joined.consumer._coordinator.request_rejoin()
+        await until(lambda: joined.subscription.trouble, "it is refused")
+        await put(kafka, THINGS, b"two")
+        await until(lambda: b"two" in taken.values, "the next is handled", deadline_seconds=20)
+        await until(lambda: joined.subscription.trouble is None, "it is well again")
+
+    assert refused == [request_]
+    assert taken.values == [b"one", b"two"]
 
 
 def _refuses_once(monkeypatch, request, answer):
