@@ -101,6 +101,8 @@ class RewindingConsumer(AIOKafkaConsumer):
             elif max_records is not None and (room := max_records - sum(map(len, records.values()))):
                 handed_out = self._assignment()
                 more = await super().getmany(*partitions, timeout_ms=JOINING_MS, max_records=room)
+                if self._subscription.reassignment_in_progress:
+                    return {}  # all of it is let go: no handler has it, so that the rebalance does not wait for us
                 if self._assignment() is not handed_out:
                     records = {}  # whoever has those partitions now, perhaps we, reads them from what is committed
                 for partition, later in more.items():

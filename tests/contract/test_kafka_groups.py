@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import NewPartitions
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
 from aiokafka.errors import (
     CorruptRecordException,
     GroupAuthorizationFailedError,
@@ -255,6 +256,49 @@ async def test_what_was_taken_before_a_rebalance_comes_once_after_it(kafka, monk
         async with member(kafka, Taken(), client_id="b"):
             await until(lambda: len(batches) == 2, "it is handled")
 
+    assert batches == [[b"one"], [b"two"]]
+
+
+async def test_a_rebalance_that_begins_while_more_is_asked_for_leaves_what_was_taken_alone(kafka, monkeypatch):
+    """No handler has it yet, so that the rebalance waits for nobody: another member may be at work on it by now."""
+    await make_topics(kafka, THINGS)
+    at_hand, go_on, may_join = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    batches, polls = [], []
+    join, fetched = CoordinatorGroupRebalance.perform_group_join, Fetcher.fetched_records
+
+    async def handle(records):
+        batches.append([record.value for record in records])
+        at_hand.set()
+        await go_on.wait()
+
+    async def join_later(rebalance):
+        await may_join.wait()
+        return await join(rebalance)
+
+    async def rebalanced_meanwhile(fetcher, partitions, seconds=0, max_records=None):
+        asks_for_more = seconds == rewinding.JOINING_MS / 1000
+        polls.append(asks_for_more)
+        if not asks_for_more or may_join.is_set():
+            return await fetched(fetcher, partitions, seconds, max_records=max_records)
+        before = joined.subscription._in_flight.revocations
+        joined.consumer._coordinator.request_rejoin()
+        await until(lambda: joined.subscription._in_flight.revocations > before, "the rebalance has nobody to wait for")
+        return {}
+
+    async with member(kafka, handle) as joined:
+        await put(kafka, THINGS, b"one")
+        await at_hand.wait()
+        await put(kafka, THINGS, b"two")
+        await until(lambda: joined.consumer._fetcher._records, "the next is fetched")
+        monkeypatch.setattr(CoordinatorGroupRebalance, "perform_group_join", join_later)
+        monkeypatch.setattr(Fetcher, "fetched_records", rebalanced_meanwhile)
+        go_on.set()
+        await until(lambda: len(batches) > 1 or (True in polls and not polls[-1]), "it is handled, or polled for again")
+        before_the_join = list(batches)
+        may_join.set()
+        await until(lambda: len(batches) == 2, "it is handled by whoever has the partition now")
+
+    assert before_the_join == [[b"one"]]
     assert batches == [[b"one"], [b"two"]]
 
 
