@@ -136,6 +136,8 @@ def test_modules_from_elsewhere_do_not_stand_before_ours(setup, project, monkeyp
     shutil.copy(PROJECT / "Makefile", project)
     (project / ".venv/bin/cb-dev").write_text(f'#!/bin/sh\necho "{name}=${name}"\n')
     monkeypatch.setenv(name, "/nowhere")
+    for of_the_make_around_us in ("MAKEFLAGS", "MAKELEVEL"):
+        monkeypatch.delenv(of_the_make_around_us, raising=False)
     ran = subprocess.run(["make", "demo"], cwd=project, check=True, capture_output=True, text=True)
 
     assert ran.stdout == f"{name}=\n"
