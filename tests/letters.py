@@ -29,6 +29,11 @@ def event(sale, name="booking.confirmed", **changes):
     return record(value, topic="bookings.events", key=sale.booking_id.encode(), headers=(("correlation_id", b"c-1"),))
 
 
+def now_ms():
+    """This moment, as records say when they are due."""
+    return int(clock.now().timestamp() * 1000)
+
+
 def address(sale, role):
     return f"{role}-{sale.client_id if role == 'client' else sale.coach_id}@example.com"
 
