@@ -1,7 +1,7 @@
 """The ids of events that this process took lately, in a memory of one size. Pure.
 
-Enters: an id. Leaves: whether it came before. An object for each id would lie for hours between those of the requests that came
-with it, and of a crowd that has left Python gives nothing back where one of a megabyte is still in use.
+Enters: an id. Leaves: whether it came before. Kept as objects, the ids would lie among those of the requests that brought them
+for hours, and Python, which returns memory by the megabyte, would keep each megabyte for the sake of one.
 """
 
 from array import array
