@@ -1,7 +1,8 @@
 """The ids of events that this process took lately, in a memory of one size. Pure.
 
 Enters: an id. Leaves: whether it came before. Kept as objects, the ids would lie among those of the requests that brought them
-for hours, and Python, which returns memory by the megabyte, would keep each megabyte for the sake of one.
+for hours, and Python, which returns memory by the megabyte, would keep each megabyte for the sake of one. Next: back
+to webhook.py, for a word in its answer.
 """
 
 from array import array

@@ -2,7 +2,7 @@
 
 Enters: the class of a process's settings (shared/settings.py), its environment, a `.env`, and the files that hold its secrets,
 each named by NAME_FILE. Leaves: the settings, or one line per fault, naming the variable, and the end of the process with
-status 2.
+status 2. Next: each process's own app.py, or serving.py, which builds by them.
 """
 
 import sys
