@@ -69,13 +69,16 @@ class Envelope(msgspec.Struct, Generic[Data], frozen=True):
         return self.type.removeprefix(TYPE_PREFIX)
 
 
+Word = Annotated[str, msgspec.Meta(max_length=64)]  # a ticket is written again at each step, and has to fit there too
+
+
 class LetterTicket(msgspec.Struct, frozen=True):
     """The value of `email.retry.*` and `email.dlt`: one letter of the ledger; no text, no address."""
 
     letter_id: uuid.UUID
     booking_id: uuid.UUID
-    kind: str
-    role: str
+    kind: Word
+    role: Word
 
 
 class _Subject(msgspec.Struct, frozen=True):

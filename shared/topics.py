@@ -111,6 +111,7 @@ EMAIL_DLT = Topic(
     consumers=(),
     retention_days=30,
     partitions=3,
+    message_bytes_max=DEAD_LETTER_BYTES_MAX + OVERHEAD_BYTES_MAX,
 )
 
 ALL = (

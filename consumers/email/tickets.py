@@ -24,11 +24,6 @@ class Due:
     replayed: bool
     record: Incoming
 
-    @property
-    def origin(self) -> bytes:
-        """Where the letter's first record lay, as topic/partition/offset."""
-        return self.record.header(ORIGIN) or self.record.place.encode()
-
     def claimed(self, attempts: int) -> "Due":
         """Return what is due of a letter that was claimed after so many attempts: a replay has done its work by then."""
         return replace(self, attempt=attempts, replayed=False)
@@ -62,7 +57,7 @@ def dead(due: Due, *, topic: str, group: str, attempts: int, reason: str) -> Rec
         (dead_letters.ATTEMPT, str(attempts).encode()),
         (dead_letters.REASON, _told(reason)),
         (dead_letters.GROUP, group.encode()),
-        (ORIGIN, due.origin),
+        (ORIGIN, due.record.first_place),
     )
     return _record(due, topic, headers)
 
@@ -71,7 +66,7 @@ def _climbing(due: Due, step: Step, *, attempts: int, now_ms: int) -> tuple[tupl
     return (
         (dead_letters.ATTEMPT, str(attempts).encode()),
         (retry.DUE, str(step.due_ms(now_ms)).encode()),
-        (ORIGIN, due.origin),
+        (ORIGIN, due.record.first_place),
     )
 
 

@@ -51,7 +51,8 @@ class Action:
 class DeadLetter:
     """One dead letter without its body; `attempts` is None where nobody counted, `origin` is topic/partition/offset.
 
-    `id` is partition/offset: where it lies in its topic.
+    `id` is partition/offset: where it lies in its topic. With `bytes_omitted` its value was too large for a dead letter: it
+    lies at `origin` only, and cannot be put back from here.
     """
 
     id: str
@@ -64,6 +65,7 @@ class DeadLetter:
     group: str
     origin: str
     attempts: int | None
+    bytes_omitted: bool = False
     actions: tuple[Action, ...] = ()
 
     @property
@@ -122,6 +124,7 @@ def describe(record: Incoming) -> DeadLetter:
         group=_identifier(headers.get(dead_letters.GROUP, b"")),
         origin=_identifier(headers.get(ORIGIN, b"")),
         attempts=dead_letters.attempts(record),
+        bytes_omitted=dead_letters.OMITTED_BYTES in headers,
     )
 
 

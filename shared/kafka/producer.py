@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from shared import errors, settings
 from shared.kafka import connection
@@ -47,7 +46,7 @@ class Producer:
         """
         if not records:
             return
-        if any(_bytes_of(record) > DEAD_LETTER_BYTES_MAX for record in records):
+        if any(record.bytes_max > DEAD_LETTER_BYTES_MAX for record in records):
             raise _too_large(records)
         delivery = Delivery(len(records), self._loop)
         expiry = self._loop.call_later(deadline_seconds, delivery.fail, TimeoutError())
@@ -106,11 +105,6 @@ class Producer:
         if lane is None:
             lane = self._lanes[record.topic, partitions] = Lane(self._client, record.topic, partitions)
         return lane
-
-
-def _bytes_of(record: Record) -> int:
-    size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, list(record.headers))
-    return size
 
 
 def _too_large(records: Sequence[Record]) -> errors.Permanent:

@@ -1,14 +1,18 @@
-"""What the pipeline knows of a record: plain values, so that handlers and their tests need no client library."""
+"""What the pipeline knows of a record: plain values, so that handlers and their tests need no client."""
 
 import random
 from dataclasses import dataclass
 from typing import Any
+
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 CORRELATION_ID = "correlation_id"
 TRACEPARENT = "traceparent"
 CONTENT_TYPE = "content-type"
 ORIGIN = "x-origin"
 RECONCILED = (ORIGIN, b"reconciliation")  # of an event that no webhook brought, but `cb-ops stripe reconcile`
+# Of a stranger's key or header that goes on with what it causes: ids and traces are shorter, and what follows has to fit too.
+FOREIGN_BYTES_MAX = 1_024
 TRACE_IDS = random.Random()  # noqa: S311 - they need to differ, not to be secret, and asking the system costs as much as HMAC
 
 
@@ -29,13 +33,19 @@ class Incoming:
         """Where it lay, as `topic/partition/offset`."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
+    @property
+    def first_place(self) -> bytes:
+        """Where it says that it lay first; where it lies, when it says nothing that could be a place."""
+        told = self.header(ORIGIN)
+        return told if told and len(told) <= FOREIGN_BYTES_MAX else self.place.encode()
+
     def header(self, name: str) -> bytes | None:
         """Return the value of the first header of this name, None when there is none."""
         return next((value for known, value in self.headers if known == name), None)
 
     def travelling(self) -> tuple[tuple[str, bytes], ...]:
         """Return the headers that go on to whatever this record causes."""
-        return tuple((name, value) for name, value in self.headers if name in {CORRELATION_ID, TRACEPARENT})
+        return tuple((n, v) for n, v in self.headers if n in {CORRELATION_ID, TRACEPARENT} and len(v) <= FOREIGN_BYTES_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,12 @@ class Record:
     key: bytes
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def bytes_max(self) -> int:
+        """How many bytes a batch of this one record has at most, before compression."""
+        size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(self.key, self.value, list(self.headers))
+        return size
 
 
 def headers_of_stripe(event_id: str, *, traceparent: bytes | None = None) -> tuple[tuple[str, bytes], ...]:

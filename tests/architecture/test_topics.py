@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 
 import jsonschema_rs
 import pytest
@@ -251,8 +252,12 @@ def test_dead_letters_carry_the_headers_of_their_page():
     record = Incoming("stripe.events", 3, 7, b"evt_1", b"{", TRAVELLING)
     made = dead_letters.letter(Refused(record, "not_json"), topic="stripe.events.dlt", group="payments")
 
+    large = dead_letters.letter(
+        Refused(replace(record, value=bytes(2**21)), "not_json"), topic="stripe.events.dlt", group="payments"
+    )
+
     for topic in topics.DEAD_LETTER_TOPICS[:3]:
-        assert headers(topic) == {name for name, _ in made.headers}
+        assert headers(topic) == {name for name, _ in made.headers + large.headers}
 
 
 def test_tickets_carry_the_headers_of_their_page():
@@ -267,7 +272,7 @@ def test_tickets_carry_the_headers_of_their_page():
     for topic, step in zip(topics.EMAIL_LADDER[1:], ladder[1:], strict=True):
         tried = tickets.tried(due, step, attempts=2, reason="smtp_transient", now_ms=1)
         assert headers(topic) == {name for name, _ in tried.headers}
-    assert headers(topics.EMAIL_DLT) == {name for name, _ in dead.headers}
+    assert headers(topics.EMAIL_DLT) == {name for name, _ in dead.headers} | {dead_letters.OMITTED_BYTES}
 
 
 def booking_events():

@@ -20,6 +20,7 @@ from tests.builders import record
 from tests.members import THINGS, committed, everything, make_topics, member, put
 from tests.waiting import until
 
+LARGEST = STRIPE_EVENTS.message_bytes_max - 100
 CREATE = "create table effects (value text primary key check (value <> 'unwanted'), number smallint)"
 
 
@@ -353,11 +354,20 @@ async def test_events_and_dead_letters_are_acknowledged_before_the_offsets(kafka
     assert (event.key, dict(event.headers)["content-type"]) == (b"a", messages.CONTENT_TYPE)
 
 
-async def test_the_largest_record_that_a_topic_takes_becomes_a_dead_letter_too(kafka, engine, table, effects):
+@pytest.mark.parametrize(
+    ("value", "packed", "held"),
+    [
+        (random.Random(1).randbytes(LARGEST), None, (LARGEST, None)),
+        (bytes(3 * LARGEST), "gzip", (0, b"%d" % (3 * LARGEST))),
+    ],
+    ids=["as it is", "unpacks to more than any dead letter holds"],
+)
+async def test_the_largest_record_that_a_topic_takes_becomes_a_dead_letter_too(
+    kafka, engine, table, effects, value, packed, held
+):
     """A stranger may write more than we ever do: refused it must still fit, beside the reason, or its batch never ends."""
     await provision.apply(kafka)
-    largest = STRIPE_EVENTS.message_bytes_max - 100
-    await put(kafka, STRIPE_EVENTS, random.Random(1).randbytes(largest), max_request_size=2 * largest)
+    await put(kafka, STRIPE_EVENTS, value, max_request_size=4 * LARGEST, compression_type=packed)
     effects.judge = lambda found: Refused(found, "not_json:" + "x" * 300)
     group = f"{kafka.topic_prefix}group"
     async with producer.opened(kafka, client_id="tests") as publisher:
@@ -376,7 +386,10 @@ async def test_the_largest_record_that_a_topic_takes_becomes_a_dead_letter_too(k
 
             await until(done, "offsets are committed")
 
-    assert [len(r.value) for r in await everything(kafka, STRIPE_EVENTS_DLT)] == [largest]
+    [letter] = await everything(kafka, STRIPE_EVENTS_DLT)
+    headers = dict(letter.headers)
+    assert (len(letter.value), headers.get("x-omitted-bytes")) == held
+    assert headers["x-origin"].decode() == f"{kafka.topic_prefix}stripe.events/0/0"
 
 
 async def test_what_cannot_be_published_is_repeated_with_the_same_batch(kafka, engine, table, effects):

@@ -46,7 +46,7 @@ def ops(kafka, database):
     return run
 
 
-async def bury(kafka, topic, *bodies, reason="wrong_shape", attempt=None, key=b"evt_1"):
+async def bury(kafka, topic, *bodies, reason="wrong_shape", attempt=None, key=b"evt_1", told=()):
     """Publish dead letters as a consumer leaves them, each acknowledged before the next."""
     attempts = () if attempt is None else (("x-attempt", str(attempt).encode()),)
     async with producer.opened(kafka, client_id="tests") as publisher:
@@ -57,6 +57,7 @@ async def bury(kafka, topic, *bodies, reason="wrong_shape", attempt=None, key=b"
                 ("x-group", b"payments"),
                 ("x-origin", f"stripe.events/3/{number}".encode()),
                 *attempts,
+                *told,
             )
             await publisher.publish([Record(topic.named(kafka.topic_prefix), key, body, headers)])
 
@@ -113,6 +114,23 @@ async def test_one_letter_goes_back_with_the_same_key_and_bytes_and_nothing_of_i
     assert dict(back.headers) == {"correlation_id": b"c-1", "x-origin": b"stripe.events/3/0", "x-replay": b"1"}
     assert await records_of(cluster, topics.STRIPE_EVENTS_DLT) == dead
     assert f"1 went back to {cluster.topic_prefix}stripe.events" in result.stdout
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+async def test_a_letter_without_its_bytes_stays_and_the_others_go_back(ops, cluster, how):
+    """An empty record would be refused again: it is named, and a script hears of it."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"whole")
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"", key=b"evt_2", told=(("x-omitted-bytes", b"3000000"),))
+    dead = {one.key: f"{one.partition}/{one.offset}" for one in await records_of(cluster, topics.STRIPE_EVENTS_DLT)}
+    small, large = dead[b"evt_1"], dead[b"evt_2"]
+
+    all_ = await ops("dlt", "replay", "stripe.events.dlt", "--all", *how, *BY)
+    alone = await ops("dlt", "replay", "stripe.events.dlt", "--id", large, *how, *BY)
+
+    assert [one.value for one in await records_of(cluster, topics.STRIPE_EVENTS)] == ([] if how else [b"whole"])
+    assert (all_.exit_code, alone.exit_code) == (1, 1)
+    assert ("evt_1" in all_.stdout, "evt_2" in all_.stdout, alone.stdout) == (True, False, "")
+    assert all(large in told.stderr and small not in told.stderr for told in (all_, alone))
 
 
 async def test_a_letter_that_was_given_up_enters_the_first_step_with_no_attempts(ops, cluster):

@@ -12,7 +12,8 @@ from consumers.email import kinds, tickets
 from consumers.email.handlers import Entering
 from consumers.payments.handlers import Payments
 from shared.kafka.dead_letters import Refused
-from shared.kafka.records import Incoming, incoming
+from shared.kafka.records import Incoming, Record, incoming
+from shared.kafka.retry import Step
 from tests.story import EXAMPLES
 
 READERS = {
@@ -68,3 +69,28 @@ def test_a_tombstone_of_a_foreign_writer_is_refused_as_empty_bytes_are(judge):
 def test_a_damaged_message_never_raises(judge, body, cut, put, length):
     """Any stretch of a real message replaced by anything."""
     judge(record(body[:cut] + put + body[cut + length :]))
+
+
+@pytest.mark.parametrize("header", ["correlation_id", "traceparent", "x-origin"])
+def test_what_follows_a_record_does_not_grow_with_a_strangers_header(header):
+    """A topic takes a megabyte: a trace of that size, and an event beside it, would be refused with its batch for ever."""
+    ticket = (EXAMPLES / "email.retry.1s.v1.json").read_bytes()
+    brought = Incoming("topic", 0, 7, b"key", ticket, ((header, b"x" * 1_048_576),))
+    due = tickets.read(brought)
+
+    follows = [
+        Record("topic", b"key", b"event", brought.travelling()),
+        tickets.later(due, Step("next", 1), now_ms=1),
+        tickets.dead(due, topic="email.dlt", group="email", attempts=6, reason="smtp_permanent"),
+    ]
+
+    assert all(one.bytes_max < 2_000 for one in follows)
+    assert brought.first_place == b"topic/0/7"
+
+
+def test_a_ticket_of_endless_words_is_none():
+    """It is written again at each step, and has to fit there."""
+    ticket = (EXAMPLES / "email.retry.1s.v1.json").read_bytes()
+    long = ticket.replace(b"confirmation", b"c" * 1_048_576)
+
+    assert (long == ticket, isinstance(tickets.read(record(long)), Refused)) == (False, True)

@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import hypothesis
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
@@ -19,9 +20,10 @@ from deploy.ops.dead_letters import Wanted
 from deploy.ops.errors import DatabaseSilent, NotThere, telling_of_database
 from shared import settings, topics
 from shared.kafka.dead_letters import Refused, letter
-from shared.kafka.records import Incoming
+from shared.kafka.records import Incoming, Record
 
-HEADERS = st.lists(st.tuples(st.sampled_from(["x-error", "x-group", "x-origin", "x-attempt", "x-replay"]), st.binary()))
+NAMES = ["x-error", "x-group", "x-origin", "x-attempt", "x-replay", "x-omitted-bytes", "x-foreign"]
+HEADERS = st.lists(st.tuples(st.sampled_from(NAMES), st.binary()))
 
 
 def run(*arguments, **environment):
@@ -208,6 +210,28 @@ def test_however_often_a_letter_dies_it_says_where_it_lay_first(source):
         back = lying(goal, dead_letters.replayed(died, source, prefix=""))
         assert {name for name, _ in died.headers} == {"correlation_id", "x-error", "x-group", "x-origin"}
         assert [dead_letters.describe(died).origin, back.header("x-origin")] == [f"{goal}/2/1", f"{goal}/2/1".encode()]
+
+
+@given(
+    key=st.binary(max_size=2),
+    value=st.binary(max_size=2),
+    headers=HEADERS,
+    reason=st.text(max_size=400),
+    times=st.integers(1, 600_000),
+)
+@hypothesis.settings(max_examples=50)
+def test_whatever_came_its_dead_letter_fits(key, value, headers, reason, times):
+    """Key, value and headers of any size: the letter can be published, whole, or with its place and without its bytes."""
+    key, value, headers = key * times, value * times, tuple((name, told * times) for name, told in headers)
+    record = Incoming("stripe.events", 3, 7, key, value, headers)
+    made = letter(Refused(record, reason), topic="stripe.events.dlt", group="payments")
+    shown = dead_letters.describe(Incoming(made.topic, 0, 0, made.key, made.value, made.headers))
+
+    assert made.bytes_max <= topics.DEAD_LETTER_BYTES_MAX
+    assert (made.key in {key, b""}, made.value) == (True, b"" if shown.bytes_omitted else value)
+    if shown.bytes_omitted:
+        assert Record("", key, value, headers).bytes_max > topics.MESSAGE_BYTES_MAX
+        assert record.header("x-replay") is not None or shown.origin == "stripe.events/3/7"
 
 
 def test_only_letters_count_attempts():

@@ -118,21 +118,27 @@ def replay(
     name, configured = person(by), environment.read(Deciding)
     audit = _audit(configured)
 
-    async def work() -> tuple[str, list[Chosen], int]:
+    async def work() -> tuple[str, list[Chosen], list[Chosen], int]:
         source = insights.dead_letter_topic(topic, prefix=configured.topic_prefix)
-        chosen = await actions.choose(configured, source, wanted, audit=audit, progress=told)
+        found = await actions.choose(configured, source, wanted, audit=audit, progress=told)
+        chosen = [one for one in found if not one.letter.bytes_omitted]
+        left = [one for one in found if one.letter.bytes_omitted]
         count = len({(one.record.key, one.record.value) for one in chosen})
         if chosen and not dry_run:
             count = await actions.replay(configured, source, chosen, audit=audit, by=name)
-        return REPLAYED_TO[source].named(configured.topic_prefix), chosen, count
+        return REPLAYED_TO[source].named(configured.topic_prefix), chosen, left, count
 
     with show.progress("replaying dead letters") as told:
-        goal, chosen, count = run(work())
-    if not chosen:
+        goal, chosen, left, count = run(work())
+    if chosen:
+        _show_letters([one.letter for one in chosen])
+        show.say(f"{count} would go back to {goal}" if dry_run else f"{count} went back to {goal}")
+    elif not left:
         show.say("no such dead letters: nothing was put back")
-        return
-    _show_letters([one.letter for one in chosen])
-    show.say(f"{count} would go back to {goal}" if dry_run else f"{count} went back to {goal}")
+    if left:
+        places = ", ".join(one.letter.id for one in left)
+        show.fail(f"left where they are: {places}; larger than a dead letter can be, each lies whole at its origin only")
+        raise typer.Exit(1)
 
 
 @app.command()
