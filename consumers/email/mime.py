@@ -81,5 +81,9 @@ def _attached(calendar: CalendarFile) -> bytes:
 
 
 def _quoted_printable(text: str) -> bytes:
-    """Return it with lines of at most 76 characters, so that a server without 8BITMIME may pass it on unchanged."""
-    return binascii.b2a_qp(text.encode(), istext=True).replace(b"\n", b"\r\n")
+    """Return it with lines of at most 76 characters, so that a server without 8BITMIME may pass it on unchanged.
+
+    Blanks at a line's end say nothing, and go: `b2a_qp` would write them out beyond its own limit.
+    """
+    lines = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
+    return binascii.b2a_qp(lines.encode(), istext=True).replace(b"\n", b"\r\n")

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.email import names
+from consumers.email import mime, names
 from consumers.email.compose import Facts, Letter, Person, Unaddressable, amount, compose
-from shared.letters.templates import Templates, released
+from shared.letters.templates import Content, Templates, released
 from shared.letters.words import LETTERS
 from tests.names import HOSTILE, REAL
 
@@ -177,6 +177,17 @@ def test_no_name_leaves_its_place(name, letter):
     assert len(text_of(hostile).splitlines()) == len(text_of(plain).splitlines())
     assert calendar_lines(now) == [line.replace(other, shown) for line in calendar_lines(was)]
     assert all(len(line) <= 998 for line in hostile.content.split(b"\r\n"))
+
+
+@given(st.text(st.sampled_from("ab =.\t\n\u00e9\u20ac\u2028"), min_size=60, max_size=300))
+def test_no_line_of_a_body_is_longer_than_quoted_printable_may_be(text):
+    """RFC 2045, section 6.7: 76 characters; whatever the text, and it comes out again but for blanks that nobody sees."""
+    message = mime.message({}, Content(subject="", text=text, html=text), None)
+
+    for part in email.message_from_bytes(message, policy=email.policy.default).iter_parts():
+        assert all(len(line) <= 76 for line in part.get_payload().splitlines())
+        told = part.get_payload(decode=True).decode().replace("\r\n", "\n")
+        assert told == "\n".join(line.rstrip(" \t") for line in text.split("\n"))
 
 
 def calendar_lines(message):
