@@ -1,5 +1,6 @@
 """A person at the page to read and try the API, in a real browser, under the page's own policy."""
 
+import asyncio
 import os
 
 import pytest
@@ -61,3 +62,40 @@ async def test_without_a_token_the_answer_is_shown_all_the_same(page):
     await expect(payment.locator(".answer pre")).to_contain_text("unauthorized")
     await expect(page.locator("#takeWebhook").get_by_role("button")).to_have_count(0)
     await expect(page.locator("#takeWebhook")).to_contain_text("stripe.events")
+
+
+async def test_a_call_is_tried_again_and_again_by_the_keyboard(page):
+    """Enter asks, and Enter asks once more: the button that was pressed keeps the focus, and takes no press while it asks."""
+    payment = page.locator("#getPayment")
+    button = payment.get_by_role("button", name="Try it")
+    held, asked = asyncio.Event(), []
+
+    async def hold(route):
+        asked.append(route.request.url)
+        await held.wait()
+        await route.continue_()
+
+    await page.route("**/payment/*", hold)
+    await button.focus()
+    async with page.expect_request("**/payment/*"):
+        await page.keyboard.press("Enter")
+    await page.keyboard.press("Enter")
+    await expect(button).to_be_disabled()
+    await expect(button).to_be_focused()
+    held.set()
+    await expect(payment.locator(".answer pre")).to_contain_text("unauthorized")
+    await expect(button).to_be_enabled()
+    assert len(asked) == 1
+
+    async with page.expect_response("**/payment/*"):
+        await page.keyboard.press("Enter")
+
+
+@pytest.mark.parametrize("away", ["unreachable", "refused"])
+async def test_a_description_that_cannot_be_read_is_told(page, away):
+    """No page that reads for ever: what went wrong is said, also to who does not see it."""
+    cut_off = {"unreachable": lambda route: route.abort(), "refused": lambda route: route.fulfill(status=503, json={})}
+    await page.route("**/openapi.json", cut_off[away])
+    await page.reload()
+
+    await expect(page.get_by_role("alert")).to_contain_text("cannot be read")
