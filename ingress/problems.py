@@ -14,6 +14,8 @@ import msgspec
 from aiohttp import web
 
 CONTENT_TYPE = "application/problem+json"
+# As RFC 9110, section 15.5, has them, and Python from 3.13 on: what is told must not depend on which one runs.
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def answer(problem: Problem) -> web.Response:
     """Return the HTTP answer of a problem; no cache may keep it."""
     body = {
         "type": f"urn:culturebridge:problem:{problem.code}",
-        "title": HTTPStatus(problem.status).phrase,
+        "title": TITLES.get(problem.status, HTTPStatus(problem.status).phrase),
         "status": problem.status,
         "detail": problem.detail,
         "code": problem.code,
