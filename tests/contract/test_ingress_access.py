@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from ingress import pages, problems
 from shared import metrics
+from shared.domain.payment import ClosedReason
 from tests import description
 from tests.door import ORIGIN, URLS, Person, bearer, meeting, opened, person, sandbox
 
@@ -320,6 +321,15 @@ def test_the_problems_of_the_description_are_ours():
     of_no_call = set(re.findall(r"`(\w+)` \(4\d\d\)", description.DESCRIPTION["info"]["description"]))
     assert of_no_call == {problems.NOT_FOUND.code, problems.METHOD_NOT_ALLOWED.code, problems.NO_HTTP.code}
     assert seen | of_no_call == ours.keys()
+
+
+def test_who_waits_for_a_second_card_is_told_to_wait():
+    """Until the event of the card that paid has come, `failed` is of the card before; only an end is not waited for."""
+    told = description.DESCRIPTION["paths"]["/payment/{payment_id}"]["get"]["description"]
+    while_asking = told.partition("ask every two seconds")[2].partition("After half a minute")[0]
+
+    ends = {*ClosedReason} - {ClosedReason.REFUNDED}
+    assert set(re.findall(r"`(\w+)`", while_asking)) == {"pending", "failed", "succeeded", *ends}
 
 
 def test_an_answer_may_gain_a_field():
