@@ -60,7 +60,12 @@ RATE_LIMITED = Problem(429, "rate_limited", "Too many checkouts; wait a moment."
 
 # What they ask for
 REQUEST_INVALID = Problem(422, "request_invalid", "The request does not have the documented form.")
-URL_REFUSED = Problem(422, "url_refused", "success_url and cancel_url must lead to an allowed origin.")
+URL_REFUSED = Problem(
+    422,
+    "url_refused",
+    "success_url and cancel_url must lead to an allowed origin, in at most 2048 characters that a URL may have;"
+    " others are escaped.",
+)
 IDEMPOTENCY_KEY_REUSED = Problem(422, "idempotency_key_reused", "This Idempotency-Key was used for another request.")
 BOOKING_NOT_FOUND = Problem(404, "booking_not_found", "There is no such booking.")
 PAYMENT_NOT_FOUND = Problem(404, "payment_not_found", "There is no such payment.")
@@ -68,7 +73,9 @@ BOOKING_NOT_PENDING = Problem(400, "booking_not_pending", "The booking is not wa
 BOOKING_PAST = Problem(400, "booking_past", "The booked session lies in the past.")
 BOOKING_HAS_NO_PRICE = Problem(400, "booking_has_no_price", "The coach has no hourly rate that can be charged.")
 PAYMENT_ALREADY_EXISTS = Problem(
-    400, "payment_already_exists", "The booking has a payment already: paid, or open under `url` while that is present."
+    400,
+    "payment_already_exists",
+    "The booking has a payment already: open under `url`, or paid or being paid where that is null.",
 )
 
 # The world

@@ -50,7 +50,7 @@ async def test_what_has_no_price_is_not_sold(door, change):
 
 
 async def test_a_paid_booking_is_not_paid_again(door):
-    """Money that came before the booking heard of it: 400, without an address to pay at."""
+    """Money that came before the booking heard of it: 400, whose address to pay at is null, as its words say."""
     booked = await meeting(door.engine)
     _, first = await door.checkout(booked.booking_id, booked.client)
     await door.sql("update payments set status = 'succeeded', paid = true")
@@ -59,6 +59,7 @@ async def test_a_paid_booking_is_not_paid_again(door):
 
     assert (status, body["code"]) == (400, "payment_already_exists")
     assert (body["payment_id"], body["url"]) == (first["payment_id"], None)
+    assert "where that is null" in body["detail"]
 
 
 async def test_a_closed_and_paid_one_still_counts(door):

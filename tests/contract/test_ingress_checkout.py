@@ -7,7 +7,7 @@ import pytest
 
 from shared import metrics, settings
 from shared.domain import money
-from tests.door import PAYMENTS, URLS, Person, bearer, meeting, opened
+from tests.door import ORIGIN, PAYMENTS, URLS, Person, bearer, meeting, opened
 
 
 async def test_a_checkout_answers_the_address_of_the_hosted_page(door):
@@ -148,6 +148,18 @@ async def test_what_is_not_documented_is_refused(door, bad):
 
     assert status == 422, body
     assert await door.sql(PAYMENTS) == []
+
+
+@pytest.mark.parametrize("path", ["a" * 2048, "?name=José", "?sort=price|date"])
+async def test_a_url_that_is_none_is_not_told_as_a_foreign_origin_alone(door, path):
+    """Its origin is allowed: whoever reads the refusal looks at its length and its letters, too."""
+    booked = await meeting(door.engine)
+
+    status, body = await door.checkout(booked.booking_id, booked.client, success_url=f"{ORIGIN}/{path}")
+
+    assert (status, body["code"]) == (422, "url_refused")
+    assert "2048" in body["detail"]
+    assert "escaped" in body["detail"]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff", b'{"a":' * 2000, b"booking_id=1"])
