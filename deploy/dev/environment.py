@@ -12,8 +12,8 @@ from deploy.dev.ports import LOOPBACK
 from deploy.dev.state import Box
 
 LETTERS_FROM = "noreply@culturebridge.example"
-# The web application of CultureBridge, and where its developers run it.
-FRONTENDS = ("https://app.culturebridge.com", "http://localhost:3000")
+# The web application of CultureBridge, and where its developers run it; Vite's port is the last.
+FRONTENDS = ("https://app.culturebridge.com", "http://localhost:3000", "http://localhost:5173")
 HEALTH = ("ingress", "payments", "bookings", "email")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.dev import environment
 from shared import settings
 from shared.stripe_events import Kind
 from tests.architecture.source import product
@@ -83,6 +84,14 @@ def test_every_make_target_of_the_pages_exists():
 
     named = set(re.findall(r"(?:`|^    )make ([a-z]+)", pages, re.MULTILINE))
     assert named <= set(re.findall(r"make ([a-z]+)", listed))
+
+
+def test_the_web_application_is_told_from_where_it_may_call():
+    """The origins of its development servers, as they print them: at any other one its browser speaks of CORS alone."""
+    told = set(re.findall(r"`(http://localhost:\d+)`", README.partition("## For the web application")[2].partition("\n## ")[0]))
+
+    assert told == {origin for origin in environment.FRONTENDS if origin.startswith("http:")}
+    assert "http://localhost:5173" in told
 
 
 def test_the_events_to_subscribe_to_are_those_that_we_handle():
