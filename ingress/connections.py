@@ -4,7 +4,8 @@ Enters: every connection, before anything of HTTP is read. Leaves: the HTTP serv
 whole head on, and the moment when nobody is left, so that the process may end. aiohttp limits neither the number of
 connections, nor the time that a request's head may take, nor the time that an answer may wait for its reader; here each has a
 limit. When all places are taken, the connection that has been quiet for longest is closed; one that is being served never is.
-Any server may stand behind `guarding`: it calls `began` when it has a request's head, and `ended` after its answer.
+Any server may stand behind `guarding`: it calls `began` when it has a request's head, `ended` after its answer, and `heard_out`
+once it has all of its body.
 """
 
 import asyncio
@@ -127,6 +128,10 @@ class Connection(asyncio.Protocol):
         """Note that its answer was given."""
         self.served = "before"
         self._all.rest(self)
+
+    def heard_out(self) -> None:
+        """Note that nothing of the request is still to come: its answer may not have waited for its body."""
+        self.heard_at, self.heard_bytes = None, 0
 
     def fault(self, now: float) -> Reason | None:
         """Tell why this connection must go; None when it may stay."""
@@ -251,6 +256,7 @@ class Connections:
         finally:
             if isinstance(connection, Connection):
                 connection.ended()
+                request.content.on_eof(connection.heard_out)
         if self._left is not None:
             response.force_close()
         return response

@@ -616,6 +616,11 @@ DOOR = (
         (CONNECTIONS, "if len(self._unread) > UNREAD_CONNECTIONS_MAX:", "if False:"),
     ),
     fault(
+        "the rest of a body that an answer has overtaken counts as a head without end",
+        ("tests/contract/test_ingress_places.py", "-k", "no_slow_head"),
+        (CONNECTIONS, "request.content.on_eof(connection.heard_out)", "pass"),
+    ),
+    fault(
         "one address may take every place",
         ("tests/unit/test_connections.py", "-k", "one_address"),
         (CONNECTIONS, ">= self._per_address_max", "> 10**9"),

@@ -7,7 +7,7 @@ import pytest
 
 from ingress import bodies, connections, publisher
 from ingress.publisher import Publisher
-from shared import errors, settings
+from shared import clock, errors, settings
 from shared.kafka.records import Record
 from tests import corpus
 from tests.builders import Sale, bytes_of
@@ -77,6 +77,25 @@ async def trickle(writer, parts):
 
 async def is_empty(door):
     return len(door.everybody) == 0
+
+
+async def test_the_rest_of_a_body_after_its_answer_is_no_slow_head(database, monkeypatch):
+    """An answer that waits for no body may overtake it; the connection then rests, and is not ended under its next request."""
+    heard, receive = [], connections.Connection.data_received
+
+    def noted(connection, data):
+        receive(connection, data)
+        heard.append((connection, data))
+
+    monkeypatch.setattr(connections.Connection, "data_received", noted)
+    async with opened(database) as door, connected(door) as (reader, writer):
+        writer.write(b"POST /payment/checkout HTTP/1.1\r\nHost: door\r\nContent-Length: 2\r\n\r\n")
+        assert b" 401 " in await reader.readuntil(b"}")
+        writer.write(b"{}")
+        await until(lambda: heard[-1][1] == b"{}", "the body has come", deadline_seconds=5)
+        [(held, _), _] = heard
+
+        assert held.fault(clock.monotonic() + connections.HEAD_SECONDS_MAX + 1) is None
 
 
 async def test_who_does_not_read_is_thrown_out(database, quick):
