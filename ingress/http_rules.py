@@ -71,6 +71,27 @@ def without_host(make: MakesRequest) -> MakesRequest:
     return made
 
 
+def ending_with_upgrades(make: MakesRequest) -> MakesRequest:
+    """Return what makes the same request, the last one of its connection where it asks for another protocol.
+
+    We go on in HTTP/1.1 (RFC 9110, section 7.8); but of what stands behind it aiohttp forgets what came along, and takes the
+    rest for a request.
+    """
+
+    def made(
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        if message.upgrade:
+            message = message._replace(should_close=True)
+        return make(message, payload, protocol, writer, task)
+
+    return made
+
+
 def without_aiohttps_words(handle: Handles) -> Handles:
     """Return what answers the same requests, also those that aiohttp refuses before any middleware is asked.
 

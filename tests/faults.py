@@ -621,6 +621,11 @@ DOOR = (
         (CONNECTIONS, "request.content.on_eof(connection.heard_out)", "pass"),
     ),
     fault(
+        "what stands behind a request for another protocol is forgotten, or cut in two",
+        ("tests/contract/test_webhook_http.py", "-k", "another_protocol"),
+        ("ingress/http_rules.py", "if message.upgrade:", "if False:"),
+    ),
+    fault(
         "one address may take every place",
         ("tests/unit/test_connections.py", "-k", "one_address"),
         (CONNECTIONS, ">= self._per_address_max", "> 10**9"),

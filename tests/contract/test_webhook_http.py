@@ -47,6 +47,19 @@ async def test_who_expects_what_nobody_knows_hears_a_problem_like_any_other(door
     assert b"moon" not in answered
 
 
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+@pytest.mark.parametrize("body", [b"", b"{}"])
+async def test_who_asks_for_another_protocol_hears_that_the_connection_ends(door_alone, protocol, body):
+    """aiohttp forgets what stands behind such a request, or takes its second half for a request: it is the last one."""
+    asked = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: " + protocol
+    behind = b"POST /payment/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    answered = await talk(door_alone.url, asked + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body + behind)
+
+    assert answered.startswith(b"HTTP/1.1 404 ")
+    assert answered.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nConnection: close\r\n" in answered
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"])
 async def test_other_methods_are_not_known(door_alone, method):
     """405 with the method that is."""
