@@ -18,7 +18,7 @@ import stat
 import sys
 import threading
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, ClassVar
@@ -99,6 +99,8 @@ def configure(process: str) -> None:
     for name, level in NOISY.items():
         logging.getLogger(name).setLevel(level)
     sys.excepthook = _died
+    threading.excepthook = _thread_died
+    sys.unraisablehook = _ignored
 
 
 def get(name: str) -> Logger:
@@ -124,7 +126,8 @@ def traced(_logger: object, _method: str, event: Event) -> Event:
     event["exception"] = trace(error)
     if "_record" in event:
         text = str(event["event"])
-        for words in filter(None, (str(error), repr(error))):
+        quoted = {words for one in _told_of(error) for words in (str(one), repr(one)) if words}
+        for words in sorted(quoted, key=len, reverse=True):  # an error often quotes what caused it
             text = text.replace(words, WITHHELD)
         event["event"] = text.partition("\n")[0]  # asyncio goes on with the task, and the words of its error
     return event
@@ -133,15 +136,32 @@ def traced(_logger: object, _method: str, event: Event) -> Event:
 def trace(error: BaseException) -> str:
     """Return where an error was raised, after those that caused it, each with its kind; its words only when they are ours."""
     blocks: list[str] = []
+    for one in _causes(error):
+        frames = "".join(traceback.format_tb(one.__traceback__))
+        blocks += [f"Traceback (most recent call last):\n{frames}{_kind(one)}", *map(trace, _members(one))]
+    return "\n\nwhich led to:\n\n".join(reversed(blocks))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Give an error, and each that led to it, as Python tells them."""
     seen: set[int] = set()
     behind: BaseException | None = error
     while behind is not None and id(behind) not in seen:
         seen.add(id(behind))
-        members = behind.exceptions if isinstance(behind, BaseExceptionGroup) else ()
-        frames = "".join(traceback.format_tb(behind.__traceback__))
-        blocks += [f"Traceback (most recent call last):\n{frames}{_kind(behind)}", *map(trace, members)]
+        yield behind
         behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
-    return "\n\nwhich led to:\n\n".join(reversed(blocks))
+
+
+def _members(error: BaseException) -> Sequence[BaseException]:
+    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _told_of(error: BaseException) -> Iterator[BaseException]:
+    """Give every error of which the trace of this one tells."""
+    for one in _causes(error):
+        yield one
+        for member in _members(one):
+            yield from _told_of(member)
 
 
 def _kind(error: BaseException) -> str:
@@ -161,6 +181,17 @@ def _died(kind: type[BaseException], error: BaseException, trace_: TracebackType
         get(__name__).critical("process.died", exc_info=error)
     else:
         sys.__excepthook__(kind, error, trace_)
+
+
+def _thread_died(said: threading.ExceptHookArgs) -> None:
+    """Tell what ends a thread likewise; a thread that ends itself (SystemExit) says nothing, as Python has it."""
+    if said.exc_type is not SystemExit:
+        get(__name__).critical("thread.died", exc_info=said.exc_value)
+
+
+def _ignored(said: "sys.UnraisableHookArgs") -> None:
+    """Tell what broke where Python can raise nothing, as in what the collector ends."""
+    get(__name__).error("error.ignored", exc_info=said.exc_value)
 
 
 class _Lines:

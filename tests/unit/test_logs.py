@@ -29,7 +29,7 @@ logging.getLogger("aiokafka").info("chatter")
 # What asyncpg, FastStream, asyncio and Python itself say of an error that quotes a row. No line that raises names the address:
 # from 3.13 on a traceback shows lines of a program that came by -c, too.
 BREAKS = """
-import asyncio, gc, logging
+import asyncio, gc, logging, threading
 import asyncpg
 from shared import errors, logs
 
@@ -44,6 +44,10 @@ def fail():
     except asyncpg.PostgresError as error:
         raise ExceptionGroup(address, [KeyError(address), errors.KafkaAway("0 of 3 brokers")]) from error
 
+class Dropped:
+    def __del__(self):
+        fail()
+
 async def unheard():
     task = asyncio.get_running_loop().create_task(asyncio.to_thread(fail))
     await asyncio.wait([task])
@@ -56,7 +60,13 @@ except Exception as error:
     logs.get("ours").exception("thing.broke")
     logging.getLogger("library").error("%s: %s", type(error).__name__, error, exc_info=error)
     logging.getLogger("another").error("%r", row, exc_info=row)
+    logging.getLogger("a third").error("%s, since %s and %s", error, error.__cause__, error.exceptions[0], exc_info=error)
 asyncio.run(unheard())
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+dropped = Dropped()
+del dropped
 fail()
 """
 
@@ -182,7 +192,7 @@ def test_a_value_that_is_not_on_the_list_is_withheld():
 
 
 def test_an_error_is_told_without_what_it_quotes():
-    """Whoever tells it: we, a library, asyncio of a task that nobody awaited, Python at the process's end."""
+    """Whoever tells it: we, a library, asyncio of a task that nobody awaited, Python of threads, what it lets go, its end."""
     process = subprocess.run([sys.executable, "-c", BREAKS], capture_output=True, check=False)
     told = [json.loads(line) for line in process.stderr.splitlines()]
 
@@ -192,7 +202,10 @@ def test_an_error_is_told_without_what_it_quotes():
         "thing.broke",
         "ExceptionGroup: [withheld]",
         "[withheld]",
+        "[withheld], since [withheld] and [withheld]",
         "Task exception was never retrieved",
+        "thread.died",
+        "error.ignored",
         "process.died",
     ]
     for line in (told[0], *told[3:]):
