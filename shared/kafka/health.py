@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from shared import errors, logs, metrics, settings
@@ -37,6 +37,7 @@ async def served(health: settings.Health, *, live: Check, ready: Check) -> Async
         yield None
         return
     app = web.Application()
+    app.on_response_prepare.append(_hide_software)
     app.router.add_get("/health/live", _answering(live))
     app.router.add_get("/health/ready", _answering(ready))
     app.router.add_get("/metrics", _measuring(ready))
@@ -54,6 +55,11 @@ async def served(health: settings.Health, *, live: Check, ready: Check) -> Async
         yield port
     finally:
         await runner.cleanup()
+
+
+async def _hide_software(_request: web.Request, response: web.StreamResponse) -> None:
+    """Name no version where aiohttp names its own and Python's."""
+    response.headers[hdrs.SERVER] = "CultureBridge"
 
 
 def _answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:

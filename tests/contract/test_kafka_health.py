@@ -47,6 +47,17 @@ async def test_live_ready_and_metrics_are_served():
         assert "kafka_lag_records" in text
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/nowhere"])
+async def test_whoever_asks_how_we_are_hears_of_no_version(path):
+    """aiohttp's own answer names it, Python, and both versions."""
+    async with (
+        health.served(anywhere(), live=nothing, ready=something) as port,
+        aiohttp.ClientSession() as http,
+        http.get(f"http://127.0.0.1:{port}{path}") as answer,
+    ):
+        assert answer.headers["Server"] == "CultureBridge"
+
+
 async def told_ready(port):
     """What a scrape reads in `process_ready`."""
     status, text = await get(port, "/metrics")
