@@ -16,7 +16,9 @@ from shared.db.data_errors import error_name
 
 log = logs.get(__name__)
 
-READY_WITHIN_SECONDS = 4.0  # Kafka and the database have 2 s each to answer; Prometheus waits for 10 s
+# Kafka and the database have 2 s to answer, and the driver as long to let go of a silent one. A probe of Kubernetes waits for
+# 5 s, Prometheus for 10.
+READY_WITHIN_SECONDS = 4.0
 
 
 class NotServed(errors.PipelineError):

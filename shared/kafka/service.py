@@ -60,12 +60,7 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
         loop.add_signal_handler(signum, stop)
 
     async def ready() -> Sequence[str]:
-        reasons = [f"{s.topic}: {s.trouble}" for s in subscriptions if s.trouble]
-        if publisher is None or not subscriptions or not all(liveness.has_assignment(s) for s in subscriptions):
-            reasons.append("no partitions assigned yet")
-        elif not await publisher.answers(*(s.topic for s in subscriptions)):
-            reasons.append("kafka: no answer, or not for every topic")
-        return [*reasons, *await trouble()]
+        return await _reasons(subscriptions, publisher, trouble)
 
     async def live() -> Sequence[str]:
         return await _faults(subscriptions, publisher)
@@ -111,8 +106,25 @@ async def _until_over(
         signalled.cancel()
 
 
+async def _reasons(subscriptions: Sequence[Subscription], publisher: Producer | None, trouble: Trouble) -> list[str]:
+    """Return why it is not ready. Kafka and the rest are asked at once: a probe waits for 5 s, and both may be silent."""
+    kafkas, others = await asyncio.gather(_trouble_of_kafka(subscriptions, publisher), trouble())
+    return [*kafkas, *others]
+
+
+async def _trouble_of_kafka(subscriptions: Sequence[Subscription], publisher: Producer | None) -> list[str]:
+    reasons = [f"{s.topic}: {s.trouble}" for s in subscriptions if s.trouble]
+    if publisher is None or not subscriptions or not all(liveness.has_assignment(s) for s in subscriptions):
+        reasons.append("no partitions assigned yet")
+    elif not await publisher.answers(*(s.topic for s in subscriptions)):
+        reasons.append("kafka: no answer, or not for every topic")
+    return reasons
+
+
 async def _faults(subscriptions: Sequence[Subscription], publisher: Producer | None) -> list[str]:
-    faults = [reason for s in subscriptions if (reason := await liveness.fault(s))]
+    """Return why it is dead. All are asked at once: one after the other, seven would outlast a probe while Kafka is silent."""
+    told = await asyncio.gather(*(liveness.fault(s) for s in subscriptions))
+    faults = [reason for reason in told if reason is not None]
     if publisher is not None and publisher.is_dead:
         faults.append("the producer's sender task ended")
     return faults

@@ -8,7 +8,9 @@ from consumers.bookings.app import Settings as BookingsSettings
 from consumers.email.app import Settings as EmailSettings
 from consumers.payments.app import Settings as PaymentsSettings
 from deploy.dev.pipeline import PROCESSES
+from deploy.images import healthcheck
 from ingress.app import IngressSettings
+from shared.kafka.health import READY_WITHIN_SECONDS
 from tests.architecture import dockerfile
 from tests.architecture.source import ROOT
 
@@ -95,6 +97,15 @@ def test_an_image_reads_bytecode_where_it_was_written(target):
     # `-E` and `-I` shut the ears to it.
     spoken = [*dockerfile.said(STAGES, target, "CMD"), *dockerfile.said(STAGES, target, "HEALTHCHECK")]
     assert not [words for words in spoken if re.search(r'"-\w*[EI]', words)]
+
+
+@pytest.mark.parametrize("target", PROCESSES)
+def test_an_image_waits_for_what_a_silent_cluster_costs_and_docker_for_the_image(target):
+    """Else silence makes it unhealthy, and whoever restarts what is unhealthy restarts a consumer for Kafka's sake."""
+    [asked] = dockerfile.said(STAGES, target, "HEALTHCHECK")
+    docker_seconds = float(re.search(r"--timeout=(\d+)s", asked)[1])
+
+    assert READY_WITHIN_SECONDS < healthcheck.SECONDS_MAX < docker_seconds
 
 
 def test_every_package_of_an_image_is_trimmed_before_it_is_copied():

@@ -55,6 +55,7 @@ FAULTS = {
     "another port of health": lambda it: _variable(it, "HEALTH_PORT").update(value="8001"),
     "a path that nobody serves": lambda it: _container(it)["livenessProbe"]["httpGet"].update(path="/healthz"),
     "liveness by readiness": lambda it: _container(it)["livenessProbe"]["httpGet"].update(path="/health/ready"),
+    "a probe without patience": lambda it: _container(it)["livenessProbe"].update(timeoutSeconds=2),
     "a door shut while Kafka is away": lambda it: _container(it, "ingress")["readinessProbe"]["httpGet"].update(
         path="/health/ready"
     ),

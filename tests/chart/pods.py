@@ -5,6 +5,7 @@ import re
 from pydantic import ValidationError
 
 from ingress.serving import STOP_SECONDS_MAX as DOOR_STOP_SECONDS_MAX
+from shared.kafka.health import READY_WITHIN_SECONDS
 from shared.kafka.service import STOP_SECONDS_MAX
 from tests.architecture import dockerfile
 from tests.architecture.source import ROOT
@@ -71,6 +72,8 @@ def _of_health(name, pod):
         path = "/health/ready" if kind == must_be_ready else "/health/live"
         if asked != {"path": path, "port": "health"} or path not in ROUTES:
             yield f"{name}: {kind} asks {asked}"
+        if container[kind]["timeoutSeconds"] <= READY_WITHIN_SECONDS:
+            yield f"{name}: {kind} gives up before it is told that Kafka or PostgreSQL is silent"
         patience = container[kind]["periodSeconds"] * container[kind]["failureThreshold"]
         if kind == must_be_ready == "startupProbe" and patience <= RESTARTS_FORGOTTEN_SECONDS:
             yield f"{name}: after {patience} s without Kafka it is restarted, later each time"

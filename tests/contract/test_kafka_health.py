@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from shared import clock, settings
-from shared.kafka import health, liveness, producer
+from shared.kafka import health, liveness, producer, service
 from shared.kafka.records import Record
 from tests.members import THINGS, Taken, make_topics, member
 from tests.waiting import until
@@ -158,6 +158,40 @@ async def test_a_task_that_died_is_noticed_while_the_cluster_answers(kafka, task
         await _ended(task(joined))
         assert await liveness._cluster_answers(joined.consumer)
         assert reason in await liveness.fault(joined.subscription)
+
+
+async def test_a_silent_cluster_is_asked_by_all_at_once_whether_it_lives(monkeypatch):
+    """A probe waits for 5 s: seven of email's, each given 2 s in its turn, would have it restarted in every such outage."""
+    everybody = asyncio.Barrier(7)
+
+    async def fault(_subscription):
+        await everybody.wait()
+
+    monkeypatch.setattr(liveness, "fault", fault)
+    async with asyncio.timeout(10):
+        assert await service._faults(range(7), None) == []
+
+
+async def test_a_silent_database_and_a_silent_cluster_are_asked_at_once(monkeypatch):
+    """Whoever asks a process how it is, while both are silent, is to hear it before he gives up."""
+    both = asyncio.Barrier(2)
+
+    class Silent:
+        trouble, topic = None, "things"
+
+        async def answers(self, *_topics):
+            await both.wait()
+            return False
+
+    async def database():
+        await both.wait()
+        return ["database: TimeoutError"]
+
+    monkeypatch.setattr(liveness, "has_assignment", lambda _subscription: True)
+    async with asyncio.timeout(10):
+        told = await service._reasons([Silent()], Silent(), database)
+
+    assert told == ["kafka: no answer, or not for every topic", "database: TimeoutError"]
 
 
 async def test_an_idle_consumer_is_polled_and_therefore_alive(kafka, monkeypatch):
