@@ -163,6 +163,13 @@ def test_every_alert_says_what_it_means():
         assert {"summary", "description"} <= set(rule["annotations"]), name
 
 
+def test_no_made_up_series_is_forgotten_between_two_of_its_samples():
+    """Prometheus looks back for less than five minutes: an alert that has to last would begin anew at each sample."""
+    tried = yaml.load((ROOT / "tests/architecture/alerts.yml").read_text(), yaml.CSafeLoader)["tests"]
+
+    assert {test["name"] for test in tried if test["interval"] not in {"15s", "1m", "2m"}} == set()
+
+
 def test_every_alert_has_its_line_for_who_is_called():
     """By its name; one that was renamed or forgotten would send somebody to search at night."""
     _, _, page = (ROOT / "docs/operating.md").read_text().partition("\n## When an alert calls\n")
