@@ -20,7 +20,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 from aiokafka.protocol.group import HeartbeatRequest, HeartbeatResponse_v1
 
 from shared import metrics
-from shared.kafka import broker, connection, rewinding
+from shared.kafka import broker, connection, liveness, rewinding
 from shared.kafka.broker import Subscription
 from shared.kafka.rewinding import RewindingConsumer
 from tests.members import THINGS, Taken, administration, committed, make_topics, member, put
@@ -174,6 +174,31 @@ async def test_each_subscription_has_its_own_static_name(kafka):
         assert dynamic.consumer._group_instance_id is None
 
     assert names == ["pod-0-one", "pod-0-two"]
+
+
+async def test_two_of_one_static_name_lose_nothing_and_are_noticed(kafka):
+    """Each takes the other's place, for ever: both are alive and ready, all is handled twice, and refused commits count it."""
+    await make_topics(kafka, THINGS)
+    static = kafka.model_copy(update={"kafka_instance_id": "pod-0"})
+    failures = metrics.commit_failures.labels(THINGS.named(kafka.topic_prefix))
+    first, second = Taken(), Taken()
+    sent = []
+
+    async def refused_again_and_again():
+        sent.append(b"%d" % len(sent))
+        await put(kafka, THINGS, sent[-1])
+        return failures._value.get() >= 3
+
+    async with member(static, first):
+        async with member(static, second) as twin:
+            await until(refused_again_and_again, "commits are refused")
+            assert await liveness.fault(twin.subscription) is None
+        await until(lambda: set(first.values + second.values) == set(sent), "every record is handled")
+
+        async def all_is_committed():
+            return await committed(kafka, THINGS) == {0: len(sent)}
+
+        await until(all_is_committed, "who is alone again commits to the end")
 
 
 async def test_every_group_of_a_process_joins_at_once(kafka, monkeypatch):
