@@ -82,15 +82,16 @@ async def _measure(subscription: Subscription) -> None:
     consumer = subscription.consumer
     if consumer is None:
         return
+    # First, since it needs no answer of Kafka's: the busier a process, or the slower Kafka, the sooner time is up below.
+    head_ms = subscription.head_timestamp_ms
+    age = clock.now().timestamp() - head_ms / MS_PER_SECOND if head_ms is not None else 0.0
+    metrics.oldest_unprocessed_seconds.labels(subscription.topic).set(max(age, 0.0))
     lag = 0
     for partition in consumer.assignment():
         if partition not in consumer.assignment():
             continue  # a rebalance took it while we asked about another
         lag += max((consumer.highwater(partition) or 0) - (await consumer.committed(partition) or 0), 0)
-    head_ms = subscription.head_timestamp_ms
-    age = clock.now().timestamp() - head_ms / MS_PER_SECOND if head_ms is not None else 0.0
     metrics.lag_records.labels(subscription.topic).set(lag)
-    metrics.oldest_unprocessed_seconds.labels(subscription.topic).set(max(age, 0.0))
 
 
 def _note_polls(subscription: Subscription, consumer: RewindingConsumer) -> None:

@@ -7,10 +7,10 @@ from datetime import timedelta
 import aiohttp
 import pytest
 
-from shared import clock, settings
+from shared import clock, metrics, settings
 from shared.kafka import health, liveness, producer, service
 from shared.kafka.records import Record
-from tests.members import THINGS, Taken, make_topics, member
+from tests.members import THINGS, Taken, make_topics, member, put
 from tests.waiting import until
 
 
@@ -242,6 +242,28 @@ async def test_a_backlog_that_was_fetched_long_ago_is_no_silence(kafka, monkeypa
         assert await liveness.fault(joined.subscription) is None
         going_on.set()
         await until(lambda: len(handled.records) == 3, "all are handled")
+
+
+async def test_how_old_the_batch_at_hand_is_needs_nobody_s_answer(kafka, monkeypatch):
+    """What is committed Kafka may not tell, or too late for a busy process: that is when somebody has to hear of the age."""
+    await make_topics(kafka, THINGS)
+    going_on = asyncio.Event()
+    handled = Taken(holds=going_on)
+    async with member(kafka, handled) as joined:
+        await put(kafka, THINGS, b"one")
+        await until(lambda: handled.calls == 1, "it is at hand")
+
+        async def silent(_partition):
+            raise TimeoutError
+
+        monkeypatch.setattr(joined.consumer, "committed", silent)
+        later = clock.now() + timedelta(minutes=10)
+        monkeypatch.setattr(clock, "now", lambda: later)
+        with pytest.raises(TimeoutError):
+            await liveness._measure(joined.subscription)
+        going_on.set()
+
+    assert metrics.oldest_unprocessed_seconds.labels(joined.subscription.topic)._value.get() > 300
 
 
 @pytest.mark.parametrize("fault", [TimeoutError, ZeroDivisionError])
