@@ -163,6 +163,16 @@ def test_every_alert_says_what_it_means():
         assert {"summary", "description"} <= set(rule["annotations"]), name
 
 
+def test_who_is_called_about_a_topic_hears_whose_consumer_it_is():
+    """Bookings and email both read payments.events: at night nobody should have to look for the one that stands still."""
+    about = {name: rule for name, rule in RULES.items() if "$labels.topic" in rule["annotations"]["summary"]}
+    called = {name: rule for name, rule in about.items() if rule["labels"]["severity"] == "page"}
+
+    assert {"EventsWaitLong", "BatchesFail", "RecordsPassedOver"} == called.keys()
+    assert [name for name, rule in called.items() if "$labels.job" not in rule["annotations"]["summary"]] == []
+    assert [name for name, rule in called.items() if "by (job, topic" not in rule["expr"]] == []
+
+
 def test_no_made_up_series_is_forgotten_between_two_of_its_samples():
     """Prometheus looks back for less than five minutes: an alert that has to last would begin anew at each sample."""
     tried = yaml.load((ROOT / "tests/architecture/alerts.yml").read_text(), yaml.CSafeLoader)["tests"]
