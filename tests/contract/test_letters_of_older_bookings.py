@@ -30,18 +30,18 @@ async def older(engine):
             "update payments set status = 'succeeded', amount_minor = null, amount = 75, stripe_payment_intent_id = $1",
             sale.intent_id,
         )
-        await know(tx, sale.payment_id, sale)
+        await know(tx, sale.payment_id, sale.booking_id)
     return sale
 
 
-async def know(tx, payment_id, sale, conflict_reason=None):
+async def know(tx, payment_id, booking_id, *, paid=True, cancel_due=False):
     await rows(
         tx,
-        "insert into booking_payments (payment_id, booking_id, version, paid, cancel_due, conflict_reason) "
-        "values ($1, $2, 0, true, false, $3)",
+        "insert into booking_payments (payment_id, booking_id, version, paid, cancel_due) values ($1, $2, 0, $3, $4)",
         payment_id,
-        sale.booking_id,
-        conflict_reason,
+        booking_id,
+        paid,
+        cancel_due,
     )
 
 
@@ -80,12 +80,23 @@ async def test_a_part_that_went_back_of_an_older_payment_tells_the_client(walk, 
     assert await query(engine, LETTERS) == [("refund", "client", "sent", None)]
 
 
+@pytest.mark.parametrize("other", ["never paid", "given back", "another booking's"])
+async def test_a_payment_that_does_not_hold_an_older_booking_keeps_no_letter_of_the_holders_back(walk, engine, older, other):
+    """A card that was declined, a twin whose money went back, a neighbour who is paid: the client hears of the refund."""
+    booking_id = uuid.uuid4() if other == "another booking's" else older.booking_id
+    async with engine.begin() as tx:
+        await know(tx, uuid.uuid4(), booking_id, paid=other != "never paid", cancel_due=other == "given back")
+    await walk.stripe_says(older.refunded(2000))
+
+    assert [letter.subject for letter in walk.mailbox.letters] == ["Refund: $20.00 for your session with Grace Hopper"]
+
+
 @pytest.mark.parametrize("why", ["another is paid", "it came too late"])
 async def test_a_part_of_money_that_does_not_hold_an_older_booking_mails_nobody(walk, engine, older, why):
     """Second or late money is a matter for a person, also where the booking names no payment."""
     if why == "another is paid":
         async with engine.begin() as tx:
-            await know(tx, uuid.uuid4(), older)
+            await know(tx, uuid.uuid4(), older.booking_id)
     else:
         await query(engine, "update booking_payments set conflict_reason = 'cancelled'")
     await walk.stripe_says(older.refunded(2000))
