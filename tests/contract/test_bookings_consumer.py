@@ -194,6 +194,16 @@ async def test_a_full_refund_cancels_an_older_booking_unless_another_payment_is_
     assert [change.data.confirmed_elsewhere for change in published.changes()] == [True]
 
 
+@pytest.mark.parametrize(("back", "came"), [(False, ("booking.confirmed", None)), (True, ("booking.cancelled", "refunded"))])
+async def test_a_card_that_was_declined_holds_no_older_booking(bookings, published, engine, sale, back, came):
+    """It was never paid: who pays after it has the booking, and whose money went back had it."""
+    await put_into(engine, sale, "confirmed")
+    await bookings.handle([message(sale, 1, payment_id=str(uuid.uuid4()))])
+    await bookings.handle([message(sale, 1, paid=True, cancel_due=back)])
+
+    assert told(published) == [came]
+
+
 async def test_every_order_of_a_payment_s_messages_ends_the_same(bookings, engine):
     """Swapped and repeated versions: pending, paid, partially refunded, fully refunded always end cancelled."""
     ends = set()
