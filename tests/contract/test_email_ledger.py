@@ -357,6 +357,17 @@ async def test_a_letter_being_sent_stays_with_its_sender(engine, letters):
     assert (await row(engine, letters[1]))[0] == "suppressed"
 
 
+async def test_what_waits_for_another_attempt_is_taken_back(engine, letters):
+    """Refused once: it left no more than one that nobody tried."""
+    await entered(engine, *letters)
+    token = await claimed(engine, letters[0])
+    async with engine.begin() as tx:
+        assert await store.record_retrying(tx, letters[0].id, token, reason="x", answer="450")
+        assert await store.withhold(tx, [(letter, Suppression.CANCELLED_FIRST) for letter in letters]) == 2
+
+    assert tuple(await row(engine, letters[0], "state, reason")) == ("suppressed", "cancelled_before_sent")
+
+
 async def test_a_booking_cancelled_meanwhile_suppresses_before_sending(engine, letters, sale):
     """The booking itself is asked before each send."""
     await entered(engine, *letters)

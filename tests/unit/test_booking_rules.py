@@ -29,9 +29,10 @@ def known(version=1, *, paid=False, cancel_due=False, payment_id=OURS):
         (Status.COMPLETED, OURS, RaiseConflict(Conflict.COMPLETED)),
     ],
 )
-def test_money_that_arrives_confirms_what_can_be_confirmed_and_raises_a_conflict_else(status, held_by, outcome):
-    """Pending is confirmed, an unheld confirmation is adopted, everything else is a conflict for a person."""
-    decided = follow(Booking("b", status, held_by), None, known(paid=True), another_is_paid=False)
+@pytest.mark.parametrize("before", [None, known(0)])
+def test_money_that_arrives_confirms_what_can_be_confirmed_and_raises_a_conflict_else(status, held_by, outcome, before):
+    """Pending is confirmed, an unheld confirmation is adopted, everything else is a conflict; also after a declined card."""
+    decided = follow(Booking("b", status, held_by), before, known(paid=True), another_is_paid=False)
 
     assert type(decided) is type(outcome)
     if isinstance(outcome, RaiseConflict):
@@ -71,7 +72,10 @@ def test_what_came_of_an_earlier_message_stays_known(outcome, cancelled):
 @pytest.mark.parametrize("held_by", [None, OURS, OTHER])
 @pytest.mark.parametrize("another_is_paid", [False, True])
 def test_money_that_goes_back_cancels_only_the_booking_that_it_holds(status, held_by, another_is_paid):
-    """Only the payment that holds the booking cancels it; held by nobody, only if no other is paid; an ended one never."""
+    """Only the payment that holds the booking cancels it; held by nobody, only if no other is paid; an ended one never.
+
+    Whoever is confirmed here is told by us: only a confirmation that names no payment was the older application's.
+    """
     decided = follow(
         Booking("b", status, held_by),
         known(paid=True),
@@ -81,7 +85,9 @@ def test_money_that_goes_back_cancels_only_the_booking_that_it_holds(status, hel
     holds = held_by == OURS or (held_by is None and not another_is_paid)
     alive = status in {Status.PENDING, Status.CONFIRMED}
 
-    assert isinstance(decided, Cancel if holds and alive else Leave)
+    elsewhere = status is Status.CONFIRMED and held_by is None
+
+    assert decided == Cancel(confirmed_elsewhere=elsewhere) if holds and alive else isinstance(decided, Leave)
 
 
 @pytest.mark.parametrize("status", Status)
