@@ -25,8 +25,8 @@ TARGET_LABELS = {"job", "instance"}
 
 
 def known():
-    """Every series of the pipeline by name, with its labels."""
-    found = {"up": TARGET_LABELS}
+    """Every series of the pipeline by name, with its labels; the second is Python's client's own."""
+    found = {"up": TARGET_LABELS, "process_start_time_seconds": TARGET_LABELS}
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             for ending in SAMPLES[metric._type]:
