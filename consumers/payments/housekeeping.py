@@ -36,17 +36,40 @@ async def keep_house(engine: AsyncEngine) -> None:
 
 
 async def look(engine: AsyncEngine, *, now: datetime) -> None:
-    """Do all of it once, at `now`. Raises whatever PostgreSQL does; each part stands by itself."""
+    """Do all of it once, at `now`. A part that fails keeps no other from its turn; raises what the first of them met."""
+    met: list[Exception] = []
+    for part in PARTS:
+        try:
+            await part(engine, now)
+        except Exception as error:  # noqa: BLE001 - it is raised below, when the others had their turn
+            met.append(error)
+    if met:
+        raise met[0]
+
+
+async def _tell_unmatched(engine: AsyncEngine, _now: datetime) -> None:
     async with engine.begin() as tx:
         unmatched = await waiting.tell_unmatched(tx)
     metrics.events_unmatched.set(unmatched)
+
+
+async def _drop_unmatched(engine: AsyncEngine, _now: datetime) -> None:
     dropping = True
     while dropping:
         async with engine.begin() as tx:
             dropping = bool(await waiting.prune(tx))
+
+
+async def _tell_unpruned(engine: AsyncEngine, now: datetime) -> None:
     async with engine.begin() as tx:
         for partition in await inbox.outdated_partitions(tx, now - inbox.PRUNING_GRACE):
             await attention.open_(tx, reason="inbox_not_pruned", aggregate="inbox", cause=partition)
-    # Those of commands, too, which end before anybody could scrape that they opened one.
+
+
+async def _count_matters(engine: AsyncEngine, _now: datetime) -> None:
+    """Count those of commands, too, which end before anybody could scrape that they opened one."""
     async with engine.begin() as tx:
         metrics.attention_open.set(await attention.count_open(tx))
+
+
+PARTS = (_tell_unmatched, _drop_unmatched, _tell_unpruned, _count_matters)

@@ -5,11 +5,12 @@ import json
 
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy.exc import ProgrammingError
 from typer.testing import CliRunner
 
 from consumers.payments import housekeeping
 from deploy.ops.cli import app
-from shared import clock, topics
+from shared import clock, metrics, topics
 from shared.db import attention, waiting
 from shared.db.engine import rows
 from shared.kafka import provision
@@ -281,6 +282,19 @@ async def test_after_45_days_an_event_is_given_up_and_told(engine, early, monkey
         ("waiting_event_dropped", f"stripe:{other.intent_id}", charge["id"]),
     }
     assert REGISTRY.get_sample_value("events_dropped_total") == before + 2
+
+
+async def test_a_part_that_fails_keeps_no_other_from_its_turn(engine, early):
+    """A right that is missing on one table: how many matters are open is counted all the same, and the fault is heard."""
+    async with engine.begin() as tx:
+        await attention.open_(tx, reason="waiting_event_dropped", aggregate="stripe:pi_1", cause="evt_1")
+        await rows(tx, "alter table waiting_events rename to elsewhere")
+
+    metrics.attention_open.set(0)
+    with pytest.raises(ProgrammingError):
+        await housekeeping.look(engine, now=clock.now())
+
+    assert REGISTRY.get_sample_value("attention_open") == 1
 
 
 @pytest.mark.parametrize("trouble", [ConnectionRefusedError, LookupError])
