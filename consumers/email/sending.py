@@ -251,11 +251,15 @@ class Sender:
         _tell(mine.due, "letter.retrying", reason=reason, attempts=attempts, seconds=step.delay_seconds)
 
     async def _give_up(self, mine: Mine, *, reason: str, answer: str | None) -> None:
-        """Make it a dead letter: first in Kafka, then in the table. `answer` is None where no mail server judged it."""
+        """Make it a dead letter: first in Kafka, then in the table. `answer` is None where no mail server judged it.
+
+        Where somebody else has it by now, it is theirs to give up or to send.
+        """
         attempts = mine.attempts + int(answer is not None)
         await self._bury(mine.due, attempts=attempts, reason=reason)
         if not await self._clerk.dead(mine, reason=reason, answer=answer):
             await self._look_again_later([mine.due])
+            return
         _count(mine.due, "dead")
         _tell(mine.due, "letter.dead", reason=reason, attempts=attempts)
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from consumers.email import sending, store
 from consumers.email.clerk import Clerk
@@ -83,6 +84,25 @@ async def test_who_lost_a_letter_calls_no_operator_for_it(email, engine, told):
     assert not await clerk.dead(mine, reason="bad_address", answer=None)
     async with engine.begin() as tx:
         assert await rows(tx, "select 1 from attention") == []
+
+
+async def test_a_letter_that_somebody_took_while_it_was_given_up_is_not_counted_as_dead(email, mailbox, engine, told):
+    """Its lease ran out in between: whoever has it now may send it, and a look at it later tells."""
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550),)))
+    publish = email.published.publish
+
+    async def taken_meanwhile(records, **options):
+        await publish(records, **options)
+        async with engine.begin() as tx:
+            await rows(tx, "update letters set claim_token = gen_random_uuid()")
+
+    email.published.publish = taken_meanwhile
+    with capture_logs() as lines:
+        await email.changes.handle([told])
+
+    assert await letters(engine, "state") == {("sending",)}
+    assert len(email.published.to("email.retry.1s")) == 2
+    assert [line["event"] for line in lines if line["event"] in {"letter.dead", "letter.busy"}] == ["letter.busy"] * 2
 
 
 async def test_a_batch_sends_the_letters_of_its_own_events_alone(email, engine, told, monkeypatch):
