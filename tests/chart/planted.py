@@ -90,6 +90,9 @@ FAULTS = {
     ),
     "rights taken from the last release": lambda it: _container(it, "roles")["args"].pop(),
     "an operator's pod that ends": lambda it: _pod(it, "operator").update(restartPolicy="Never"),
+    "Stripe asked four times what it answered": lambda it: _spec(it, "CronJob", "stripe-reconcile")["jobTemplate"][
+        "spec"
+    ].update(backoffLimit=3),
     "a command that is not": lambda it: _container(it, "inbox-prune").update(args=["inbox", "trim"]),
     "an option that is not": lambda it: _container(it, "topics")["args"].append("--all"),
     "nothing denied": lambda it: it.all.remove(it.of("NetworkPolicy")["denied"]),

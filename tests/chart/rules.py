@@ -26,6 +26,7 @@ REACHED = {
     "operator": {"dns", "kafka", "postgresql", "stripe"},
 }
 BEFORE_A_RELEASE = ("migrate", "roles", "topics", "acls")
+FAILS_BY_WHAT_IT_FINDS = ("stripe-reconcile",)
 HOOK = "helm.sh/hook"
 REPLACED = "before-hook-creation"  # by the next release, and not gone before
 
@@ -105,6 +106,9 @@ def _of_tasks(manifests):
             yield f"{name}: {container['image']} has no command {container['args']}"
     if "roles" in jobs and "--keep" not in manifests.pods["roles"]["spec"]["containers"][0]["args"]:
         yield "roles: it takes rights from the last release, which still runs"
+    for name, job in manifests.of("CronJob").items():
+        if (job["spec"]["jobTemplate"]["spec"]["backoffLimit"] == 0) != (name in FAILS_BY_WHAT_IT_FINDS):
+            yield f"{name}: what it fails of would be met again, or would not be tried again before tomorrow"
     waiting = manifests.pods.get("operator", {}).get("spec")
     if waiting and (waiting.get("restartPolicy"), waiting["containers"][0].get("command")) != (None, ["sleep", "infinity"]):
         yield f"operator: it ends, or is not started again: {waiting}"
