@@ -1,7 +1,8 @@
 """What no event asks for, at the start and every hour: what has waited too long is told, what waited far too long dropped.
 
-Several processes may look at once: what one does, the others find done. Also tells when `cb-ops inbox prune` was forgotten;
-dropping partitions itself is left to the database's owner. Enters: the engine. Leaves: rows, matters for a person, gauges.
+Several processes may look at once: what one does, the others find done. Also tells when `cb-ops inbox prune` was forgotten or
+`cb-ops stripe reconcile` stopped; dropping partitions itself is left to the database's owner. Enters: the engine. Leaves: rows,
+matters for a person, gauges.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import clock, logs, metrics
-from shared.db import attention, inbox, waiting
+from shared.db import attention, inbox, reconciled, waiting
 from shared.db.engine import TROUBLE, sqlstate
 
 log = logs.get(__name__)
@@ -66,10 +67,15 @@ async def _tell_unpruned(engine: AsyncEngine, now: datetime) -> None:
             await attention.open_(tx, reason="inbox_not_pruned", aggregate="inbox", cause=partition)
 
 
+async def _tell_not_reconciled(engine: AsyncEngine, now: datetime) -> None:
+    async with engine.begin() as tx:
+        await reconciled.tell_overdue(tx, now=now)
+
+
 async def _count_matters(engine: AsyncEngine, _now: datetime) -> None:
     """Count those of commands, too, which end before anybody could scrape that they opened one."""
     async with engine.begin() as tx:
         metrics.attention_open.set(await attention.count_open(tx))
 
 
-PARTS = (_tell_unmatched, _drop_unmatched, _tell_unpruned, _count_matters)
+PARTS = (_tell_unmatched, _drop_unmatched, _tell_unpruned, _tell_not_reconciled, _count_matters)

@@ -4,6 +4,7 @@ Stripe gives a webhook up after three days, and sends nothing at all to an endpo
 kind; but it keeps every event for thirty days (https://docs.stripe.com/api/events/list). Enters: Stripe, our database and
 Kafka, and from when to when. Leaves: what was missing, on `stripe.events` with the header `x-origin: reconciliation`, where
 the payments consumer takes it like any other; an event that came in meanwhile all the same is known there and changes nothing.
+Until when all was compared stands in `stripe_reconciliations`.
 """
 
 import re
@@ -17,6 +18,7 @@ from deploy.ops import actions, insights
 from deploy.ops.errors import AnotherAccount, NotTaken, StripeSilent, telling_of_database, telling_of_kafka
 from deploy.ops.insights import Progress
 from shared import logs, settings, topics
+from shared.db import reconciled
 from shared.db.engine import rows
 from shared.domain.ledger import Decision
 from shared.kafka.records import RECONCILED, Record, headers_of_stripe
@@ -82,7 +84,7 @@ async def reconcile(
     What was published before a failure stays, and the same call may be repeated. Raises StripeSilent, AnotherAccount,
     KafkaSilent or DatabaseSilent, and NotTaken when the payments consumer still has events before it.
     """
-    await _require_account(api, configured)
+    account_id = await _account(api, configured)
     refused = await _refused(configured, progress=progress)
     count, repeated, missing = 0, 0, []
     async for page in pages(api, configured, since=since, until=until):
@@ -104,6 +106,9 @@ async def reconcile(
         count += len(page)
         repeated += len(going) - len(lost)
         progress(count, count)
+    if publish:
+        async with telling_of_database(configured), engine.begin() as tx:
+            await reconciled.note(tx, account_id, until=until)
     return Reconciled(since, until, count, tuple(missing), repeated, publish)
 
 
@@ -140,12 +145,13 @@ async def _refused(kafka: settings.Kafka, *, progress: Progress) -> set[str]:
     return {letter.key for letter in letters}
 
 
-async def _require_account(api: StripeApi, webhook: settings.Webhook) -> None:
-    """Another account's events would be another business's."""
+async def _account(api: StripeApi, webhook: settings.Webhook) -> str:
+    """Return whose key it is. Another account's events would be another business's."""
     match await api.account_id():
         case str(account_id):
             if webhook.stripe_account_id not in {None, account_id}:
                 raise AnotherAccount(f"STRIPE_ACCOUNT_ID is {webhook.stripe_account_id}, but the key belongs to {account_id}")
+            return account_id
         case failure:
             raise StripeSilent(webhook, failure)
 

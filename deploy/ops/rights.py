@@ -56,6 +56,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "waiting_events": Rights(select=EVERY, insert=EVERY, update="state", delete=True),
         "attention": Rights(select="id reason aggregate resolved_at", insert=MATTER.insert, update="resolved_at resolved_by"),
         "inbox": INBOX,
+        "stripe_reconciliations": Rights(select=EVERY),
     },
     "cb_bookings": {
         "bookings": Rights(
@@ -106,5 +107,6 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         ),
         "letter_templates": Rights(select=EVERY, insert="version name source put_by"),
         "dead_letter_actions": Rights(select=EVERY, insert="topic partition offset reason action actor", update="done_at"),
+        "stripe_reconciliations": Rights(select=EVERY, insert=EVERY, update="compared_until"),
     },
 }

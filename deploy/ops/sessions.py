@@ -20,12 +20,11 @@ from deploy.ops.errors import StripeSilent, telling_of_database
 from deploy.ops.insights import Progress
 from deploy.ops.reconciliation import Reconciling, named, pages
 from shared import clock
-from shared.db import attention
+from shared.db import attention, reconciled
 from shared.db.engine import rows
 from shared.stripe_api import Failure, NoSuchSession, Session, SessionStatus, StripeApi
 
 REASON = "session_paid_without_event"
-BY = "cb-ops stripe reconcile"
 # A session may be paid in its last second. Then its webhook comes within seconds; and where webhooks fail, this command's next
 # run, within the hour, brings the event.
 GRACE = timedelta(hours=1)
@@ -169,5 +168,5 @@ async def _tell(tx: AsyncConnection, paid: Sequence[Overdue]) -> int:
     for one in paid:
         await attention.open_(tx, reason=REASON, aggregate=f"payment:{one.payment_id}", cause=one.session_id)
     moved_on = [aggregate for (aggregate,) in await rows(tx, MOVED_ON, REASON)]
-    await attention.settle(tx, reason=REASON, aggregates=moved_on, by=BY)
+    await attention.settle(tx, reason=REASON, aggregates=moved_on, by=reconciled.BY)
     return len(moved_on)

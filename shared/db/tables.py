@@ -304,6 +304,12 @@ letter_templates = sa.Table(
     sa.Column("put_by", sa.Text, nullable=False),  # a person; or "release": whoever migrates puts what the release brings
     sa.Column("put_at", MOMENT, nullable=False, server_default=sa.func.now()),
 )
+stripe_reconciliations = sa.Table(
+    "stripe_reconciliations",  # written by `cb-ops stripe reconcile` alone
+    metadata,
+    sa.Column("account_id", sa.Text, primary_key=True),
+    sa.Column("compared_until", MOMENT, nullable=False),  # what Stripe made until then is here
+)
 OURS = (
     payment_intents,
     payment_charges,
@@ -319,4 +325,5 @@ OURS = (
     letter_changes,
     dead_letter_actions,
     letter_templates,
+    stripe_reconciliations,
 )

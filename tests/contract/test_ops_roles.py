@@ -22,7 +22,7 @@ from deploy.ops.rights import RIGHTS
 from deploy.ops.roles import wanted, written
 from ingress import store as door
 from shared import clock, settings
-from shared.db import attention, inbox, letter_templates, waiting
+from shared.db import attention, inbox, letter_templates, reconciled, waiting
 from shared.db import engine as engines
 from shared.db.engine import rows
 from shared.db.inbox import Entry
@@ -41,13 +41,14 @@ SHARED = {
         inbox.KNOWN,
         inbox.INSERT,
         inbox.PARTITIONS,
+        reconciled.OVERDUE,
         waiting,
     ],
     "cb_bookings": ["consumers.bookings", attention.OPEN, inbox.KNOWN, inbox.INSERT],
     "cb_email": ["consumers.email", attention.OPEN, attention.RESOLVED, letter_templates.NEWEST, letter_templates.SOURCES],
     "cb_operator": [
         *(audit, matters, sessions, waiting_events, why, letter_templates),
-        *(attention.OPEN, attention.SETTLE),
+        *(attention.OPEN, attention.SETTLE, reconciled.NOTE),
         *(inbox.KNOWN, waiting.ADVISORY_LOCKS, waiting.KEYS, waiting.DROP),
     ],
 }

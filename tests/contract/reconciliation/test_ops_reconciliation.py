@@ -5,12 +5,15 @@ from datetime import timedelta
 
 import pytest
 
+from consumers.payments import housekeeping
 from deploy.ops import reconciliation
 from shared import clock, stripe_api, topics
+from shared.db import reconciled
 from shared.db.engine import rows
 from shared.kafka import provision
 from shared.stripe_events import Kind
 from tests.builders import Sale
+from tests.database import query
 from tests.members import administration, process, put
 from tests.reconciling import answer, sold, statuses, take
 from tests.topics import records_of
@@ -211,3 +214,35 @@ async def test_a_silent_database_is_named(world, engine, ground, reconcile, sett
 
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("PostgreSQL at 127.0.0.1:9/nothing: ")
+
+
+async def test_a_timer_that_stopped_is_told_after_a_day_and_settled_by_the_next_run(world, engine, reconcile, settled):
+    """Once for each pause; who only looks does not count as having brought anything."""
+    matters = "select reason, aggregate, resolved_by from attention order by opened_at"
+
+    async def looked_at_after(**time):
+        await housekeeping.look(engine, now=clock.now() + timedelta(**time))
+        return [tuple(row) for row in await query(engine, matters)]
+
+    answer(await reconcile("--dry-run", "--json"))
+    assert await looked_at_after(days=9) == []
+    answer(await reconcile("--json"))
+    assert await looked_at_after(hours=23) == []
+    [told] = await looked_at_after(hours=25)
+    assert (told[0], told[2]) == ("stripe_not_reconciled", None)
+    assert told[1].startswith("stripe:acct_")
+    answer(await reconcile("--dry-run", "--json"))
+    assert await looked_at_after(hours=49) == [told]
+    answer(await reconcile("--json"))
+    assert await looked_at_after(hours=1) == [(*told[:2], "cb-ops stripe reconcile")]
+    assert len(await looked_at_after(hours=25)) == 2
+
+
+async def test_a_run_that_goes_back_further_takes_nothing_back(engine):
+    """Two runs at once, or one of a machine whose clock is behind: until when all was compared only grows."""
+    late = clock.now()
+    for end in (late, late - timedelta(days=3)):
+        async with engine.begin() as tx:
+            await reconciled.note(tx, "acct_1", until=end)
+
+    assert await query(engine, "select account_id, compared_until from stripe_reconciliations") == [("acct_1", late)]

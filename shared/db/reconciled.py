@@ -1,0 +1,43 @@
+"""Until when what Stripe keeps was compared with what we took, and whether that was long ago.
+
+Enters: the end of a comparison (`cb-ops stripe reconcile`, which runs by somebody's timer), or the hourly look of the payments
+consumer. Leaves: a row for each of Stripe's accounts; a matter for a person once nothing was compared for a day, which the next
+comparison resolves. Where none ever ran nobody is told: a timer that was never set has not stopped.
+"""
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.db import attention
+from shared.db.engine import rows
+
+REASON = "stripe_not_reconciled"
+BY = "cb-ops stripe reconcile"
+HOURS_MAX = 24  # it is to run hourly, and goes back four days
+
+NOTE = """
+insert into stripe_reconciliations (account_id, compared_until) values ($1, $2)
+on conflict (account_id) do update
+set compared_until = greatest(stripe_reconciliations.compared_until, excluded.compared_until)
+"""
+OVERDUE = """
+select account_id, compared_until from stripe_reconciliations
+where compared_until < $1::timestamptz - make_interval(hours => $2) order by account_id
+"""
+
+
+async def note(tx: AsyncConnection, account_id: str, *, until: datetime) -> None:
+    """Remember that all that an account had by then is here."""
+    await rows(tx, NOTE, account_id, until)
+    await attention.settle(tx, reason=REASON, aggregates=[_about(account_id)], by=BY)
+
+
+async def tell_overdue(tx: AsyncConnection, *, now: datetime) -> None:
+    """Tell a person of each account of which nothing was compared for a day, once for each such pause."""
+    for account_id, until in await rows(tx, OVERDUE, now, HOURS_MAX):
+        await attention.open_(tx, reason=REASON, aggregate=_about(account_id), cause=f"{until:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _about(account_id: str) -> str:
+    return f"stripe:{account_id}"
