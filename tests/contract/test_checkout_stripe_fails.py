@@ -29,6 +29,22 @@ async def test_stripe_away_is_502_and_resumed(door, kind):
     assert len(await door.sql(PAYMENTS)) == 1
 
 
+async def test_whoever_resumes_a_checkout_under_another_key_finds_its_address_again(door):
+    """The row keeps the key of the call that broke off: repeated, the next one hears where that payment is paid, as described."""
+    booked = await meeting(door.engine)
+    door.arm("error_before", times=3)
+    assert (await door.checkout(booked.booking_id, booked.client, key="first"))[0] == 502
+    door.stripe.clear()
+
+    status, resumed = await door.checkout(booked.booking_id, booked.client, key="second")
+    again, refused = await door.checkout(booked.booking_id, booked.client, key="second")
+    first = await door.checkout(booked.booking_id, booked.client, key="first")
+
+    assert (status, again, refused["code"], refused["url"]) == (201, 400, "payment_already_exists", resumed["url"])
+    assert first == (201, resumed)
+    assert len(door.sessions()) == 1
+
+
 async def test_a_stored_500_never_blocks_a_booking(door):
     """Stripe replays a 5xx for a day under its key: the row is closed, another one pays; the stray was shown to nobody."""
     booked = await meeting(door.engine)
