@@ -63,8 +63,8 @@ class Standing:
     `handed_over`: whoever claimed it last had begun DATA. `holds_booking`: the booking names the letter's payment, or none
     and it is the one that was paid (the older application named none).
     `refunded_minor` is what the letter says went back of `amount_minor`, `payment_refunded_minor` what is true of its payment
-    by now; both are None where nothing is known. `full_refund_judged`: the booking has followed a full refund of its payment,
-    or stayed; `cancelled_booking` says which, None where nobody noted it.
+    by now; both are None where nothing is known. `success_judged`: the booking has followed that its payment is paid or stayed;
+    `full_refund_judged`: likewise a full refund, and `cancelled_booking` says which, None where nobody noted it.
     """
 
     state: State
@@ -80,6 +80,7 @@ class Standing:
     refunded_minor: int | None = None
     payment_paid: bool | None = None
     payment_refunded_minor: int | None = None
+    success_judged: bool = False
     full_refund_judged: bool = False
     cancelled_booking: bool | None = None
     confirmation: Confirmation | None = None
@@ -155,7 +156,7 @@ def undecided(letter: Standing) -> bool:
         return letter.confirmation is not None and letter.confirmation.in_flight
     if letter.kind != Kind.REFUND or letter.booking_status is None:
         return False
-    return letter.booking_status == booking.Status.PENDING or (letter.tells_of_all and not letter.full_refund_judged)
+    return not letter.success_judged or (letter.tells_of_all and not letter.full_refund_judged)
 
 
 def withheld(letter: Standing) -> Suppression | None:

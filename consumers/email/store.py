@@ -59,11 +59,12 @@ LOAD = """
 select l.id, l.state, l.attempts, l.lease_until is null or l.lease_until < now(), l.handed_over_at is not null,
        l.last_answer, l.possible_duplicates, l.kind, b.status::text,
        b.payment_id is not distinct from l.payment_id
-       or (b.id is not null and b.payment_id is null and k.paid is true and k.conflict_reason is null and not exists (
+       or (b.id is not null and b.payment_id is null and k.conflict_reason is null and not exists (
            select from booking_payments other
            where other.booking_id = l.booking_id and other.payment_id <> l.payment_id and other.paid and not other.cancel_due
        )),
-       l.amount_minor, l.refunded_minor, p.paid, p.amount_refunded_minor, k.cancel_due is true, k.cancelled_booking,
+       l.amount_minor, l.refunded_minor, p.paid, p.amount_refunded_minor, k.paid is true, k.cancel_due is true,
+       k.cancelled_booking,
        c.state, c.lease_until is null or c.lease_until < now(), c.handed_over_at is not null,
        c.reason, c.last_answer, c.possible_duplicates
 from letters l
@@ -283,6 +284,7 @@ def _standing(
     refunded_minor: int | None,
     payment_paid: bool | None,  # noqa: FBT001 - a column
     payment_refunded_minor: int | None,
+    success_judged: bool,  # noqa: FBT001 - a column
     full_refund_judged: bool,  # noqa: FBT001 - a column
     cancelled_booking: bool | None,  # noqa: FBT001 - a column
     *confirmation: Any,
@@ -301,6 +303,7 @@ def _standing(
         refunded_minor=refunded_minor,
         payment_paid=payment_paid,
         payment_refunded_minor=payment_refunded_minor,
+        success_judged=success_judged,
         full_refund_judged=full_refund_judged,
         cancelled_booking=cancelled_booking,
         confirmation=Confirmation(State(confirmation[0]), *confirmation[1:]) if confirmation[0] else None,

@@ -21,6 +21,7 @@ async def sale(engine):
         await insert_sales(tx, one, booking_status="confirmed")
         await rows(tx, "update bookings set payment_id = $1", one.payment_id)
         await rows(tx, "update payments set paid = true, status = 'succeeded'")
+        await rows(tx, "insert into booking_payments values ($1, $2, 1, true, false)", one.payment_id, one.booking_id)
     return one
 
 

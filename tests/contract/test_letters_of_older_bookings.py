@@ -103,3 +103,22 @@ async def test_a_part_of_money_that_does_not_hold_an_older_booking_mails_nobody(
 
     assert walk.mailbox.letters == []
     assert await query(engine, LETTERS) == [("refund", "client", "suppressed", "payment_holds_no_booking")]
+
+
+async def test_a_part_that_went_back_at_once_waits_until_the_booking_has_heard_that_it_is_paid(walk, engine):
+    """The older application confirmed the booking unpaid: whether this payment holds it, the bookings consumer says."""
+    sale = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, sale, booking_status="confirmed")
+    await walk.stripe_says(sale.refund(2000), sale.refunded(2000), sale.succeeded())
+
+    assert await query(engine, "select payment_id::text from bookings") == [(str(sale.payment_id),)]
+    assert ("refund", "client", "sent", None) in await query(engine, LETTERS)
+
+
+async def test_a_part_that_went_back_of_an_older_booking_that_was_never_confirmed_waits_for_nobody(walk, engine, older):
+    """The booking has followed its payment's success, or never will: its client hears of the refund."""
+    await query(engine, "update bookings set status = 'pending'")
+    await walk.stripe_says(older.refunded(2000))
+
+    assert await query(engine, LETTERS) == [("refund", "client", "sent", None)]

@@ -20,12 +20,14 @@ QUEUED = Standing(
     holds_booking=True,
 )
 OURS = Claim(maybe_sent=False, attempts=0)
+NO_BOOKING = Suppress(Suppression.HOLDS_NO_BOOKING)
 REFUND = {
     "kind": Kind.REFUND,
     "amount_minor": 7500,
     "refunded_minor": 2500,
     "payment_refunded_minor": 2500,
     "payment_paid": True,
+    "success_judged": True,
 }
 FULL_REFUND = REFUND | {
     "refunded_minor": 7500,
@@ -83,8 +85,10 @@ def test_a_letter_is_claimed_only_when_it_is_not_over_and_nobody_holds_it(change
         ),
         ({"booking_status": Status.CANCELLED, "possible_duplicates": 1}, Suppress(Suppression.CANCELLED_PERHAPS_SENT)),
         (REFUND, OURS),
-        (REFUND | {"booking_status": Status.PENDING}, Busy()),
-        (REFUND | {"holds_booking": False}, Suppress(Suppression.HOLDS_NO_BOOKING)),
+        (REFUND | {"booking_status": Status.PENDING}, OURS),
+        (REFUND | {"success_judged": False, "holds_booking": False}, Busy()),
+        (REFUND | {"success_judged": False, "booking_status": None, "holds_booking": False}, NO_BOOKING),
+        (REFUND | {"holds_booking": False}, NO_BOOKING),
         (REFUND | {"payment_refunded_minor": 5000}, Suppress(Suppression.SUPERSEDED)),
         (REFUND | {"payment_refunded_minor": None}, OURS),
         (FULL_REFUND | {"booking_status": Status.COMPLETED}, OURS),
@@ -92,11 +96,11 @@ def test_a_letter_is_claimed_only_when_it_is_not_over_and_nobody_holds_it(change
         (FULL_REFUND | {"full_refund_judged": False, "cancelled_booking": None}, Busy()),
         (
             FULL_REFUND | {"full_refund_judged": False, "booking_status": None, "holds_booking": False},
-            Suppress(Suppression.HOLDS_NO_BOOKING),
+            NO_BOOKING,
         ),
         (FULL_REFUND | {"cancelled_booking": True}, Suppress(Suppression.CANCELLATION_TELLS)),
         (FULL_REFUND | {"cancelled_booking": None}, Suppress(Suppression.CANCELLATION_TELLS)),
-        (FULL_REFUND | {"holds_booking": False}, Suppress(Suppression.HOLDS_NO_BOOKING)),
+        (FULL_REFUND | {"holds_booking": False}, NO_BOOKING),
         (FULL_REFUND | {"payment_refunded_minor": 0}, Suppress(Suppression.SUPERSEDED)),
         (FAILED, OURS),
         (FAILED | {"payment_paid": None, "booking_status": Status.CANCELLED}, OURS),
@@ -149,6 +153,7 @@ def test_no_kind_is_sent_whatever_has_become_of_what_it_tells(kind):
             kind=kind,
             refunded_minor=1,
             booking_status=status,
+            success_judged=True,
             holds_booking=holds,
             payment_paid=paid,
             payment_refunded_minor=back,
