@@ -62,6 +62,17 @@ async def test_a_paid_booking_is_not_paid_again(door):
     assert "where that is null" in body["detail"]
 
 
+async def test_a_paid_booking_stands_in_no_other_ones_way(door):
+    """Who has paid for one session may book the next."""
+    booked, other = await meeting(door.engine), await meeting(door.engine)
+    await door.checkout(booked.booking_id, booked.client)
+    await door.sql("update payments set status = 'succeeded', paid = true")
+
+    status, _ = await door.checkout(other.booking_id, other.client)
+
+    assert status == 201
+
+
 async def test_a_closed_and_paid_one_still_counts(door):
     """A payment of the booking that succeeded forbids another one even when it no longer blocks."""
     booked = await meeting(door.engine)

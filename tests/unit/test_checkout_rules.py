@@ -145,9 +145,12 @@ def test_only_stripe_ends_a_session_that_was_shown(said):
     assert next_step(PAST, heard=stripe_says(said)) == Insert(instead_of=PAST)
 
 
-def test_a_complete_session_blocks_without_a_url():
-    """Paid, and the event is on its way."""
-    problem = refused(next_step(PAST, heard=stripe_says(session(SessionStatus.COMPLETE))))
+@pytest.mark.parametrize("key", [None, "k"])
+def test_a_complete_session_blocks_without_a_url(key):
+    """Paid, and the event is on its way; who asks again under the same key has no page to go to, either."""
+    row = replace(PAST, idempotency_key=key)
+    complete = stripe_says(session(SessionStatus.COMPLETE))
+    problem = refused(next_step(row, wish=replace(WISH, key=key), heard=complete, same_key=row if key else None))
 
     assert (problem.code, problem.members["url"]) == ("payment_already_exists", None)
 
@@ -207,6 +210,8 @@ def test_a_paid_payment_forbids_another():
         ("999999.99", 90, "IDR", 149_999_999),
         ("99999999.99", 60, "idr", 9_999_999_999),
         ("1000000.00", 60, "USD", None),
+        ("50000000.00", 120, "IDR", None),
+        ("NaN", 60, "USD", None),
         ("0.01", 60, "USD", 1),
         ("0", 60, "USD", None),
         ("-1", 60, "USD", None),

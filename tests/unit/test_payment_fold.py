@@ -315,6 +315,20 @@ def test_a_decline_does_not_close_and_an_expiry_frees_the_slot():
     assert plain(Failed(2, "expired", ClosedReason.EXPIRED), Paid(100, "usd")).slot_free is False
 
 
+@pytest.mark.parametrize("reason", [ClosedReason.EXPIRED, ClosedReason.CANCELED, ClosedReason.ASYNC_FAILED])
+def test_whatever_ends_a_payment_unpaid_frees_the_slot(reason):
+    """Nobody can pay there any more: an expiry, a cancellation, a bank debit that failed."""
+    ended = plain(Failed(1, str(reason), reason))
+    assert (ended.closed, ended.closed_reason, ended.slot_free) == (True, reason, True)
+
+
+def test_a_full_refund_closes_and_frees_no_slot():
+    """The booking may be sold again by another checkout; a part closes nothing."""
+    part, full = plain(Paid(100, "usd"), ChargeRefunded(99)), plain(Paid(100, "usd"), ChargeRefunded(100))
+    assert (part.closed, part.closed_reason) == (False, None)
+    assert (full.closed, full.closed_reason, full.slot_free) == (True, ClosedReason.REFUNDED, False)
+
+
 def test_a_row_that_checkout_closed_frees_no_slot():
     """Another payment of the booking is open."""
     closed = opened()._replace(closed=True)
@@ -337,6 +351,14 @@ def test_a_dispute_and_refunds_without_their_charge_are_for_a_person():
     told = fold([(ChargeRefunded(100), None, None)], parts)
     assert (set(needs_a_person(parts, told)), set(needs_nobody(parts, told))) == (set(), {"refunded_in_parts_without_charge"})
     assert set(needs_a_person(paid, fold([(DisputeSeen("dp_1", "needs_response"), None, None)], paid))) == {"dispute_opened"}
+
+
+@pytest.mark.parametrize("end", ["won", "lost", "warning_closed", "prevented"])
+def test_a_dispute_is_open_until_it_has_ended_either_way(end):
+    """Refunds are blocked meanwhile, and no longer: an inquiry that was closed or warded off counts as an end, too."""
+    begun = plain(Paid(100, "usd"), DisputeSeen("dp_1", "warning_needs_response"))
+    assert begun.dispute_open
+    assert not fold([(DisputeSeen("dp_1", end), None, None)], begun).dispute_open
 
 
 @pytest.mark.parametrize("first", ["needs_response", "lost", "prevented"])
