@@ -256,7 +256,8 @@ class _Batch:
         for key in event.keys:
             self._links[key] = found.id
             emitted += self._free(key, found.id)
-        before = self._payment(found.id) or found
+        before = self._payment(found.id)  # perhaps changed by what waited
+        assert before is not None
         outcome = payment.advance(before, event.fact, session_id=event.session_id, intent_id=event.intent_id)
         match outcome:
             case Changed(now=now, announcement=announcement, was=was, shown=shown):

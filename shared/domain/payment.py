@@ -249,8 +249,7 @@ def advance(before: Payment, fact: Fact, *, session_id: str | None = None, inten
     shown = was if now is before else now.shown()
     if shown == was:
         return Unchanged(now, shown)
-    closes = now.closed and not before.closed
-    announcement = next(_announcements(was, shown, fact, closes=closes), Announcement.UPDATED)
+    announcement = next(_announcements(was, shown, fact, was_closed=before.closed), Announcement.UPDATED)
     return Changed(now._replace(version=before.version + 1), announcement, was, shown)
 
 
@@ -340,8 +339,8 @@ def _close(known: Payment, reason: ClosedReason) -> Payment:
     return known._replace(closed=True, closed_reason=strongest, slot_free=frees)
 
 
-def _announcements(was: Shown, now: Shown, fact: Fact, *, closes: bool) -> Iterator[Announcement]:
-    """Yield what happened, the weightiest first; `closes` tells that from now on the payment blocks no new checkout."""
+def _announcements(was: Shown, now: Shown, fact: Fact, *, was_closed: bool) -> Iterator[Announcement]:
+    """Yield what happened, the weightiest first; `was_closed` tells that the payment blocked no new checkout before."""
     expires = isinstance(fact, Failed) and fact.closes in {ClosedReason.EXPIRED, ClosedReason.CANCELED}
     if now.status is Status.REFUNDED and was.status is not Status.REFUNDED:
         yield Announcement.REFUNDED
@@ -351,7 +350,7 @@ def _announcements(was: Shown, now: Shown, fact: Fact, *, closes: bool) -> Itera
         yield Announcement.REFUND_FAILED
     if now.paid and not was.paid:
         yield Announcement.SUCCEEDED
-    if closes and expires and not now.paid:
+    if expires and not was_closed and not now.paid:
         yield Announcement.EXPIRED
     if isinstance(fact, Failed) and not expires and now.status is Status.FAILED:
         yield Announcement.FAILED
