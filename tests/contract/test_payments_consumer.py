@@ -81,7 +81,7 @@ async def test_an_event_of_a_kind_that_is_not_ours_is_recorded_as_unhandled(paym
     """Nothing is dropped without a trace."""
     await payments.handle([record(stripe_event("customer.created", {"id": "cus_1", "object": "customer"}))])
 
-    assert await query(engine, "select decision, payment_id from payment_ledger") == [("unhandled", None)]
+    assert await query(engine, "select decision, payment_id, reason from payment_ledger") == [("unhandled", None, None)]
 
 
 async def test_of_several_declines_the_newest_says_why_whatever_comes_last(payments, engine, sale):

@@ -1,7 +1,7 @@
 """The fold of a payment: any order and any number of copies of the same facts end in one state."""
 
 from collections import Counter
-from itertools import permutations
+from itertools import combinations, permutations
 
 import pytest
 from hypothesis import given, settings
@@ -291,6 +291,10 @@ def test_the_status_follows_from_the_facts(facts, status, refunded, cancel_due):
             [Announcement.SUCCEEDED, Announcement.PARTIALLY_REFUNDED, Announcement.REFUNDED],
         ),
         (
+            [ChargeRefunded(100), Paid(100, "usd"), DisputeSeen("dp_1", "needs_response")],
+            [Announcement.REFUNDED, Announcement.SUCCEEDED, Announcement.DISPUTED],
+        ),
+        (
             [RefundSeen("re_1", "succeeded", 40), RefundSeen("re_1", "failed", 40)],
             [Announcement.PARTIALLY_REFUNDED, Announcement.REFUND_FAILED],
         ),
@@ -329,10 +333,19 @@ def test_a_full_refund_closes_and_frees_no_slot():
     assert (full.closed, full.closed_reason, full.slot_free) == (True, ClosedReason.REFUNDED, False)
 
 
+@pytest.mark.parametrize(("first", "then"), list(combinations(ClosedReason, 2)))
+def test_of_two_ends_the_weightier_is_shown_in_either_order(first, then):
+    """A session that expired and whose bank debit failed, or whose money was given back after all."""
+    ends = {reason: Failed(1, str(reason), reason) for reason in ClosedReason} | {ClosedReason.REFUNDED: ChargeRefunded(100)}
+    assert plain(ends[first], ends[then]).closed_reason is then
+    assert plain(ends[then], ends[first]).closed_reason is then
+
+
 def test_a_row_that_checkout_closed_frees_no_slot():
     """Another payment of the booking is open."""
     closed = opened()._replace(closed=True)
-    assert fold([(Failed(1, "expired", ClosedReason.EXPIRED), None, None)], closed).slot_free is False
+    expired = advance(closed, Failed(1, "expired", ClosedReason.EXPIRED))
+    assert (expired.now.slot_free, expired.announcement) == (False, Announcement.UPDATED)
 
 
 def test_the_intent_that_paid_is_shown():
@@ -350,6 +363,7 @@ def test_a_dispute_and_refunds_without_their_charge_are_for_a_person():
     assert set(needs_nobody(paid, parts)) == set()
     told = fold([(ChargeRefunded(100), None, None)], parts)
     assert (set(needs_a_person(parts, told)), set(needs_nobody(parts, told))) == (set(), {"refunded_in_parts_without_charge"})
+    assert set(needs_a_person(parts, fold([(Failed(1, "late"), None, None)], parts))) == set()
     assert set(needs_a_person(paid, fold([(DisputeSeen("dp_1", "needs_response"), None, None)], paid))) == {"dispute_opened"}
 
 

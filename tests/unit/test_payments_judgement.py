@@ -94,6 +94,16 @@ def test_what_waited_and_contradicts_our_row_keeps_nothing_back_that_waited_besi
     assert decided.payments[SALE.payment_id].refunded_minor == 100
 
 
+def test_an_event_twice_in_a_batch_is_told_once():
+    """Whoever wrote its entry is about to publish it."""
+    paid = SALE.succeeded()
+
+    decided = judged(paid, paid)
+
+    assert [line.decision for line in decided.lines] == [Decision.APPLIED, Decision.DUPLICATE]
+    assert len(decided.emitted) == len(decided.entries) == 1
+
+
 def test_an_event_that_names_nobody_leaves_a_trace():
     """Neither payment nor intent, session or charge: it can wait for nobody, and the ledger says so, once."""
     nameless = SALE.refund(payment_intent=None)
