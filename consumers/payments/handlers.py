@@ -56,18 +56,26 @@ class Payments:
 async def save_with_freed(tx: AsyncConnection, loaded: Loaded, item: Item, decided: Decided) -> Decided:
     """Save an event together with the waiting events that it frees; return what stands in the end.
 
-    When PostgreSQL refuses the data, each freed event is tried by itself. One that cannot be stored goes on waiting, marked as
-    refused, so that the event which freed it is not blamed for it. That event is alone in its batch here: batch.py halves until
-    it is. Raises what PostgreSQL does when the event itself is at fault.
+    When PostgreSQL refuses the data, each freed event is tried by itself, after those that free it. One that cannot be stored
+    goes on waiting, marked as refused, so that no event which freed it is blamed for it. The event is alone in its batch here:
+    batch.py halves until it is. Raises what PostgreSQL does when the event itself is at fault.
     """
     if await _refusal(tx, loaded, decided, keep=True) is None:
         return decided
     at = clock.now()
-    unfit = dict.fromkeys(sorted(decided.freed), "not_tried")
-    for event_id in list(unfit):
-        others = {other: reason for other, reason in unfit.items() if other != event_id}
-        reason = await _refusal(tx, loaded, decide(loaded, [item], at=at, unfit=others), keep=False)
-        unfit = others if reason is None else others | {event_id: reason}
+    untried, tried = sorted(decided.freed), True
+    unfit = dict.fromkeys(untried, "not_tried")
+    while tried:
+        tried = False
+        for event_id in list(untried):
+            others = {other: reason for other, reason in unfit.items() if other != event_id}
+            trial = decide(loaded, [item], at=at, unfit=others)
+            if event_id not in trial.freed | trial.refused_waiting:
+                continue  # nobody who was tried by now frees it
+            reason = await _refusal(tx, loaded, trial, keep=False)
+            unfit = others if reason is None else others | {event_id: reason}
+            untried.remove(event_id)
+            tried = True
     decided = decide(loaded, [item], at=at, unfit=unfit)
     await store.save(tx, loaded, decided)
     return decided

@@ -208,6 +208,19 @@ async def test_a_freed_event_that_postgresql_cannot_hold_never_blames_its_libera
     assert await query(engine, "select count(*) from inbox where event_id = $1", forged["id"]) == [(0,)]
 
 
+async def test_what_waited_is_not_blamed_for_what_only_it_frees(payments, published, engine, sale):
+    """A success frees a refund, whose charge frees a dispute that PostgreSQL cannot hold: the money went back all the same."""
+    forged = sale.dispute(id="du_\x00", payment_intent=None, charge=charge_of(sale))
+    honest = sale.refund(100, charge=charge_of(sale))
+    assert forged["id"] < honest["id"], "it is tried first, while nobody has freed it yet"
+    await payments.handle([record(forged), record(honest)])
+    await payments.handle([record(sale.succeeded())])
+
+    assert published.refusals("stripe.events.dlt") == []
+    assert await query(engine, "select event_id, state from waiting_events") == [(forged["id"], "refused")]
+    assert await query(engine, "select status::text, amount_refunded_minor from payments") == [("succeeded", 100)]
+
+
 async def test_a_liberator_that_is_itself_at_fault_frees_nobody(payments, published, engine, sale):
     """Its dead letter is its own; what waited goes on waiting."""
     await payments.handle([record(sale.refund(100))])
