@@ -291,6 +291,10 @@ def test_the_status_follows_from_the_facts(facts, status, refunded, cancel_due):
             [Announcement.SUCCEEDED, Announcement.PARTIALLY_REFUNDED, Announcement.REFUNDED],
         ),
         (
+            [Failed(1, "a"), DisputeSeen("dp_1", "needs_response"), Paid(100, "usd"), Failed(2, "late")],
+            [Announcement.FAILED, Announcement.DISPUTED, Announcement.SUCCEEDED, Announcement.UPDATED],
+        ),
+        (
             [ChargeRefunded(100), Paid(100, "usd"), DisputeSeen("dp_1", "needs_response")],
             [Announcement.REFUNDED, Announcement.SUCCEEDED, Announcement.DISPUTED],
         ),
