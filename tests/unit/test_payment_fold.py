@@ -276,6 +276,13 @@ def test_the_status_follows_from_the_facts(facts, status, refunded, cancel_due):
     assert (known.status, known.refunded_minor, known.cancel_due) == (status, refunded, cancel_due)
 
 
+def test_a_payment_of_nothing_was_never_given_back():
+    """The older application may have sold a session for nothing: it stays booked."""
+    free = opened()._replace(amount_minor=0)
+    paid = fold([(Paid(0, "usd"), None, None), (ChargeRefunded(0), None, None)], free)
+    assert (paid.status, paid.cancel_due, paid.closed) == (Status.SUCCEEDED, False, False)
+
+
 @pytest.mark.parametrize(
     ("facts", "announced"),
     [

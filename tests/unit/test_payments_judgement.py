@@ -94,6 +94,14 @@ def test_what_waited_and_contradicts_our_row_keeps_nothing_back_that_waited_besi
     assert decided.payments[SALE.payment_id].refunded_minor == 100
 
 
+def test_an_event_that_names_the_payment_alone_is_taken():
+    """A refund may name neither intent nor charge: it has nothing to wait under, and needs nothing."""
+    decided = judged(SALE.refund(100, payment_intent=None, metadata=SALE.metadata))
+
+    assert [line.decision for line in decided.lines] == [Decision.APPLIED]
+    assert decided.payments[SALE.payment_id].refunded_minor == 100
+
+
 def test_an_event_twice_in_a_batch_is_told_once():
     """Whoever wrote its entry is about to publish it."""
     paid = SALE.succeeded()
