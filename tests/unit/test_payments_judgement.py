@@ -8,7 +8,7 @@ import pytest
 from consumers.payments.decide import Decision, Item, Loaded, decide, mismatch
 from consumers.payments.translate import translate
 from shared.domain.payment import Paid, Shown
-from shared.messages import PaymentState
+from shared.messages import PaymentState, payment_states
 from tests.builders import Sale, bytes_of, record
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -140,6 +140,27 @@ def test_a_refund_that_names_no_currency_is_taken():
     del event["data"]["object"]["currency"]
 
     assert mismatch(translate(bytes_of(event)), SALE.payment(), {}) is None
+
+
+def test_a_message_tells_the_whole_state():
+    """Whoever reads it knows no other: why it ended, and that the slot is free, stand in it."""
+    [told] = judged(SALE.delayed("failed")).emitted
+
+    assert payment_states.decode(told.event).data == PaymentState(
+        payment_id=uuid.UUID(SALE.payment_id),
+        booking_id=uuid.UUID(SALE.booking_id),
+        version=1,
+        status="failed",
+        paid=False,
+        cancel_due=False,
+        amount_minor=7500,
+        currency="USD",
+        amount_refunded_minor=0,
+        failure_reason="async_failed",
+        dispute_open=False,
+        closed_reason="async_failed",
+        slot_free=True,
+    )
 
 
 def test_whatever_may_change_in_a_message_takes_a_version():
