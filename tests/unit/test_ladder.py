@@ -53,6 +53,13 @@ def test_a_moment_that_cannot_be_read_is_now(moment):
     assert len(split(record(moment)).due) == 1
 
 
+def test_a_record_without_a_moment_is_due():
+    """It was written by hand, or by who knows no ladder: it stops nobody behind it."""
+    bare = Incoming("p.email.retry.16s", 0, 0, b"k", b"v", (), NOW_MS)
+
+    assert split(bare).due == [bare]
+
+
 def test_no_header_makes_a_record_wait_longer_than_its_step():
     """A clock that is an hour ahead costs a step's delay, not an hour, and not for ever."""
     [waiting] = split(record(NOW_MS + 3_600_000)).waiting.values()

@@ -7,6 +7,7 @@ import pytest
 
 from deploy.ops import matters, sessions
 from shared import clock
+from shared.db import attention
 from shared.db.engine import rows
 from shared.stripe_events import Kind
 from tests.builders import Sale, insert_sales
@@ -165,6 +166,39 @@ async def test_what_a_person_has_looked_after_is_left_alone(world, engine, groun
         await matters.resolve(tx, matter.id, by="Ada")
 
     assert answer(await reconcile("--json"))["sessions"]["asked"] == 0
+
+
+async def test_what_a_person_has_looked_after_hides_nothing_else(world, engine, ground, reconcile):
+    """Neither another payment, nor of another reason: each that is paid is told, and stays until its own payment moves."""
+    await paid_in_silence(world, engine, Sale())
+    await reconcile()
+    other = Sale()
+    async with engine.begin() as tx:
+        [matter] = await matters.listed(tx, resolved_too=False)
+        await matters.resolve(tx, matter.id, by="Ada")
+        await attention.open_(tx, reason="dispute_opened", aggregate=f"payment:{other.payment_id}", cause="evt_1")
+        [matter] = await matters.listed(tx, resolved_too=False)
+        await matters.resolve(tx, matter.id, by="Ada")
+    session = await paid_in_silence(world, engine, other)
+
+    found = answer(await reconcile("--json"), status=1)["sessions"]
+
+    assert found["paid"] == [{"payment_id": other.payment_id, "session_id": session.id}]
+
+
+async def test_what_moved_on_settles_no_matter_of_another_reason(world, engine, ground, reconcile):
+    """A dispute of a payment that is paid is still for a person."""
+    sale = Sale()
+    session = await paid_in_silence(world, engine, sale)
+    await reconcile()
+    await take(engine, sale.completed(id=session.id))
+    async with engine.begin() as tx:
+        await attention.open_(tx, reason="dispute_opened", aggregate=f"payment:{sale.payment_id}", cause="evt_1")
+    found = answer(await reconcile("--json"))["sessions"]
+
+    assert found["moved_on"] == 1
+    async with engine.begin() as tx:
+        assert [one.reason for one in await matters.listed(tx, resolved_too=False)] == ["dispute_opened"]
 
 
 async def test_a_session_that_stripe_does_not_know_ends_the_run_badly_and_hides_no_other(world, engine, ground, reconcile):
