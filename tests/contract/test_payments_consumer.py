@@ -128,6 +128,13 @@ async def test_every_cent_is_explained_by_the_ledger_alone(payments, engine, sal
     ]
 
 
+async def test_what_was_folded_stands_in_the_row_for_everybody_who_reads_it(payments, engine, sale):
+    """Each column of ours: also what this consumer derives anew and never reads back."""
+    await payments.handle([record(event) for event in (sale.declined(), sale.succeeded(), sale.refunded())])
+
+    assert await folded(engine, sale) == ("refunded", 7500, 7500, True, True, True, "generic_decline", "refunded")
+
+
 async def test_a_payment_is_closed_once_and_for_all(payments, engine, sale):
     """Whatever comes after its session expired: the moment from which on it blocked no other checkout stays what it was."""
     await payments.handle([record(sale.expired())])
