@@ -166,6 +166,16 @@ def test_ids_that_are_no_uuid_are_no_ids_of_ours(kind):
     assert (event.payment_id, event.booking_id, event.intent_id) == (None, None, "pi_1")
 
 
+@pytest.mark.parametrize("spell", [str.upper, "{{{}}}".format, "urn:uuid:{}".format, lambda text: text.replace("-", "")])
+def test_an_id_of_ours_is_known_by_any_spelling(spell):
+    """Metadata may have been typed by hand: it is still our payment that was paid."""
+    sale = Sale()
+    named = {"payment_id": spell(sale.payment_id), "booking_id": spell(sale.booking_id)}
+    event = translate(bytes_of(sale.succeeded(metadata=named)))
+
+    assert (event.payment_id, event.booking_id) == (sale.payment_id, sale.booking_id)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_event_or_a_refusal(value):
     """Nothing raises: an exception would rewind the batch for ever."""
