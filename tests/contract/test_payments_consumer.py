@@ -135,6 +135,32 @@ async def test_what_was_folded_stands_in_the_row_for_everybody_who_reads_it(paym
     assert await folded(engine, sale) == ("refunded", 7500, 7500, True, True, True, "generic_decline", "refunded")
 
 
+async def test_two_payments_of_one_batch_keep_what_is_each_ones_own(payments, engine, sale):
+    """They are written by one statement: neither gets the other's money."""
+    other = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, other)
+    await payments.handle([record(event) for event in (sale.succeeded(), other.declined(), sale.refunded(100))])
+
+    assert (await folded(engine, sale))[:4] == ("succeeded", 100, 100, True)
+    assert (await folded(engine, other))[:4] == ("failed", 0, 0, False)
+
+
+async def test_what_is_known_of_a_refund_and_a_dispute_goes_on_from_batch_to_batch(payments, engine, sale):
+    """A refund that came back after it had succeeded, and a dispute that was lost: each step stands in its row."""
+    await payments.handle([record(sale.succeeded())])
+    steps = []
+    for status in ("pending", "succeeded", "failed"):
+        await payments.handle([record(sale.refund(7500, status))])
+        steps += await query(engine, "select status, ever_succeeded from refunds")
+    for status in ("needs_response", "lost"):
+        await payments.handle([record(sale.dispute(status))])
+        steps += await query(engine, "select status from disputes")
+
+    assert steps == [("pending", False), ("succeeded", True), ("failed", True), ("needs_response",), ("lost",)]
+    assert (await folded(engine, sale))[:2] == ("succeeded", 0)
+
+
 async def test_a_payment_is_closed_once_and_for_all(payments, engine, sale):
     """Whatever comes after its session expired: the moment from which on it blocked no other checkout stays what it was."""
     await payments.handle([record(sale.expired())])
