@@ -22,6 +22,7 @@ BACK_TO_0006 = (
     "alter table payment_ledger drop column fact",
     "drop index payments_with_people",
     "drop index payments_under_way",
+    "drop table stripe_reconciliations",
     "alter table booking_payments drop column cancelled_booking",
     f"update {migrate.VERSION_TABLE} set version_num = '0006'",
 )
@@ -33,7 +34,7 @@ WAITING_OUTSIDE = """
 select pid from pg_stat_activity
 where datname = current_database() and application_name = 'culturebridge-migrate' and state = 'idle'
 """
-NEWER = ("0007", "0008", "0009", "0010")  # than what `older` stands at
+NEWER = ("0007", "0008", "0009", "0010", "0011")  # than what `older` stands at
 READING_THE_LEDGER = "select count(*) from payment_ledger"
 WRITING_PAYMENTS = "update payments set version = version where false"
 LEDGER_LINE = """
