@@ -30,7 +30,7 @@ async def test_stripe_away_is_502_and_resumed(door, kind):
 
 
 async def test_whoever_resumes_a_checkout_under_another_key_finds_its_address_again(door):
-    """The row keeps the key of the call that broke off: repeated, the next one hears where that payment is paid, as described."""
+    """The row keeps the key of the call that broke off: the next one, repeated, hears where it is paid, as described."""
     booked = await meeting(door.engine)
     door.arm("error_before", times=3)
     assert (await door.checkout(booked.booking_id, booked.client, key="first"))[0] == 502
