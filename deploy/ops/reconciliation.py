@@ -108,7 +108,7 @@ async def reconcile(
         progress(count, count)
     if publish:
         async with telling_of_database(configured), engine.begin() as tx:
-            await reconciled.note(tx, account_id, until=until)
+            await reconciled.note(tx, account_id, since=since, until=until)
     return Reconciled(since, until, count, tuple(missing), repeated, publish)
 
 

@@ -2,7 +2,8 @@
 
 Enters: the end of a comparison (`cb-ops stripe reconcile`, which runs by somebody's timer), or the hourly look of the payments
 consumer. Leaves: a row for each of Stripe's accounts; a matter for a person once nothing was compared for a day, which the next
-comparison resolves. Where none ever ran nobody is told: a timer that was never set has not stopped.
+comparison that leaves no gap resolves. Where none ever ran nobody is told: a timer that was never set has not stopped. Next: an
+operator, who finds the matter by `cb-ops attention`.
 """
 
 from datetime import datetime
@@ -15,11 +16,14 @@ from shared.db.engine import rows
 REASON = "stripe_not_reconciled"
 BY = "cb-ops stripe reconcile"
 HOURS_MAX = 24  # it is to run hourly, and goes back four days
+ALL_DAYS = 29  # Stripe keeps an event for thirty: who went back so far has seen what there is to see
 
 NOTE = """
 insert into stripe_reconciliations (account_id, compared_until) values ($1, $2)
 on conflict (account_id) do update
 set compared_until = greatest(stripe_reconciliations.compared_until, excluded.compared_until)
+where stripe_reconciliations.compared_until >= $3 or $3 <= $2::timestamptz - make_interval(days => $4)
+returning account_id
 """
 OVERDUE = """
 select account_id, compared_until from stripe_reconciliations
@@ -27,10 +31,10 @@ where compared_until < $1::timestamptz - make_interval(hours => $2) order by acc
 """
 
 
-async def note(tx: AsyncConnection, account_id: str, *, until: datetime) -> None:
-    """Remember that all that an account had by then is here."""
-    await rows(tx, NOTE, account_id, until)
-    await attention.settle(tx, reason=REASON, aggregates=[_about(account_id)], by=BY)
+async def note(tx: AsyncConnection, account_id: str, *, since: datetime, until: datetime) -> None:
+    """Remember that all that an account had by `until` is here, unless a gap lies between the last comparison and `since`."""
+    if await rows(tx, NOTE, account_id, until, since, ALL_DAYS):
+        await attention.settle(tx, reason=REASON, aggregates=[_about(account_id)], by=BY)
 
 
 async def tell_overdue(tx: AsyncConnection, *, now: datetime) -> None:
