@@ -18,6 +18,7 @@ from shared import messages, topics
 from shared.db import inbox
 from shared.db.engine import rows
 from shared.domain import money
+from shared.domain.payment import Status
 
 BOOKING_OF_PAYMENT = "select booking_id from payments where id = any($1::uuid[])"
 PAYMENT_OF_CHARGE = ("select payment_id from payment_charges where charge_id = $1",)
@@ -143,6 +144,7 @@ def _payment(row: Any) -> Payment:
     *facts, amount = row
     if facts[2] is None:  # a row of the older application that no event has touched yet
         facts[2] = money.nearest_minor(amount, facts[4])
+        facts[3] = facts[2] if facts[1] == Status.REFUNDED else 0
     facts[11] = facts[11].replace(tzinfo=UTC)
     return Payment(*facts)
 

@@ -184,6 +184,19 @@ async def test_where_the_money_is_that_a_status_does_not_tell_of(walk, database,
     assert {taken, over} <= set(told)
 
 
+async def test_what_the_older_application_gave_back_is_told_as_the_api_tells_it(database, engine, sale):
+    """Its row says that it is refunded, and no column of ours says yet how much that was."""
+    await change(
+        engine, "update payments set amount_minor = null, status = 'refunded', closed_reason = 'refunded', closed_at = now()"
+    )
+
+    told = await story(database, sale.payment_id, sale)
+    [payment] = json.loads((await why(database, sale.payment_id, "--json")).stdout)["story"]["payments"]
+
+    assert told[1] == "payment P1 is refunded: 75.00 USD, 75.00 USD given back, closed as refunded, CS1"
+    assert (payment["amount_minor"], payment["amount_refunded_minor"]) == (7500, 7500)
+
+
 async def test_money_that_holds_no_booking_takes_none_with_it(walk, database, engine, sale):
     """The second of two payments is given back: the booking stays, and no line says otherwise."""
     twin = await twin_of(engine, sale)
