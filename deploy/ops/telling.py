@@ -208,17 +208,17 @@ def _decided(line: Line, payment: Payment | None, waited: dict[str, datetime]) -
     fact = line.fact or {}
     match line.decision:
         case Decision.APPLIED:
-            return f"{freed}was applied: {change}{_about(fact)}"
+            return f"{freed}was applied: {change}{_about(fact) or _total(fact, line.after or {})}"
         case Decision.UNCHANGED:
-            return f"{freed}was taken: nothing that is shown changed{_about(fact)}"
+            return f"{freed}was taken: nothing that is shown changed{_about(fact) or _total(fact, line.after or {})}"
         case Decision.DUPLICATE:
             return f"came again, at {line.topic}/{line.partition}/{line.offset}: known, nothing happened twice"
         case Decision.WAITING:
-            return "came too early and waits: " + (because or "its payment is not known")
+            return f"came too early and waits: {because or 'its payment is not known'}{_about(fact) or _of(fact)}"
         case Decision.QUARANTINED:
             return f"{freed}was quarantined: {because}; it changed nothing{_about(fact) or _of(fact)}"
         case Decision.UNHANDLED:
-            return "decides nothing here" + (f": {because}" if because else "")
+            return "decides nothing here" + (f": {because}" if because else "") + (_about(fact) or _of(fact))
         case Decision.DROPPED:
             return f"was dropped for good: {because}"
         case unknown:
@@ -234,8 +234,16 @@ def _about(fact: State) -> str:
     return ""
 
 
+def _total(fact: State, after: State) -> str:
+    """Say what a charge told of all its refunds, where that is not what is shown: one of them failed, or more is known."""
+    if fact.get("amount_refunded_minor") == after.get("amount_refunded_minor"):
+        return ""
+    said = _sum(fact, "amount_refunded_minor")
+    return f" (its charge said {said} in all)" if said else ""
+
+
 def _of(fact: State) -> str:
-    """Say what an event that was not believed spoke of."""
+    """Say of what sum an event spoke that moved none."""
     said = _sum(fact, "amount_minor") or _sum(fact, "amount_refunded_minor")
     return f" (it said {said})" if said else ""
 

@@ -94,7 +94,7 @@ async def test_a_refund_seen_first_and_no_letter_sent_and_why(walk, database, sa
         "payment P1 is refunded: 75.00 USD, 75.00 USD given back, closed as refunded, PI1, CS1",
         "",
         "payment: checkout began, 75.00 USD",
-        "charge.refunded came too early and waits: no payment is known by PI1",
+        "charge.refunded came too early and waits: no payment is known by PI1 (it said 75.00 USD)",
         (
             "payment: charge.refunded after waiting since MOMENT was applied: pending → refunded, 75.00 USD of 75.00 USD given "
             "back, all of it was given back: a booking that it holds goes, closed as refunded: it stops no new checkout"
@@ -184,6 +184,21 @@ async def test_where_the_money_is_that_a_status_does_not_tell_of(walk, database,
     assert {taken, over} <= set(told)
 
 
+async def test_what_a_charge_said_is_told_where_another_sum_is_shown(walk, database, sale):
+    """One of its refunds failed, and its total came after a greater one: no amount is shown of which nobody sees why."""
+    await walk.stripe_says(
+        sale.succeeded(), sale.refund(2000, status="failed"), sale.refunded(5000), sale.refunded(2000), sale.refunded(3000)
+    )
+
+    told = await story(database, sale.payment_id, sale)
+
+    assert "payment: charge.refunded was applied: 30.00 USD of 75.00 USD given back (its charge said 50.00 USD in all)" in told
+    assert [line for line in told if line.startswith("payment: charge.refunded was taken")] == [
+        "payment: charge.refunded was taken: nothing that is shown changed (its charge said 20.00 USD in all)",
+        "payment: charge.refunded was taken: nothing that is shown changed",
+    ]
+
+
 async def test_what_the_older_application_gave_back_is_told_as_the_api_tells_it(database, engine, sale):
     """Its row says that it is refunded, and no column of ours says yet how much that was."""
     await change(
@@ -271,7 +286,7 @@ async def test_what_still_waits_is_told_by_the_id_that_it_waits_for(walk, databa
     assert await story(database, sale.intent_id, sale) == [
         "PI1 belongs to no payment that we know",
         "",
-        "charge.refunded came too early and waits: no payment is known by PI1",
+        "charge.refunded came too early and waits: no payment is known by PI1 (it said 75.00 USD)",
         "",
         "open: charge.refunded has waited under PI1 since MOMENT",
     ]

@@ -76,6 +76,21 @@ def test_every_decision_has_words_of_its_own(decision):
     assert not text.endswith(f" {decision}: why")
 
 
+@pytest.mark.parametrize("decision", [Decision.WAITING, Decision.QUARANTINED, Decision.UNHANDLED])
+@pytest.mark.parametrize(
+    ("fact", "sum_"),
+    [
+        ({"refund_id": "re_1", "status": "failed", "amount_minor": 90, "currency": "usd"}, "refund re_1 of 0.90 USD, failed"),
+        ({"amount_refunded_minor": 300, "currency": "jpy"}, "it said 300 JPY"),
+    ],
+)
+def test_of_an_event_that_moved_nothing_the_sum_is_told(decision, fact, sum_):
+    """Money that waits, was not believed or belongs to nobody is no less money."""
+    [text] = said(lines=line(decision=decision, reason="why", fact=fact))
+
+    assert text.endswith(f" ({sum_})")
+
+
 def test_words_that_newer_code_wrote_are_told_as_they_are():
     """A rolled-back release must not hide what the newer one recorded."""
     assert said(lines=line(decision="absorbed", reason="newly")) == [
