@@ -67,7 +67,7 @@ TRANSACTION = (
     fault(
         "the inbox in a transaction of its own",
         ("tests/journey/test_failpoints.py", "-k", "bookings"),
-        (BATCH, "async with self._engine.begin() as tx:", "async with self._engine.connect() as tx:"),
+        (BATCH, "self._engine.begin() as tx:\n                begun", "self._engine.connect() as tx:\n                begun"),
         (
             BATCH,
             "applied = await self._consumer.apply(tx, items)\n",
@@ -135,9 +135,14 @@ TRANSACTION = (
         (BATCH_TESTS, "-k", "costs_only"),
         (
             BATCH,
-            "            if len(items) == 1:\n                return Applied(refused=[self._culprit(items[0], error)])",
-            "            return Applied(refused=[self._culprit(item, error) for item in items])",
+            "            if len(items) == 1:\n                return Applied(refused=[await self._culprit(items[0], error)])",
+            "            return Applied(refused=[await self._culprit(item, error) for item in items])",
         ),
+    ),
+    fault(
+        "of an event that broke its batch nothing stands in the ledger",
+        (REFUSAL_TESTS, "-k", "stands_in_the_ledger"),
+        (PAYMENTS, "    if payment_id is not None:\n        await _save_lines", "    if False:\n        await _save_lines"),
     ),
     fault(
         "a full disk is blamed on the data",

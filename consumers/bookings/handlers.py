@@ -75,6 +75,9 @@ class Bookings:
         applied.after_commit.append(lambda: _tell(told))
         return applied
 
+    async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
+        """Leave it to its dead letter, to which `cb-ops why` leads."""
+
 
 def _take(remembered: Remembered, item: Item, applied: Applied, told: list[Told], *, at: datetime) -> None:
     event_id, data = str(item.event.id), item.event.data

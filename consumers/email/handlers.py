@@ -67,6 +67,9 @@ class Entering:
         due = [Due(letter.ticket, attempt=0, replayed=False, record=record) for letter, record in wanted if letter.id in open_]
         return Applied(after_commit=[lambda: self.due.update((one.ticket.letter_id, one) for one in due)])
 
+    async def note_culprit(self, tx: AsyncConnection, item: Change, reason: str) -> None:
+        """Leave it to its dead letter, to which `cb-ops why` leads."""
+
 
 class Changes:
     """Handles `bookings.events`, or `payments.events`."""

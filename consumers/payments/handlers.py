@@ -52,6 +52,10 @@ class Payments:
             await store.save(tx, loaded, decided)
         return Applied(decided.emitted, decided.refused, [lambda: tell(decided)])
 
+    async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
+        """Tell of it in the ledger of its payment, and a person: its dead letter is gone after a month."""
+        await store.note_culprit(tx, item, reason)
+
 
 async def save_with_freed(tx: AsyncConnection, loaded: Loaded, item: Item, decided: Decided) -> Decided:
     """Save an event together with the waiting events that it frees; return what stands in the end.

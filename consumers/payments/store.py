@@ -20,6 +20,7 @@ from shared.db import attention, inbox, waiting
 from shared.db.data_errors import FoldBroken, folding
 from shared.db.engine import begin_again, columns, rows
 from shared.domain import money
+from shared.domain.ledger import Decision
 from shared.domain.payment import ClosedReason, Payment, Refund
 from shared.kafka.records import Incoming
 
@@ -52,6 +53,7 @@ select id::text, booking_id::text, amount_minor, amount, currency, status::text,
 from payments where id = any($1::uuid[]) order by id for no key update
 """
 AMOUNT_MINOR = 2  # its place in LOCK_PAYMENTS
+EXIST = "select id::text from payments where id = any($1::uuid[])"
 BESIDE = """
 select 'intent', intent_id, payment_id::text, null::text, paid, null::bigint
 from payment_intents where payment_id = any($1::uuid[])
@@ -167,6 +169,18 @@ async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
     await _save_attention(tx, decided)
     await inbox.write(tx, CONSUMER, list(decided.entries.values()))
     await inbox.write_unlocked(tx, CONSUMER, sorted(decided.loose.values(), key=lambda entry: entry.event_id))
+
+
+async def note_culprit(tx: AsyncConnection, item: Item, reason: str) -> None:
+    """Write that an event could not be taken, and tell a person; nothing where nobody knows whose payment it is about."""
+    event = item.event
+    links = await _links(tx, set(event.keys), [event])
+    named = [event.payment_id, *(links.get(key) for key in event.keys)]
+    exist = {row[0] for row in await rows(tx, EXIST, [payment_id for payment_id in named if payment_id is not None])}
+    payment_id = next((payment_id for payment_id in named if payment_id in exist), None)
+    if payment_id is not None:
+        await _save_lines(tx, [Line(item, Decision.QUARANTINED, payment_id, reason)])
+        await attention.open_(tx, reason=reason, aggregate=f"payment:{payment_id}", cause=event.id)
 
 
 async def _lock_keys(tx: AsyncConnection, keys: AbstractSet[str]) -> tuple[set[str], Waiting]:

@@ -13,6 +13,6 @@ class Decision(StrEnum):
     UNCHANGED = "unchanged"  # understood, and nothing that is shown changed
     DUPLICATE = "duplicate"  # taken before, seen again at another offset
     WAITING = "waiting"  # its payment is not known yet: it waits in `waiting_events`
-    QUARANTINED = "quarantined"  # it contradicts the payment that it names: a person is told
+    QUARANTINED = "quarantined"  # it contradicts its payment, or cannot be stored: a person is told
     UNHANDLED = "unhandled"  # a kind of event that decides nothing here
     DROPPED = "dropped"  # it waited, and was given up by an operator or by age

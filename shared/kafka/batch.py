@@ -62,6 +62,9 @@ class Consumer(Protocol[Item]):
     async def apply(self, tx: AsyncConnection, items: Sequence[Item]) -> Applied:
         """Lock, look up, fold and write; no network but the database's."""
 
+    async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
+        """Write down that an item breaks every batch, as far as there is a place for that."""
+
 
 class Culprits:
     """Counts the records that broke our code, and calls it our fault when they are many."""
@@ -137,7 +140,7 @@ class Batches(Generic[Item]):
             if not begun or not is_data_error(error):
                 raise
             if len(items) == 1:
-                return Applied(refused=[self._culprit(items[0], error)])
+                return Applied(refused=[await self._culprit(items[0], error)])
             middle = len(items) // 2
             first, second = await self._apply(items[:middle]), await self._apply(items[middle:])
             return Applied(first.emitted + second.emitted, first.refused + second.refused)
@@ -145,10 +148,20 @@ class Batches(Generic[Item]):
             tell()
         return applied
 
-    def _culprit(self, item: Item, error: Exception) -> Refused:
+    async def _culprit(self, item: Item, error: Exception) -> Refused:
         record = self._consumer.record_of(item)
         self._culprits.add(record.place, error)
-        return Refused(record, f"broke_its_batch:{error_name(error)}")
+        refused = Refused(record, f"broke_its_batch:{error_name(error)}")
+        async with self._engine.begin() as tx:
+            try:
+                await self._consumer.note_culprit(tx, item, refused.reason)
+            except Exception as unwritable:
+                if not is_data_error(unwritable):
+                    raise
+                # Its dead letter tells of it all the same.
+                await tx.rollback()
+                log.warning("culprit.not_noted", reason=refused.reason, error=error_name(unwritable))
+        return refused
 
     async def _publish(self, emitted: Sequence[Emitted], refused: Sequence[Refused]) -> None:
         content_type = ((CONTENT_TYPE, messages.CONTENT_TYPE),)

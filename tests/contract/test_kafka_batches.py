@@ -35,6 +35,7 @@ class Effects:
 
     def __init__(self):
         self.applied = []
+        self.noted = []
         self.on_apply = None
 
     def judge(self, record):
@@ -60,6 +61,10 @@ class Effects:
             await rows(tx, "insert into effects values ($1, $2) on conflict do nothing", text, number)
         self.applied.append([item.text for item in items])
         return Applied([Emitted(b'{"subject":"%s"}' % item.record.value, item.record) for item in items])
+
+    async def note_culprit(self, tx, item, reason):
+        await rows(tx, "select $1::text", item.text)
+        self.noted.append((item.record.value, reason))
 
 
 class Published:
@@ -121,6 +126,7 @@ async def test_an_error_of_data_costs_only_its_own_record(batches, effects, publ
     assert refusals(published).keys() == {culprit}
     assert told in refusals(published)[culprit]
     assert refusals(published)[culprit].startswith("broke_its_batch:")
+    assert effects.noted == ([] if b"\x00" in culprit else [(culprit, refusals(published)[culprit])])
     assert await stored(engine) == {value.decode() for value in others}
     assert {r.value for r in published.records if r.topic == "out"} == {b'{"subject":"%s"}' % value for value in others}
 

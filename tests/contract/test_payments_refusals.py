@@ -121,3 +121,46 @@ async def test_a_refund_or_dispute_of_two_payments_stays_with_the_first(payments
     kept = await query(engine, "select payment_id::text from refunds union all select payment_id::text from disputes")
     assert kept == [(sale.payment_id,)]
     assert (await folded(engine, other))[:2] == ("succeeded", 0)
+    assert await told_of(engine, second) == [("quarantined", "broke_its_batch:HeldElsewhere", other.payment_id)]
+
+
+QUARANTINED = "select decision, reason, payment_id::text from payment_ledger where event_id = $1"
+
+
+async def told_of(engine, event):
+    """What the ledger says of an event; a person is told of the same."""
+    lines = await query(engine, QUARANTINED, event["id"])
+    matters = await query(engine, "select reason, aggregate from attention where cause = $1", event["id"])
+    assert matters == [(reason, f"payment:{payment_id}") for _, reason, payment_id in lines]
+    return lines
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [lambda sale: sale.refund(2**63), lambda sale: sale.refund(2**63, charge=f"ch_3{sale.tag}00000000", payment_intent=None)],
+    ids=["by its intent", "by its charge"],
+)
+async def test_an_event_that_broke_its_batch_stands_in_the_ledger_of_its_payment(payments, published, engine, sale, unfit):
+    """Its dead letter is gone after a month, and with it all that was said of this money; once, however often it comes."""
+    await payments.handle([record(sale.succeeded(latest_charge=f"ch_3{sale.tag}00000000"))])
+    event = unfit(sale)
+    for _ in range(2):
+        await payments.handle([record(event)])
+
+    [reason, again] = published.refusals("stripe.events.dlt")
+    assert reason == again
+    assert reason.startswith("broke_its_batch:")
+    assert await told_of(engine, event) == [("quarantined", reason, sale.payment_id)]
+    assert await query(engine, "select fact ->> 'amount_minor' from payment_ledger where event_id = $1", event["id"]) == [
+        (str(2**63),)
+    ]
+    assert (await folded(engine, sale))[:2] == ("succeeded", 0)
+
+
+async def test_an_event_that_broke_its_batch_and_is_nobodys_blames_no_payment(payments, published, engine, sale):
+    """Its dead letter is all there is of it."""
+    await payments.handle([record(stripe_event("customer.\x00", {"id": "cus_1", "object": "customer"}))])
+
+    assert [reason.partition(":")[0] for reason in published.refusals("stripe.events.dlt")] == ["broke_its_batch"]
+    for empty in ("payment_ledger", "attention"):
+        assert await query(engine, f"select count(*) from {empty}") == [(0,)]
