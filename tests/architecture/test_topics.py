@@ -17,7 +17,7 @@ from consumers.payments.translate import UNKNOWN_REASON
 from ingress import pages
 from ingress.payments import GENERIC_DECLINE
 from shared import messages, topics
-from shared.domain import booking, payment
+from shared.domain import booking, money, payment
 from shared.domain.payment import FREES_THE_SLOT, Announcement, ClosedReason
 from shared.kafka import broker, dead_letters, retry, service
 from shared.kafka.dead_letters import Refused
@@ -218,6 +218,23 @@ def test_readers_are_led_to_the_schema(topic):
     """From the topic's page and from the overview."""
     for text in (page(topic), (PAGES / "README.md").read_text()):
         assert f"({topic.name}.v1.schema.json)" in text
+
+
+def test_readers_are_told_how_amounts_are_counted():
+    """By ISO 4217's own table 1,000 krónur of ours would be read as 100,000, and 7,500 ariary as 75."""
+    amounts = " ".join((PAGES / "README.md").read_text().partition("- **Amounts.**")[2].partition("\n- **")[0].split())
+    told = {decimals: set(codes.split()) for decimals, codes in re.findall(r"(none|three) for `([A-Z ]+)`", amounts)}
+    counted = {name: {c for c, s in money.SCALES.items() if s.decimals == n} for name, n in {"none": 0, "three": 3}.items()}
+
+    assert told == counted
+    for code, minor in re.findall(r"\b([A-Z]{3}) (\d+) are", amounts):
+        assert f"{code} {minor} are {money.to_decimal(int(minor), code):f}" in amounts
+    for topic in PUBLIC:
+        for name, spelled in schema_of(topic)[1]["properties"].items():
+            if name.endswith("_minor"):
+                assert "as Stripe counts them" in spelled["description"]
+                [row] = re.findall(rf"^\| `{name}` \|.*$", page(topic), re.MULTILINE)
+                assert "as Stripe counts them ([Amounts](README.md#" in row
 
 
 @pytest.mark.parametrize("topic", [*topics.EMAIL_LADDER, topics.EMAIL_DLT], ids=lambda topic: topic.name)
