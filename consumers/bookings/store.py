@@ -11,7 +11,7 @@ from shared.db import attention, inbox
 from shared.db.data_errors import folding
 from shared.db.engine import columns, rows
 from shared.db.inbox import Entry
-from shared.domain.booking import Booking, Conflict, Known, Status
+from shared.domain.booking import Booking, Known, Status
 
 CONSUMER = "bookings"
 
@@ -74,9 +74,8 @@ async def load(tx: AsyncConnection, bookings: Iterable[str], events: Sequence[tu
     with folding():
         found = {row[0]: Booking(row[0], Status(row[1]), *row[2:]) for row in locked}
     payments: dict[str, dict[str, Known]] = defaultdict(dict)
-    for booking_id, payment_id, version, paid, cancel_due, conflict, cancelled in await rows(tx, KNOWN_PAYMENTS, asked):
-        reason = Conflict(conflict) if conflict else None
-        payments[booking_id][payment_id] = Known(payment_id, version, paid, cancel_due, reason, cancelled)
+    for booking_id, payment_id, *told in await rows(tx, KNOWN_PAYMENTS, asked):
+        payments[booking_id][payment_id] = Known(payment_id, *told)
     return Remembered(
         bookings=found,
         payments=payments,

@@ -43,14 +43,16 @@ class Booking:
 class Known:
     """What the contract told of one payment so far (one row of `booking_payments`), and what came of it.
 
-    `cancelled_booking`: whether its full refund cancelled the booking; None before there was one.
+    `conflict_reason`: a Conflict, or a word of a newer release, which runs beside us or was gone back from: nothing here is
+    decided by it, and it stays as it was written. `cancelled_booking`: whether its full refund cancelled the booking; None
+    before there was one.
     """
 
     payment_id: str
     version: int
     paid: bool
     cancel_due: bool
-    conflict_reason: Conflict | None = None
+    conflict_reason: str | None = None
     cancelled_booking: bool | None = None
 
 

@@ -112,6 +112,22 @@ async def test_refunding_a_second_payment_touches_nothing(bookings, published, e
     assert len(published.records) == 2
 
 
+async def test_a_reason_that_a_newer_release_wrote_stays_and_stops_nobody(bookings, engine, sale):
+    """Beside that release, or back from it: the next message of that payment is taken, and so are its neighbours."""
+    other = Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, other)
+    await put_into(engine, sale, "cancelled")
+    await bookings.handle([message(sale, 1, paid=True)])
+    await query(engine, "update booking_payments set conflict_reason = 'rescheduled'")
+
+    await bookings.handle([message(sale, 2, paid=True), message(other, 1, paid=True)])
+
+    assert await booking(engine, other) == ("confirmed", other.payment_id)
+    kept = "select version, conflict_reason from booking_payments where payment_id = $1"
+    assert await query(engine, kept, sale.payment_id) == [(2, "rescheduled")]
+
+
 @pytest.mark.parametrize("status", ["cancelled", "completed"])
 @pytest.mark.parametrize("known_before", [False, True])
 async def test_money_that_comes_too_late_is_told_once(bookings, published, engine, sale, status, known_before):
