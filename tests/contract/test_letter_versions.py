@@ -13,6 +13,7 @@ from shared.letters.templates import FILES, released
 from tests.builders import Sale, insert_sales
 from tests.consumers import Email
 from tests.contract.test_letters_due import CONFIRMED, booking
+from tests.database import query
 
 SUBJECT = "client_confirmation/subject.txt"
 
@@ -83,6 +84,22 @@ async def test_a_release_that_does_not_fit_to_an_edit_is_withheld(engine, databa
     said = capsys.readouterr().out
     assert "templates.release_withheld" in said
     assert "an example does not render" in said
+
+
+async def test_files_of_a_newer_release_stand_in_nobodys_way(ops, engine, tmp_path):
+    """Whoever went back from a release with one letter more can still change what the letters say, and look at it."""
+    layout = released()["layout.html"].replace("</body>", '{% include "footer.html" %}</body>')
+    newer = {"client_reminder/body.html": "{{ a_word_of_then }}", "footer.html": "<p>Newer</p>", "layout.html": layout}
+    for one in newer.items():
+        await query(engine, "insert into letter_templates (version, name, source, put_by) values (2, $1, $2, 'release')", *one)
+    file = tmp_path / "subject.txt"
+    file.write_text("Booked!")
+
+    previewed = await ops("preview", "client_confirmation", "--file", SUBJECT, "--as", str(file))
+    assert previewed.stdout.startswith("Subject: Booked!\n"), previewed.stderr
+    assert "version 3" in (await ops("put", SUBJECT, str(file), "--by", "kim")).stdout
+    assert "version 4" in (await ops("rollback", "1", "--by", "kim")).stdout
+    assert await subject(engine) == (4, released()[SUBJECT])
 
 
 async def test_what_would_not_render_is_not_put(engine):
@@ -180,6 +197,7 @@ async def test_an_operator_lists_shows_previews_puts_and_rolls_back(ops, engine,
         (("preview", "nobody_letter"), 1, "no letter is called nobody_letter"),
         (("rollback", "9", "--by", "kim"), 1, "there is no version 9"),
         (("put", SUBJECT, "BAD", "--by", "kim"), 1, "there is no variable nobody"),
+        (("put", "client_refund/footer.html", "BAD", "--by", "kim"), 1, "no file is called client_refund/footer.html"),
         (("preview", "client_refund", "--file", SUBJECT, "--as", "BAD"), 1, "there is no variable nobody"),
         (("put", SUBJECT, "BAD", "--by", " "), 2, "who decided it?"),
         (("put", SUBJECT, "BAD", "--by", "release"), 2, "release marks what a release brings"),

@@ -96,7 +96,6 @@ def test_text_and_html_say_the_same(letter):
         (HTML, "x" * 100_001, "cut it off"),
         ("layout.html", LAYOUT.replace("{{ subject }}", "{{ titel }}"), "there is no variable titel"),
         ("parts.html", "{% macro heading(text) %}{{ text }}{% endmacro %}", "does not render"),
-        ("client_confirmation/footer.html", "x", "no letter has such a file"),
     ],
 )
 def test_what_would_fail_at_sending_is_refused(name, text, because):
