@@ -5,6 +5,7 @@ Whoever scrapes reads in `process_ready` what /health/ready would say at that mo
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,9 @@ log = logs.get(__name__)
 # Kafka and the database have 2 s to answer, and the driver as long to let go of a silent one. A probe of Kubernetes waits for
 # 5 s, Prometheus for 10.
 READY_WITHIN_SECONDS = 4.0
+# A stranger's broken request is answered 400 by aiohttp and is no error of ours; aiohttp's line about it names their address.
+STRANGERS = logging.getLogger("health.strangers")
+STRANGERS.setLevel(logging.CRITICAL)
 
 
 class NotServed(errors.PipelineError):
@@ -43,7 +47,7 @@ async def served(health: settings.Health, *, live: Check, ready: Check) -> Async
     app.router.add_get("/health/live", _answering(live))
     app.router.add_get("/health/ready", _answering(ready))
     app.router.add_get("/metrics", _measuring(ready))
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, logger=STRANGERS)
     await runner.setup()
     try:
         try:
@@ -66,7 +70,11 @@ async def _hide_software(_request: web.Request, response: web.StreamResponse) ->
 
 def _answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
-        reasons = list(await check())
+        try:
+            reasons = list(await check())
+        except Exception as error:
+            log.exception("health.check_broke", error=type(error).__name__)
+            reasons = [f"the check itself broke: {type(error).__name__}"]
         body = {"status": "unavailable" if reasons else "ok", "reasons": reasons}
         return web.json_response(body, status=503 if reasons else 200)
 

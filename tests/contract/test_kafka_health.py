@@ -58,6 +58,32 @@ async def test_whoever_asks_how_we_are_hears_of_no_version(path):
         assert answer.headers["Server"] == "CultureBridge"
 
 
+async def test_a_strangers_broken_request_leaves_no_address_in_the_log(caplog):
+    """A scan of the network is answered 400; who it was, no log tells, nor that anything of ours went wrong."""
+    async with health.served(anywhere(), live=nothing, ready=nothing) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nno header\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+
+    assert answer.split()[1] == b"400"
+    assert caplog.messages == []
+
+
+async def test_a_check_that_breaks_is_told_with_its_place_and_not_with_who_asked(capsys, caplog):
+    """Whoever probes is told that it broke, and the log where."""
+
+    async def breaks():
+        raise RuntimeError("of 192.0.2.7")
+
+    async with health.served(anywhere(), live=nothing, ready=breaks) as port:
+        status, text = await get(port, "/health/ready")
+
+    assert (status, text) == (503, '{"status": "unavailable", "reasons": ["the check itself broke: RuntimeError"]}')
+    assert "health.check_broke" in capsys.readouterr().out
+    assert caplog.messages == []
+
+
 async def told_ready(port):
     """What a scrape reads in `process_ready`."""
     status, text = await get(port, "/metrics")
