@@ -16,12 +16,13 @@ async def folded(engine, sale):
     return (await query(engine, f"select {FOLDED} from payments where id = $1", sale.payment_id))[0]
 
 
-def waits_for_a_lock(engine):
-    """A condition for `until`: somebody in this database waits for what another transaction holds."""
+def waits_for_a_lock(engine, *, count=1):
+    """A condition for `until`: so many in this database wait for what another transaction holds."""
 
     async def waits():
-        return await query(
+        found = await query(
             engine, "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
         )
+        return len(found) >= count
 
     return waits

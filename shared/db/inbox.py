@@ -16,6 +16,10 @@ MONTHS_AHEAD = 3
 KEEP_DAYS = 45  # Stripe sends again by hand for 30 days, and our topics keep two weeks more
 PRUNING_GRACE = timedelta(days=7)  # `cb-ops inbox prune` runs daily or weekly: later than this it was forgotten
 LOCK_TIMEOUT = "set local lock_timeout = '5s'"  # rather give up and be run again than hold the consumers up
+# Whoever makes a month has looked into the DEFAULT partition, and wishes for all of the inbox: two would wait for each other.
+# Not of the table, so that the consumers wait no longer for it.
+LOCK = "select pg_advisory_xact_lock($1)"
+LOCK_KEY = 0x0CB_1B0C
 # For each new month PostgreSQL reads the whole DEFAULT partition: who stopped it on its way there could never prune again.
 # PostgreSQL has the second one from 17 on.
 NO_TIMEOUT = "select set_config(name, '0', true) from pg_settings where name in ('statement_timeout', 'transaction_timeout')"
@@ -107,7 +111,7 @@ async def make_partitions(tx: AsyncConnection, now: datetime) -> list[str]:
     as it takes to read that partition: it is empty unless nobody pruned for months.
     """
     made = []
-    await tx.exec_driver_sql(LOCK_TIMEOUT)
+    await _begin_alone(tx)
     await tx.exec_driver_sql(NO_TIMEOUT)
     [(schema,)] = await rows(tx, SCHEMA)
     consumers = [row[0] for row in await rows(tx, CONSUMERS_IN_DEFAULT)]
@@ -138,7 +142,7 @@ async def outdated_partitions(tx: AsyncConnection, now: datetime) -> list[str]:
 
 async def drop_partition(tx: AsyncConnection, name: str) -> None:
     """Drop one of `outdated_partitions`; for a moment nobody reads or writes the inbox."""
-    await tx.exec_driver_sql(LOCK_TIMEOUT)
+    await _begin_alone(tx)
     await tx.exec_driver_sql(f"drop table if exists {name}")
 
 
@@ -149,6 +153,12 @@ async def delete_outdated(tx: AsyncConnection, now: datetime, *, at_once_max: in
         gone = await rows(tx, DELETE_OUTDATED, consumer, kept_since(now), at_once_max - deleted)
         deleted += gone[0][0]
     return deleted
+
+
+async def _begin_alone(tx: AsyncConnection) -> None:
+    """Be the only one who changes the months, until commit; whoever waits for longer than LOCK_TIMEOUT for it gives up."""
+    await tx.exec_driver_sql(LOCK_TIMEOUT)
+    await rows(tx, LOCK, LOCK_KEY)
 
 
 def _month(now: datetime, ahead: int) -> datetime:

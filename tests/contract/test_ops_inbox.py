@@ -17,7 +17,8 @@ from shared.db import inbox
 from shared.db.engine import rows
 from shared.db.inbox import Entry
 from tests.builders import Sale, insert_sales, record
-from tests.database import query
+from tests.database import query, waits_for_a_lock
+from tests.waiting import until
 
 NOW = datetime(2027, 6, 20, 12, 0, tzinfo=UTC)  # the day 45 days ago lies in May
 MONTHS = "select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'inbox'::regclass"
@@ -94,6 +95,18 @@ async def test_a_second_run_changes_nothing(engine, born_in_april):
     again = await prune(engine)
 
     assert (again.dropped, again.made, again.deleted) == ((), (), 0)
+
+
+async def test_two_runs_at_once_are_one_after_the_other(engine, born_in_april, monkeypatch):
+    """By the timers of two hosts, or by `cb-ops migrate` beside one: both are done, and each month is made once."""
+    monkeypatch.setattr(inbox, "LOCK_TIMEOUT", inbox.LOCK_TIMEOUT.replace("5s", "60s"))
+    async with engine.begin() as consumer:
+        await rows(consumer, "select 1 from inbox limit 1")
+        both = [asyncio.create_task(prune(engine)) for _ in range(2)]
+        await until(waits_for_a_lock(engine, count=2), "both wait for the inbox")
+    first, second = await asyncio.gather(*both)
+
+    assert sorted((first.made, second.made)) == [(), ("inbox_2027_08", "inbox_2027_09")]
 
 
 async def test_the_default_partition_is_emptied_of_what_is_outdated_alone(engine, born_in_april, monkeypatch):
