@@ -301,6 +301,15 @@ async def test_whoever_replays_is_remembered_before_anything_is_published(ops, c
     assert "replayed by Grace" in (await ops("dlt", "list")).stdout
 
 
+async def test_what_a_newer_release_did_with_a_letter_is_told_by_its_own_word(ops, cluster, engine):
+    """Whoever went back from it still sees the list, and that somebody has looked after the letter."""
+    await bury(cluster, topics.STRIPE_EVENTS_DLT, b"one")
+    await ops("dlt", "replay", "stripe.events.dlt", "--all", *BY)
+    await query(engine, "update dead_letter_actions set action = 'forward'")
+
+    assert "forward by Ada" in (await ops("dlt", "list")).stdout
+
+
 async def test_a_replay_that_could_not_be_published_is_not_told_as_done(ops, cluster, engine, monkeypatch):
     """The table says that it was begun, and by whom; nobody can say that it ended."""
 

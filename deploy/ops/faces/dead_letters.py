@@ -219,5 +219,5 @@ def _done(letter: DeadLetter) -> str:
     if not letter.actions:
         return ""
     last = letter.actions[-1]
-    word = {What.REPLAY: "replayed", What.DROP: "dropped"}[What(last.action)]
+    word = {What.REPLAY.value: "replayed", What.DROP.value: "dropped"}.get(last.action, last.action)
     return f"{word if last.done_at else f'{last.action} begun'} by {last.actor}, {show.age(last.begun_at)} ago"
