@@ -18,7 +18,7 @@ from babel.numbers import format_currency, get_currency_symbol
 from consumers.email import invitation, mime, names
 from shared.domain import money
 from shared.letters.templates import Templates
-from shared.letters.words import Words
+from shared.letters.words import LETTERS, Words
 
 LOCALE = "en"  # nobody's language is stored; the letters are written in English
 SENDER_NAME = "CultureBridge"
@@ -70,19 +70,22 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Unaddressable:
-    """There is nobody to write to: `missing_address` or `bad_address`."""
+    """There is nobody to write to (`missing_address`, `bad_address`), or nothing to write: `unknown_kind`."""
 
     reason: str
 
 
 def compose(facts: Facts, templates: Templates, *, sender: str, at: datetime) -> Letter | Unaddressable:
     """Write the letter; `sender` is the address it comes from, `at` the moment for its Date."""
+    name = f"{facts.role}_{facts.kind}"
+    if name not in LETTERS:
+        return Unaddressable("unknown_kind")  # of a newer release, which runs beside us or was gone back from
     reader = facts.client if facts.role == "client" else facts.coach
     recipient = names.mailbox_address(reader.address)
     if recipient is None:
         return Unaddressable("bad_address" if (reader.address or "").strip() else "missing_address")
     words = _words(facts, reader)
-    content = templates.render(f"{facts.role}_{facts.kind}", words)
+    content = templates.render(name, words)
     message = mime.message(
         {
             "From": f"{SENDER_NAME} <{sender}>",

@@ -6,6 +6,7 @@ import pytest
 
 from shared import messages
 from shared.errors import Stopping
+from shared.kafka.batch import CULPRITS_PER_MINUTE_MAX
 from tests.builders import record
 from tests.letters import address, both, event, headers, recipients, sales, sql, states
 
@@ -93,6 +94,23 @@ async def test_what_is_not_known_of_a_person_keeps_no_letter_back(email, mailbox
     assert letter.text.startswith("Hello,")
     assert "10:00, UTC" in letter.text
     assert "None" not in letter.text + letter.subject
+
+
+async def test_a_newer_releases_letters_wait_for_it_and_end_nobody(email, mailbox, engine):
+    """Beside that release, or back from it: each is a dead letter that says so, however many come, and goes back later."""
+    await sales(engine, CULPRITS_PER_MINUTE_MAX + 1)
+    await sql(
+        engine,
+        "insert into letters (id, booking_id, kind, role, amount_minor, currency, message_id, state) "
+        "select gen_random_uuid(), id, 'reminder', 'client', 7500, 'USD', '<' || id || '@culturebridge.example>', 'queued' "
+        "from bookings",
+    )
+    of_letters = [messages.LetterTicket(*row, "reminder", "client") for row in await states(engine, "id, booking_id")]
+    await email.retries.handle([record(messages.ticket(one), topic="email.retry.1s") for one in of_letters])
+
+    assert mailbox.letters == []
+    assert [headers(d)["x-error"] for d in email.published.to("email.dlt")] == ["unknown_kind"] * len(of_letters)
+    assert set(await states(engine, "state, attempts")) == {("dead", 0)}
 
 
 @pytest.mark.parametrize("moment", ["infinity", "-infinity", "10000-01-01", "0044-03-15 BC"])
