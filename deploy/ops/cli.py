@@ -25,7 +25,10 @@ for _face in (waiting, attention, dead_letters, templates, stripe_account, inbox
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the newest shape; a second run changes nothing, nor does an older release's."""
+    """Bring the database to the newest shape, and letters to this release's texts; a second run changes nothing.
+
+    Nor does an older release's, where a migration lies between the two.
+    """
     database = environment.read(settings.Database)
 
     async def work() -> migrations.Upgraded:

@@ -73,8 +73,9 @@ class Upgraded:
 async def upgrade(database: settings.Database) -> Upgraded:
     """Run what is pending, make the inbox's coming partitions, put the release's templates.
 
-    Whoever goes back to an earlier release finds a newer database: it runs on that, and its older texts are not put over the
-    newer ones. Raises one of engine.TROUBLE, also when others held a table through all tries; what had run stands.
+    Whoever goes back to an earlier release over a migration finds a newer database: it runs on that, and its older texts are
+    not put over the newer ones. Without one between, nothing tells which is older: letters go by whichever migrated last.
+    Raises one of engine.TROUBLE, also when others held a table through all tries; what had run stands.
     """
     reached = {"dsn": engines.dsn(database), "timeout": engines.CONNECT_TIMEOUT_SECONDS}
     engine = create_async_engine(engines.DRIVER, poolclass=NullPool, connect_args=reached)

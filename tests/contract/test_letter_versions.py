@@ -72,6 +72,18 @@ async def test_an_edit_survives_an_upgrade_and_the_rest_is_replaced(engine, data
     assert stored["client_refund/subject.txt"].source == "Money back"
 
 
+async def test_going_back_over_no_migration_brings_the_older_texts_back(engine, database, monkeypatch):
+    """Nothing tells then which of two releases is the newer: letters say what the one says that migrated last."""
+    with monkeypatch.context() as newer:
+        brings(newer, **{SUBJECT: "The newer release's"})
+        await migrate.upgrade(database)
+    assert await subject(engine) == (2, "The newer release's")
+
+    await migrate.upgrade(database)
+
+    assert await subject(engine) == (3, released()[SUBJECT])
+
+
 async def test_a_release_that_does_not_fit_to_an_edit_is_withheld(engine, database, monkeypatch, capsys):
     """Letters go on as they were, and the log says why."""
     await put(engine, **{"client_refund/body.html": released()["client_refund/body.html"] + "\n"})
