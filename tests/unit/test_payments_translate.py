@@ -210,6 +210,13 @@ def test_any_shape_of_an_event_is_an_event_or_a_refusal(kind, top, shape):
     assert isinstance(translate(json.dumps(event).encode()), Event | Refusal)
 
 
+def test_every_payload_has_its_fact_by_hand():
+    """One that nobody read would prove that it decodes, and not that it means what it says."""
+    sent = {file.stem for file in EXAMPLES.glob("*.json") if json.loads(file.read_text()).get("object") == "event"}
+
+    assert set(RECORDED) == sent
+
+
 def test_every_kind_that_we_ask_stripe_for_has_a_meaning_and_an_example():
     """What `cb-ops stripe check` demands of the endpoint is what is handled, no more and no less, as Stripe sends it."""
     whole = [file.read_text() for file in EXAMPLES.glob("*.json")]

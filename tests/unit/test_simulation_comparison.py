@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.dev.simulation import outcomes, told, wording
+from consumers.email.kinds import Kind
+from deploy.dev.simulation import letters, outcomes, told, wording
 from deploy.dev.simulation.letters import Accepted
 from deploy.dev.simulation.rows import Matter, Rows, Waiting
 from deploy.dev.simulation.rows import Refund as KeptRefund
@@ -205,6 +206,11 @@ def test_each_planted_mistake_is_found(name, data):
     assert what in {one.what for one in found}
     assert all(one.ask.startswith("cb-ops why ") for one in found)
     assert all("000" in one.ask or one.ask.split()[-1] in f"{mine.papers}{mine.rows}{broken}" for one in found)
+
+
+def test_every_kind_of_letter_is_judged():
+    """Of one that is new each simulation would say only that it is new, and nothing of those that are missing."""
+    assert set(Kind) == letters.JUDGED
 
 
 @pytest.mark.parametrize("status", STATUSES)
