@@ -5,27 +5,23 @@ import os
 import signal
 import sys
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from typer.testing import CliRunner
 
 from deploy.ops.cli import app
 from shared import settings
 from shared.db import engine as engines
-from shared.db import migrate
+from shared.db import migrate, migrations
 from shared.db.engine import rows
 from tests.journey.pipeline import ROOT
 from tests.waiting import until
 
-# What a release that knows 0006 works on; from here two migrations touch tables that its processes are writing to.
-BACK_TO_0006 = (
-    "alter table payment_ledger drop column fact",
-    "drop index payments_with_people",
-    "drop index payments_under_way",
-    "drop table stripe_reconciliations",
-    "alter table booking_payments drop column cancelled_booking",
-    f"update {migrate.VERSION_TABLE} set version_num = '0006'",
-)
+FOLDER = Path(migrations.__file__).parent
+OLDER = "0006"  # from here two migrations touch tables that its release's processes are writing to
 REVISION = f"select version_num from {migrate.VERSION_TABLE}"
 INDEX = "select indisvalid from pg_index where indexrelid = to_regclass('payments_with_people')"
 WORKING = "select pid, query from pg_stat_activity where datname = current_database() and state = 'active' and query ~ $1"
@@ -34,7 +30,7 @@ WAITING_OUTSIDE = """
 select pid from pg_stat_activity
 where datname = current_database() and application_name = 'culturebridge-migrate' and state = 'idle'
 """
-NEWER = ("0007", "0008", "0009", "0010", "0011")  # than what `older` stands at
+NEWER = tuple(sorted(name for file in FOLDER.glob("versions/0*.py") if (name := file.name[:4]) > OLDER))
 READING_THE_LEDGER = "select count(*) from payment_ledger"
 WRITING_PAYMENTS = "update payments set version = version where false"
 LEDGER_LINE = """
@@ -43,12 +39,24 @@ insert into payment_ledger (event_id, event_type, decision, topic, "partition", 
 
 
 @pytest.fixture
+def database(empty_database):
+    """Of one that this release has migrated, every later migration would have to be undone by hand."""
+    return empty_database
+
+
+@pytest.fixture
 async def older(engine):
     """The engine of a database that an older release works on."""
-    async with engine.begin() as tx:
-        for statement in BACK_TO_0006:
-            await rows(tx, statement)
+    async with engine.connect() as connection:
+        await connection.run_sync(_as_older)
     return engine
+
+
+def _as_older(sync):
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    config.attributes |= {"connection": sync, "version_table": migrate.VERSION_TABLE}
+    command.upgrade(config, OLDER)
 
 
 @pytest.fixture
