@@ -2,7 +2,11 @@
 
 import itertools
 
-from shared import metrics
+from consumers.payments import store
+from consumers.payments.decide import decide
+from consumers.payments.handlers import Payments
+from shared import clock, metrics
+from shared.domain.payment import Payment
 from shared.kafka.records import RECONCILED
 from shared.messages import CONTENT_TYPE
 from tests.builders import Sale, insert_sales, record, stripe_event
@@ -126,6 +130,26 @@ async def test_every_cent_is_explained_by_the_ledger_alone(payments, engine, sal
         ("unchanged", lost),
         ("unchanged", None),
     ]
+
+
+async def test_a_payment_is_read_as_it_was_folded(engine):
+    """All that the fold knows: what is not kept the next event would not know. Each thing of it is said here by somebody."""
+    paid, expired = Sale(), Sale()
+    refund = paid.refund(2500, refund_id="re_1")
+    said = [paid.declined(), paid.completed(), paid.succeeded(), refund, paid.refunded(), paid.dispute(), expired.expired()]
+    items = [Payments().judge(record(event)) for event in said]
+    async with engine.begin() as tx:
+        await insert_sales(tx, paid, expired)
+        loaded = await store.load(tx, items)
+        decided = decide(loaded, items, at=clock.now())
+        await store.save(tx, loaded, decided)
+        read = (await store.load(tx, items)).payments
+
+    assert read == decided.payments
+    told = {
+        name for name, unknown in Payment._field_defaults.items() for known in read.values() if getattr(known, name) != unknown
+    }
+    assert told == Payment._field_defaults.keys()
 
 
 async def test_what_was_folded_stands_in_the_row_for_everybody_who_reads_it(payments, engine, sale):
