@@ -7,6 +7,7 @@ import re
 import promql_parser
 import pytest
 import yaml
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from shared import metrics
@@ -47,6 +48,32 @@ def test_every_metric_is_told_by_somebody():
     metrics_of_ours = {name for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
 
     assert metrics_of_ours == set().union(*map(told, product())) & vars(metrics).keys()
+
+
+def unclear(one):
+    """What of a metric nobody could read, or Prometheus keep: a distribution without its unit, a label that has no end."""
+    unit = [] if one._type != "histogram" or one._name.endswith(("_seconds", "_bytes")) else ["unit"]
+    return unit + [label for label in one._labelnames if re.search(r"(^|_)id$", label)]
+
+
+def test_every_metric_has_its_unit_and_is_no_index():
+    """An id as a label is a series for each payment, and whoever reads the metrics reads whose it is."""
+    found = {name: unclear(one) for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
+
+    assert {name: faults for name, faults in found.items() if faults} == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "fault"),
+    [
+        (Histogram("batch", "How long", registry=None), "unit"),
+        (Counter("letters", "Sent", ["kind", "payment_id"], registry=None), "payment_id"),
+        (Gauge("lag", "Left", ["id"], registry=None), "id"),
+    ],
+)
+def test_an_unclear_metric_is_seen(one, fault):
+    """The rule itself is tried."""
+    assert unclear(one) == [fault]
 
 
 def queries():
