@@ -21,7 +21,7 @@ from consumers.email.clerk import UNKNOWN, Clerk, Mine
 from consumers.email.compose import Letter, Unaddressable, compose
 from consumers.email.delivery import Delivery
 from consumers.email.ledger import Busy, Over, Suppress
-from consumers.email.outcomes import Accepted, HeldBack, LetterRefused, ServerTrouble
+from consumers.email.outcomes import Accepted, HeldBack, LetterRefused, Outcome, ServerTrouble
 from consumers.email.tickets import Due
 from shared import clock, errors, logs, metrics
 from shared.kafka import retry
@@ -177,6 +177,27 @@ class Sender:
         if isinstance(written, Unaddressable):
             await self._give_up(mine, reason=written.reason, answer=None)
             return
+        outcome = await self._converse(mine, written, flight)
+        match outcome:
+            case Accepted():
+                self._breaker.close()
+                await self._record(mine, outcome)
+            case LetterRefused():
+                self._breaker.close()
+                await self._climb(mine, outcome)
+            case ServerTrouble(reason=reason):
+                tripped = self._breaker.trip(reason, mine.letter_id)
+                await self._clerk.release(mine)
+                raise tripped
+            case HeldBack():
+                # Nothing left the house, whether or not it is noted by now that it may: its lease would hold it up for long.
+                await self._clerk.release(mine)
+                await self._look_again_later([mine.due])
+            case _ as never:
+                assert_never(never)
+
+    async def _converse(self, mine: Mine, letter: Letter, flight: Flight) -> Outcome:
+        """Hand a letter to the mail server when its turn comes; when it cannot be asked whether it may leave, raise why."""
         trouble: list[Exception] = []
 
         async def may_leave() -> bool:
@@ -193,26 +214,11 @@ class Sender:
                 await self._clerk.release(mine)
                 raise
             flight.begun_at = clock.monotonic()
-            outcome = await self._delivery.deliver(written, may_leave=may_leave)
-        match outcome:
-            case Accepted():
-                self._breaker.close()
-                await self._record(mine, outcome)
-            case LetterRefused():
-                self._breaker.close()
-                await self._climb(mine, outcome)
-            case ServerTrouble(reason=reason):
-                tripped = self._breaker.trip(reason, mine.letter_id)
-                await self._clerk.release(mine)
-                raise tripped
-            case HeldBack():
-                # Nothing left the house, whether or not it is noted by now that it may: its lease would hold it up for long.
-                await self._clerk.release(mine)
-                if trouble:
-                    raise trouble[0]
-                await self._look_again_later([mine.due])
-            case _ as never:
-                assert_never(never)
+            outcome = await self._delivery.deliver(letter, may_leave=may_leave)
+        if trouble:
+            await self._clerk.release(mine)
+            raise trouble[0]
+        return outcome
 
     async def _write(self, mine: Mine) -> Letter | Unaddressable:
         if mine.facts is None or mine.templates is None:
