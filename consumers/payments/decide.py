@@ -145,7 +145,7 @@ def state(of: Payment, shown: Shown) -> messages.PaymentState:
 def mismatch(event: Event, known: Payment, links: Mapping[str, str]) -> str | None:
     """Return why an event must not touch this payment: it names another's, or money that is not what was asked for.
 
-    `links` tells which payment an intent's or a session's id belongs to, as far as that is known.
+    `links` tells which payment an intent's, a session's or a charge's id belongs to, as far as that is known.
     """
     if event.payment_id not in {None, known.id} or any(links.get(key, known.id) != known.id for key in event.keys):
         return "payment_mismatch"
@@ -189,7 +189,7 @@ class _Batch:
             return
         found = self._find(event)
         if found is None and not event.keys:
-            self._unhandled(item, reason="names no payment, payment intent or session")
+            self._unhandled(item, reason="names no payment, nor a session, intent or charge")
         elif found is None:
             self._wait(item)
         elif reason := mismatch(event, found, self._links):

@@ -1,8 +1,8 @@
 """Events that came before their payment was known: how long they wait, who is told, and when they are given up.
 
 An event joins its payment in the transaction that links the two (consumers/payments). An event that is still here after
-three days counts as unmatched, and an operator is told, once for each intent or session. After 45 days it is dropped: its
-bytes are deleted, the ledger keeps that it was here, and an operator is told. Ages are judged by the database's clock.
+three days counts as unmatched, and an operator is told, once for each id under which some wait. After 45 days it is dropped:
+its bytes are deleted, the ledger keeps that it was here, and an operator is told. Ages are judged by the database's clock.
 """
 
 import hashlib
@@ -62,12 +62,12 @@ async def lock_keys(tx: AsyncConnection, keys: Iterable[str]) -> None:
 
 
 def aggregate_of(key: str) -> str:
-    """Return how matters name the intent or session under which an event waits."""
+    """Return how matters name the intent, session or charge under which an event waits."""
     return f"stripe:{key}"
 
 
 async def tell_unmatched(tx: AsyncConnection) -> int:
-    """Tell an operator of each intent or session whose events found no payment in three days; return how many events."""
+    """Tell an operator of each id whose events found no payment in three days; return how many events."""
     for key, event_id in await rows(tx, NOT_TOLD_YET, UNMATCHED_HOURS):
         await attention.open_(tx, reason="unmatched_events", aggregate=aggregate_of(key), cause=event_id)
     count: int = (await rows(tx, COUNT_UNMATCHED, UNMATCHED_HOURS))[0][0]

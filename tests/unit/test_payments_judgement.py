@@ -119,7 +119,7 @@ def test_an_event_that_names_nobody_leaves_a_trace():
     decided = judged(nameless, nameless)
 
     assert [(line.decision, line.reason) for line in decided.lines] == [
-        (Decision.UNHANDLED, "names no payment, payment intent or session"),
+        (Decision.UNHANDLED, "names no payment, nor a session, intent or charge"),
         (Decision.DUPLICATE, None),
     ]
     assert (list(decided.loose), decided.waiting, decided.refused) == ([nameless["id"]], {}, [])
