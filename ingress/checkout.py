@@ -171,8 +171,7 @@ class Checkout:
             request = checkout_rules.answered_request(payment, session)
             bound = await store.remember_session(tx, payment, session.id, request)
             row = None if bound else await store.load_payment(tx, payment.id)
-        is_ours = bound or (row is not None and row.closed_at is None and row.session_id == session.id)
-        if is_ours and session.url is not None:
+        if bound and session.url is not None:
             log.info("checkout.opened", payment_id=str(payment.id), booking_id=str(payment.booking_id), session_id=session.id)
             return Opened(payment, session.id, session.url)
         if row is not None and row.closed_at is not None and row.session_id is None:

@@ -208,12 +208,15 @@ async def close_payment(tx: AsyncConnection, payment: Payment, now: datetime) ->
 
 REMEMBER = """
 update payments set stripe_session_id = $2, checkout_request = $3
-where id = $1 and stripe_session_id is null and closed_at is null returning id
+where id = $1 and coalesce(stripe_session_id, $2) = $2 and closed_at is null returning id
 """
 
 
 async def remember_session(tx: AsyncConnection, payment: Payment, session_id: str, request: Mapping[str, Any]) -> bool:
-    """Bind a session to its payment; only then may its URL be answered. False when the row was closed or bound since."""
+    """Bind a session to its payment; only then may its URL be answered. False when the row was closed, or bound to another.
+
+    An event may have bound it already, which leaves the words for Stripe in the row: name and address are forgotten here.
+    """
     return bool(await rows(tx, REMEMBER, payment.id, session_id, _json(request)))
 
 

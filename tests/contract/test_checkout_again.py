@@ -2,6 +2,7 @@
 
 import pytest
 
+from ingress import store
 from shared import settings
 from tests.door import ORIGIN, PAYMENTS, gathered, meeting, opened, person, sandbox
 
@@ -56,6 +57,23 @@ async def test_a_key_belongs_to_its_caller(door):
     stored = {row[0] for row in await door.sql("select idempotency_key from payments")}
     assert len(stored) == 2
     assert all(len(key) == 64 for key in stored)
+
+
+async def test_a_session_that_an_event_bound_first_is_opened_and_its_words_are_forgotten(door, monkeypatch):
+    """As where another call's was: name and address were for Stripe alone, whoever writes the session into the row."""
+    booked = await meeting(door.engine)
+    remember = store.remember_session
+
+    async def remember_later(tx, payment, session_id, request):
+        await door.sql("update payments set stripe_session_id = $1 where id = $2", session_id, payment.id)
+        return await remember(tx, payment, session_id, request)
+
+    monkeypatch.setattr(store, "remember_session", remember_later)
+    status, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert (status, body["session_id"]) == (201, door.sessions()[0]["id"])
+    kept = "select stripe_session_id, checkout_request ?| array['item_name', 'customer_email'] from payments"
+    assert await door.sql(kept) == [(body["session_id"], False)]
 
 
 async def test_fifty_at_once_open_one_session(door):
