@@ -30,6 +30,7 @@ async def test_a_connection_that_was_idle_for_long_is_replaced(mailbox, delivery
     await deliver(delivery, a_letter(2))
 
     assert (len(mailbox.letters), mailbox.connections_total) == (2, 2)
+    await until(lambda: len(mailbox.conversations) == 1, "the one that was idle has ended")
 
 
 async def test_a_connection_that_has_carried_its_letters_is_replaced(mailbox, delivery, monkeypatch):
@@ -60,8 +61,9 @@ async def test_a_dead_address_of_several_costs_a_moment(mailbox, monkeypatch):
 
 
 async def test_a_server_that_greets_late_is_waited_for(mailbox, delivery, monkeypatch):
-    """It looks up who we are, or tries our patience on purpose: the greeting has the whole conversation's time."""
-    monkeypatch.setattr("consumers.email.delivery.CONNECT_SECONDS_MAX", 0.1)
+    """It looks up who we are, or tries our patience on purpose: all that a new connection hears has the conversation's time."""
+    for short in ("CONNECT_SECONDS_MAX", "KEPT_SECONDS_MAX"):
+        monkeypatch.setattr(f"consumers.email.delivery.{short}", 0.1)
     await mailbox.switch(Switches(delay_seconds=0.2))
 
     assert await deliver(delivery, a_letter()) == Accepted("250")
@@ -94,6 +96,16 @@ async def test_a_server_that_says_nothing_is_given_up_in_time(mailbox, delivery,
 
     await mailbox.switch(Switches(delay_seconds=0.2))
     assert await deliver(delivery, a_letter(3)) == ServerTrouble("it does not answer in time")
+
+
+async def test_the_time_that_a_kept_connection_took_is_the_letters(mailbox, delivery, monkeypatch):
+    """It has one time, however many connections: the claim's lease runs out soon after, and another would send it as well."""
+    await deliver(delivery, a_letter(1))
+    monkeypatch.setattr("consumers.email.delivery.CONVERSATION_SECONDS_MAX", 0.2)
+    await mailbox.switch(Switches(faults=(Fault(at="mail", what="hang", times=1),)))
+
+    assert await deliver(delivery, a_letter(2)) == ServerTrouble("it does not answer in time")
+    assert [letter.message_id for letter in mailbox.letters] == ["<1@example.org>"]
 
 
 async def test_an_answer_byte_by_byte_is_still_an_answer(mailbox, delivery):

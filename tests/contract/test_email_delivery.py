@@ -60,10 +60,12 @@ async def test_a_server_that_does_not_want_the_letter_gets_no_line_of_it(mailbox
 
 
 async def test_a_connection_lost_at_data_itself_judges_the_letter(mailbox, delivery, monkeypatch):
-    """It may leave, and nothing of it did: as at RCPT."""
+    """It may leave, and nothing of it did: as at RCPT, and as there the server's is the second of two in a row."""
     answers_once(monkeypatch, "DATA", None)
+    assert await deliver(delivery, a_letter(1)) == LetterRefused(None, permanent=False, answer="connection_lost_before_dot")
 
-    assert await deliver(delivery, a_letter()) == LetterRefused(None, permanent=False, answer="connection_lost_before_dot")
+    answers_once(monkeypatch, "DATA", None)
+    assert isinstance(await deliver(delivery, a_letter(2)), ServerTrouble)
     assert mailbox.letters == []
 
 
@@ -81,9 +83,10 @@ async def test_every_yes_to_a_recipient_is_one(mailbox, delivery, monkeypatch, a
     assert (len(mailbox.letters), mailbox.connections_total) == (2, 1)
 
 
-async def test_an_answer_that_means_nothing_is_a_refusal_for_now(mailbox, delivery, monkeypatch):
+@pytest.mark.parametrize(("command", "answer"), [("RCPT", "354 what?"), ("RCPT", "600 what?"), ("DATA", "250 what?")])
+async def test_an_answer_that_means_nothing_is_a_refusal_for_now(mailbox, delivery, monkeypatch, command, answer):
     """Neither taken nor refused: nobody buries a letter for it, and nobody goes on with whoever says such things."""
-    answers_once(monkeypatch, "RCPT", "354 what?")
+    answers_once(monkeypatch, command, answer)
 
     assert await deliver(delivery, a_letter(1)) == LetterRefused(None, permanent=False, answer="unintelligible_before_dot")
     assert await deliver(delivery, a_letter(2)) == Accepted("250")
@@ -172,12 +175,15 @@ async def test_421_for_one_letter_alone_judges_the_letter(mailbox, delivery, at)
 
 @pytest.mark.parametrize(("at", "code"), [("connect", 554), ("mail", 451), ("mail", 550)])
 async def test_what_comes_before_rcpt_judges_the_server(mailbox, delivery, at, code):
-    """Banner and MAIL FROM say nothing about the recipient, whatever their code."""
+    """Banner and MAIL FROM say nothing about the recipient, whatever their code; and nobody goes on with such a connection."""
     await mailbox.switch(Switches(faults=(Fault(at=at, what=code),)))
 
-    outcome = await deliver(delivery, a_letter())
+    outcome = await deliver(delivery, a_letter(1))
     assert isinstance(outcome, ServerTrouble)
     assert str(code) in outcome.reason
+    await mailbox.switch(Switches())
+    assert await deliver(delivery, a_letter(2)) == Accepted("250")
+    assert mailbox.connections_total == 2
 
 
 @pytest.mark.parametrize("command", ["EHLO", "MAIL"])

@@ -1,5 +1,7 @@
 """Neither letter nor password leaves in the clear, or for a server that cannot prove itself: that is the server's trouble."""
 
+import asyncio
+
 import pytest
 
 from consumers.email.delivery import Delivery
@@ -27,6 +29,25 @@ async def test_starttls_with_a_trusted_certificate_and_a_password(certificate, t
         delivery = encrypting(box, certificate)
         assert await deliver(delivery, a_letter()) == Accepted("250")
         await delivery.close()
+
+
+async def test_a_server_that_speaks_tls_from_the_first_byte_gets_the_letter(certificate, mailbox):
+    """Port 465: there, too, the certificate of the settings' authority is trusted."""
+    serving = certificates.serving(certificate)
+    async with await asyncio.get_running_loop().create_server(mailbox._answer, "127.0.0.1", 0, ssl=serving) as server:
+        port = server.sockets[0].getsockname()[1]
+        delivery = Delivery(smtp(mailbox, smtp_port=port, smtp_security="tls", smtp_ssl_ca_file=str(certificate)))
+        assert await deliver(delivery, a_letter()) == Accepted("250")
+        await delivery.close()
+
+
+async def test_a_server_that_speaks_plainly_where_tls_is_due_gets_no_letter(certificate, mailbox):
+    """Another port by mistake, or somebody between: the server's trouble, named."""
+    outcome = await deliver(Delivery(smtp(mailbox, smtp_security="tls", smtp_ssl_ca_file=str(certificate))), a_letter())
+
+    assert isinstance(outcome, ServerTrouble)
+    assert "TLS failed" in outcome.reason
+    assert mailbox.letters == []
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, tmp_path):
@@ -57,13 +78,19 @@ async def test_a_server_whose_tls_is_gone_gets_neither_letter_nor_password(certi
 
 @pytest.mark.parametrize("what", [535, "cut", 454])
 async def test_whatever_goes_wrong_at_auth_is_the_servers_trouble(certificate, tmp_path, what):
-    """Refused, cut off or put off: no letter is to blame, and the reason names the step, also where a refusal ends it."""
+    """Refused, cut off or put off: no letter is to blame, and the reason names the step, also where a refusal ends it.
+
+    Who was let in is not told of their password when the connection ends later.
+    """
     async with open_mailbox(tmp_path, tls=certificates.serving(certificate), login=("user", "secret")) as box:
         delivery = encrypting(box, certificate)
         await box.switch(Switches(faults=(Fault(at="auth", what=what),)))
         outcome = await deliver(delivery, a_letter())
         assert isinstance(outcome, ServerTrouble)
         assert "AUTH (user or password)" in outcome.reason
+
+        await box.switch(Switches(faults=(Fault(at="mail", what="cut"),)))
+        assert await deliver(delivery, a_letter()) == ServerTrouble("it ended the connection")
         await delivery.close()
 
 
