@@ -12,7 +12,7 @@ from consumers.email.kinds import Suppression
 from consumers.payments import decide
 from deploy.ops import telling
 from deploy.ops.matters import Matter
-from deploy.ops.story import Booking, BookingChange, Letter, Line, Payment, Story, Waiting
+from deploy.ops.story import Booking, BookingChange, Dispute, Letter, Line, Payment, Refund, Story, Waiting
 from shared.domain.booking import Conflict
 from shared.domain.ledger import Decision
 
@@ -100,6 +100,9 @@ def test_words_that_newer_code_wrote_are_told_as_they_are():
     assert said(changes=(BookingChange(AT, "booking.moved", PAYMENT.id, "rain"),)) == [
         "booking: booking.moved because of payment: rain"
     ]
+    assert said(changes=(BookingChange(AT, "booking.payment_conflict", PAYMENT.id, "newly"),)) == [
+        "booking: the money of payment confirms nothing: newly; nobody is mailed"
+    ]
     assert telling.difference({"newer": 1}, {"newer": 2}, PAYMENT) == "newer 1 → 2"
 
 
@@ -130,6 +133,44 @@ def test_a_refund_that_failed_is_told_as_a_step_back():
     after = {"status": "succeeded", "amount_refunded_minor": 0}
 
     assert telling.difference(before, after, PAYMENT) == "refunded → succeeded, 0.00 USD of 75.00 USD given back"
+
+
+def test_money_beside_a_payment_is_told_of_that_payment_alone_and_lost_only_where_it_is():
+    """Of two payments, each with its own refund and disputes, each of these with what its events last asked for."""
+    other = replace(PAYMENT, id=uuid.UUID(int=3))
+    asked = [
+        {"dispute_id": which, "amount_minor": minor, "currency": "usd"}
+        for which, minor in [("du_1", 1000), ("du_2", 2000), ("du_1", 1500), ("du_2", 2500)]
+    ]
+    told = telling.tell(
+        Story(
+            "x",
+            BOOKING,
+            (PAYMENT, other),
+            refunds=(Refund("re_1", PAYMENT.id, "pending", 500), Refund("re_2", other.id, "succeeded", 700)),
+            disputes=(Dispute("du_1", PAYMENT.id, "needs_response"), Dispute("du_2", other.id, "lost")),
+            lines=tuple(replace(LINE, event_type="charge.dispute.created", fact=fact) for fact in asked),
+        ),
+        now=AT,
+    )
+
+    assert [line for line in told.now if line.startswith(("refund", "dispute"))] == [
+        "refund re_1 of payment 1: 5.00 USD, pending",
+        "dispute du_1 of payment 1 for 15.00 USD is needs_response",
+        "refund re_2 of payment 2: 7.00 USD, succeeded",
+        "dispute du_2 of payment 2 for 25.00 USD is lost: the customer's bank keeps the money",
+    ]
+
+
+def test_why_a_payment_failed_stands_in_how_it_is_now():
+    """The first that a customer asks."""
+    failed = replace(PAYMENT, status="failed", failure_reason="insufficient_funds")
+
+    assert (
+        telling.tell(replace(STORY, payments=(failed,)), now=AT)
+        .now[1]
+        .endswith("is failed: 75.00 USD, reason insufficient_funds, cs_1")
+    )
 
 
 def test_what_is_open_is_told_at_the_end():
@@ -219,7 +260,26 @@ def test_a_letter_that_was_given_up_is_open_with_what_to_do():
     )
 
 
-@pytest.mark.parametrize(("kind", "status"), [("confirmation", "cancelled"), ("payment_failed", "confirmed")])
+@pytest.mark.parametrize(
+    ("kind", "status"), [("cancellation", "cancelled"), ("payment_failed", "cancelled"), ("refund", "completed")]
+)
+def test_a_letter_that_was_given_up_and_is_still_true_is_open_whatever_became_of_the_booking(kind, status):
+    """Whose session does not take place, or whose money came back, has to hear of it."""
+    dead = replace(LETTER, kind=kind, state="dead")
+    [told] = left_open(booking=replace(HELD, status=status), payments=SUCCEEDED, letters=(dead,))
+
+    assert told.startswith(f"{kind} letter to the client was given up")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("confirmation", "cancelled"),
+        ("confirmation", "completed"),
+        ("payment_failed", "confirmed"),
+        ("payment_failed", "completed"),
+    ],
+)
 def test_a_letter_that_was_given_up_and_says_what_is_not_true_any_more_is_not_open(kind, status):
     """Put back, it would be withheld."""
     dead = replace(LETTER, kind=kind, state="dead")
@@ -231,7 +291,8 @@ def test_a_letter_that_may_have_gone_twice_says_so():
     """The window that nobody can close is told, not hidden."""
     sent = replace(LETTER, state="sent", attempts=1, answer="250", possible_duplicates=1, sent_at=AT)
 
-    assert said(letters=(sent,))[-1].endswith("perhaps twice: a sender died before it could record the first")
+    for letter in sent, replace(sent, state="dead", reason="smtp_permanent:550"):
+        assert said(letters=(letter,))[-1].endswith("perhaps twice: a sender died before it could record the first")
 
 
 def test_a_letter_that_was_due_and_then_withheld_has_both_lines():
@@ -274,14 +335,30 @@ def test_a_checkout_that_ended_unheard_of_can_be_paid_no_more():
     assert left_open(now=ended, payments=(replace(PAYMENT, open=False),)) == ()
 
 
+def test_of_a_row_of_the_older_application_nobody_knows_when_it_ends():
+    """It has no end; the page stands all the same."""
+    assert left_open(payments=(replace(PAYMENT, expires_at=None),)) == ()
+
+
 @pytest.mark.parametrize("now", [AT, AT + timedelta(days=2)])
-def test_a_checkout_that_was_completed_waits_for_its_money(now):
+@pytest.mark.parametrize("decision", ["applied", "unchanged"])
+def test_a_checkout_that_was_completed_waits_for_its_money(now, decision):
     """A bank debit takes days: its customer has nothing more to pay, and no event is missing."""
-    completed = line(event_type="checkout.session.completed", decision="unchanged")
+    completed = line(event_type="checkout.session.completed", decision=decision)
 
     assert left_open(now=now, lines=completed) == (
         "payment: its checkout was completed, and whether the money comes is not told yet (a bank debit takes days)",
     )
     assert left_open(now=now, lines=line(event_type="checkout.session.completed", decision="quarantined")) != left_open(
         now=now, lines=completed
+    )
+
+
+def test_a_checkout_after_one_that_was_completed_in_vain_can_still_be_paid():
+    """The bank debit failed, and the customer has begun anew: the older completion says nothing of this one."""
+    again = replace(PAYMENT, id=uuid.UUID(int=3))
+    completed = line(event_type="checkout.session.completed", decision="unchanged")
+
+    assert left_open(payments=(replace(PAYMENT, status="failed", open=False), again), lines=completed) == (
+        "payment 2 can be paid until 2026-11-24 04:00:00",
     )
