@@ -233,6 +233,7 @@ def test_the_same_words_are_said_again():
 
     assert request.item_name == "Coaching session with Grace Hopper, 60 min"
     assert (request.amount_minor, request.currency, request.customer_email) == (7500, "USD", "ada@example.com")
+    assert (request.success_url, request.cancel_url) == (WISH.success_url, WISH.cancel_url)
     assert int(request.expires_at.timestamp()) == FRESH.request["expires_at"]
 
 
