@@ -139,13 +139,21 @@ async def test_months_are_made_however_long_the_default_partition_takes_to_read(
 
 
 async def test_a_month_that_the_default_partition_already_serves_stays_there(engine, born_in_april):
-    """Nobody pruned for months: events of August came first, and making August's partition would fail."""
-    await remember(engine, datetime(2027, 8, 5, tzinfo=UTC))
+    """Nobody pruned for months: an event of August's first moment came first, and making its partition would fail."""
+    await remember(engine, datetime(2027, 8, 1, tzinfo=UTC))
 
     pruned = await prune(engine)
 
     assert pruned.made == ("inbox_2027_09",)
     assert await query(engine, "select count(*) from inbox") == [(1,)]
+
+
+async def test_the_months_ahead_go_on_over_the_turn_of_the_year(engine, born_in_april):
+    """In December as in June."""
+    async with engine.begin() as tx:
+        made = await inbox.make_partitions(tx, datetime(2027, 12, 31, 23, 59, tzinfo=UTC))
+
+    assert made == ["inbox_2027_12", "inbox_2028_01", "inbox_2028_02", "inbox_2028_03"]
 
 
 async def test_an_event_that_is_redelivered_after_its_entry_was_pruned_changes_nothing(
