@@ -226,6 +226,7 @@ async def test_after_three_days_an_operator_is_told_once_of_each_intent(engine, 
 
     await housekeeping.look(engine, now=clock.now())
     assert REGISTRY.get_sample_value("events_unmatched") == 2
+    assert REGISTRY.get_sample_value("attention_open") == 1
     await query(engine, "delete from waiting_events where event_id = $1", refund["id"])
     await housekeeping.look(engine, now=clock.now())
 
