@@ -145,7 +145,7 @@ async def test_an_event_that_was_refused_is_not_brought_again_and_again(world, e
     assert found["missing"][0]["event_id"] != first
 
 
-@pytest.mark.parametrize(("decision", "again"), [("applied", 1), ("quarantined", 0)])
+@pytest.mark.parametrize(("decision", "again"), [("applied", 1), ("unchanged", 1), ("quarantined", 0)])
 async def test_of_dead_letters_those_that_were_put_back_and_taken_are_told_again(
     world, engine, ground, reconcile, settled, decision, again
 ):
