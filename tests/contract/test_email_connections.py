@@ -126,6 +126,7 @@ async def test_a_cancelled_conversation_leaves_no_connection_behind(mailbox, del
             task.cancel()
             await asyncio.sleep(0.01)
     assert task.cancelled()
+    await until(lambda: not mailbox.conversations, "it has ended at the server, too")
 
     await mailbox.switch(Switches())
     assert await deliver(delivery, a_letter(2)) == Accepted("250")

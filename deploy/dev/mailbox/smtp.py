@@ -64,6 +64,11 @@ class Conversation(SMTP):
         self._keeper.conversations.discard(self)
         super().connection_lost(error)
 
+    def eof_received(self) -> bool:
+        """End with the client. aiosmtpd stops talking, and leaves the connection open where that came before the greeting."""
+        super().eof_received()
+        return False
+
     async def push(self, status: AnyStr) -> None:
         """Answer, after the delay that is switched on, and as slowly."""
         switches = self._keeper.switches
