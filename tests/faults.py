@@ -433,8 +433,8 @@ CHECKOUT = (
         (RACE_TESTS, "-k", "never_shown or takes_no_session"),
         (
             "ingress/store.py",
-            "where id = $1 and stripe_session_id is null and closed_at is null",
-            "where id = $1 and stripe_session_id is null",
+            "where id = $1 and coalesce(stripe_session_id, $2) = $2 and closed_at is null",
+            "where id = $1 and coalesce(stripe_session_id, $2) = $2",
         ),
     ),
     fault(
