@@ -135,8 +135,8 @@ TRANSACTION = (
         (BATCH_TESTS, "-k", "costs_only"),
         (
             BATCH,
-            "            if len(items) == 1:\n                return Applied(refused=[await self._culprit(items[0], error)])",
-            "            return Applied(refused=[await self._culprit(item, error) for item in items])",
+            "            if len(items) == 1:\n                culprits.append((items[0], self._culprit(items[0], error)))\n",
+            "            if items:\n                culprits += [(item, self._culprit(item, error)) for item in items]\n",
         ),
     ),
     fault(

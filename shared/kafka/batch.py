@@ -122,12 +122,16 @@ class Batches(Generic[Item]):
                 refused.append(judged)
             else:
                 items.append(judged)
-        applied = await self._apply(items)
-        refused += applied.refused
+        culprits: list[tuple[Item, Refused]] = []
+        applied = await self._apply(items, culprits)
+        # Only now: a process that ends for too many of them refuses none, and whoever comes after it may take them all.
+        for item, culprit in culprits:
+            await self._note(item, culprit)
+        refused += [*applied.refused, *(culprit for _, culprit in culprits)]
         await self._publish(applied.emitted, refused)
 
-    async def _apply(self, items: Sequence[Item]) -> Applied:
-        """Apply in one transaction; on an error of data halve, down to the one culprit."""
+    async def _apply(self, items: Sequence[Item], culprits: list[tuple[Item, Refused]]) -> Applied:
+        """Apply in one transaction; on an error of data halve, down to the one culprit, which is added to `culprits`."""
         if not items:
             return Applied()
         begun = False
@@ -140,28 +144,30 @@ class Batches(Generic[Item]):
             if not begun or not is_data_error(error):
                 raise
             if len(items) == 1:
-                return Applied(refused=[await self._culprit(items[0], error)])
+                culprits.append((items[0], self._culprit(items[0], error)))
+                return Applied()
             middle = len(items) // 2
-            first, second = await self._apply(items[:middle]), await self._apply(items[middle:])
+            first, second = await self._apply(items[:middle], culprits), await self._apply(items[middle:], culprits)
             return Applied(first.emitted + second.emitted, first.refused + second.refused)
         for tell in applied.after_commit:
             tell()
         return applied
 
-    async def _culprit(self, item: Item, error: Exception) -> Refused:
+    def _culprit(self, item: Item, error: Exception) -> Refused:
         record = self._consumer.record_of(item)
         self._culprits.add(record.place, error)
-        refused = Refused(record, f"broke_its_batch:{error_name(error)}")
+        return Refused(record, f"broke_its_batch:{error_name(error)}")
+
+    async def _note(self, item: Item, culprit: Refused) -> None:
         async with self._engine.begin() as tx:
             try:
-                await self._consumer.note_culprit(tx, item, refused.reason)
+                await self._consumer.note_culprit(tx, item, culprit.reason)
             except Exception as unwritable:
                 if not is_data_error(unwritable):
                     raise
                 # Its dead letter tells of it all the same.
                 await tx.rollback()
-                log.warning("culprit.not_noted", reason=refused.reason, error=error_name(unwritable))
-        return refused
+                log.warning("culprit.not_noted", reason=culprit.reason, error=error_name(unwritable))
 
     async def _publish(self, emitted: Sequence[Emitted], refused: Sequence[Refused]) -> None:
         content_type = ((CONTENT_TYPE, messages.CONTENT_TYPE),)

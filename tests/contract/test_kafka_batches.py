@@ -298,6 +298,32 @@ async def test_more_than_twenty_culprits_a_minute_are_our_own_fault(batches, pub
     assert published.calls == 2
 
 
+async def test_what_a_process_that_ends_does_not_refuse_it_notes_nowhere(batches, effects, published):
+    """Its fault is ours: an earlier release takes all of them, and nobody is to look for dead letters that there are not."""
+    with pytest.raises(TooManyCulprits):
+        await batches.handle([record(b"unwanted") for _ in range(21)])
+
+    assert (published.calls, effects.noted) == (0, [])
+
+
+async def test_a_culprit_that_cannot_be_noted_just_now_is_refused_later(batches, effects, published, monkeypatch):
+    """A database that goes away in between is no reason to leave it out: the whole batch comes again."""
+    note = effects.note_culprit
+
+    async def away(tx, item, reason):
+        monkeypatch.setattr(effects, "note_culprit", note)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(effects, "note_culprit", away)
+    again = [record(b"a"), record(b"unwanted")]
+    with pytest.raises(ConnectionResetError):
+        await batches.handle(again)
+    assert published.calls == 0
+
+    await batches.handle(again)
+    assert effects.noted == [(b"unwanted", refusals(published)[b"unwanted"])]
+
+
 async def test_culprits_that_a_repeated_batch_meets_again_count_once(batches, published):
     """While Kafka takes no dead letter, the same few come back with every try, and that is no fault of ours."""
     again = [record(b"unwanted") for _ in range(10)]
