@@ -54,8 +54,8 @@ async def count_open(tx: AsyncConnection) -> int:
 def _happens_again(reason: str) -> bool:
     """Tell whether the same cause is news when it comes again: a dead letter that was replayed, and is refused once more.
 
-    A letter dies again only when somebody replayed it. An event that contradicts our row has no place in the inbox; when Stripe
-    sends it again it lies among the dead letters again, too. All else would only be seen again: the hourly look finds what it
-    found, and what joined a payment or a booking has happened for good.
+    A letter dies again only when somebody replayed it. An event that contradicts our row, or breaks its batch, has no place in
+    the inbox; when Stripe sends it again it lies among the dead letters again, too. All else would only be seen again: the
+    hourly look finds what it found, and what joined a payment or a booking has happened for good.
     """
-    return reason.startswith("letter_") or reason.endswith("_mismatch")
+    return reason.startswith(("letter_", "broke_its_batch:")) or reason.endswith("_mismatch")

@@ -50,15 +50,24 @@ async def test_a_letter_that_dies_again_while_somebody_looks_after_it_is_one_mat
     assert await query(engine, MATTERS) == [("letter_missing_address", None)]
 
 
-async def test_an_event_that_still_contradicts_our_row_after_a_replay_calls_again(payments, engine, sale):
-    """The row was mended wrongly: the event is quarantined once more, and its matter is open again."""
-    forged = record(sale.succeeded(amount_received=7499))
+@pytest.mark.parametrize(
+    ("forge", "code"),
+    [
+        (lambda sale: sale.succeeded(amount_received=7499), "amount_mismatch"),
+        (lambda sale: sale.refund(2**63, metadata=sale.metadata), "broke_its_batch"),
+    ],
+    ids=["contradicts our row", "breaks its batch"],
+)
+async def test_an_event_that_is_refused_again_after_a_replay_calls_again(payments, engine, sale, forge, code):
+    """What was mended was not the cause: the event is quarantined once more, and its matter is open again."""
+    forged = record(forge(sale))
     await payments.handle([forged])
     await query(engine, RESOLVE, "Ada")
     await payments.handle([forged])
     await payments.handle([forged])
 
-    assert await query(engine, MATTERS) == [("amount_mismatch", "Ada"), ("amount_mismatch", None)]
+    told = [(reason.partition(":")[0], by) for reason, by in await query(engine, MATTERS)]
+    assert told == [(code, "Ada"), (code, None)]
 
 
 async def test_what_waited_and_was_refused_stays_closed_whatever_comes_of_its_payment(payments, engine, sale):
