@@ -76,7 +76,7 @@ class Bookings:
         return applied
 
     async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
-        """Leave it to its dead letter, to which `cb-ops why` leads."""
+        """Leave it to its dead letter, to which `cb-ops why` leads from a booking that did not follow its payment."""
 
 
 def _take(remembered: Remembered, item: Item, applied: Applied, told: list[Told], *, at: datetime) -> None:

@@ -68,7 +68,7 @@ class Entering:
         return Applied(after_commit=[lambda: self.due.update((one.ticket.letter_id, one) for one in due)])
 
     async def note_culprit(self, tx: AsyncConnection, item: Change, reason: str) -> None:
-        """Leave it to its dead letter, to which `cb-ops why` leads."""
+        """Leave it to its dead letter, to which `cb-ops why` leads from a confirmation without letters."""
 
 
 class Changes:

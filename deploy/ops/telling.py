@@ -314,15 +314,21 @@ def _not_taken(story: Story, names: dict[object, str]) -> Iterator[str]:
     """Say which consumer has not taken what the one before it told: it stands, or the message lies among the dead letters.
 
     A payment that succeeded confirms a booking that is pending, whatever else is true of the two; a row of the older
-    application, which no event has touched (version 0), was never told of. A confirmation of ours has its letters' rows at
-    once, those that are withheld, too.
+    application, of which no event has changed anything (version 0), was never told of. One that was given back in full cancels
+    the booking that it holds. A confirmation of ours has its letters' rows at once, those that are withheld, too.
     """
     if story.booking is None:
         return
+    given_back = {line.payment_id for line in story.lines if line.after and line.after.get("cancel_due")}
     for payment in story.payments:
-        if story.booking.status == Status.PENDING and payment.status == "succeeded" and payment.version:
-            look = f"cb-ops dlt list {PAYMENTS_EVENTS_DLT.name} --id {payment.id}"
-            yield f"{names[payment.id]} is paid, and the bookings consumer has not taken that yet: is it ready? {look}"
+        if not payment.version:
+            continue
+        look = f"is it ready? cb-ops dlt list {PAYMENTS_EVENTS_DLT.name} --id {payment.id}"
+        holds = story.booking.status == Status.CONFIRMED and story.booking.payment_id == payment.id
+        if story.booking.status == Status.PENDING and payment.status == "succeeded":
+            yield f"{names[payment.id]} is paid, and the bookings consumer has not taken that yet: {look}"
+        elif holds and payment.id in given_back:
+            yield f"{names[payment.id]} was given back in full, and the bookings consumer has not taken that yet: {look}"
     told = any(change.name == "booking.confirmed" for change in story.changes)
     written = any(letter.kind == "confirmation" for letter in story.letters)
     if story.booking.status == Status.CONFIRMED and told and not written:

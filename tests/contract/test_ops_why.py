@@ -279,6 +279,23 @@ async def test_which_consumer_has_not_taken_a_payment_yet(walk, database, sale):
     ]
 
 
+async def test_which_consumer_has_not_taken_a_full_refund_yet(walk, database, sale):
+    """The booking stands until it has; then nothing is open."""
+    await walk.stripe_says(sale.succeeded())
+    told_before = len(walk.published.records)
+    await walk.payments.handle([record(sale.refunded())])
+
+    assert (
+        "open: payment was given back in full, and the bookings consumer has not taken that yet: is it ready? "
+        "cb-ops dlt list payments.events.dlt --id P1"
+    ) in await story(database, sale.booking_id, sale)
+
+    [sent] = walk.published.records[told_before:]
+    await walk.bookings.handle([record(sent.value, topic="payments.events", key=sent.key)])
+
+    assert not any("has not taken that yet" in line for line in await story(database, sale.booking_id, sale))
+
+
 async def test_what_still_waits_is_told_by_the_id_that_it_waits_for(walk, database, sale):
     """A refund of an intent that we do not know yet: no booking, but no shrug either."""
     await walk.stripe_says(sale.refunded())

@@ -203,6 +203,47 @@ def test_money_that_the_bookings_consumer_has_not_taken_is_open():
     )
 
 
+GIVEN_BACK = line(after={"status": "refunded", "cancel_due": True})
+
+
+def test_a_full_refund_that_the_bookings_consumer_has_not_taken_is_open():
+    """All was given back, and the booking that this payment holds still stands: its two people will meet for nothing."""
+    refunded = replace(PAYMENT, status="refunded", version=2, open=False)
+
+    assert left_open(booking=HELD, payments=(refunded,), lines=GIVEN_BACK, letters=(replace(LETTER, state="sent"),)) == (
+        (
+            "payment was given back in full, and the bookings consumer has not taken that yet: is it ready? "
+            f"cb-ops dlt list payments.events.dlt --id {PAYMENT.id}"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("booking", "told"),
+    [
+        (replace(BOOKING, status="confirmed", payment_id=uuid.UUID(int=8)), GIVEN_BACK),
+        (replace(BOOKING, status="confirmed"), GIVEN_BACK),
+        (replace(BOOKING, status="completed", payment_id=PAYMENT.id), GIVEN_BACK),
+        (replace(BOOKING, status="cancelled", payment_id=PAYMENT.id), GIVEN_BACK),
+        (replace(BOOKING, status="confirmed", payment_id=PAYMENT.id), line(after={"status": "refunded", "cancel_due": False})),
+    ],
+    ids=["another holds it", "nobody is known to", "it is over", "it was cancelled", "in parts, as yet without the charge"],
+)
+def test_a_full_refund_that_cancels_nothing_more_waits_for_no_consumer(booking, told):
+    """A second payment's, one that came too late, or one of which a person decides."""
+    refunded = replace(PAYMENT, status="refunded", version=2, open=False)
+
+    assert left_open(booking=booking, payments=(refunded,), lines=told) == ()
+
+
+def test_a_full_refund_of_the_older_application_waits_for_no_consumer():
+    """Its events changed nothing that is shown: nothing was told, and what becomes of the booking was decided there."""
+    refunded = replace(PAYMENT, status="refunded", version=0, open=False)
+    [unchanged] = GIVEN_BACK
+
+    assert left_open(booking=HELD, payments=(refunded,), lines=(replace(unchanged, decision="unchanged"),)) == ()
+
+
 @pytest.mark.parametrize("booking", ["confirmed", "cancelled", "completed"])
 def test_money_that_confirms_nothing_more_waits_for_no_consumer(booking):
     """Late or second money, and the older application's, whose booking names no payment."""
