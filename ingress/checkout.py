@@ -174,7 +174,7 @@ class Checkout:
         if bound and session.url is not None:
             log.info("checkout.opened", payment_id=str(payment.id), booking_id=str(payment.booking_id), session_id=session.id)
             return Opened(payment, session.id, session.url)
-        if row is not None and row.closed_at is not None and row.session_id is None:
+        if row is not None and row.session_id is None:
             # Its URL was shown to nobody and never will be; ending it now only spares Stripe's list a stray.
             await self._stripe.expire_session(session.id)
         return ReadAgain("the session's row was closed meanwhile")
