@@ -128,3 +128,36 @@ async def test_a_key_that_stripe_does_not_let_in_is_502_and_resumed(database, tm
             status, body = await door.checkout(booked.booking_id, booked.client)
 
             assert (status, body["payment_id"]) == (201, str(row[0]))
+
+
+OVER = "update payments set expires_at = now() - interval '1 minute'"
+
+
+async def test_stripe_away_when_it_is_asked_for_a_session_that_is_over_is_502_and_resumed(door):
+    """Whether it was paid nobody knows: nothing is opened beside it, and the next checkout asks again."""
+    booked = await meeting(door.engine)
+    _, first = await door.checkout(booked.booking_id, booked.client)
+    door.expire_at_stripe(first["session_id"])
+    await door.sql(OVER)
+    door.arm("rate_limit", times=3, route="GET /v1/checkout/sessions/{id}")
+
+    status, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert (status, body["code"]) == (502, "stripe_unavailable")
+    assert [row[4:] for row in await door.sql(PAYMENTS)] == [(first["session_id"], True)]
+    door.stripe.clear()
+    assert (await door.checkout(booked.booking_id, booked.client))[0] == 201
+
+
+async def test_a_key_that_stripe_no_longer_lets_in_opens_nothing_beside_a_session_that_is_over(database, tmp_path):
+    """Nothing was said about the session, which may be paid: its row goes on blocking until the key is mended."""
+    async with sandbox(tmp_path / "stripe") as stripe:
+        async with opened(database, stripe=stripe) as door:
+            booked = await meeting(door.engine)
+            _, first = await door.checkout(booked.booking_id, booked.client)
+            await door.sql(OVER)
+        async with opened(database, stripe=stripe, stripe_secret_key="sk_live_" + "k" * 24) as door:
+            status, body = await door.checkout(booked.booking_id, booked.client)
+
+            assert (status, body["code"]) == (502, "stripe_refused")
+            assert [row[4:] for row in await door.sql(PAYMENTS)] == [(first["session_id"], True)]

@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 
 from ingress import store
-from ingress.checkout import Checkout, ReadAgain
+from ingress.access import Caller
+from ingress.checkout import ROUNDS_MAX, Checkout, ReadAgain
 from ingress.checkout_rules import Insert, Wish
 from shared import clock
-from shared.stripe_api import Refused, StripeApi
+from shared.stripe_api import KEY_IN_USE, Away, Refused, StripeApi
 from tests.door import URLS, ingress_settings, meeting, opened, person, sandbox
 from tests.waiting import until
 
@@ -131,6 +132,42 @@ async def test_a_row_that_was_bound_meanwhile_is_never_given_up_for_a_refusal(do
     assert await quick.sql("select stripe_session_id, closed_at from payments") == [(shown["session_id"], None)]
 
 
+async def test_a_key_that_another_process_has_at_work_is_no_reason_to_send_anybody_away(doors, monkeypatch):
+    """Stripe tells one call that the other's is under way, which ends by then: both show its session."""
+    slow, quick, held = doors
+    booked = await meeting(quick.engine)
+    shown = []
+
+    async def find_it_in_use(_request, *, idempotency_key):
+        shown.append(await quick.checkout(booked.booking_id, booked.client))
+        return Away(KEY_IN_USE)
+
+    monkeypatch.setattr(held, "create_session", find_it_in_use)
+    status, told = await slow.checkout(booked.booking_id, booked.client)
+
+    [(opened_with, session)] = shown
+    assert (opened_with, status, told["code"]) == (201, 400, "payment_already_exists")
+    assert told["url"] == session["url"]
+
+
+async def test_a_key_that_stays_at_work_is_asked_for_a_handful_of_times(doors, monkeypatch):
+    """Its call hangs elsewhere: whoever waits for it is told to come again, and the row is there for them."""
+    slow, quick, held = doors
+    booked = await meeting(quick.engine)
+
+    async def find_it_in_use(_request, *, idempotency_key):
+        held.calls += 1
+        return Away(KEY_IN_USE)
+
+    monkeypatch.setattr(held, "create_session", find_it_in_use)
+    status, told = await slow.checkout(booked.booking_id, booked.client)
+
+    assert (status, told["code"]) == (502, "stripe_unavailable")
+    assert held.calls < ROUNDS_MAX
+    assert (await quick.checkout(booked.booking_id, booked.client))[0] == 201
+    assert await quick.sql("select count(*) from payments") == [(1,)]
+
+
 async def test_a_second_process_resumes_a_row_in_flight_and_both_answer_it(doors):
     """Another process finds a row without a session, asks Stripe with the same key and gets the same session."""
     slow, quick, held = doors
@@ -212,6 +249,27 @@ async def test_calls_of_one_process_ask_stripe_once(doors, monkeypatch):
 
     assert held.calls == 1
     assert len({body["session_id"] for _, body in answers}) == 1
+
+
+async def test_a_call_that_is_given_up_takes_stripes_answer_from_no_other(doors, database):
+    """The one that asked first is cancelled: whoever waits with it for the same row is answered all the same."""
+    _, quick, held = doors
+    booked = await meeting(quick.engine)
+    story = Checkout(quick.engine, held, ingress_settings(database))
+    wish = Wish(booked.booking_id, *URLS.values(), key=None)
+    first = asyncio.create_task(story.open(Caller(booked.client.id, "client"), wish))
+    await held.answered.wait()
+    async with store.transaction(quick.engine) as tx:
+        row = (await store.load_standing(tx, booked.booking_id, None)).open
+    second = asyncio.create_task(story._created(row))
+    await asyncio.sleep(0)
+
+    first.cancel()
+    await asyncio.wait([first])
+    held.let_go.set()
+
+    assert (await second).id == quick.sessions()[0]["id"]
+    assert (first.cancelled(), held.calls) == (True, 1)
 
 
 async def test_closing_and_inserting_are_one(doors, database):
