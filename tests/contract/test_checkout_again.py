@@ -1,16 +1,20 @@
 """One booking, one payment, one session: whoever asks again, in whatever number, by whichever key."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from ingress import store
-from shared import settings
+from ingress.checkout_rules import session_end
+from shared import clock, settings
 from tests.door import ORIGIN, PAYMENTS, gathered, meeting, opened, person, sandbox
 
 
 async def test_a_second_checkout_is_shown_the_open_one(door):
-    """One payment blocks its booking: 400 with session, URL and payment of the open one."""
+    """One payment blocks its booking: 400 with session, URL and payment of the open one, even while Stripe is away."""
     booked = await meeting(door.engine)
     _, first = await door.checkout(booked.booking_id, booked.client)
+    door.arm("rate_limit", times=3, route="GET /v1/checkout/sessions/{id}")
 
     status, body = await door.checkout(booked.booking_id, booked.client, key="another")
 
@@ -93,7 +97,8 @@ async def test_fifty_at_once_open_one_session(door):
 
 @pytest.mark.parametrize("minutes", [settings.CHECKOUT_SESSION_MINUTES_MIN, settings.CHECKOUT_SESSION_MINUTES_MAX])
 async def test_the_shortest_and_the_longest_session_are_opened_at_once(database, tmp_path, minutes):
-    """One row, one session for all who ask: a row that was just made is nobody's to give up."""
+    """One row, one session for all who ask, as long as was set: a row that was just made is nobody's to give up."""
+    begun = clock.now()
     async with (
         sandbox(tmp_path / "stripe") as stripe,
         opened(database, stripe=stripe, checkout_session_minutes=minutes) as door,
@@ -104,6 +109,8 @@ async def test_the_shortest_and_the_longest_session_are_opened_at_once(database,
 
         assert 201 in {status for status, _ in answers}
         [session] = door.sessions()
+        earliest, latest = (session_end(at, timedelta(minutes=minutes)) for at in (begun, clock.now()))
+        assert earliest <= datetime.fromtimestamp(session["expires_at"], UTC) <= latest
         assert {body["session_id"] for _, body in answers} == {session["id"]}
         assert len(await door.sql(PAYMENTS)) == 1
 
