@@ -216,7 +216,9 @@ async def test_a_silent_database_is_named(world, engine, ground, reconcile, sett
     assert result.stderr.splitlines()[-1].startswith("PostgreSQL at 127.0.0.1:9/nothing: ")
 
 
-async def test_a_timer_that_stopped_is_told_after_a_day_and_settled_by_the_next_run(world, engine, reconcile, settled):
+async def test_a_timer_that_stopped_is_told_after_a_day_and_settled_by_the_next_run(
+    world, engine, reconcile, settled, monkeypatch
+):
     """Once for each pause; who only looks does not count as having brought anything."""
     matters = "select reason, aggregate, resolved_by from attention order by opened_at"
 
@@ -233,6 +235,8 @@ async def test_a_timer_that_stopped_is_told_after_a_day_and_settled_by_the_next_
     assert told[1].startswith("stripe:acct_")
     answer(await reconcile("--dry-run", "--json"))
     assert await looked_at_after(hours=49) == [told]
+    now = clock.now
+    monkeypatch.setattr(clock, "now", lambda: now() + timedelta(hours=49))
     answer(await reconcile("--json"))
     assert await looked_at_after(hours=1) == [(*told[:2], "cb-ops stripe reconcile")]
     assert len(await looked_at_after(hours=25)) == 2
