@@ -7,6 +7,7 @@ import pytest
 
 from consumers.payments import housekeeping
 from deploy.ops import insights, reconciliation
+from deploy.ops.faces.stripe_account import DAYS_MAX, SETTLED
 from shared import clock, stripe_api, topics
 from shared.db import reconciled
 from shared.db.engine import rows
@@ -274,10 +275,12 @@ async def test_a_run_that_goes_back_further_takes_nothing_back(engine):
     assert await query(engine, "select account_id, compared_until from stripe_reconciliations") == [("acct_1", late)]
 
 
-@pytest.mark.parametrize(("days_back", "settled_by"), [(4, None), (7, reconciled.BY), (30, reconciled.BY)])
-async def test_a_run_that_leaves_a_gap_settles_nothing(engine, days_back, settled_by):
+@pytest.mark.parametrize(
+    ("pause_days", "days_back", "settled_by"), [(5, 4, None), (5, 7, reconciled.BY), (5, 30, reconciled.BY), (29, 28, None)]
+)
+async def test_a_run_that_leaves_a_gap_settles_nothing(engine, pause_days, days_back, settled_by):
     """Five days nobody compared: one that goes back for four would leave a day that nobody ever looks at again."""
-    then, now = clock.now() - timedelta(days=5), clock.now()
+    then, now = clock.now() - timedelta(days=pause_days), clock.now()
     async with engine.begin() as tx:
         await reconciled.note(tx, "acct_1", since=then - timedelta(days=4), until=then)
         await reconciled.tell_overdue(tx, now=now)
@@ -288,10 +291,10 @@ async def test_a_run_that_leaves_a_gap_settles_nothing(engine, days_back, settle
 
 
 async def test_a_gap_that_stripe_itself_has_forgotten_is_held_against_nobody(engine):
-    """Whoever went back for all that Stripe keeps has seen all that there is to see."""
+    """Whoever went back for all that Stripe keeps has seen all that there is to see, but for what is still under way."""
     then, now = clock.now() - timedelta(days=90), clock.now()
     async with engine.begin() as tx:
         await reconciled.note(tx, "acct_1", since=then - timedelta(days=4), until=then)
-        await reconciled.note(tx, "acct_1", since=now - timedelta(days=30), until=now)
+        await reconciled.note(tx, "acct_1", since=now - timedelta(days=DAYS_MAX), until=now - SETTLED)
 
-    assert await query(engine, "select compared_until from stripe_reconciliations") == [(now,)]
+    assert await query(engine, "select compared_until from stripe_reconciliations") == [(now - SETTLED,)]
