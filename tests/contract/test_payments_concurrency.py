@@ -11,7 +11,8 @@ from shared.db.engine import rows
 from shared.kafka.batch import Batches
 from shared.messages import payment_states
 from tests.builders import Sale, insert_sales, record, stripe_event
-from tests.database import query
+from tests.database import query, waits_for_a_lock
+from tests.waiting import until
 
 ROUNDS = 12
 RIVALS = 2
@@ -100,3 +101,16 @@ async def test_events_that_touch_no_payment_are_recorded_once_and_in_one_order(r
 
         assert await query(engine, "select count(*) from inbox") == [(400,)]
         assert await query(engine, "select count(*) from payment_ledger where decision = 'unhandled'") == [(400,)]
+
+
+async def test_an_event_that_touches_no_payment_is_no_dead_letter_of_whoever_is_second(rivals, engine):
+    """After a rebalance both have it, alone in its batch: the second one finds it taken, and has nothing to refuse."""
+    (second, _), _ = rivals
+    event = record(stripe_event("customer.created", {"id": "cus_1", "object": "customer"}))
+    async with engine.begin() as first:
+        await Payments().apply(first, [Payments().judge(event)])
+        taking = asyncio.create_task(second.handle([event]))
+        await until(waits_for_a_lock(engine), "the second waits for the first")
+
+    await taking
+    assert await query(engine, "select count(*) from inbox") == [(1,)]
