@@ -6,6 +6,7 @@ import json
 import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy.exc import ProgrammingError
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from consumers.payments import housekeeping
@@ -298,8 +299,11 @@ async def test_a_part_that_fails_keeps_no_other_from_its_turn(engine, early):
     assert REGISTRY.get_sample_value("attention_open") == 1
 
 
-@pytest.mark.parametrize("trouble", [ConnectionRefusedError, LookupError])
-async def test_the_hourly_look_goes_on(engine, monkeypatch, trouble):
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [(ConnectionRefusedError, ("housekeeping.failed", "warning")), (LookupError, ("housekeeping.broke", "error"))],
+)
+async def test_the_hourly_look_goes_on(engine, monkeypatch, trouble, said):
     """Neither a database that is away for a moment, nor a fault of ours, nor a look that went well must end it for good."""
     looks, done = [], asyncio.Event()
 
@@ -313,6 +317,9 @@ async def test_the_hourly_look_goes_on(engine, monkeypatch, trouble):
 
     monkeypatch.setattr(housekeeping, "look", look)
     monkeypatch.setattr(housekeeping, "AGAIN_SECONDS", 0)
-    keeping = asyncio.create_task(housekeeping.keep_house(engine))
-    await asyncio.wait_for(done.wait(), 5)
-    keeping.cancel()
+    with capture_logs() as lines:
+        keeping = asyncio.create_task(housekeeping.keep_house(engine))
+        await asyncio.wait_for(done.wait(), 5)
+        keeping.cancel()
+
+    assert [(line["event"], line["log_level"]) for line in lines] == [said]
