@@ -57,6 +57,15 @@ async def test_sessions_that_no_event_ended_are_found_among_the_payments_under_w
     assert reading == []
 
 
+async def test_an_event_is_looked_for_in_the_inbox_by_its_time(grown):
+    """By its id alone the index leads to all that a consumer has taken in 45 days, once more for each event of a batch."""
+    for plan in await plans.plans(grown, inbox.KNOWN):
+        conditions = [node["Index Cond"] for node in _nodes(plan) if "Index Cond" in node]
+
+        assert conditions
+        assert [one for one in conditions if "created = asked.created" not in one] == []
+
+
 async def test_the_planner_believes_in_a_million_rows_and_a_missing_index_would_be_seen(grown):
     """The test above has teeth: without their index, the same questions read everything."""
     lookup = "select intent_id from payment_intents where payment_id = any($1::uuid[])"
@@ -73,3 +82,9 @@ async def test_the_planner_believes_in_a_million_rows_and_a_missing_index_would_
 def test_no_store_hides_a_statement_from_this_test():
     """SQL stands in constants; what is built in place could grow slow unseen."""
     assert plans.sql_outside_constants() == []
+
+
+def _nodes(plan):
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
