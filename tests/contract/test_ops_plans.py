@@ -11,7 +11,7 @@ WALKS = {matters.ALL, matters.OPEN, waiting_events.LIST, waiting_events.EVERY_BO
 # What pays for tables of a few rows alone.
 SMALL_TABLES_ONLY = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material")
 CATALOGUE = {inbox.PARTITIONS, inbox.TABLE_OF, inbox.SCHEMA, inbox.NO_TIMEOUT}
-NOT_ASKED = {inbox.INSERT, waiting.ADVISORY_LOCKS}
+NOT_ASKED = {inbox.INSERT, inbox.LOCK, waiting.ADVISORY_LOCKS}
 
 
 def statements():
