@@ -63,8 +63,8 @@ async def test_a_dead_address_of_several_costs_a_moment(mailbox, monkeypatch):
 async def test_a_server_that_greets_late_is_waited_for(mailbox, delivery, monkeypatch):
     """It looks up who we are, or tries our patience on purpose: all that a new connection hears has the conversation's time."""
     for short in ("CONNECT_SECONDS_MAX", "KEPT_SECONDS_MAX"):
-        monkeypatch.setattr(f"consumers.email.delivery.{short}", 0.1)
-    await mailbox.switch(Switches(delay_seconds=0.2))
+        monkeypatch.setattr(f"consumers.email.delivery.{short}", 0.4)
+    await mailbox.switch(Switches(delay_seconds=0.5))
 
     assert await deliver(delivery, a_letter()) == Accepted("250")
 
