@@ -17,7 +17,7 @@ from shared.stripe_api import SessionRequest
 from tests.referees import watch
 from tests.waiting import until
 
-SECRET = "whsec_of_these_tests"
+SECRET = "whsec_of_these_tests_and_long_enough"
 
 
 @dataclass

@@ -1,23 +1,12 @@
 """Dead letters put back by an operator, through the real processes: twice does nothing twice."""
 
-import asyncio
-
-from typer.testing import CliRunner
-
 from deploy.dev.mailbox.switches import Fault, Switches
-from deploy.ops.cli import app
 from shared.db.engine import rows
 from tests.builders import Sale, bytes_of, insert_sales
 from tests.database import query
+from tests.journey.ops import ops
 from tests.journey.pipeline import PROCESSES
 from tests.waiting import until
-
-
-async def ops(pipeline, *arguments):
-    """Run `cb-ops` in the pipeline's environment, as a thread of ours; return what it answered."""
-    ran = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=pipeline.environment("payments"))
-    assert ran.exit_code == 0, ran.output
-    return ran.stdout
 
 
 async def test_an_event_that_was_quarantined_is_replayed_twice_and_counts_once(pipeline, engine):

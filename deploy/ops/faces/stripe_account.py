@@ -55,7 +55,9 @@ def reconcile(
     again: Annotated[
         bool,
         typer.Option(
-            "--again", help="For when Kafka lost its records: put back those that we took, too, so that all is told again."
+            "--again",
+            help="For when Kafka lost its records, or PostgreSQL is that of a backup: put back those that we took, too, so "
+            "that all is told again.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is missing.")] = False,
