@@ -38,7 +38,6 @@ select u.*, 'suppressed'
 from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::bigint[], $8::bigint[],
             $9::text[], $10::text[], $11::text[]) u
 on conflict do nothing
-returning id
 """
 TAKE_BACK = """
 with held as (
@@ -49,7 +48,6 @@ with held as (
 )
 update letters set state = 'suppressed', reason = held.reason, updated_at = now()
 from held where letters.id = held.id
-returning letters.id
 """
 # A cancellation follows the confirmation of the same person. The payment is asked for what is true of it by now: its row is
 # committed before any message tells of it. Which payment holds a booking that names none is the rule of
@@ -57,7 +55,7 @@ returning letters.id
 # In the order of their ids, so that two processes lock rows in one order.
 LOAD = """
 select l.id, l.state, l.attempts, l.lease_until is null or l.lease_until < now(), l.handed_over_at is not null,
-       l.last_answer, l.possible_duplicates, l.kind, b.status::text,
+       l.last_answer, l.kind, b.status::text, l.possible_duplicates,
        b.payment_id is not distinct from l.payment_id
        or (b.id is not null and b.payment_id is null and k.conflict_reason is null and not exists (
            select from booking_payments other
@@ -75,6 +73,7 @@ left join letters c on l.kind = 'cancellation' and c.kind = 'confirmation' and c
                    and c.booking_id = l.booking_id and c.role = l.role
 where l.id = any($1::uuid[]) order by l.id for update of l
 """
+CONFIRMATION_COLUMNS = 6  # the last of LOAD
 # An answer that left open whether it was accepted is counted now; a claim that sends nothing, as while the mail server is away,
 # must not count it again.
 CLAIM = """
@@ -190,20 +189,19 @@ async def enter(tx: AsyncConnection, letters: Sequence[NewLetter]) -> set[uuid.U
     return {row[0] for row in await rows(tx, NOT_ENDED, entered[0])}
 
 
-async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppression]]) -> int:
-    """Enter letters as suppressed, or suppress those that nobody is sending yet; return how many that were."""
+async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppression]]) -> None:
+    """Enter letters as suppressed, or suppress those that nobody is sending yet."""
     if not letters:
-        return 0
+        return
     reasons = {letter.id: str(reason) for letter, reason in letters}
     withheld = _by_id(letter for letter, _ in letters)
-    entered = await rows(tx, WITHHOLD, *columns((*_letter_row(letter), reasons[letter.id]) for letter in withheld))
-    taken_back = await rows(tx, TAKE_BACK, list(reasons), list(reasons.values()))
-    return len(entered) + len(taken_back)
+    await rows(tx, WITHHOLD, *columns((*_letter_row(letter), reasons[letter.id]) for letter in withheld))
+    await rows(tx, TAKE_BACK, list(reasons), list(reasons.values()))
 
 
 async def load(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:
     """Lock letters and return how each stands; those that the ledger does not know are left out."""
-    return {row[0]: _standing(*row[1:]) for row in await rows(tx, LOAD, list(letter_ids))}
+    return {row[0]: _standing(row) for row in await rows(tx, LOAD, list(letter_ids))}
 
 
 async def claim(tx: AsyncConnection, claims: Sequence[Taking]) -> None:
@@ -270,44 +268,13 @@ def _letter_row(letter: NewLetter) -> tuple[object, ...]:
     )
 
 
-def _standing(
-    state: str,
-    attempts: int,
-    lease_over: bool,  # noqa: FBT001 - a column
-    handed_over: bool,  # noqa: FBT001 - a column
-    last_answer: str | None,
-    possible_duplicates: int,
-    kind: str,
-    booking_status: str | None,
-    holds_booking: bool,  # noqa: FBT001 - a column
-    amount_minor: int,
-    refunded_minor: int | None,
-    payment_paid: bool | None,  # noqa: FBT001 - a column
-    payment_refunded_minor: int | None,
-    success_judged: bool,  # noqa: FBT001 - a column
-    full_refund_judged: bool,  # noqa: FBT001 - a column
-    cancelled_booking: bool | None,  # noqa: FBT001 - a column
-    *confirmation: Any,
-) -> Standing:
-    return Standing(
-        state=State(state),
-        attempts=attempts,
-        lease_over=lease_over,
-        handed_over=handed_over,
-        last_answer=last_answer,
-        possible_duplicates=possible_duplicates,
-        kind=kind,
-        booking_status=booking_status,
-        holds_booking=holds_booking,
-        amount_minor=amount_minor,
-        refunded_minor=refunded_minor,
-        payment_paid=payment_paid,
-        payment_refunded_minor=payment_refunded_minor,
-        success_judged=success_judged,
-        full_refund_judged=full_refund_judged,
-        cancelled_booking=cancelled_booking,
-        confirmation=Confirmation(State(confirmation[0]), *confirmation[1:]) if confirmation[0] else None,
-    )
+def _standing(row: Any) -> Standing:
+    """Return a row of LOAD; its columns stand in the order of Standing's fields, then of Confirmation's."""
+    state, *told = row[1:]
+    confirmed = told[-CONFIRMATION_COLUMNS:]
+    confirmation = Confirmation(State(confirmed[0]), *confirmed[1:]) if confirmed[0] else None
+    fields = [State(state), *told[:-CONFIRMATION_COLUMNS], confirmation]
+    return Standing(*fields)
 
 
 def _facts(
