@@ -180,38 +180,49 @@ def record(value, *, topic="stripe.events", partition=0, offset=None, key=b"", h
     return Incoming(topic, partition, place, key, body, tuple(headers), 1_790_000_000_000)
 
 
+def booking_event(sale, name, **changes):
+    """The bytes of a message of `bookings.events` about this sale; `changes` are of its data."""
+    data = {
+        "booking_id": uuid.UUID(sale.booking_id),
+        "version": 1,
+        "payment_id": uuid.UUID(sale.payment_id),
+        "status": name.partition(".")[2],
+        "reason": None,
+        "amount_minor": sale.amount_minor,
+        "currency": sale.currency,
+    }
+    return messages.booking_event(name, messages.BookingChange(**data | changes), cause=sale.tag, at=clock.now())
+
+
+def payment_event(sale, name, *, cause=None, at=None, **changes):
+    """The bytes of a message of `payments.events` about this sale, paid unless `changes` of its data say otherwise."""
+    data = {
+        "payment_id": uuid.UUID(sale.payment_id),
+        "booking_id": uuid.UUID(sale.booking_id),
+        "version": 1,
+        "status": "succeeded",
+        "paid": True,
+        "cancel_due": False,
+        "amount_minor": sale.amount_minor,
+        "currency": sale.currency,
+        "amount_refunded_minor": 0,
+        "failure_reason": None,
+        "dispute_open": False,
+        "closed_reason": None,
+        "slot_free": False,
+    }
+    state = messages.PaymentState(**data | changes)
+    return messages.payment_event(name, state, cause=cause or str(state), at=at or clock.now())
+
+
 def confirmed(sale):
     """The bytes of this sale's `booking.confirmed`."""
-    change = messages.BookingChange(
-        booking_id=uuid.UUID(sale.booking_id),
-        version=1,
-        payment_id=uuid.UUID(sale.payment_id),
-        status="confirmed",
-        reason=None,
-        amount_minor=sale.amount_minor,
-        currency=sale.currency,
-    )
-    return messages.booking_event("booking.confirmed", change, cause=sale.tag, at=clock.now())
+    return booking_event(sale, "booking.confirmed")
 
 
 def paid(sale):
     """The bytes of this sale's `payment.succeeded`."""
-    state = messages.PaymentState(
-        payment_id=uuid.UUID(sale.payment_id),
-        booking_id=uuid.UUID(sale.booking_id),
-        version=1,
-        status="succeeded",
-        paid=True,
-        cancel_due=False,
-        amount_minor=sale.amount_minor,
-        currency=sale.currency,
-        amount_refunded_minor=0,
-        failure_reason=None,
-        dispute_open=False,
-        closed_reason=None,
-        slot_free=False,
-    )
-    return messages.payment_event("payment.succeeded", state, cause=sale.tag, at=clock.now())
+    return payment_event(sale, "payment.succeeded")
 
 
 async def insert_sales(tx, *sales, booking_status="pending", session_datetime="2027-03-01T10:00:00"):

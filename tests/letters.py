@@ -1,11 +1,9 @@
 """A sale's letters as tests of the email consumer see them: what makes them due, whom they reach, how the ledger has them."""
 
-import uuid
-
-from shared import clock, messages, metrics
+from shared import clock, metrics
 from shared.db.engine import rows
 from shared.kafka.records import Incoming
-from tests.builders import Sale, insert_sales, record
+from tests.builders import Sale, booking_event, insert_sales, record
 
 
 async def sales(engine, count):
@@ -16,16 +14,7 @@ async def sales(engine, count):
 
 
 def event(sale, name="booking.confirmed", **changes):
-    data = {
-        "booking_id": uuid.UUID(sale.booking_id),
-        "version": 1,
-        "payment_id": uuid.UUID(sale.payment_id),
-        "status": name.partition(".")[2],
-        "reason": None,
-        "amount_minor": sale.amount_minor,
-        "currency": sale.currency,
-    }
-    value = messages.booking_event(name, messages.BookingChange(**data | changes), cause=sale.tag, at=clock.now())
+    value = booking_event(sale, name, **changes)
     return record(value, topic="bookings.events", key=sale.booking_id.encode(), headers=(("correlation_id", b"c-1"),))
 
 

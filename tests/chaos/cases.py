@@ -8,7 +8,6 @@ full forms, `tests/journey/test_letters_chaos.py` for the short ones.
 import asyncio
 import itertools
 import random
-import uuid
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from shared import clock, messages, topics
 from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
-from tests.builders import Sale, confirmed, insert_sales
+from tests.builders import Sale, booking_event, confirmed, insert_sales
 from tests.waiting import until
 
 LADDER_SECONDS = tuple(topic.delay_seconds for topic in topics.EMAIL_LADDER)
@@ -217,16 +216,7 @@ async def killed(pipeline, engine, publish, *, kills, bookings_per_second, seed,
 
 def cancelled(sale):
     """The bytes of this sale's `booking.cancelled`."""
-    change = messages.BookingChange(
-        booking_id=uuid.UUID(sale.booking_id),
-        version=2,
-        payment_id=uuid.UUID(sale.payment_id),
-        status="cancelled",
-        reason="refunded",
-        amount_minor=sale.amount_minor,
-        currency=sale.currency,
-    )
-    return messages.booking_event("booking.cancelled", change, cause=f"{sale.tag}-off", at=clock.now())
+    return booking_event(sale, "booking.cancelled", version=2, reason="refunded")
 
 
 async def states(engine):

@@ -11,8 +11,7 @@ import pytest
 from consumers.bookings import store
 from shared import messages, metrics
 from shared.db.engine import rows
-from shared.messages import PaymentState, payment_event
-from tests.builders import Sale, insert_sales, record
+from tests.builders import Sale, insert_sales, payment_event, record
 from tests.database import query, waits_for_a_lock
 from tests.waiting import until
 
@@ -26,23 +25,20 @@ def told(published):
 
 def message(sale, version, *, paid=False, cancel_due=False, payment_id=None, cause=None, **changes):
     """One record of `payments.events`: the payment's whole state at a version."""
-    state = PaymentState(
-        payment_id=uuid.UUID(payment_id or sale.payment_id),
-        booking_id=uuid.UUID(sale.booking_id),
+    payment_id = payment_id or sale.payment_id
+    event = payment_event(
+        sale,
+        "payment.updated",
+        cause=cause or f"evt_{uuid.uuid4().hex}",
+        at=AT,
+        payment_id=uuid.UUID(payment_id),
         version=version,
         status="succeeded" if paid else "pending",
         paid=paid,
         cancel_due=cancel_due,
-        amount_minor=sale.amount_minor,
-        currency=sale.currency,
         amount_refunded_minor=sale.amount_minor if cancel_due else 0,
-        failure_reason=None,
-        dispute_open=False,
-        closed_reason=None,
-        slot_free=False,
     )
-    event = payment_event("payment.updated", state, cause=cause or f"evt_{uuid.uuid4().hex}", at=AT)
-    return record(event, topic="payments.events", key=str(state.payment_id).encode(), **changes)
+    return record(event, topic="payments.events", key=payment_id.encode(), **changes)
 
 
 async def booking(engine, sale):

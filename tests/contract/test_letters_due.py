@@ -6,9 +6,8 @@ import pytest
 
 from consumers.email import store
 from consumers.email.store import Taking
-from shared import clock, messages
 from shared.db.engine import rows
-from tests.builders import Sale, insert_sales, record
+from tests.builders import Sale, booking_event, insert_sales, payment_event, record
 from tests.database import query
 
 CONFIRMED, CANCELLED = "booking.confirmed", "booking.cancelled"
@@ -29,39 +28,15 @@ async def letters(engine, kind):
     return await query(engine, "select role, state, reason from letters where kind = $1 order by role, cause", kind)
 
 
-def booking(sale, name, *, version=1, **changes):
-    data = {
-        "booking_id": uuid.UUID(sale.booking_id),
-        "version": version,
-        "payment_id": uuid.UUID(sale.payment_id),
-        "status": name.partition(".")[2],
-        "reason": "refunded" if name == CANCELLED else None,
-        "amount_minor": sale.amount_minor,
-        "currency": sale.currency,
-    }
-    value = messages.booking_event(name, messages.BookingChange(**data | changes), cause=sale.tag + name, at=clock.now())
+def booking(sale, name, **changes):
+    reason = "refunded" if name == CANCELLED else None
+    value = booking_event(sale, name, **{"reason": reason, **changes})
     return record(value, topic="bookings.events", key=sale.booking_id.encode())
 
 
 def payment(sale, **changes):
-    data = {
-        "payment_id": uuid.UUID(sale.payment_id),
-        "booking_id": uuid.UUID(sale.booking_id),
-        "version": 1,
-        "status": "succeeded",
-        "paid": True,
-        "cancel_due": False,
-        "amount_minor": sale.amount_minor,
-        "currency": sale.currency,
-        "amount_refunded_minor": 0,
-        "failure_reason": None,
-        "dispute_open": False,
-        "closed_reason": None,
-        "slot_free": False,
-    }
-    state = messages.PaymentState(**data | changes)
     # The type is for people: whoever decides by it would be caught here.
-    value = messages.payment_event("payment.updated", state, cause=str(state), at=clock.now())
+    value = payment_event(sale, "payment.updated", **changes)
     return record(value, topic="payments.events", key=sale.payment_id.encode())
 
 
