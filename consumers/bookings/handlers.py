@@ -58,10 +58,6 @@ class Bookings:
         except messages.DECODING_ERRORS:
             return Refused(record, "not_json")
 
-    def record_of(self, item: Item) -> Incoming:
-        """Return the record that brought an event."""
-        return item.record
-
     async def apply(self, tx: AsyncConnection, items: Sequence[Item]) -> Applied:
         """Load, decide, save. Raises whatever PostgreSQL does, and FoldBroken when a message breaks the decision."""
         events = [(item.event.time, str(item.event.id)) for item in items]

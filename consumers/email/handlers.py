@@ -55,10 +55,6 @@ class Entering:
             return Refused(record, tickets.UNDECODABLE)
         return Refused(record, consequences.reason) if isinstance(consequences, Unusable) else Change(record, consequences)
 
-    def record_of(self, item: Change) -> Incoming:
-        """Return the record that brought a change."""
-        return item.record
-
     async def apply(self, tx: AsyncConnection, items: Sequence[Change]) -> Applied:
         """Enter what is due, then withhold what is not: in either order a cancelled booking is confirmed to nobody."""
         wanted = [(letter, item.record) for item in items for letter in item.consequences.due]

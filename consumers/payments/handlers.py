@@ -37,10 +37,6 @@ class Payments:
             case event:
                 return Item(event, record)
 
-    def record_of(self, item: Item) -> Incoming:
-        """Return the record that brought an event."""
-        return item.record
-
     async def apply(self, tx: AsyncConnection, items: Sequence[Item]) -> Applied:
         """Load, decide, save. Raises whatever PostgreSQL does, and FoldBroken when an event breaks the fold or its saving."""
         loaded = await store.load(tx, items)

@@ -23,7 +23,16 @@ log = logs.get(__name__)
 CULPRITS_PER_MINUTE_MAX = 20  # more than that is no bad event but bad code: stop before it empties the topic
 CULPRITS_COUNT_SECONDS = 60
 
-Item = TypeVar("Item")
+
+class Carried(Protocol):
+    """What a consumer makes of a record knows which it came from."""
+
+    @property
+    def record(self) -> Incoming:
+        """That record."""
+
+
+Item = TypeVar("Item", bound=Carried)
 
 
 class TooManyCulprits(errors.PipelineError):
@@ -55,9 +64,6 @@ class Consumer(Protocol[Item]):
 
     def judge(self, record: Incoming) -> Item | Refused:
         """Decode one record, or say why it cannot be taken. Pure."""
-
-    def record_of(self, item: Item) -> Incoming:
-        """Return the record that an item came from."""
 
     async def apply(self, tx: AsyncConnection, items: Sequence[Item]) -> Applied:
         """Lock, look up, fold and write; no network but the database's."""
@@ -154,9 +160,8 @@ class Batches(Generic[Item]):
         return applied
 
     def _culprit(self, item: Item, error: Exception) -> Refused:
-        record = self._consumer.record_of(item)
-        self._culprits.add(record.place, error)
-        return Refused(record, f"broke_its_batch:{error_name(error)}")
+        self._culprits.add(item.record.place, error)
+        return Refused(item.record, f"broke_its_batch:{error_name(error)}")
 
     async def _note(self, item: Item, culprit: Refused) -> None:
         async with self._engine.begin() as tx:

@@ -43,9 +43,6 @@ class Effects:
             return Refused(record, "not_json")
         return Item(record, record.value.decode("latin-1"))
 
-    def record_of(self, item):
-        return item.record
-
     async def apply(self, tx, items):
         if self.on_apply is not None:
             await self.on_apply(tx, items)
