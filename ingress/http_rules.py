@@ -51,11 +51,8 @@ class HttpProtocol(web.RequestHandler):
         return response
 
 
-def without_host(make: MakesRequest) -> MakesRequest:
-    """Return what makes the same request without the host of its target (RFC 9112, section 3.2.2): we are nobody's proxy.
-
-    aiohttp decodes that host outside of all handlers, and one that is no name ("http://xn--/") would be answered by nobody.
-    """
+def correcting(make: MakesRequest) -> MakesRequest:
+    """Return what makes the same request, of a head that says what we go by."""
 
     def made(
         message: RawRequestMessage,
@@ -64,32 +61,23 @@ def without_host(make: MakesRequest) -> MakesRequest:
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        if message.url.absolute:
-            message = message._replace(url=message.url.relative())
-        return make(message, payload, protocol, writer, task)
+        return make(_corrected(message), payload, protocol, writer, task)
 
     return made
 
 
-def ending_with_upgrades(make: MakesRequest) -> MakesRequest:
-    """Return what makes the same request, the last one of its connection where it asks for another protocol.
+def _corrected(message: RawRequestMessage) -> RawRequestMessage:
+    """Return a head without the host of its target, and the last one of its connection where it asks for another protocol.
 
-    We go on in HTTP/1.1 (RFC 9110, section 7.8); but of what stands behind it aiohttp forgets what came along, and takes the
-    rest for a request.
+    We are nobody's proxy (RFC 9112, section 3.2.2), and aiohttp decodes that host outside of all handlers: one that is no name
+    ("http://xn--/") would be answered by nobody. And we go on in HTTP/1.1 (RFC 9110, section 7.8); but of what stands behind
+    such a request aiohttp forgets what came along, and takes the rest for a request.
     """
-
-    def made(
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: "asyncio.Task[None]",
-    ) -> web.BaseRequest:
-        if message.upgrade:
-            message = message._replace(should_close=True)
-        return make(message, payload, protocol, writer, task)
-
-    return made
+    if message.url.absolute:
+        message = message._replace(url=message.url.relative())
+    if message.upgrade:
+        message = message._replace(should_close=True)
+    return message
 
 
 def without_aiohttps_words(handle: Handles) -> Handles:

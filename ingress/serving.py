@@ -93,7 +93,7 @@ def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
     """Return what makes HTTP's side of a connection, with its limits, for a runner that was set up."""
     server = runner.server
     assert server is not None, "set the runner up first"
-    server.request_factory = http_rules.ending_with_upgrades(http_rules.without_host(server.request_factory))
+    server.request_factory = http_rules.correcting(server.request_factory)
     server.request_handler = http_rules.without_aiohttps_words(server.request_handler)
     # A stranger's broken request is answered 400 by aiohttp and is no error of ours; ours are logged in http_rules.py.
     strangers = logging.getLogger("ingress.strangers")
