@@ -2,31 +2,25 @@
 
 Only the fields on the list below are printed with their value. A name, an address, a secret or a body that somebody hands
 to a log call by mistake shows as "[withheld]", so that a new call cannot leak what an old rule forgot. Of an error a line tells
-where it was raised and its kind, and its words only when they are ours: PostgreSQL's quote a whole row, Python's a value.
-
-A line that cannot be written (the disk is full, nobody reads the pipe any more) is lost and counted, and its call returns: a
-batch that is done must not be put back, nor a process fail or stand still, for what it has to say about it.
+what tracebacks.py makes of it. Next: outlet.py, by which it leaves the process.
 """
 
 import asyncio
 import atexit
 import json
 import logging
-import os
-import select
-import stat
 import sys
 import threading
-import traceback
-from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import suppress
+from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Any, ClassVar
 
 import msgspec
 import structlog
 
-from shared import clock, errors, metrics
+from shared import clock, tracebacks
+from shared.outlet import OUTLET
+from shared.tracebacks import WITHHELD
 
 PRINTED = frozenset({
     # of structlog itself
@@ -42,12 +36,6 @@ PRINTED = frozenset({
     # what stands in our own repository, or was examined like it
     "templates", "faults",
 })  # fmt: skip
-WITHHELD = "[withheld]"
-# What an error of PostgreSQL's says besides words: names of our schema, never a value.
-PLACE = ("sqlstate", "table_name", "column_name", "constraint_name")
-STANDARD_ERROR = 2
-UNWRITTEN_BYTES_MAX = 1_048_576  # what a pipe whose reader is slow has no room for waits here; a pipe itself holds 64 kB
-WRITE_AGAIN_SECONDS = 0.1
 LAST_WORDS_SECONDS_MAX = 1.0
 # A client whose broker is away, or whose topic is gone, says so a hundred times a second: of hours of it a disk is full.
 SAME_LINES_MAX = 20
@@ -123,56 +111,14 @@ def traced(_logger: object, _method: str, event: Event) -> Event:
     error = sys.exc_info()[1] if raised is True else raised[1] if isinstance(raised, tuple) else raised
     if not isinstance(error, BaseException):
         return event
-    event["exception"] = trace(error)
+    event["exception"] = tracebacks.told(error)
     if "_record" in event:
         text = str(event["event"])
-        quoted = {words for one in _told_of(error) for words in (str(one), repr(one)) if words}
+        quoted = {words for one in tracebacks.told_of(error) for words in (str(one), repr(one)) if words}
         for words in sorted(quoted, key=len, reverse=True):  # an error often quotes what caused it
             text = text.replace(words, WITHHELD)
         event["event"] = text.partition("\n")[0]  # asyncio goes on with the task, and the words of its error
     return event
-
-
-def trace(error: BaseException) -> str:
-    """Return where an error was raised, after those that caused it, each with its kind; its words only when they are ours."""
-    blocks: list[str] = []
-    for one in _causes(error):
-        frames = "".join(traceback.format_tb(one.__traceback__))
-        blocks += [f"Traceback (most recent call last):\n{frames}{_kind(one)}", *map(trace, _members(one))]
-    return "\n\nwhich led to:\n\n".join(reversed(blocks))
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Give an error, and each that led to it, as Python tells them."""
-    seen: set[int] = set()
-    behind: BaseException | None = error
-    while behind is not None and id(behind) not in seen:
-        seen.add(id(behind))
-        yield behind
-        behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
-
-
-def _members(error: BaseException) -> Sequence[BaseException]:
-    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-
-
-def _told_of(error: BaseException) -> Iterator[BaseException]:
-    """Give every error of which the trace of this one tells."""
-    for one in _causes(error):
-        yield one
-        for member in _members(one):
-            yield from _told_of(member)
-
-
-def _kind(error: BaseException) -> str:
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(error, errors.PipelineError):
-        return f"{name}: {error}"
-    told = [str(said) for part in PLACE if (said := getattr(error, part, None))]
-    if str(error):
-        told.append(WITHHELD)
-    return f"{name}: {' '.join(told)}" if told else name
 
 
 def _died(kind: type[BaseException], error: BaseException, trace_: TracebackType | None) -> None:
@@ -273,76 +219,6 @@ class _Readable(structlog.PrintLogger):
     def __init__(self, name: str) -> None:
         super().__init__(sys.stderr)
         self.name = name
-
-
-class _Outlet:
-    """Standard error, for a process that must not stand still: whoever reads it may be slow, or read no more.
-
-    A full pipe makes its writer wait, and with him the event loop: nobody would be served, and no group would hear of us. So
-    only as much is written as there is room for. Of a file nothing is known: it always has room.
-    """
-
-    def __init__(self) -> None:
-        self._unwritten = bytearray()
-        # A library may log in a thread of its own, and what the collector ends may log in the middle of a line of ours.
-        self._lock = threading.RLock()
-        self._pouring = False
-        self._room = select.poll()
-        self._room.register(STANDARD_ERROR, select.POLLOUT)
-        self._comes_again = False
-
-    def write(self, lines: bytes) -> None:
-        """Write lines, or keep them until there is room, or count them as lost.
-
-        Not by `sys.stderr`: what it could not write it keeps, and fails of again and again, at last by the exit status.
-        """
-        with self._lock:
-            if len(self._unwritten) + len(lines) > UNWRITTEN_BYTES_MAX:
-                metrics.log_lines_lost.inc(lines.count(b"\n") + 1)
-            else:
-                self._unwritten += lines + b"\n"
-            self._pour()
-
-    def pour(self, *, wait_seconds: float = 0.0) -> None:
-        """Write what waits, as far as there is room, or comes to be within so many seconds."""
-        with self._lock:
-            self._comes_again = False
-            self._pour(wait_seconds)
-
-    def _pour(self, wait_seconds: float = 0.0) -> None:
-        if self._pouring:
-            return
-        self._pouring = True
-        ends_at = clock.monotonic() + wait_seconds
-        try:
-            while self._unwritten and self._has_room(ends_at - clock.monotonic() if wait_seconds else 0.0):
-                del self._unwritten[: os.write(STANDARD_ERROR, self._unwritten[: self._at_once()])]
-        except BlockingIOError:
-            pass  # whoever shares it with us made it so that nobody waits
-        except OSError:
-            metrics.log_lines_lost.inc(self._unwritten.count(b"\n"))
-            self._unwritten.clear()
-        finally:
-            self._pouring = False
-        if self._unwritten and not self._comes_again:
-            with suppress(RuntimeError):  # no event loop runs: the next line or the end comes back to it
-                asyncio.get_running_loop().call_later(WRITE_AGAIN_SECONDS, self.pour)
-                self._comes_again = True
-
-    def _has_room(self, wait_seconds: float) -> bool:
-        return bool(self._room.poll(max(wait_seconds, 0.0) * 1000))
-
-    def _at_once(self) -> int:
-        """Return how many bytes nobody has to wait for: a pipe with any room has it for so few (pipe(7))."""
-        waiting = len(self._unwritten)
-        return waiting if waiting <= select.PIPE_BUF or _is_file() else select.PIPE_BUF
-
-
-OUTLET = _Outlet()
-
-
-def _is_file() -> bool:
-    return stat.S_ISREG(os.fstat(STANDARD_ERROR).st_mode)
 
 
 def _last_words() -> None:

@@ -7,7 +7,7 @@ from aiokafka.errors import KafkaConnectionError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
-from shared import errors, logs, settings
+from shared import errors, settings, tracebacks
 from shared.kafka import broker, connection
 from shared.kafka.backoff import DELAY_SECONDS_MAX, Backoff
 from shared.kafka.broker import Subscription, UnsafeSubscription
@@ -48,7 +48,7 @@ def test_a_subscription_that_would_lose_messages_is_refused_at_start(unsafe):
     made.subscriber("topic", **(SAFE | unsafe))(nothing)
     with pytest.raises(UnsafeSubscription) as refused:
         broker.require_safe(made)
-    assert logs.trace(refused.value).endswith("['topic']: NACK_ON_ERROR, earliest and a group are required")
+    assert tracebacks.told(refused.value).endswith("['topic']: NACK_ON_ERROR, earliest and a group are required")
 
 
 def test_the_default_policy_is_refused_at_start():
