@@ -1,7 +1,7 @@
 """A letter's facts -> the letter: what it says, to whom, and with which calendar file; pure.
 
 Enters: what the ledger and the profiles know when the letter is sent, and the templates. Leaves: the exact bytes for the mail
-server, or why nobody can be written to. mime.py lays them out. Next in the walk: delivery.py, which hands them over.
+server, or why there are none. mime.py lays them out. Next in the walk: delivery.py, which hands them over.
 """
 
 import functools
@@ -69,21 +69,21 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Unaddressable:
-    """There is nobody to write to (`missing_address`, `bad_address`), or nothing to write: `unknown_kind`."""
+class Unwritten:
+    """No letter could be made; `reason` is a stable code, with an optional detail after a colon."""
 
     reason: str
 
 
-def compose(facts: Facts, templates: Templates, *, sender: str, at: datetime) -> Letter | Unaddressable:
+def compose(facts: Facts, templates: Templates, *, sender: str, at: datetime) -> Letter | Unwritten:
     """Write the letter; `sender` is the address it comes from, `at` the moment for its Date."""
     name = f"{facts.role}_{facts.kind}"
     if name not in LETTERS:
-        return Unaddressable("unknown_kind")  # of a newer release, which runs beside us or was gone back from
+        return Unwritten("unknown_kind")  # of a newer release, which runs beside us or was gone back from
     reader = facts.client if facts.role == "client" else facts.coach
     recipient = names.mailbox_address(reader.address)
     if recipient is None:
-        return Unaddressable("bad_address" if (reader.address or "").strip() else "missing_address")
+        return Unwritten("bad_address" if (reader.address or "").strip() else "missing_address")
     words = _words(facts, reader)
     content = templates.render(name, words)
     message = mime.message(

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers.email import tickets
 from consumers.email.breaker import Breaker
 from consumers.email.clerk import UNKNOWN, Clerk, Mine
-from consumers.email.compose import Letter, Unaddressable, compose
+from consumers.email.compose import Letter, Unwritten, compose
 from consumers.email.delivery import Delivery
 from consumers.email.ledger import Busy, Over, Suppress
 from consumers.email.outcomes import Accepted, HeldBack, LetterRefused, Outcome, ServerTrouble
@@ -174,7 +174,7 @@ class Sender:
 
     async def _write_and_hand_over(self, mine: Mine, flight: Flight) -> None:
         written = await self._write(mine)
-        if isinstance(written, Unaddressable):
+        if isinstance(written, Unwritten):
             await self._give_up(mine, reason=written.reason, answer=None)
             return
         outcome = await self._converse(mine, written, flight)
@@ -220,9 +220,9 @@ class Sender:
             raise trouble[0]
         return outcome
 
-    async def _write(self, mine: Mine) -> Letter | Unaddressable:
+    async def _write(self, mine: Mine) -> Letter | Unwritten:
         if mine.facts is None or mine.templates is None:
-            return Unaddressable("booking_missing")
+            return Unwritten("booking_missing")
         try:
             return compose(mine.facts, mine.templates, sender=self._sender_address, at=clock.now())
         except MACHINES:
@@ -230,7 +230,7 @@ class Sender:
             raise
         except Exception as error:  # noqa: BLE001 - one letter that cannot be written must not hold up the others for ever
             self._culprits.add(mine.letter_id, error)
-            return Unaddressable(f"cannot_compose:{type(error).__name__}")
+            return Unwritten(f"cannot_compose:{type(error).__name__}")
 
     async def _record(self, mine: Mine, accepted: Accepted) -> None:
         """Record a 250; when the database is away it is remembered here, and recorded before anything else is sent."""

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.email import mime, names
-from consumers.email.compose import Facts, Letter, Person, Unaddressable, amount, compose
+from consumers.email.compose import Facts, Letter, Person, Unwritten, amount, compose
 from shared.letters.templates import Content, Templates, released
 from shared.letters.words import LETTERS
 from tests.names import HOSTILE, REAL
@@ -319,7 +319,7 @@ def test_money_has_its_currencys_decimals(minor, currency, shown):
 def test_without_an_address_nobody_is_written_to(address):
     """A missing address is told apart from a bad one."""
     facts = replace(FACTS, client=replace(ADA, address=address))
-    assert compose(facts, TEMPLATES, sender=SENDER, at=AT) == Unaddressable("missing_address")
+    assert compose(facts, TEMPLATES, sender=SENDER, at=AT) == Unwritten("missing_address")
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_without_an_address_nobody_is_written_to(address):
 def test_a_bad_address_is_refused(address):
     """What no mail server should be told is never told to one."""
     facts = replace(FACTS, client=replace(ADA, address=address))
-    assert compose(facts, TEMPLATES, sender=SENDER, at=AT) == Unaddressable("bad_address")
+    assert compose(facts, TEMPLATES, sender=SENDER, at=AT) == Unwritten("bad_address")
 
 
 @pytest.mark.parametrize(
