@@ -16,20 +16,11 @@ from shared.db.engine import rows
 
 log = logs.get(__name__)
 
-ONE = """
-select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention where id = $1
-"""
-OPEN = """
-select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention
-where resolved_at is null order by opened_at, id
-"""
-ALL = """
-select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention order by opened_at, id
-"""
-ABOUT = """
-select id, reason, aggregate, cause, opened_at, resolved_at, resolved_by from attention
-where aggregate = any($1::text[]) order by opened_at, id
-"""
+COLUMNS = " id, reason, aggregate, cause, opened_at, resolved_at, resolved_by "
+ONE = "select" + COLUMNS + "from attention where id = $1"
+OPEN = "select" + COLUMNS + "from attention where resolved_at is null order by opened_at, id"
+ALL = "select" + COLUMNS + "from attention order by opened_at, id"
+ABOUT = "select" + COLUMNS + "from attention where aggregate = any($1::text[]) order by opened_at, id"
 RESOLVE = """
 update attention set resolved_at = now(), resolved_by = $2 where id = $1 and resolved_at is null
 returning id

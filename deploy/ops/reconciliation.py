@@ -73,7 +73,7 @@ async def reconcile(
     since: datetime,
     until: datetime,
     publish: bool,
-    again: bool = False,
+    again: bool,
     progress: Progress,
 ) -> Reconciled:
     """Compare page by page, and publish what is missing unless not told to; `progress` hears of events compared.
@@ -96,12 +96,8 @@ async def reconcile(
             async with telling_of_kafka(configured):
                 await actions.put_back(configured, [_record(event, prefix=configured.topic_prefix) for event in going])
         for event in lost:
-            log.warning(
-                "stripe_event.missing",
-                event_id=event.id,
-                event_type=event.type,
-                outcome="published" if publish else "only told",
-            )
+            outcome = "published" if publish else "only told"
+            log.warning("stripe_event.missing", event_id=event.id, event_type=event.type, outcome=outcome)
         missing += [Missing(event.id, event.type, event.created, named(event.body)) for event in lost]
         count += len(page)
         repeated += len(going) - len(lost)

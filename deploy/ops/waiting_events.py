@@ -17,20 +17,14 @@ from shared.db.engine import rows
 from shared.kafka import dead_letters
 from shared.kafka.records import Record, headers_of_stripe
 
-LIST = """
-select w.event_id, l.event_type, w.object_key, w.seen_at,
-       case when w.state = 'waiting' and w.seen_at < now() - make_interval(hours => $1) then 'unmatched' else w.state end,
-       w.topic, w."partition", w."offset"
-from waiting_events w left join payment_ledger l on l.event_id = w.event_id and l.decision = 'waiting'
-order by w.seen_at, w.event_id
+COLUMNS = """
+w.event_id, l.event_type, w.object_key, w.seen_at,
+case when w.state = 'waiting' and w.seen_at < now() - make_interval(hours => $1) then 'unmatched' else w.state end,
+w.topic, w."partition", w."offset"
 """
-ONE = """
-select w.event_id, l.event_type, w.object_key, w.seen_at,
-       case when w.state = 'waiting' and w.seen_at < now() - make_interval(hours => $1) then 'unmatched' else w.state end,
-       w.topic, w."partition", w."offset", w.body
-from waiting_events w left join payment_ledger l on l.event_id = w.event_id and l.decision = 'waiting'
-where w.event_id = $2
-"""
+FROM = " from waiting_events w left join payment_ledger l on l.event_id = w.event_id and l.decision = 'waiting' "
+LIST = "select" + COLUMNS + FROM + "order by w.seen_at, w.event_id"
+ONE = "select" + COLUMNS + ", w.body" + FROM + "where w.event_id = $2"
 BODIES = "select event_id, body from waiting_events where event_id = any($1::text[]) order by seen_at, event_id"
 EVERY_BODY = "select event_id, body from waiting_events order by seen_at, event_id"
 

@@ -1,11 +1,12 @@
 """What every command does alike: how it is grouped, run, and given a database."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Annotated, TypeVar
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from deploy.ops import show
 from deploy.ops.errors import OpsError, telling_of_database
@@ -39,11 +40,17 @@ def run(work: Coroutine[object, object, Answer]) -> Answer:
         raise typer.Exit(1) from None
 
 
-async def in_database(database: settings.Database, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
-    """Do the work in one transaction; raises DatabaseSilent."""
+@asynccontextmanager
+async def engine_of(database: settings.Database) -> AsyncIterator[AsyncEngine]:
+    """Give an engine for one command."""
     engine = engines.create(database, application=APPLICATION, pool_size=1)
     try:
-        async with telling_of_database(database), engine.begin() as tx:
-            return await work(tx)
+        yield engine
     finally:
         await engine.dispose()
+
+
+async def in_database(database: settings.Database, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
+    """Do the work in one transaction; raises DatabaseSilent."""
+    async with engine_of(database) as engine, telling_of_database(database), engine.begin() as tx:
+        return await work(tx)

@@ -2,10 +2,9 @@
 
 from deploy.ops import pruning, show
 from deploy.ops.errors import telling_of_database
-from deploy.ops.faces.asking import APPLICATION, Json, group, run
+from deploy.ops.faces.asking import Json, engine_of, group, run
 from deploy.ops.pruning import Pruned
 from shared import clock, environment, settings
-from shared.db import engine as engines
 
 app = group("inbox", "The memory of events that were taken.")
 
@@ -24,12 +23,8 @@ def prune(*, as_json: Json = False) -> None:
     database = environment.read(settings.Database)
 
     async def work() -> Pruned:
-        engine = engines.create(database, application=APPLICATION, pool_size=1)
-        try:
-            async with telling_of_database(database):
-                return await pruning.prune(engine, clock.now(), progress=told)
-        finally:
-            await engine.dispose()
+        async with engine_of(database) as engine, telling_of_database(database):
+            return await pruning.prune(engine, clock.now(), progress=told)
 
     with show.progress("pruning the inbox") as told:
         pruned = run(work())

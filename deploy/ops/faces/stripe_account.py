@@ -1,7 +1,9 @@
 """`cb-ops stripe`: whether Stripe is set up to tell us what we handle, and what it could not tell us."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -9,11 +11,10 @@ import typer
 from deploy.ops import endpoint, reconciliation, sessions, show
 from deploy.ops.endpoint import Finding
 from deploy.ops.errors import StripeSilent
-from deploy.ops.faces.asking import APPLICATION, Json, group, run
+from deploy.ops.faces.asking import Json, engine_of, group, run
 from deploy.ops.reconciliation import Reconciled, Reconciling
 from deploy.ops.sessions import Standing, Swept
 from shared import clock, environment, settings
-from shared.db import engine as engines
 from shared.stripe_api import Endpoint, StripeApi
 from shared.stripe_events import API_VERSION
 
@@ -22,6 +23,17 @@ app = group("stripe", "What Stripe has of us: the webhook endpoint, and events t
 DAYS_DEFAULT = 4  # Stripe tries for three
 DAYS_MAX = 30  # Stripe keeps no event longer: https://docs.stripe.com/api/events/list
 SETTLED = timedelta(minutes=10)  # a younger event may be on its way, or under way here
+
+Days = Annotated[int, typer.Option(min=1, max=DAYS_MAX, help="How far to look back.")]
+Again = Annotated[
+    bool,
+    typer.Option(
+        "--again",
+        help="For when Kafka lost its records, or PostgreSQL is that of a backup: put back those that we took, too, so "
+        "that all is told again.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what is missing.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,58 +61,15 @@ def check(*, as_json: Json = False) -> None:
 
 
 @app.command()
-def reconcile(
-    *,
-    days: Annotated[int, typer.Option(min=1, max=DAYS_MAX, help="How far to look back.")] = DAYS_DEFAULT,
-    again: Annotated[
-        bool,
-        typer.Option(
-            "--again",
-            help="For when Kafka lost its records, or PostgreSQL is that of a backup: put back those that we took, too, so "
-            "that all is told again.",
-        ),
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is missing.")] = False,
-    as_json: Json = False,
-) -> None:
+def reconcile(*, days: Days = DAYS_DEFAULT, again: Again = False, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Bring the events that no webhook brought, and find sessions that are paid without any. Run it hourly; twice is once.
 
     Status 1 also while a session is paid without an event, or unknown at Stripe.
     """
     configured = environment.read(Reconciling)
     now = clock.now()
-
-    async def work() -> tuple[Reconciled, Swept]:
-        api = StripeApi(configured)
-        engine = engines.create(configured, application=APPLICATION, pool_size=1)
-        try:
-            with show.progress("comparing with Stripe's events") as told:
-                reconciled = await reconciliation.reconcile(
-                    configured,
-                    api,
-                    engine,
-                    since=now - timedelta(days=days),
-                    until=now - SETTLED,
-                    publish=not dry_run,
-                    again=again,
-                    progress=told,
-                )
-            with show.progress("asking Stripe for sessions that are over") as told:
-                swept = await sessions.sweep(
-                    configured,
-                    api,
-                    engine,
-                    coming={name for one in reconciled.missing for name in one.about},
-                    compared_until=reconciled.until,
-                    tell=not dry_run,
-                    progress=told,
-                )
-            return reconciled, swept
-        finally:
-            await engine.dispose()
-            await api.close()
-
-    reconciled, swept = run(work())
+    work = _compare(configured, since=now - timedelta(days=days), until=now - SETTLED, again=again, publish=not dry_run)
+    reconciled, swept = run(work)
     if as_json:
         show.json(asdict(reconciled) | {"sessions": swept})
     else:
@@ -113,6 +82,43 @@ def reconcile(
         )
     if swept.paid or swept.unknown:
         raise typer.Exit(1)
+
+
+async def _compare(
+    configured: Reconciling, *, since: datetime, until: datetime, again: bool, publish: bool
+) -> tuple[Reconciled, Swept]:
+    async with engine_of(configured) as engine, _client_of(configured) as api:
+        with show.progress("comparing with Stripe's events") as told:
+            reconciled = await reconciliation.reconcile(
+                configured,
+                api,
+                engine,
+                since=since,
+                until=until,
+                publish=publish,
+                again=again,
+                progress=told,
+            )
+        with show.progress("asking Stripe for sessions that are over") as told:
+            swept = await sessions.sweep(
+                configured,
+                api,
+                engine,
+                coming={name for one in reconciled.missing for name in one.about},
+                compared_until=reconciled.until,
+                tell=publish,
+                progress=told,
+            )
+    return reconciled, swept
+
+
+@asynccontextmanager
+async def _client_of(configured: settings.StripeApi) -> AsyncIterator[StripeApi]:
+    api = StripeApi(configured)
+    try:
+        yield api
+    finally:
+        await api.close()
 
 
 def _show_reconciled(reconciled: Reconciled) -> None:
@@ -158,12 +164,9 @@ def _show_swept(swept: Swept, *, told: bool) -> None:
 
 
 async def _ask(webhook: settings.Webhook) -> Checked:
-    api = StripeApi(webhook)
-    try:
+    async with _client_of(webhook) as api:
         account_id = await api.account_id()
         endpoints = await api.webhook_endpoints()
-    finally:
-        await api.close()
     for answer in (account_id, endpoints):
         if not isinstance(answer, str | tuple):
             raise StripeSilent(webhook, answer)
