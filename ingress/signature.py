@@ -25,9 +25,7 @@ OTHER_ELEMENT = re.compile(rb"[A-Za-z0-9_]{1,16}=[\x21-\x2b\x2d-\x7e]{0,128}")
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Stripe signed exactly this body within the tolerance; `signed_at` is its clock in seconds since the epoch."""
-
-    signed_at: int
+    """Stripe signed exactly this body within the tolerance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def verify(header: bytes, body: bytes, secrets: Sequence[bytes], now_seconds: fl
         body.decode()
     except UnicodeDecodeError:
         return Refused("not_utf8")
-    return Verified(int(timestamp))
+    return Verified()
 
 
 def _parse(header: bytes) -> tuple[bytes, list[bytes]] | None:
