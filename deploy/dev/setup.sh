@@ -47,7 +47,8 @@ done_already() {
 # land among the machine's own packages. In a folder that was moved or copied its commands lead to where they were made, and to
 # what stands there now.
 usable() {
-    .venv/bin/python -c "import sys; sys.exit(sys.prefix == sys.base_prefix or not $fits)" 2>/dev/null && { [ ! -f "$stamp" ] || [ "$(sed -n 3p "$stamp")" = "$(pwd -P)" ]; }
+    .venv/bin/python -c "import sys; sys.exit(sys.prefix == sys.base_prefix or not $fits)" 2>/dev/null || return 1
+    [ ! -f "$stamp" ] || [ "$(sed -n 3p "$stamp")" = "$(pwd -P)" ]
 }
 
 level_installed() {
