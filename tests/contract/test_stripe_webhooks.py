@@ -119,24 +119,6 @@ async def test_a_hang_after_the_effect_keeps_the_answer(world):
     assert session.last_response.headers["Idempotent-Replayed"] == "true"
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("POST", "faults", {"route": "POST /v1/nothing", "kind": "cut"}),
-        ("POST", "faults", {"route": CREATE, "kind": "whim"}),
-        ("POST", "faults", {"route": CREATE, "kind": "cut", "times": 0}),
-        ("PUT", "deliveries", {"duplicate": 1}),
-        ("PUT", "deliveries", {"retry_schedule_seconds": []}),
-    ],
-)
-async def test_a_switch_that_does_not_exist_is_refused(world, method, path, body):
-    """A typing error in a test must not pass for a quiet day."""
-    status, answer = await world.switch(method, path, body)
-
-    assert status == 400
-    assert answer["error"]
-
-
 async def test_clear_puts_everything_to_rest(world):
     """One call, and the next day is an ordinary one."""
     await world.switch("POST", "faults", {"route": CREATE, "kind": "rate_limit", "times": 9})
