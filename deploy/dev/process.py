@@ -216,11 +216,19 @@ def remembered(box: Box) -> dict[str, psutil.Process]:
     return {name: process for name, process in found.items() if process is not None}
 
 
+def noted(process: psutil.Process) -> dict[str, Any]:
+    """Return what tells a process from any other that gets its pid: when it started, and when the system did."""
+    return {"pid": process.pid, "started": process.create_time(), "booted": psutil.boot_time()}
+
+
 def of_note(note: Mapping[str, Any]) -> psutil.Process | None:
-    """Return the process of which pid and start time were noted, while it runs; None also for another one of that pid."""
+    """Return the process that was noted, while it runs; None also for another one of that pid."""
     try:
         process = psutil.Process(note["pid"])
-        same = abs(process.create_time() - note["started"]) < START_TIME_DRIFT_SECONDS
+        apart = process.create_time() - note["started"]
+        # Linux reckons both from now: a clock that was set moves the system's start, and every process's with it.
+        set_by = psutil.boot_time() - note.get("booted", psutil.boot_time())
+        same = min(abs(apart), abs(apart - set_by)) < START_TIME_DRIFT_SECONDS
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
@@ -256,7 +264,7 @@ def _remember(box: Box, name: str, pid: int) -> None:
     with _NOTES:
         notes = box.read("processes")
         try:
-            notes[name] = {"pid": pid, "started": psutil.Process(pid).create_time()}
+            notes[name] = noted(psutil.Process(pid))
         except psutil.NoSuchProcess:
             return  # Died at once; waiting for readiness tells why.
         box.write("processes", notes)

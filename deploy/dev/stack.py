@@ -3,7 +3,6 @@
 Tests and development use `Services` directly. Next: whole.py adds all the rest.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +12,7 @@ import psutil
 
 from deploy.dev import broker, class_archive, database, environment, jars, keys, ports
 from deploy.dev.errors import PieceFailed
-from deploy.dev.process import Piece, Running, end_left_over, end_steps
+from deploy.dev.process import Piece, Running, end_left_over, end_steps, noted
 from deploy.dev.state import Box
 from deploy.dev.voice import Silence, Voice
 
@@ -147,12 +146,10 @@ class Services:
                 return
 
     def _note(self, *, ready: bool) -> None:
-        us = psutil.Process(os.getpid())
         self.box.write(
             "box",
             {
-                "pid": us.pid,
-                "started": us.create_time(),
+                **noted(psutil.Process()),
                 "ready": ready,
                 "whole": self.is_whole,
                 "environment": self.environment() if ready else {},

@@ -323,6 +323,20 @@ def test_a_note_of_another_time_is_of_nobody():
 
     assert process.of_note({"pid": ours.pid, "started": ours.create_time()}) == ours
     assert process.of_note({"pid": ours.pid, "started": ours.create_time() - 60}) is None
+    assert process.of_note(process.noted(ours) | {"started": ours.create_time() - 60}) is None
+
+
+def test_a_clock_that_was_put_forward_makes_no_stranger_of_who_keeps_a_box(tmp_path, monkeypatch):
+    """As after a laptop's sleep: what the box noted by the clock of then is still its keeper, and `down` ends it."""
+    monkeypatch.setattr(control, "DOWN_SECONDS_MAX", DEADLINE_SECONDS)
+    with kept_up(tmp_path, at_hangup=signal.SIG_DFL) as (keeper, _):
+        box = Box(tmp_path)
+        note = box.read("box")
+        box.write("box", note | {name: note[name] - 3600 for name in ("started", "booted")})
+        control.down(box, Silence())
+        status = keeper.wait(DEADLINE_SECONDS)
+
+    assert status == 0
 
 
 def test_ctrl_c_while_it_begins_is_no_traceback():
