@@ -129,7 +129,7 @@ update letters
 set state = 'sent', sent_at = coalesce(sent_at, now()), attempts = attempts + (state <> 'sent')::int,
     last_answer = held.answer, reason = null, claim_token = null, lease_until = null, updated_at = now()
 from held where letters.id = held.id
-returning letters.id, held.still, extract(epoch from now() - queued_at)::float8
+returning letters.id, held.still, greatest(extract(epoch from now() - queued_at)::float8, 0)
 """
 RETRYING = """
 update letters
