@@ -91,8 +91,8 @@ def amount(minor: int, currency: str) -> str:
 
 
 def moment(at: datetime) -> str:
-    """Return a moment to the second, in UTC."""
-    return f"{at:%Y-%m-%d %H:%M:%S}"
+    """Return a moment to the second, with its zone: the clock on an operator's wall has another."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def difference(before: State, after: State, payment: Payment | None) -> str:
@@ -161,7 +161,7 @@ def _sum(fact: State, name: str) -> str | None:
 
 def _booking(booking: Booking, names: dict[object, str]) -> str:
     held = f", held by {names.get(booking.payment_id, booking.payment_id)}" if booking.payment_id else ""
-    return f"booking {booking.id} is {booking.status}{held}; its session is at {moment(booking.session_at)} UTC"
+    return f"booking {booking.id} is {booking.status}{held}; its session is at {moment(booking.session_at)}"
 
 
 def _payment(payment: Payment) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 from prometheus_client import REGISTRY
@@ -91,6 +92,7 @@ async def test_one_is_shown_with_its_body(ops, early):
 
     assert bytes_of(refund).decode() in shown.stdout
     assert "it lay at stripe.events/0/7" in shown.stdout
+    assert re.search(r" under \w+ since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\n", shown.stdout)
     assert json.loads(machine.stdout)["body"] == bytes_of(refund).decode()
 
 

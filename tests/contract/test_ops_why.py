@@ -31,7 +31,7 @@ async def story(database, asked, *sales):
     """What is told, without moments; the payments' and bookings' ids, and the numbers of their events, by short names."""
     result = await why(database, asked)
     assert result.exit_code == 0, result.stderr
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(  )?", lambda at: "" if at[1] else "MOMENT", result.stdout)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC(  )?", lambda at: "" if at[1] else "MOMENT UTC", result.stdout)
     for number, sale in enumerate(sales, start=1):
         names = {
             sale.payment_id: f"P{number}",
@@ -96,8 +96,8 @@ async def test_a_refund_seen_first_and_no_letter_sent_and_why(walk, database, sa
         "payment: checkout began, 75.00 USD",
         "charge.refunded came too early and waits: no payment is known by PI1 (it said 75.00 USD)",
         (
-            "payment: charge.refunded after waiting since MOMENT was applied: pending → refunded, 75.00 USD of 75.00 USD given "
-            "back, all of it was given back: a booking that it holds goes, closed as refunded: it stops no new checkout"
+            "payment: charge.refunded after waiting since MOMENT UTC was applied: pending → refunded, 75.00 USD of 75.00 USD "
+            "given back, all of it was given back: a booking that it holds goes, closed as refunded: it stops no new checkout"
         ),
         "payment: payment_intent.succeeded was applied: paid",
         "booking: cancelled because of payment: refunded",
@@ -305,7 +305,7 @@ async def test_what_still_waits_is_told_by_the_id_that_it_waits_for(walk, databa
         "",
         "charge.refunded came too early and waits: no payment is known by PI1 (it said 75.00 USD)",
         "",
-        "open: charge.refunded has waited under PI1 since MOMENT",
+        "open: charge.refunded has waited under PI1 since MOMENT UTC",
     ]
 
 
@@ -405,5 +405,5 @@ async def test_what_was_refused_when_its_payment_came_is_told_and_still_open(wal
 
     told = await story(database, sale.payment_id, sale)
 
-    assert any("checkout.session.completed after waiting since MOMENT was quarantined" in line for line in told)
+    assert any("checkout.session.completed after waiting since MOMENT UTC was quarantined" in line for line in told)
     assert f"open: checkout.session.completed waited under PI1 and was refused: cb-ops waiting show {wrong['id']}" in told

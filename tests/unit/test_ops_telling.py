@@ -183,10 +183,10 @@ def test_what_is_open_is_told_at_the_end():
     )
 
     assert told == (
-        "charge.refunded (evt_2) has waited under pi_1 since 2026-11-24 03:00:00",
+        "charge.refunded (evt_2) has waited under pi_1 since 2026-11-24 03:00:00 UTC",
         "evt_3 waited under pi_1 and was refused: cb-ops waiting show evt_3",
         "confirmation letter to the client is retrying after 2 attempts, last answer 451 4.3.0",
-        "payment can be paid until 2026-11-24 04:00:00",
+        "payment can be paid until 2026-11-24 04:00:00 UTC",
         f"a person must look after dispute_opened: cb-ops attention resolve {matter.id} --by NAME",
     )
 
@@ -368,9 +368,9 @@ def test_every_reason_of_the_pipeline_has_its_words():
 def test_a_checkout_that_ended_unheard_of_can_be_paid_no_more():
     """Its end is Stripe's to tell, and Stripe's event did not come."""
     ended = AT + timedelta(hours=1)
-    unheard = "payment: its checkout ended at 2026-11-24 04:00:00, and no event tells how: cb-ops stripe reconcile"
+    unheard = "payment: its checkout ended at 2026-11-24 04:00:00 UTC, and no event tells how: cb-ops stripe reconcile"
 
-    assert left_open(now=ended - timedelta(seconds=1)) == ("payment can be paid until 2026-11-24 04:00:00",)
+    assert left_open(now=ended - timedelta(seconds=1)) == ("payment can be paid until 2026-11-24 04:00:00 UTC",)
     assert left_open(now=ended) == (unheard,)
     assert left_open(now=ended, payments=(replace(PAYMENT, status="failed"),)) == (unheard,)
     assert left_open(now=ended, payments=(replace(PAYMENT, open=False),)) == ()
@@ -401,5 +401,5 @@ def test_a_checkout_after_one_that_was_completed_in_vain_can_still_be_paid():
     completed = line(event_type="checkout.session.completed", decision="unchanged")
 
     assert left_open(payments=(replace(PAYMENT, status="failed", open=False), again), lines=completed) == (
-        "payment 2 can be paid until 2026-11-24 04:00:00",
+        "payment 2 can be paid until 2026-11-24 04:00:00 UTC",
     )
