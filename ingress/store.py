@@ -123,8 +123,10 @@ async def load_user(tx: AsyncConnection, user_id: UUID) -> User | None:
     return User(*found[0]) if found else None
 
 
+# PostgreSQL keeps years that Python does not know: the last day that it knows is as far ahead, the first as long ago.
 BOOKING = """
-select b.id, b.client_id, b.coach_id, b.status::text, b.session_datetime, b.duration_minutes, u.email,
+select b.id, b.client_id, b.coach_id, b.status::text, greatest('0001-01-01', least(b.session_datetime, '9999-12-31')),
+       b.duration_minutes, u.email,
        concat_ws(' ', nullif(trim(c.first_name), ''), nullif(trim(c.last_name), '')), c.hourly_rate,
        upper(coalesce(c.currency, 'USD'))
 from bookings b join users u on u.id = b.client_id left join coach_profiles c on c.user_id = b.coach_id

@@ -37,7 +37,10 @@ PAYMENT_OF = {
     "du": ("select payment_id from disputes where id = $1",),
     "evt": ("select payment_id from payment_ledger where event_id = $1 and payment_id is not null",),
 }
-BOOKING = "select id, status::text, payment_id, session_datetime from bookings where id = $1"
+# PostgreSQL keeps years that Python does not know: they are told as the last day that it knows, or as the first.
+BOOKING = """
+select id, status::text, payment_id, greatest('0001-01-01', least(session_datetime, '9999-12-31')) from bookings where id = $1
+"""
 PAYMENTS = """
 select id, status::text, amount_minor, amount_refunded_minor, upper(currency), version, failure_reason, closed_reason,
        closed_at is null, stripe_session_id, stripe_payment_intent_id, created_at, expires_at, amount

@@ -28,6 +28,19 @@ async def test_a_session_of_the_past_is_never_sold(door):
 
 
 @pytest.mark.parametrize(
+    ("moment", "answer"), [("infinity", 201), ("10000-01-01", 201), ("0044-03-15 BC", 400), ("-infinity", 400)]
+)
+async def test_a_session_outside_the_time_that_python_knows_is_one_of_the_future_or_of_the_past(door, moment, answer):
+    """Somebody mistyped a year: that is no fault of ours, for which a person would be called."""
+    booked = await meeting(door.engine)
+    await door.sql(f"update bookings set session_datetime = '{moment}'")
+
+    status, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert (status, body.get("code")) == (answer, "booking_past" if answer == 400 else None)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         "update coach_profiles set hourly_rate = null",

@@ -329,6 +329,17 @@ async def test_a_booking_that_nobody_began_to_pay_for(database, engine, sale):
     assert told[:2] == ["booking B is pending; its session is at MOMENT UTC", "nobody has begun to pay for it"]
 
 
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "10000-01-01", "0044-03-15 BC"])
+async def test_a_session_outside_the_time_that_python_knows_hides_no_story(database, engine, sale, moment):
+    """Its letters are dead, and who mends the booking looks here first."""
+    await change(engine, f"update bookings set session_datetime = '{moment}'")
+
+    told = await story(database, sale.booking_id, sale)
+
+    assert told[0].startswith("booking B is pending; its session is at ")
+    assert told[1].startswith("payment P1 is pending: 75.00 USD")
+
+
 async def test_every_id_that_belongs_to_a_payment_leads_to_its_story(walk, database, sale):
     """The booking's, the payment's, and those that Stripe's dashboard shows."""
     refund, event = sale.refund(100), sale.succeeded()
