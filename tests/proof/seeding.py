@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 from shared.db.engine import driver, rows
 from shared.domain import money
+from tests.builders import SESSION_AT
 
 CLIENT_ID = "10000000-0000-4000-8000-000000000001"
 COACH_ID = "10000000-0000-4000-8000-000000000002"
-SESSION_AT = datetime(2027, 3, 1, 10)  # noqa: DTZ001 - CultureBridge's column has no zone
 CLOSED_AT = datetime(2026, 11, 1, tzinfo=UTC)
 PAYMENT_COLUMNS = (
     "id",
