@@ -18,6 +18,7 @@ from shared.db.engine import rows
 log = logs.get(__name__)
 
 DELETED_AT_ONCE_MAX = 10_000
+NOW = "select now()"
 # The door forgets the customer's address and the coach's name when Stripe has answered (ingress/checkout_rules.py). A payment
 # that never got a session still holds them; from its end on no call resumes it. Whoever holds a row now is passed over.
 FORGET_CHECKOUTS = """
@@ -42,6 +43,13 @@ class Pruned:
     dropped: tuple[str, ...]
     deleted: int
     forgotten: int
+
+
+async def moment(engine: AsyncEngine) -> datetime:
+    """Return this moment by the database's clock: a machine of an operator's that is ahead would forget what is young."""
+    async with engine.begin() as tx:
+        now: datetime = (await rows(tx, NOW))[0][0]
+        return now
 
 
 async def prune(engine: AsyncEngine, now: datetime, *, progress: Callable[[int, int], None]) -> Pruned:

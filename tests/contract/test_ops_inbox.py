@@ -213,6 +213,19 @@ async def test_the_command_says_what_it_did(database, engine):
     assert json.loads(machine.stdout)["deleted"] == 0
 
 
+async def test_an_operators_clock_that_is_ahead_forgets_nothing(database, engine, monkeypatch):
+    """What is old is for the database to say, whose clock all processes share."""
+    await remember(engine, clock.now())
+    now, before = clock.now(), await months(engine)
+    monkeypatch.setattr(clock, "now", lambda: now + timedelta(days=365))
+    environment = {"DATABASE_URL": database.database_url.get_secret_value()}
+
+    await asyncio.to_thread(CliRunner().invoke, app, ("inbox", "prune"), env=environment)
+
+    assert await query(engine, "select count(*) from inbox") == [(1,)]
+    assert set(before) <= set(await months(engine))
+
+
 @pytest.mark.parametrize(
     ("day", "told"),
     [(20, []), (23, [("inbox_not_pruned", "inbox", "inbox_2027_04")])],

@@ -4,7 +4,7 @@ from deploy.ops import pruning, show
 from deploy.ops.errors import telling_of_database
 from deploy.ops.faces.asking import Json, engine_of, group, run
 from deploy.ops.pruning import Pruned
-from shared import clock, environment, settings
+from shared import environment, settings
 
 app = group("inbox", "The memory of events that were taken.")
 
@@ -24,7 +24,7 @@ def prune(*, as_json: Json = False) -> None:
 
     async def work() -> Pruned:
         async with engine_of(database) as engine, telling_of_database(database):
-            return await pruning.prune(engine, clock.now(), progress=told)
+            return await pruning.prune(engine, await pruning.moment(engine), progress=told)
 
     with show.progress("pruning the inbox") as told:
         pruned = run(work())
