@@ -1,9 +1,9 @@
 """What a person sees of a box: which pieces run and since when, where its state lies, which addresses to open."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import psutil
-from rich.table import Table
 from rich.text import Text
 
 from deploy.dev import process
@@ -11,6 +11,7 @@ from deploy.dev.state import Box
 from deploy.dev.voice import Voice
 from shared import clock
 
+GAP = "  "  # between two columns
 ADDRESSES = {
     "CB_DEV_INGRESS_URL": ("API", "/docs"),
     "CB_DEV_SANDBOX_URL": ("Stripe sandbox", "/"),
@@ -32,7 +33,8 @@ def show(box: Box, voice: Voice) -> bool:
         left = f"; left over from a crash and ended by the next start: {', '.join(sorted(running))}" if running else ""
         voice.say("box", f"is down ({box.home}){left}")
         return False
-    voice.console.print(_pieces(box, running))
+    for line in _pieces(box, running):
+        voice.console.print(line)
     voice.say("state", f"{box.home}, the database's in {note['database_folder']}")
     show_addresses(box, voice)
     if note["whole"]:
@@ -43,24 +45,27 @@ def show(box: Box, voice: Voice) -> bool:
 def show_addresses(box: Box, voice: Voice) -> None:
     """Print where to go in a box that is up."""
     variables = box.read("box")["environment"]
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for variable, (name, path) in ADDRESSES.items():
-        if variable in variables:
-            table.add_row(Text(name, "bold"), Text(f"{variables[variable]}{path}"))
-    voice.console.print(table)
+    shown = [(name, f"{variables[variable]}{path}") for variable, (name, path) in ADDRESSES.items() if variable in variables]
+    width = max(len(name) for name, _ in shown)
+    for name, address in shown:
+        voice.console.print(Text.assemble((f"{name:<{width}}", "bold"), GAP, address))
     voice.say("any shell", f'joins with: eval "$({box.command("env")})"')
 
 
-def _pieces(box: Box, running: dict[str, psutil.Process]) -> Table:
-    table = Table("piece", "pid", "up for", "log", box=None, padding=(0, 2, 0, 0))
+def _pieces(box: Box, running: dict[str, psutil.Process]) -> Iterator[Text]:
+    """Yield a line for each piece; its log is never cut off, however few columns there are."""
+    lines = [("bold", "piece", "pid", "up for", "log")]
     for name, note in sorted(box.read("processes").items()):
-        log = Text(str(box.logs / f"{name}.log"))
+        log = str(box.logs / f"{name}.log")
         if found := running.get(name):
             up_for = timedelta(seconds=int(clock.now().timestamp() - found.create_time()))
-            table.add_row(name, str(note["pid"]), str(up_for), log)
+            lines.append(("", name, str(note["pid"]), str(up_for), log))
         else:
-            table.add_row(Text(name, "yellow"), "-", "down", log)
-    return table
+            lines.append(("yellow", name, "-", "down", log))
+    _, *widths, _ = (max(map(len, column)) for column in zip(*lines, strict=True))
+    for style, *cells, log in lines:
+        name, *others = (f"{cell:<{width}}{GAP}" for cell, width in zip(cells, widths, strict=True))
+        yield Text.assemble((name, style), *others, log)
 
 
 def _to_pay_for(database_url: str) -> str:

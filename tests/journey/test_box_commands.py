@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import functools
+import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import threading
 import aiohttp
 import psutil
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from deploy.dev import control, overview, process, store, token
@@ -20,7 +23,7 @@ from deploy.dev.cli import app
 from deploy.dev.errors import BoxError
 from deploy.dev.mailbox import open_mailbox, wording
 from deploy.dev.state import Box
-from deploy.dev.voice import Silence
+from deploy.dev.voice import Silence, Voice
 from tests.journey.demos import DEADLINE_SECONDS, Said
 from tests.waiting import until_blocking
 
@@ -54,7 +57,7 @@ import contextlib, signal, sys
 from pathlib import Path
 from deploy.dev import control
 from deploy.dev.stack import Services
-from deploy.dev.voice import Silence
+from deploy.dev.voice import Silence, Voice
 
 class Empty(Services):
     def bring_up(self):
@@ -248,6 +251,27 @@ def test_status_tells_that_the_database_is_away(tmp_path, capsys):
         assert overview.show(box, control.Voice())
 
     assert "the database does not answer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_status_cuts_off_nothing_that_is_copied(tmp_path, is_terminal):
+    """An address and a log stand whole on their lines, however few columns there are: a terminal goes on below by itself."""
+    box = Box(tmp_path / ("a-folder-of-a-long-name" * 3))
+    url = f"postgresql://cb:{'0' * 48}@127.0.0.1:54329/culturebridge"
+    said = io.StringIO()
+    console = Console(file=said, width=80, force_terminal=is_terminal, no_color=True, highlight=False, soft_wrap=True)
+    box.write("processes", {"payments": {"pid": 1, "started": 0.0}, "ingress": {"pid": 1, "started": 0.0}})
+    with held(box):
+        box.write("box", {"ready": True, "whole": False, "environment": {"DATABASE_URL": url}, "database_folder": "-"})
+        assert overview.show(box, Voice(console))
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line).rstrip() for line in said.getvalue().splitlines()]
+
+    assert lines[:3] == [
+        "piece     pid  up for  log",
+        f"ingress   -    down    {box.logs / 'ingress.log'}",
+        f"payments  -    down    {box.logs / 'payments.log'}",
+    ]
+    assert f"database  {url}" in lines
 
 
 async def test_a_shell_that_works_with_databases_elsewhere_finds_the_box(tmp_path, database):
