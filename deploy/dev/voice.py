@@ -44,7 +44,7 @@ class Voice:
     @contextlib.contextmanager
     def progress(self, what: str, size_bytes: int) -> Iterator[Callable[[int], None]]:
         """Show a download of `size_bytes`; yields the function that is told of each further number of bytes."""
-        if self.console.is_terminal:
+        if self.is_watched and not self.console.is_dumb_terminal:
             columns = (TextColumn("[bold]{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
             with Progress(*columns, console=self.console, transient=True) as bar:
                 # Ctrl-C ends the process without waiting for the thread of a download; the terminal wants its cursor back.

@@ -108,7 +108,8 @@ def age(moment: datetime) -> str:
 def progress(what: str) -> Iterator[Progress]:
     """Show on stderr that work goes on; yields the function that is told how many of how many are done."""
     console = _console(stderr=True)
-    if console.is_terminal:
+    # FORCE_COLOR has the console take a log for a terminal; and one that is dumb overwrites nothing.
+    if console.file.isatty() and not console.is_dumb_terminal:
         with console.status(what) as status:
             yield lambda done, total: status.update(f"{what}: {done} of {total}")
         return

@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import subprocess
 from collections import defaultdict
 
 import pytest
+from rich.console import Console
 
 from deploy.dev import (
     broker,
@@ -365,6 +367,23 @@ def test_a_demo_in_colours_that_nobody_watches_ends_with_its_story(tmp_path, mon
     monkeypatch.setattr(demo.control, "wait_for_ever", lambda: pytest.fail("it waits for a person"))
 
     assert demo.show(tmp_path, Voice(), patience_seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "name", "value"), [(False, "FORCE_COLOR", "1"), (False, "TTY_COMPATIBLE", "1"), (True, "TERM", "dumb")]
+)
+def test_a_download_is_told_in_lines_where_no_line_can_be_overwritten(monkeypatch, is_terminal, name, value):
+    """In a log with colours a bar is rubbish; in an editor's shell it would be a minute of silence."""
+    monkeypatch.setenv(name, value)
+    said = io.StringIO()
+    said.isatty = lambda: is_terminal
+    with Voice(Console(file=said, highlight=False, soft_wrap=True)).progress("kafka.jar", 4_000_000) as advance:
+        advance(2_000_000)
+
+    assert [line.partition("kafka.jar: ")[2] for line in said.getvalue().splitlines()] == [
+        "4.0 MB, once for all boxes of this user",
+        "2.0 of 4.0 MB",
+    ]
 
 
 def test_any_shell_reads_back_what_env_prints():

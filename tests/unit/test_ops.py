@@ -1,5 +1,6 @@
 """The operator's command without a world: what it refuses, and how a dead letter is described and repeated."""
 
+import io
 import re
 import sys
 from datetime import UTC, datetime, timedelta
@@ -288,6 +289,39 @@ def test_on_a_terminal_that_is_too_narrow_a_line_of_a_table_is_told_field_by_fie
 
     one = [f"id           {MATTER}", "age          3 d", f"reason       {reason}", ""]
     assert terminal(columns, *MATTERS, whole=["id"]) == one * 2
+
+
+@pytest.fixture
+def stderr(monkeypatch):
+    """Let stderr be a terminal, or none, in an environment; returns what progress of two seconds writes there."""
+
+    def shows(*, is_terminal, **environment):
+        said = io.StringIO()
+        said.isatty = lambda: is_terminal
+        monkeypatch.setattr(sys, "stderr", said)
+        moments = iter([0.0, 0.5, 2.0, 2.5])
+        monkeypatch.setattr(show.clock, "monotonic", lambda: next(moments))
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with show.progress("reading") as told:
+            for done in (1, 2, 3):
+                told(done, 9)
+        return said.getvalue()
+
+    return shows
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "environment"),
+    [
+        (False, {"FORCE_COLOR": "1", "TERM": "xterm"}),
+        (False, {"TTY_COMPATIBLE": "1", "TERM": "xterm"}),
+        (True, {"TERM": "dumb"}),
+    ],
+)
+def test_progress_is_a_line_now_and_then_where_no_line_can_be_overwritten(stderr, is_terminal, environment):
+    """A log that wants colours (continuous integration) has no use for a wheel that turns; an editor's shell shows none."""
+    assert stderr(is_terminal=is_terminal, **environment) == "reading: 2 of 9\n"
 
 
 class Group:
