@@ -105,6 +105,40 @@ async def test_several_at_once_are_typed_in_numbers(page, shop):
     assert (await shop.switch("GET", "deliveries"))[1]["switches"]["order"] == [3, 0]
 
 
+async def test_what_was_typed_stands_there_until_it_is_right(page, shop):
+    """One word of many that cannot be costs nobody the others; nothing of it is on, and corrected all of it is."""
+    await page.get_by_text("Several at once").click()
+    typed = FIELDS | {"Order": "sideways", "Seconds between attempts, or live": ""}
+    for label, text in typed.items():
+        await page.get_by_label(label).fill(text)
+    await page.get_by_label("thin event").check()
+    await press(page, "Disturb like this")
+    await expect(page.get_by_role("alert")).to_contain_text("order")
+    for label, text in typed.items():
+        await expect(page.get_by_label(label)).to_be_visible()
+        await expect(page.get_by_label(label)).to_have_value(text)
+    await expect(page.get_by_label("thin event")).to_be_checked()
+    await expect(region(page, "On now")).to_have_text(re.compile("an ordinary day"))
+    await page.get_by_label("Order").fill("3, 0")
+    await press(page, "Disturb like this")
+    await expect(region(page, "On now")).to_contain_text("order: 3, 0")
+
+    calls = region(page, "The next calls of the API")
+    await calls.get_by_label("Call", exact=True).select_option("GET /v1/events")
+    await calls.get_by_label("What goes wrong").select_option("hang_after")
+    await calls.get_by_label("How often").fill("0")
+    await calls.get_by_label("A hang's seconds").fill("7")
+    await press(page, "Let it fail")
+    await expect(page.get_by_role("alert")).to_contain_text("times")
+    shown = ("Call", "What goes wrong", "How often", "A hang's seconds")
+    assert [await calls.get_by_label(label, exact=True).input_value() for label in shown] == [
+        "GET /v1/events",
+        "hang_after",
+        "0",
+        "7",
+    ]
+
+
 async def test_calls_fail_and_events_get_lost_as_often_as_they_were_told_to(page, shop):
     """Route, kind and count are chosen; disarmed, nothing fails; an event of the typed type never comes to be."""
     await page.get_by_label("Call", exact=True).select_option("GET /v1/events")

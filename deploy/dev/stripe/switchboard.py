@@ -78,6 +78,7 @@ GROUPS: dict[str, tuple[Button, ...]] = {
     ),
     "Everything": (Button("Back to rest", "POST clear", {}),),
 }
+FAULT_AT_FIRST = {"route": "POST /v1/checkout/sessions", "kind": "error_before", "times": 1, "seconds": 60}
 BUTTONS = {f"{at}.{nth}": button for at, group in enumerate(GROUPS.values()) for nth, button in enumerate(group)}
 
 
@@ -106,12 +107,14 @@ class Switchboard:
         except ApiError as unknown:
             return self._page(fault=unknown.message, status=unknown.status)
         except ValueError as wrong:
-            return self._page(fault=str(wrong), status=400)
+            return self._page(fault=str(wrong), refused={lever.name: _as_typed(lever, form)}, status=400)
         if isinstance(answer, dict) and "secret" in answer:  # shown once, and in no address
             return self._page(said=f"The new secret of {object_id}: {answer['secret']}")
         raise web.HTTPSeeOther("/switches")
 
-    def _page(self, *, fault: str = "", said: str = "", status: int = 200) -> web.Response:
+    def _page(
+        self, *, fault: str = "", said: str = "", refused: dict[str, Json] | None = None, status: int = 200
+    ) -> web.Response:
         sandbox = self._sandbox
         now: Json = msgspec.to_builtins(sandbox.outbox.switches)
         rest = msgspec.to_builtins(Switches())
@@ -129,6 +132,8 @@ class Switchboard:
             + [f"{loss.type}: lost, {loss.times} times" for loss in sandbox.world.losses.waiting]
             + ([f"clock: {sandbox.clock.ahead_seconds / 3600:.1f} hours ahead"] if sandbox.clock.ahead_seconds else []),
             now=now,
+            forms={"PUT deliveries": _as_shown(now), "POST faults": FAULT_AT_FIRST} | (refused or {}),
+            refused=refused or {},
             clock=_spell(sandbox.clock.now()),
             routes=[route.name for route in ROUTES],
             fault_kinds=get_args(Kind),
@@ -156,6 +161,17 @@ def _words(lever: Lever, form: MultiDictProxy[Any]) -> Json:
         elif typed:
             words[name] = typed[0]
     return words
+
+
+def _as_typed(lever: Lever, form: MultiDictProxy[Any]) -> Json:
+    """Return what the form was sent with, for whoever corrects it."""
+    several = {name: form.getall(name, []) for name in lever.reads.__struct_fields__}
+    return {name: typed if name in SEVERAL else "".join(map(str, typed[:1])) for name, typed in several.items()}
+
+
+def _as_shown(now: Json) -> Json:
+    """Return the switches as a person types them; dice are begun anew only on being told to."""
+    return now | {name: _said(now[name]) for name in COMMAS} | {"seed": ""}
 
 
 def _said(value: object) -> str:
