@@ -64,6 +64,16 @@ async def test_without_a_token_the_answer_is_shown_all_the_same(page):
     await expect(page.locator("#takeWebhook")).to_contain_text("stripe.events")
 
 
+async def test_what_a_balancer_says_is_shown_as_it_is(page):
+    """The door is away, and whoever stands before it answers in words of its own: no blank of them is taken for JSON's."""
+    said = "<h1>503 Service Unavailable</h1>\nNo server is available to handle this request."
+    await page.route("**/payment/*", lambda route: route.fulfill(status=503, content_type="text/html", body=said))
+    payment = page.locator("#getPayment")
+    await payment.get_by_role("button", name="Try it").click()
+
+    await expect(payment.locator(".answer pre")).to_have_text(said)
+
+
 async def test_a_call_is_tried_again_and_again_by_the_keyboard(page):
     """Enter asks, and Enter asks once more: the button that was pressed keeps the focus, and takes no press while it asks."""
     payment = page.locator("#getPayment")
