@@ -101,6 +101,19 @@ async def test_a_call_is_tried_again_and_again_by_the_keyboard(page):
         await page.keyboard.press("Enter")
 
 
+async def test_what_has_the_focus_is_never_behind_the_bar(page):
+    """Shift and Tab from the end to the beginning: the bar that stays at the top hides nothing that the keyboard is at."""
+    await page.set_viewport_size({"width": 1280, "height": 300})
+    await expect(page.locator("#takeWebhook")).to_be_visible()
+    await page.get_by_role("link", name="openapi.json").last.focus()
+    hidden = []
+    while not await page.get_by_label("Token").evaluate("field => field === document.activeElement"):
+        await page.keyboard.press("Shift+Tab")
+        hidden += await page.evaluate(BEHIND_THE_BAR)
+
+    assert hidden == []
+
+
 @pytest.mark.parametrize("away", ["unreachable", "refused"])
 async def test_a_description_that_cannot_be_read_is_told(page, away):
     """No page that reads for ever: what went wrong is said, also to who does not see it."""
@@ -109,3 +122,10 @@ async def test_a_description_that_cannot_be_read_is_told(page, away):
     await page.reload()
 
     await expect(page.get_by_role("alert")).to_contain_text("cannot be read")
+
+
+BEHIND_THE_BAR = """() => {
+  const bar = document.querySelector(".bar"), at = document.activeElement;
+  const isBehind = !bar.contains(at) && at.getBoundingClientRect().bottom <= bar.getBoundingClientRect().bottom;
+  return isBehind ? [at.name || at.textContent] : [];
+}"""
