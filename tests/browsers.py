@@ -43,7 +43,8 @@ def kept(png, path, *, colours=COLOURS):
         picture.convert("RGB").quantize(colours).save(path, optimize=True)
 
 
-# Every text on the page whose colour is too near to the ground behind it.
+# Every text on the page, an empty field's example too, whose colour is too near to the ground behind it (4.5 to 1), and every
+# field whose edge is (3 to 1; https://www.w3.org/TR/WCAG22/#non-text-contrast).
 CONTRASTS = """() => {
   const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
@@ -56,12 +57,25 @@ CONTRASTS = """() => {
     }
     return [255, 255, 255];
   };
+  const apart = (colour, other) => {
+    const [a, b] = [light(colour), light(other)].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  };
+  const over = (colour, opacity, below) => colour.slice(0, 3).map((v, at) => v * opacity + below[at] * (1 - opacity));
   const poor = [];
   for (const element of document.body.querySelectorAll("*")) {
+    if (!element.checkVisibility()) continue;
+    const below = ground(element);
     const said = [...element.childNodes].filter((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!said.length || !element.checkVisibility()) continue;
-    const [a, b] = [light(rgb(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) poor.push(said[0].textContent.trim());
+    if (said.length && apart(rgb(getComputedStyle(element).color), below) < 4.5) poor.push(said[0].textContent.trim());
+    if (element.placeholder && !element.value) {
+      const { color, opacity } = getComputedStyle(element, "::placeholder");
+      if (apart(over(rgb(color), Number(opacity), below), below) < 4.5) poor.push("placeholder " + element.placeholder);
+    }
+    if (element.matches("input:not([type=radio], [type=checkbox], [type=hidden]), select, textarea")) {
+      const edge = rgb(getComputedStyle(element).borderTopColor), outside = ground(element.parentElement);
+      if (apart(edge, outside) < 3) poor.push("edge of " + (element.name || element.id));
+    }
   }
   return poor;
 }"""

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from tests.browsers import CONTRASTS
 from tests.door import ORIGIN, meeting, opened, sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
@@ -72,6 +73,20 @@ async def test_what_a_balancer_says_is_shown_as_it_is(page):
     await payment.get_by_role("button", name="Try it").click()
 
     await expect(payment.locator(".answer pre")).to_have_text(said)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_page_fits_a_phone_and_can_be_read(page, scheme):
+    """No sideways scrolling; texts, fields and the example in an empty one stand out from their ground."""
+    await page.set_viewport_size({"width": 320, "height": 740})
+    await page.emulate_media(color_scheme=scheme)
+    await page.locator("#getPayment").get_by_role("button", name="Try it").click()
+    await expect(page.locator("#getPayment .answer pre")).to_contain_text("unauthorized")
+    for answers in await page.get_by_text("All answers").all():
+        await answers.click()
+
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert await page.evaluate(CONTRASTS) == []
 
 
 async def test_a_call_is_tried_again_and_again_by_the_keyboard(page):

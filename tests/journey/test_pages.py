@@ -9,6 +9,7 @@ from playwright.async_api import expect
 
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
 from shared.letters.words import LETTERS
+from tests.browsers import CONTRASTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
@@ -104,3 +105,20 @@ async def test_on_a_phone_the_list_has_the_page_until_a_letter_is_opened(browser
 
     await expect(page.get_by_role("heading", name="Letter number 11")).to_be_in_viewport()
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("path", ["", "wording"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_pages_can_be_read(browser, mailbox, path, scheme):
+    """Nothing scrolls sideways on a phone, and every text stands out from its ground, in the light and in the dark."""
+    await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550, recipient="nobody@example.org"),)))
+    await send(mailbox, "A letter")
+    context = await browser.new_context(viewport={"width": 320, "height": 740}, color_scheme=scheme)
+    page = await context.new_page()
+    await page.goto(f"{mailbox.http_url}/{path}")
+    if not path:
+        await entry(page, "A letter").click()
+        await expect(page.get_by_text("rcpt: 550")).to_be_visible()
+
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert await page.evaluate(CONTRASTS) == []
