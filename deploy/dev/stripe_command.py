@@ -27,10 +27,15 @@ TIMEOUT_SECONDS = 10.0
 # It listens on this machine: a company's proxy, which the environment may name, does not lead there.
 DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
+# In words of our own, since the sandbox takes half a second to import; a test holds them to its.
+FORGERIES = "stale_timestamp, wrong_signature, wrong_livemode, foreign_account, thin_event, oversized, not_utf8"
+FAULTS = "error_before, error_after, conflict, rate_limit, hang_before, hang_after, cut"
+
 Number = TypeVar("Number", int, float)
 
 Url = Annotated[str, typer.Option("--url", help="The sandbox's address; default: that of the running box.")]
 Times = Annotated[int, typer.Option("--times", help="How often.")]
+Event = Annotated[str, typer.Argument(metavar="EVENT", help="evt_…, as `stripe show` tells it.")]
 Endpoint = Annotated[str | None, typer.Option("--endpoint", help="we_…; default: all.")]
 
 
@@ -52,7 +57,7 @@ def deliveries(
     delay_ms: Annotated[int, typer.Option(help="How late all come.")] = 0,
     reorder_ms: Annotated[int, typer.Option(help="Each waits a random part of it more.")] = 0,
     order: Annotated[str, typer.Option(help="as_born, oldest_last, newest_first, or positions: 3,0,1,2.")] = "as_born",
-    forge: Annotated[list[str] | None, typer.Option(help="A forgery beside each event; may be given several times.")] = None,
+    forge: Annotated[list[str] | None, typer.Option(help=f"A forgery beside each event; may be repeated: {FORGERIES}.")] = None,
     drop_first: Annotated[int, typer.Option(help="Attempts of each delivery that get lost.")] = 0,
     retry: Annotated[str, typer.Option(help="Seconds between attempts, such as 1,2,4; or live.")] = "",
     seed: Annotated[int | None, typer.Option(help="Begin the dice anew.")] = None,
@@ -87,21 +92,28 @@ def resume(directory: Folder = None, url: Url = "", *, endpoint: Endpoint = None
 
 
 @app.command()
-def redeliver(event: str, directory: Folder = None, url: Url = "", *, endpoint: Endpoint = None) -> None:
+def redeliver(event: Event, directory: Folder = None, url: Url = "", *, endpoint: Endpoint = None) -> None:
     """Send an event once more, delivered or not."""
     _print(_call(directory, url, "POST", f"events/{_part(event)}/redeliver", {"endpoint": endpoint}))
 
 
 @app.command()
-def forge(event: str, kind: str, directory: Folder = None, url: Url = "", *, endpoint: Endpoint = None) -> None:
+def forge(
+    event: Event,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"One of {FORGERIES}.")],
+    directory: Folder = None,
+    url: Url = "",
+    *,
+    endpoint: Endpoint = None,
+) -> None:
     """Send a forgery of an event, once."""
     _print(_call(directory, url, "POST", f"events/{_part(event)}/forge", {"kind": kind, "endpoint": endpoint}))
 
 
 @app.command()
 def fault(
-    route: str,
-    kind: str,
+    route: Annotated[str, typer.Argument(metavar="ROUTE", help="Method and path: POST /v1/checkout/sessions.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"One of {FAULTS}.")],
     directory: Folder = None,
     url: Url = "",
     *,

@@ -1,12 +1,15 @@
 """The three ways to pull the sandbox's switches: over HTTP, by the buttons of its page, by `cb-dev stripe`."""
 
 import asyncio
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 from deploy.dev.cli import app
 from deploy.dev.errors import BoxError
+from deploy.dev.stripe.faults import Kind
+from deploy.dev.stripe.forgeries import Forgery
 from deploy.dev.stripe.switchboard import BUTTONS
 from tests.sandboxes import expired
 
@@ -34,6 +37,14 @@ async def test_a_word_that_no_switch_knows_is_refused(world, method, path, body,
     answered, said = await world.switch(method, path, body)
 
     assert (answered, bool(said["error"])) == (status, True)
+
+
+@pytest.mark.parametrize(("command", "words"), [("forge", Forgery), ("deliveries", Forgery), ("fault", Kind)])
+def test_help_names_every_word_that_a_switch_knows(command, words):
+    """The sandbox says only that it does not know a word."""
+    told = CliRunner().invoke(app, ["stripe", command, "--help"], env={"COLUMNS": "400", "TERM": "dumb"}).stdout
+
+    assert ", ".join(get_args(words)) in told
 
 
 async def test_every_button_works(world):
