@@ -57,7 +57,7 @@ import contextlib, signal, sys
 from pathlib import Path
 from deploy.dev import control
 from deploy.dev.stack import Services
-from deploy.dev.voice import Silence, Voice
+from deploy.dev.voice import Silence
 
 class Empty(Services):
     def bring_up(self):
