@@ -74,6 +74,15 @@ def test_one_altered_byte_is_forged():
         assert Refused("forged") == verify(signed(), altered, [SECRET.encode()], NOW)
 
 
+def test_one_altered_digit_of_a_signature_is_forged():
+    """All of it counts, to its last digit: what is shorter is sooner guessed."""
+    genuine = v1()
+    for at in range(len(genuine)):
+        altered = genuine[:at] + (b"1" if genuine[at : at + 1] == b"0" else b"0") + genuine[at + 1 :]
+
+        assert Refused("forged") == verify(b"t=%d,v1=%s" % (NOW, altered), BODY, [SECRET.encode()], NOW)
+
+
 def test_a_body_that_is_not_utf8_is_refused():
     """JSON is UTF-8; the library would raise, we refuse."""
     body = b'{"id": "\xff"}'
