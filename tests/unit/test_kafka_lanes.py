@@ -114,6 +114,21 @@ async def test_an_error_is_told_to_all_of_its_batch_and_to_nobody_else():
     assert after.done.result() is None
 
 
+@pytest.mark.parametrize("error", [None, KafkaTimeoutError()], ids=["acknowledged", "failed"])
+async def test_who_gave_up_while_its_batch_is_under_way_keeps_no_neighbour_waiting(error):
+    """What became of the batch is told to whoever still waits for it, also behind one who does not."""
+    client = Client()
+    lane = Lane(client, "t", [0])
+    gone, kept = put(lane, b"1"), put(lane, b"2")
+    await settle()
+    gave_up = TimeoutError()
+    gone.fail(gave_up)
+    await client.acknowledge(error)
+
+    assert (gone.done.result(), kept.done.done()) == (gave_up, True)
+    assert kept.done.result() is error
+
+
 async def test_who_gave_up_leaves_nothing_of_its_own_with_the_batch_that_is_under_way():
     """A broker that stands still holds batches for many seconds, and thousands give up meanwhile."""
     client = Client()
@@ -218,6 +233,23 @@ async def test_a_partition_that_does_not_answer_holds_up_only_what_it_has(monkey
     client.sent[0][1].set_result(None)
     await settle()
     assert stalled.done.result() is None
+
+
+async def test_a_lane_is_empty_once_a_batch_that_others_have_overtaken_is_acknowledged(monkeypatch):
+    """Whoever leaves before lets go of a webhook that Kafka may just be taking."""
+    monkeypatch.setattr(lanes, "STALLED_SECONDS", 0.001)
+    client = Client()
+    lane = Lane(client, "t", range(2))
+    put(lane, b"overtaken")
+    await settle()
+    put(lane, b"overtakes")
+    await until(lambda: len(client.batches) == 2, "it goes elsewhere")
+    await client.acknowledge()
+    leaving = asyncio.create_task(lane.emptied())
+    await settle()
+    assert not leaving.done()
+    client.sent[0][1].set_result(None)
+    await leaving
 
 
 async def test_with_every_partition_stalled_nothing_is_sent_until_one_answers(monkeypatch):
