@@ -117,6 +117,44 @@ def test_an_authority_for_mail_in_the_clear_is_a_contradiction(read, told, autho
     ]
 
 
+@pytest.mark.parametrize(
+    ("key", "moves_money"), [("sk_live_", True), ("rk_live_", True), ("sk_test_", False), ("rk_test_", False)]
+)
+def test_a_key_says_whose_events_are_ours_whatever_it_may_do(read, key, moves_money):
+    """A restricted key of the other mode would have each real event answered with 200, and lost."""
+    assert read(settings.StripeApi, STRIPE_SECRET_KEY=key + "k" * 24).livemode is moves_money
+
+
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        (
+            {"SMTP_USER": "app", "SMTP_PASSWORD": "hush", "SMTP_SECURITY": "none"},
+            "SMTP_USER would send its password in the clear with SMTP_SECURITY=none",
+        ),
+        ({"SMTP_USER": "app"}, "SMTP_USER and SMTP_PASSWORD belong together"),
+        ({"SMTP_PASSWORD": "hush"}, "SMTP_USER and SMTP_PASSWORD belong together"),
+    ],
+)
+def test_a_contradiction_about_mail_is_one_line(told, variables, fault):
+    """A password that anybody on the way could read, or that nobody would be asked for."""
+    mail = {"SMTP_HOST": "mail.example", "SMTP_FROM_EMAIL": "noreply@mail.example"}
+
+    assert told(settings.Smtp, **mail, **variables) == [fault]
+
+
+@pytest.mark.parametrize(("minutes", "is_fine"), [("30", False), ("31", True), ("1440", True), ("1441", False)])
+def test_a_session_is_as_long_as_stripe_lets_it_be(read, minutes, is_fine):
+    """Else each checkout would be refused, and not the setting."""
+    given = {"CHECKOUT_ALLOWED_ORIGINS": "https://app.culturebridge.com", "CHECKOUT_SESSION_MINUTES": minutes}
+
+    if is_fine:
+        assert read(settings.Checkout, **given).checkout_session_minutes == int(minutes)
+    else:
+        with pytest.raises(SystemExit, match="2"):
+            read(settings.Checkout, **given)
+
+
 def test_a_file_that_holds_no_certificate_is_told(told, tmp_path):
     """Not at the first connection, where nobody looks."""
     (tmp_path / "note.pem").write_text("to be done")
