@@ -220,6 +220,75 @@ async def test_a_silent_database_and_a_silent_cluster_are_asked_at_once(monkeypa
     assert told == ["kafka: no answer, or not for every topic", "database: TimeoutError"]
 
 
+async def test_a_producer_that_can_send_no_more_is_a_fault():
+    """Every batch that has something to tell would be put back for ever; only a new process has a new sender."""
+
+    class Dead:
+        is_dead = True
+
+    assert await service._faults([], Dead()) == ["the producer's sender task ended"]
+
+
+async def test_a_process_that_makes_no_progress_ends_itself(monkeypatch):
+    """Nobody may be there to ask whether it lives."""
+    monkeypatch.setattr(service, "LIVENESS_EVERY_SECONDS", 0.01)
+
+    async def dead(_subscriptions, _publisher):
+        return ["things: the fetch task ended", "the producer's sender task ended"]
+
+    monkeypatch.setattr(service, "_faults", dead)
+    fatal = asyncio.get_running_loop().create_future()
+    async with asyncio.timeout(10):
+        await service._until_over([], None, asyncio.Event(), fatal)
+
+    assert isinstance(fatal.result(), service.NotAlive)
+    assert str(fatal.result()) == "things: the fetch task ended; the producer's sender task ended"
+
+
+async def test_a_process_one_of_whose_groups_has_not_joined_is_not_ready(monkeypatch):
+    """The email consumer reads seven topics: six of them are not all of its work."""
+
+    class Subscribed:
+        trouble, topic = None, "things"
+
+    joined, joining = Subscribed(), Subscribed()
+    monkeypatch.setattr(liveness, "has_assignment", lambda subscription: subscription is joined)
+
+    assert await service._trouble_of_kafka([joined, joining], Subscribed()) == ["no partitions assigned yet"]
+
+
+class Polled:
+    """A consumer of two partitions and its subscription, as liveness sees them; `polls` says when each was polled last."""
+
+    topic, has_ended, busy_since, cluster_away_at, ended_task, waiting = "things", False, None, None, None, ()
+
+    def __init__(self):
+        self.polls, self.polls_seen, self.trouble, self.consumer = {0: 1, 1: 1}, {}, None, self
+
+    def assignment(self):
+        return set(self.polls)
+
+    def last_poll_timestamp(self, partition):
+        return self.polls[partition]
+
+    async def topics(self):
+        return set()
+
+
+async def test_one_partition_that_is_polled_no_more_is_noticed_beside_another_that_is(monkeypatch):
+    """Its records would lie there for ever, while all else goes well; where a poll says why it fails, nobody is restarted."""
+    now = [1000.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: now[0])
+    consumer = Polled()
+    assert await liveness.fault(consumer) is None
+    now[0] += liveness.POLL_AGE_SECONDS_MAX + 1
+    consumer.polls[1] = 2
+    assert await liveness.fault(consumer) == "things: not polled for 60 s"
+
+    consumer.trouble = "TopicAuthorizationFailedError"
+    assert await liveness.fault(consumer) is None
+
+
 async def test_an_idle_consumer_is_polled_and_therefore_alive(kafka, monkeypatch):
     """No record for as long as one likes: fetches go on, and their age says so."""
     await make_topics(kafka, THINGS)
