@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from shared import messages, settings
+from shared import messages, metrics, settings
 from shared.db import data_errors
 from shared.db import engine as engines
 from shared.db.data_errors import folding
@@ -36,6 +36,7 @@ class Effects:
     def __init__(self):
         self.applied = []
         self.noted = []
+        self.told = []
         self.on_apply = None
 
     def judge(self, record):
@@ -57,7 +58,11 @@ class Effects:
             number = 10**6 if text == "too large" else 1
             await rows(tx, "insert into effects values ($1, $2) on conflict do nothing", text, number)
         self.applied.append([item.text for item in items])
-        return Applied([Emitted(b'{"subject":"%s"}' % item.record.value, item.record) for item in items])
+        return Applied(
+            [Emitted(b'{"subject":"%s"}' % item.record.value, item.record) for item in items],
+            [Refused(item.record, "not_ours") for item in items if item.text == "of somebody else"],
+            [lambda: self.told.extend(item.text for item in items)],
+        )
 
     async def note_culprit(self, tx, item, reason):
         await rows(tx, "select $1::text", item.text)
@@ -135,6 +140,19 @@ async def test_several_culprits_and_a_record_that_is_none_are_all_refused(batche
 
     assert refusals(published).keys() == {b"unwanted", b"no event", b"breaks the fold"}
     assert await stored(engine) == {"a", "b", "c", "d"}
+
+
+async def test_a_culprit_takes_no_other_s_refusal_nor_what_is_told_of_it_along(batches, effects, published):
+    """What the halves of its batch refuse is refused, and what they did is counted, once and after their commit."""
+    values = [b"of somebody else", b"a", b"unwanted", b"b", b"of somebody else"]
+    counted = [metrics.dead_letters.labels("out.dlt", code)._value for code in ("broke_its_batch", "not_ours")]
+    before = [value.get() for value in counted]
+    await batches.handle([record(value) for value in values])
+
+    told = [dict(r.headers)["x-error"].partition(b":")[0] for r in published.records if r.topic == "out.dlt"]
+    assert sorted(told) == [b"broke_its_batch", b"not_ours", b"not_ours"]
+    assert [value.get() - was for value, was in zip(counted, before, strict=True)] == [1, 2]
+    assert sorted(effects.told) == sorted(value.decode() for value in values if value != b"unwanted")
 
 
 async def test_a_lost_connection_is_the_world_s_fault(batches, effects, published, engine):
@@ -293,6 +311,19 @@ async def test_more_than_twenty_culprits_a_minute_are_our_own_fault(batches, pub
         await batches.handle([record(b"a"), record(b"unwanted"), record(b"no event")])
 
     assert published.calls == 2
+
+
+async def test_twenty_one_culprits_in_all_of_a_minute_are_our_own_fault(batches, published, monkeypatch):
+    """Also where they come one by one."""
+    now = [0.0]
+    monkeypatch.setattr("shared.clock.monotonic", lambda: now[0])
+    for _ in range(20):
+        await batches.handle([record(b"unwanted")])
+        now[0] += 2.9
+    with pytest.raises(TooManyCulprits):
+        await batches.handle([record(b"unwanted")])
+
+    assert published.calls == 20
 
 
 async def test_what_a_process_that_ends_does_not_refuse_it_notes_nowhere(batches, effects, published):
