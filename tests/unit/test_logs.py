@@ -184,6 +184,43 @@ def test_who_ends_while_nobody_reads_ends():
     assert 100 < told < 5_000
 
 
+def test_what_was_said_last_is_heard_by_who_begins_to_read_at_the_end():
+    """It is more than a pipe holds: who ends has it read first."""
+    says = "logs.LAST_WORDS_SECONDS_MAX = 60; [log.error('e') for _ in range(5_000)]; log.info('ended'); print(flush=True)"
+    program = f"from shared import logs; logs.configure('tests'); log = logs.get('x'); {says}"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        told = [json.loads(line)["event"] for line in process.stderr]
+
+    assert told == ["e"] * 5_000 + ["ended"]
+
+
+INTERRUPTS = """
+import os
+from shared import logs
+
+logs.configure("tests")
+log, write = logs.get("tests.module"), os.write
+
+def interrupted(file, lines):
+    os.write = write
+    log.error("collected.broke")
+    return write(file, lines)
+
+os.write = interrupted
+log.error("thing.done")
+log.error("thing.ended")
+"""
+
+
+def test_what_is_said_in_the_middle_of_a_line_neither_cuts_nor_repeats_it_nor_stops_the_process():
+    """The collector may end something that logs at any moment, also while a line is written."""
+    process = subprocess.run([sys.executable, "-c", INTERRUPTS], capture_output=True, check=True, timeout=60)
+
+    told = [json.loads(line)["event"] for line in process.stderr.splitlines()]
+    assert told == ["thing.done", "collected.broke", "thing.ended"]
+
+
 def test_a_value_that_is_not_on_the_list_is_withheld():
     done, *_ = lines(count=1, email="mara@example.com")
 
