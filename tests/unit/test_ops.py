@@ -19,6 +19,7 @@ from deploy.ops import dead_letters, insights, show
 from deploy.ops.cli import app
 from deploy.ops.dead_letters import Wanted
 from deploy.ops.errors import DatabaseSilent, NotThere, telling_of_database
+from deploy.ops.faces import dead_letters as face
 from shared import settings, topics
 from shared.kafka.dead_letters import Refused, letter
 from shared.kafka.records import Incoming, Record
@@ -106,6 +107,12 @@ def test_what_is_wanted_narrows_by_every_condition():
     ]
     assert [wanted.fits(letter, now=now) for wanted in fitting] == [True] * 6
     assert [wanted.fits(letter, now=now) for wanted in not_fitting] == [False] * 5
+
+
+@pytest.mark.parametrize(("told", "seconds"), [("90s", 90), ("15m", 15 * 60), ("2h", 2 * 3600), ("3d", 3 * 86_400)])
+def test_an_age_is_as_long_as_it_says(told, seconds):
+    """Who gives up what is older than three days keeps what is three hours old."""
+    assert face._age(told, "--older-than") == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("spelt", [str.upper, "{{{}}}".format, "urn:uuid:{}".format, lambda known: known.replace("-", "")])
@@ -220,6 +227,7 @@ def test_however_often_a_letter_dies_it_says_where_it_lay_first(source):
     reason=st.text(max_size=400),
     times=st.integers(1, 600_000),
 )
+@hypothesis.example(key=b"kk", value=b"", headers=[], reason="not_json", times=600_000)
 @hypothesis.settings(max_examples=50)
 def test_whatever_came_its_dead_letter_fits(key, value, headers, reason, times):
     """Key, value and headers of any size: the letter can be published, whole, or with its place and without its bytes."""
