@@ -265,6 +265,32 @@ async def test_what_came_while_a_batch_was_at_hand_is_the_next_one(kafka, monkey
     assert batches == [[b"one"], [b"three", b"two"]]
 
 
+async def test_what_joins_a_batch_stands_behind_what_its_partition_had_and_makes_it_no_larger(kafka, monkeypatch):
+    """Whatever took the place of the first records would be committed with them, and never handled."""
+    monkeypatch.setattr(rewinding, "JOINING_MS", 10_000)
+    await make_topics(kafka, THINGS)
+    at_hand, go_on, batches = asyncio.Event(), asyncio.Event(), []
+
+    async def handle(records):
+        batches.append([record.value for record in records])
+        at_hand.set()
+        await go_on.wait()
+        if b"two" in batches[-1]:
+            monkeypatch.setattr(rewinding, "JOINING_MS", 1)  # nothing joins the last one
+
+    async with member(kafka, handle, records_max=2) as joined:
+        joined.consumer._fetcher._prefetch_backoff = 60
+        await put(kafka, THINGS, b"one")
+        await at_hand.wait()
+        await put(kafka, THINGS, b"two")
+        await until(lambda: joined.consumer._fetcher._records, "the next is fetched")
+        await put(kafka, THINGS, b"three", b"four")
+        go_on.set()
+        await commits(kafka, {0: 4})
+
+    assert batches == [[b"one"], [b"two", b"three"], [b"four"]]
+
+
 async def test_a_partition_that_nobody_leads_spins_no_core(kafka, monkeypatch):
     """aiokafka's fetcher would ask who leads it a thousand times a second; once somebody does it is read again."""
     await make_topics(kafka, THINGS)
