@@ -67,15 +67,24 @@ async def test_what_a_topic_holds_is_gone_a_day_after_its_time_at_most(apply, ad
     assert days == {topic.named(kafka.topic_prefix): topic.retention_days + 1 for topic in topics.ALL}
 
 
-async def test_a_broker_s_own_defaults_neither_delete_by_size_nor_pack_anew(apply, admin, kafka):
-    """Deletion by age alone, batches as they were packed: each topic says so itself, whatever its brokers say of all others."""
+async def test_a_broker_s_own_defaults_neither_delete_by_size_nor_pack_anew_nor_follow_who_lags_behind(apply, admin, kafka):
+    """Deletion by age alone, batches as they were packed, and no leader that lacks what was acknowledged.
+
+    Each topic says so itself, whatever its brokers say of all others.
+    """
     await apply()
 
     answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names(kafka)])
     configured = {resource[3]: resource[4] for answer in answers for resource in answer.resources}
     said = {name: {entry[0]: entry[1] for entry in entries if entry[3] == OF_THE_TOPIC} for name, entries in configured.items()}
-    told = {name: (own.get("retention.bytes"), own.get("compression.type")) for name, own in said.items()}
-    assert told == dict.fromkeys(names(kafka), ("-1", "producer"))
+    asked = {
+        "retention.bytes": "-1",
+        "compression.type": "producer",
+        "cleanup.policy": "delete",
+        "unclean.leader.election.enable": "false",
+    }
+    told = {name: {setting: own.get(setting) for setting in asked} for name, own in said.items()}
+    assert told == dict.fromkeys(names(kafka), asked)
 
 
 async def test_a_writer_whose_clock_is_wrong_shortens_no_record_s_life(apply, kafka):
@@ -104,6 +113,59 @@ async def test_a_person_reads_one_line_a_topic(apply, kafka):
 
     assert [f"created    {name}" for name in names(kafka)] == created
     assert [f"unchanged  {name}" for name in names(kafka)] == unchanged
+
+
+@pytest.fixture
+def of_three(monkeypatch):
+    """Let the cluster say that it has three brokers from now on."""
+
+    def say():
+        async def three(_admin, _brokers_min):
+            return 3
+
+        monkeypatch.setattr(provision, "_until_there", three)
+
+    return say
+
+
+async def test_on_three_brokers_a_topic_is_made_with_three_replicas_or_not_at_all(apply, admin, kafka, of_three):
+    """What is acknowledged lies on two of them at least; here there is only one, so that Kafka refuses."""
+    of_three()
+
+    result = await apply()
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "replication factor" in result.stderr.lower()
+    assert not set(names(kafka)) & set(await admin.list_topics())
+
+
+async def test_a_topic_that_was_made_on_one_broker_is_told_of_once_there_are_three(apply, kafka, of_three):
+    """It keeps one replica, whose loss is the loss of all that was acknowledged, until somebody hears of it."""
+    await apply()
+    of_three()
+
+    found = json.loads((await apply("--json")).stdout)["differences"]
+
+    assert {tuple(one.values()) for one in found} == {
+        (name, *told) for name in names(kafka) for told in (("replication", "1", "3"), ("min.insync.replicas", "1", "2"))
+    }
+
+
+async def test_a_topic_that_another_run_makes_at_the_same_moment_is_no_failure(apply, kafka, monkeypatch):
+    """Two releases begin at once, and each asks for the map."""
+    await apply()
+    lists, asked = AIOKafkaAdminClient.list_topics, []
+
+    async def not_there_yet(admin):
+        asked.append(admin)
+        return [] if asked == [admin] else await lists(admin)
+
+    monkeypatch.setattr(provision.AIOKafkaAdminClient, "list_topics", not_there_yet)
+    monkeypatch.setattr("deploy.ops.insights.require_kafka", lambda _kafka: asyncio.sleep(0))
+
+    result = await apply()
+
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 async def test_no_topic_is_made_while_brokers_are_missing(apply, admin, kafka, monkeypatch):
