@@ -76,6 +76,39 @@ async def test_a_failing_batch_never_becomes_a_busy_loop(kafka, monkeypatch):
     assert 7.5 <= pauses[7] <= 10
 
 
+async def test_a_failure_after_a_success_is_the_first_again(kafka, monkeypatch):
+    """Its pause is short, and the log tells of it: a second bad day is no part of the first."""
+    pauses = []
+
+    class Counting(broker.Backoff):
+        async def pause(self, stopping):
+            pauses.append((self.failures, self.next_delay_seconds() <= 0.2))
+
+    monkeypatch.setattr(broker, "Backoff", Counting)
+    await make_topics(kafka, THINGS)
+    taken = Taken(fails=lambda _records: RuntimeError() if taken.calls in {1, 2, 4} else None)
+    async with member(kafka, taken):
+        for count, value in enumerate((b"a", b"b"), start=1):
+            await put(kafka, THINGS, value)
+            await commits(kafka, {0: count})
+
+    assert pauses == [(0, True), (1, False), (0, True)]
+
+
+async def test_a_batch_at_hand_is_as_old_as_its_oldest_record(kafka):
+    """Its youngest would hide for how long somebody has waited."""
+    await make_topics(kafka, THINGS)
+    now_ms = int(clock.now().timestamp() * 1000)
+    for age_ms in (600_000, 0):
+        await put(kafka, THINGS, b"%d" % age_ms, timestamp_ms=now_ms - age_ms)
+    go_on = asyncio.Event()
+    taken = Taken(holds=go_on)
+    async with member(kafka, taken) as joined:
+        await until(lambda: len(taken.started) == 2, "both are at hand")
+        assert joined.subscription.head_timestamp_ms == now_ms - 600_000
+        go_on.set()
+
+
 async def test_a_failure_does_not_let_a_later_batch_commit_past_it(kafka):
     """Records that came during the pause wait behind the batch that fails."""
     await make_topics(kafka, THINGS)
