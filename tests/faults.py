@@ -13,6 +13,7 @@ BOOKING = "shared/domain/booking.py"
 LEDGER = "consumers/email/ledger.py"
 BATCH = "shared/kafka/batch.py"
 BROKER = "shared/kafka/broker.py"
+SUBSCRIPTION = "shared/kafka/subscription.py"
 STORE = "consumers/email/store.py"
 SENDING = "consumers/email/sending.py"
 CONNECTIONS = "ingress/connections.py"
@@ -173,7 +174,7 @@ KAFKA = (
         "offsets committed before the database",
         ("tests/journey/test_failpoints.py", "-k", "bookings"),
         (
-            BROKER,
+            SUBSCRIPTION,
             "            await self._handle(records)\n            await self._commit(message)\n",
             "            await self._commit(message)\n            await self._handle(records)\n",
         ),
@@ -219,7 +220,7 @@ KAFKA = (
     fault(
         "offsets committed by a timer (FastStream's default policy)",
         (BATCH_TESTS, "-k", "cannot_be_published"),
-        (BROKER, "            ack_policy=AckPolicy.NACK_ON_ERROR,\n            auto_", "            auto_"),
+        (BROKER, "        ack_policy=AckPolicy.NACK_ON_ERROR,\n        auto_", "        auto_"),
         (BROKER, "        ack_policy=AckPolicy.NACK_ON_ERROR,\n        logger", "        logger"),
         (BROKER, "    require_safe(broker)\n    return broker", "    return broker"),
     ),

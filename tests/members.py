@@ -17,8 +17,8 @@ from deploy.dev.ports import is_free
 from deploy.dev.stack import Services
 from shared import settings, topics
 from shared.kafka import broker, connection
-from shared.kafka.broker import Subscription
 from shared.kafka.records import incoming
+from shared.kafka.subscription import Subscription
 from tests.journey.forked import Forked
 from tests.waiting import DEADLINE_SECONDS, until
 

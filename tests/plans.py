@@ -12,7 +12,7 @@ import uuid
 from datetime import UTC, datetime
 
 from shared.db.engine import driver, rows
-from shared.kafka.broker import BATCH_RECORDS_MAX
+from shared.kafka.subscription import BATCH_RECORDS_MAX
 
 ROOMS = ("consumers.payments", "consumers.bookings", "consumers.email", "ingress", "shared.db")
 STATEMENTS = ("select", "insert", "update", "delete", "with")

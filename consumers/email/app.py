@@ -19,8 +19,8 @@ from shared.db import engine as engines
 from shared.db import health
 from shared.kafka import retry, service
 from shared.kafka.batch import Batches
-from shared.kafka.broker import Handler, Subscription
 from shared.kafka.producer import Producer
+from shared.kafka.subscription import Handler, Subscription
 
 GROUP = "email"
 PAYMENTS_GROUP = "email-payments"

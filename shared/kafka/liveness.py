@@ -11,8 +11,8 @@ from contextlib import suppress
 from aiokafka.errors import KafkaError
 
 from shared import clock, logs, metrics
-from shared.kafka.broker import Subscription
 from shared.kafka.rewinding import RewindingConsumer
+from shared.kafka.subscription import Subscription
 
 log = logs.get(__name__)
 

@@ -20,8 +20,8 @@ from shared.db import engine as engines
 from shared.db import health as database_health
 from shared.kafka import broker, connection, health, liveness, producer
 from shared.kafka.batch import Batches, Consumer, Item
-from shared.kafka.broker import Subscription
 from shared.kafka.producer import Producer
+from shared.kafka.subscription import Subscription
 from shared.topics import Topic
 
 log = logs.get(__name__)

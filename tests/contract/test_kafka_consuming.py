@@ -11,7 +11,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import CorruptRecordException
 
 from shared import clock, errors
-from shared.kafka import broker, liveness, patience, rewinding
+from shared.kafka import broker, liveness, patience, rewinding, subscription
 from shared.kafka.rewinding import RewindingConsumer
 from tests.members import THINGS, Taken, administration, committed, everything, make_topics, member, put
 from tests.waiting import until
@@ -58,12 +58,12 @@ async def test_a_failing_batch_never_becomes_a_busy_loop(kafka, monkeypatch):
     """Every failure is followed by a pause, each longer than the one before, until ten seconds."""
     pauses = []
 
-    class Counting(broker.Backoff):
+    class Counting(subscription.Backoff):
         async def pause(self, stopping):
             pauses.append(self.next_delay_seconds())
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(broker, "Backoff", Counting)
+    monkeypatch.setattr(subscription, "Backoff", Counting)
     await make_topics(kafka, THINGS)
     await put(kafka, THINGS, b"a")
     taken = Taken(fails=lambda _records: RuntimeError() if len(pauses) < 8 else None)
@@ -80,11 +80,11 @@ async def test_a_failure_after_a_success_is_the_first_again(kafka, monkeypatch):
     """Its pause is short, and the log tells of it: a second bad day is no part of the first."""
     pauses = []
 
-    class Counting(broker.Backoff):
+    class Counting(subscription.Backoff):
         async def pause(self, stopping):
             pauses.append((self.failures, self.next_delay_seconds() <= 0.2))
 
-    monkeypatch.setattr(broker, "Backoff", Counting)
+    monkeypatch.setattr(subscription, "Backoff", Counting)
     await make_topics(kafka, THINGS)
     taken = Taken(fails=lambda _records: RuntimeError() if taken.calls in {1, 2, 4} else None)
     async with member(kafka, taken):

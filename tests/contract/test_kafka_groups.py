@@ -21,8 +21,8 @@ from aiokafka.protocol.group import HeartbeatRequest, HeartbeatResponse_v1
 
 from shared import metrics
 from shared.kafka import broker, connection, liveness, rewinding
-from shared.kafka.broker import Subscription
 from shared.kafka.rewinding import RewindingConsumer
+from shared.kafka.subscription import Subscription
 from tests.members import THINGS, Taken, administration, committed, make_topics, member, put
 from tests.waiting import until
 
@@ -305,9 +305,9 @@ async def test_a_rebalance_that_begins_while_more_is_asked_for_leaves_what_was_t
         polls.append(asks_for_more)
         if not asks_for_more or may_join.is_set():
             return await fetched(fetcher, partitions, seconds, max_records=max_records)
-        before = joined.subscription._in_flight.revocations
+        before = joined.subscription.in_flight.revocations
         joined.consumer._coordinator.request_rejoin()
-        await until(lambda: joined.subscription._in_flight.revocations > before, "the rebalance has nobody to wait for")
+        await until(lambda: joined.subscription.in_flight.revocations > before, "the rebalance has nobody to wait for")
         return {}
 
     async with member(kafka, handle) as joined:

@@ -18,7 +18,7 @@ from faststream.kafka.message import KafkaAckableMessage
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from shared.kafka import broker, producer
+from shared.kafka import producer, subscription
 
 SENTINEL = b"sentinel"
 # Only in the batch that a life may die in, and in what that begins: a batch of retries is none, and whoever looks after health
@@ -57,7 +57,7 @@ def instrument(crossings, module):
     patch(producer.Producer, "publish", crossings)
     if hasattr(module, "Delivery"):
         patch(module.Delivery, "deliver", crossings)
-    handle, ack = broker.Subscription.on_batch, KafkaAckableMessage.ack
+    handle, ack = subscription.Subscription.on_batch, KafkaAckableMessage.ack
 
     async def on_batch(self, message):
         token = in_the_batch.set(any(record.key == SENTINEL for record in message.raw_message))
@@ -82,8 +82,8 @@ def instrument(crossings, module):
 
     # FastStream reads a handler's annotations.
     on_batch.__annotations__ = handle.__annotations__
-    on_batch.__globals__.update({"KafkaMessage": broker.KafkaMessage})
-    broker.Subscription.on_batch = on_batch
+    on_batch.__globals__.update({"KafkaMessage": subscription.KafkaMessage})
+    subscription.Subscription.on_batch = on_batch
     KafkaAckableMessage.ack = acknowledge
 
 

@@ -10,7 +10,8 @@ from faststream.kafka import KafkaBroker
 from shared import errors, settings, tracebacks
 from shared.kafka import broker, connection
 from shared.kafka.backoff import DELAY_SECONDS_MAX, Backoff
-from shared.kafka.broker import Subscription, UnsafeSubscription
+from shared.kafka.broker import UnsafeSubscription
+from shared.kafka.subscription import IN_FLIGHT_WAIT_SECONDS, Subscription
 from shared.topics import DEAD_LETTER_BYTES_MAX, DEAD_LETTER_TOPICS, STRIPE_EVENTS
 
 NOBODY = settings.Kafka(kafka_bootstrap_servers="127.0.0.1:9")
@@ -88,7 +89,7 @@ async def test_topics_are_never_made_by_being_used():
 
 def test_a_member_waits_for_its_batch_less_long_than_the_group_waits_for_it():
     """Each deadline lies within the next: batch, rebalance, request."""
-    assert broker.IN_FLIGHT_WAIT_SECONDS * 1000 < broker.REBALANCE_TIMEOUT_MS < broker.REQUEST_TIMEOUT_MS
+    assert IN_FLIGHT_WAIT_SECONDS * 1000 < broker.REBALANCE_TIMEOUT_MS < broker.REQUEST_TIMEOUT_MS
     assert broker.HEARTBEAT_INTERVAL_MS * 3 < broker.SESSION_TIMEOUT_MS
     assert broker.GRACEFUL_STOP_SECONDS < 10
 

@@ -1,0 +1,188 @@
+"""One topic read by one group: each batch handled and committed under a lock that a rebalance waits for, or put back.
+
+Enters: what FastStream polled. Leaves: a batch whose handler returned and whose offsets are committed; any exception rewinds it
+after a pause, and what was given away meanwhile is neither handled nor committed nor rewound. Next: batch.py, its handler.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError
+from faststream.kafka.annotations import KafkaMessage
+from faststream.message import AckStatus
+
+from shared import clock, logs, metrics, settings
+from shared.db.data_errors import error_name
+from shared.kafka.backoff import Backoff
+from shared.kafka.batch import TooManyCulprits
+from shared.kafka.putting_off import PuttingOff
+from shared.kafka.records import Incoming, incoming
+from shared.kafka.rewinding import RewindingConsumer
+from shared.topics import Topic
+
+log = logs.get(__name__)
+
+BATCH_RECORDS_MAX = 500
+IN_FLIGHT_WAIT_SECONDS = 25.0  # below the rebalance timeout
+
+Handler = Callable[[Sequence[Incoming]], Awaitable[None]]
+
+
+class InFlight(ConsumerRebalanceListener):
+    """Makes a rebalance wait until the batch at hand is committed, so that no other member starts on its records."""
+
+    def __init__(self, assigned: Callable[[], None]) -> None:
+        self.lock = asyncio.Lock()
+        self.revocations = 0
+        self._assigned = assigned
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's signature
+        """Wait for the batch, but not longer than the group waits for us."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IN_FLIGHT_WAIT_SECONDS), self.lock:
+                pass
+        self.revocations += 1
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:  # noqa: ARG002 - same
+        """Tell the subscription; there is nothing to prepare, state lives in the database."""
+        self._assigned()
+
+
+class Subscription:
+    """One topic read by one group with one handler; also what liveness and readiness know of it."""
+
+    def __init__(
+        self,
+        topic: Topic,
+        group: str,
+        handle: Handler,
+        kafka: settings.Kafka,
+        stopping: asyncio.Event,
+        *,
+        records_max: int = BATCH_RECORDS_MAX,
+    ) -> None:
+        """`records_max` bounds a batch; of a topic with a delay the handler gets what is due, and the rest stays in Kafka."""
+        self.topic = topic.named(kafka.topic_prefix)
+        self.group = kafka.topic_prefix + group
+        self.busy_since: float | None = None
+        self.cluster_away_at: float | None = None
+        self.head_timestamp_ms: int | None = None
+        self.polls_seen: dict[TopicPartition, tuple[int | None, float]] = {}  # of each its own moment, and ours (monotonic)
+        self.subscriber: Any = None
+        self.fatal: asyncio.Future[BaseException] | None = None
+        self.instance_id = f"{kafka.kafka_instance_id}-{group}" if kafka.kafka_instance_id else None
+        self.records_max = records_max
+        self.in_flight = InFlight(self._reassigned)
+        self._handle = handle
+        self._putting_off = PuttingOff(topic.delay_seconds) if topic.delay_seconds else None
+        self._stopping = stopping
+        self._backoff = Backoff()
+        self._trouble: str | None = None
+
+    @property
+    def consumer(self) -> RewindingConsumer | None:
+        """The consumer that reads for it; None until Kafka has answered."""
+        found: RewindingConsumer | None = None if self.subscriber is None else self.subscriber.consumer
+        return found
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether FastStream's loop of polls has ended, so that nothing more will be handled."""
+        loop = None if self.subscriber is None else next(iter(self.subscriber.tasks), None)
+        return loop is not None and bool(loop.done())
+
+    @property
+    def trouble(self) -> str | None:
+        """What the batch at hand, or else the last poll, failed of; None while all goes well."""
+        return self._trouble or (None if self.consumer is None else self.consumer.poll_error)
+
+    async def on_batch(self, message: KafkaMessage) -> None:
+        """Handle one batch and commit its offsets; on an error pause, then raise, which rewinds it."""
+        raw: Any = message.raw_message
+        records = [incoming(record) for record in raw]
+        taken = self.in_flight.revocations
+        try:
+            async with self.in_flight.lock:
+                if self._given_away(message, taken):
+                    return
+                records = self._due(message, records)
+                if not records:
+                    message.committed = AckStatus.NACKED  # nothing is done: there is nothing to commit or to rewind
+                    return
+                seconds = await self._take(message, records)
+        except TooManyCulprits as fatal:
+            await self._end_the_process(fatal)
+            raise
+        except Exception as error:
+            # Outside the lock, so that a rebalance does not wait for a pause.
+            await self._pause(error, len(records))
+            if self._given_away(message, taken):
+                return
+            if self._putting_off is not None:
+                self._putting_off.wake_all(message.consumer)
+            raise
+        self._recovered(len(records), seconds)
+
+    def _due(self, message: KafkaMessage, records: list[Incoming]) -> list[Incoming]:
+        """Return what may be handled now; of a topic with a delay the rest stays in Kafka."""
+        return records if self._putting_off is None else self._putting_off.take_due(message.consumer, records)
+
+    async def _take(self, message: KafkaMessage, records: Sequence[Incoming]) -> float:
+        """Handle records and commit them, and let liveness know since when; return how many seconds it took."""
+        self.head_timestamp_ms = min(record.timestamp_ms for record in records)
+        began = self.busy_since = clock.monotonic()
+        try:
+            await self._handle(records)
+            await self._commit(message)
+        finally:
+            self.busy_since = None
+        return clock.monotonic() - began
+
+    async def _end_the_process(self, fatal: TooManyCulprits) -> None:
+        """Ask for the end, and hold the batch until it comes: let go, it would be polled again at once."""
+        if self.fatal is not None and not self.fatal.done():
+            self.fatal.set_result(fatal)
+        await self._stopping.wait()
+
+    async def _pause(self, error: Exception, records: int) -> None:
+        """Tell what the batch failed of, in the log only the first time, and wait before it comes again."""
+        self._trouble = error_name(error)
+        metrics.batch_failures.labels(self.topic, type(error).__name__).inc()
+        if self._backoff.failures == 0:
+            log.warning("batch.rewound", topic=self.topic, records=records, error=error_name(error))
+        await self._backoff.pause(self._stopping)
+
+    async def _commit(self, message: KafkaMessage) -> None:
+        try:
+            # Here and not by the policy: the lock must cover the commit, and FastStream swallows a commit's errors.
+            await message.ack()
+        except (CommitFailedError, IllegalStateError):
+            # The group gave our partitions to somebody else; what we did is in the inbox, and is recognised there.
+            metrics.commit_failures.labels(self.topic).inc()
+            log.warning("offsets.not_ours_any_more", topic=self.topic, group=self.group)
+
+    def _given_away(self, message: KafkaMessage, taken: int) -> bool:
+        """Tell whether a rebalance came since the batch was taken; its records are then read again from what is committed.
+
+        Whoever has the partitions now may be at work on them: neither handling nor committing nor rewinding is ours.
+        """
+        if self.in_flight.revocations == taken:
+            return False
+        message.committed = AckStatus.NACKED  # so that FastStream's policy leaves the offsets alone
+        log.info("batch.given_away", topic=self.topic, group=self.group)
+        return True
+
+    def _reassigned(self) -> None:
+        """Forget what failed: it may be another member's now; if it is still ours, its next failure says so again."""
+        self._trouble = self.head_timestamp_ms = None
+
+    def _recovered(self, records: int, seconds: float) -> None:
+        if self._trouble is not None:
+            log.info("batch.taken_after_trouble", topic=self.topic, attempts=self._backoff.failures)
+        self._trouble = self.head_timestamp_ms = None
+        self._backoff.reset()
+        metrics.records_consumed.labels(self.topic).inc(records)
+        metrics.batch_seconds.labels(self.topic).observe(seconds)
