@@ -11,6 +11,7 @@ from consumers.bookings.handlers import Bookings
 from consumers.email import kinds, tickets
 from consumers.email.handlers import Entering
 from consumers.payments.handlers import Payments
+from shared.kafka import dead_letters
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming, Record, incoming
 from shared.kafka.retry import Step
@@ -69,6 +70,14 @@ def test_a_tombstone_of_a_foreign_writer_is_refused_as_empty_bytes_are(judge):
 def test_a_damaged_message_never_raises(judge, body, cut, put, length):
     """Any stretch of a real message replaced by anything."""
     judge(record(body[:cut] + put + body[cut + length :]))
+
+
+@pytest.mark.parametrize(
+    ("header", "counted"), [(b"7", 7), (b"9" * 5_000, None), (b"-1", None), ("²".encode(), None), (b"", None)]
+)
+def test_attempts_that_nobody_can_have_made_were_not_counted(header, counted):
+    """Python reads no number of five thousand digits: an error of it would bring the same batch back for ever."""
+    assert dead_letters.attempts(Incoming("topic", 0, 0, b"", b"", (("x-attempt", header),))) == counted
 
 
 @pytest.mark.parametrize("header", ["correlation_id", "traceparent", "x-origin"])
