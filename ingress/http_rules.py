@@ -16,14 +16,12 @@ from aiohttp.typedefs import Handler, Middleware
 
 from ingress import problems
 from ingress.store import DatabaseAway
-from shared import logs
+from shared import logs, strangers
 
 log = logs.get(__name__)
 
 CORS_MAX_AGE_SECONDS = 600
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key"
-# aiohttp's own names it, Python and both versions: a stranger would know which of their holes to try.
-SERVER = "CultureBridge"
 
 MakesRequest = Callable[
     [RawRequestMessage, StreamReader, web.RequestHandler, AbstractStreamWriter, "asyncio.Task[None]"], web.BaseRequest
@@ -46,7 +44,7 @@ class HttpProtocol(web.RequestHandler):
         """
         super().handle_error(request, status, exc, message)  # raises ConnectionError where an answer has begun
         response = problems.answer(problems.INTERNAL if status == web.HTTPInternalServerError.status_code else problems.NO_HTTP)
-        response.headers[hdrs.SERVER] = SERVER
+        response.headers[hdrs.SERVER] = strangers.SERVER
         response.force_close()
         return response
 
@@ -93,11 +91,6 @@ def without_aiohttps_words(handle: Handles) -> Handles:
             return problems.answer(problems.NO_HTTP)
 
     return handled
-
-
-async def hide_software(_request: web.Request, response: web.StreamResponse) -> None:
-    """Name no software and no version."""
-    response.headers[hdrs.SERVER] = SERVER
 
 
 @web.middleware

@@ -5,7 +5,6 @@ broke that a restart must mend; 2 when a setting is missing or malformed. Next: 
 """
 
 import asyncio
-import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from aiohttp import web
 from ingress import app, connections, http_rules, listener
 from ingress.app import IngressSettings
 from ingress.publisher import Publisher
-from shared import environment, garbage, logs
+from shared import environment, garbage, logs, strangers
 from shared.kafka import health
 
 log = logs.get("ingress")
@@ -95,15 +94,12 @@ def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
     assert server is not None, "set the runner up first"
     server.request_factory = http_rules.correcting(server.request_factory)
     server.request_handler = http_rules.without_aiohttps_words(server.request_handler)
-    # A stranger's broken request is answered 400 by aiohttp and is no error of ours; ours are logged in http_rules.py.
-    strangers = logging.getLogger("ingress.strangers")
-    strangers.setLevel(logging.CRITICAL)
     return partial(
         http_rules.HttpProtocol,
         server,
         loop=asyncio.get_running_loop(),
         access_log=None,  # type: ignore[arg-type]  # aiohttp's own runner is typed for it, and passes it on
-        logger=strangers,
+        logger=strangers.SILENCED,  # errors of ours are logged in http_rules.py
         auto_decompress=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
         lingering_time=LINGER_SECONDS_MAX,

@@ -5,14 +5,13 @@ Whoever scrapes reads in `process_ready` what /health/ready would say at that mo
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shared import errors, logs, metrics, settings
+from shared import errors, logs, metrics, settings, strangers
 from shared.db.data_errors import error_name
 
 log = logs.get(__name__)
@@ -20,9 +19,6 @@ log = logs.get(__name__)
 # Kafka and the database have 2 s to answer, and the driver as long to let go of a silent one. A probe of Kubernetes waits for
 # 5 s, Prometheus for 10.
 READY_WITHIN_SECONDS = 4.0
-# A stranger's broken request is answered 400 by aiohttp and is no error of ours; aiohttp's line about it names their address.
-STRANGERS = logging.getLogger("health.strangers")
-STRANGERS.setLevel(logging.CRITICAL)
 
 
 class NotServed(errors.PipelineError):
@@ -43,11 +39,11 @@ async def served(health: settings.Health, *, live: Check, ready: Check) -> Async
         yield None
         return
     app = web.Application()
-    app.on_response_prepare.append(_hide_software)
+    app.on_response_prepare.append(strangers.hide_software)
     app.router.add_get("/health/live", _answering(live))
     app.router.add_get("/health/ready", _answering(ready))
     app.router.add_get("/metrics", _measuring(ready))
-    runner = web.AppRunner(app, access_log=None, logger=STRANGERS)
+    runner = web.AppRunner(app, access_log=None, logger=strangers.SILENCED)
     await runner.setup()
     try:
         try:
@@ -61,11 +57,6 @@ async def served(health: settings.Health, *, live: Check, ready: Check) -> Async
         yield port
     finally:
         await runner.cleanup()
-
-
-async def _hide_software(_request: web.Request, response: web.StreamResponse) -> None:
-    """Name no version where aiohttp names its own and Python's."""
-    response.headers[hdrs.SERVER] = "CultureBridge"
 
 
 def _answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
