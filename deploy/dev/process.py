@@ -26,6 +26,8 @@ POLL_SECONDS = 0.05
 ROOT = Path("/")
 # Boot time, from which the system derives a start time, is kept in whole seconds on some systems.
 START_TIME_DRIFT_SECONDS = 2.0
+# Drawn anew whenever Linux starts (random(4)); other systems have none.
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Database and broker are started side by side, and both write the same note.
 _NOTES = threading.Lock()
 
@@ -217,8 +219,8 @@ def remembered(box: Box) -> dict[str, psutil.Process]:
 
 
 def noted(process: psutil.Process) -> dict[str, Any]:
-    """Return what tells a process from any other that gets its pid: when it started, and when the system did."""
-    return {"pid": process.pid, "started": process.create_time(), "booted": psutil.boot_time()}
+    """Return what tells a process from any other that gets its pid: when it started, and when, and as which, the system did."""
+    return {"pid": process.pid, "started": process.create_time(), "booted": psutil.boot_time(), "boot_id": _boot_id()}
 
 
 def of_note(note: Mapping[str, Any]) -> psutil.Process | None:
@@ -226,12 +228,18 @@ def of_note(note: Mapping[str, Any]) -> psutil.Process | None:
     try:
         process = psutil.Process(note["pid"])
         apart = process.create_time() - note["started"]
-        # Linux reckons both from now: a clock that was set moves the system's start, and every process's with it.
+        # Linux reckons both from now: a clock that was set moves the system's start, and every process's with it. So does a
+        # reboot, after which a stranger with that pid may have begun as long after the start.
         set_by = psutil.boot_time() - note.get("booted", psutil.boot_time())
-        same = min(abs(apart), abs(apart - set_by)) < START_TIME_DRIFT_SECONDS
+        same_boot = note.get("boot_id", _boot_id()) == _boot_id()
+        same = same_boot and min(abs(apart), abs(apart - set_by)) < START_TIME_DRIFT_SECONDS
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _boot_id() -> str:
+    return BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
 
 
 def _said_since(log: Path, position: int) -> str:

@@ -350,6 +350,16 @@ def test_a_note_of_another_time_is_of_nobody():
     assert process.of_note(process.noted(ours) | {"started": ours.create_time() - 60}) is None
 
 
+def test_a_note_from_before_a_reboot_is_of_nobody():
+    """Who has its pid by now may have begun as long after the system: by times alone, that is a clock that was set."""
+    ours = psutil.Process()
+    note = process.noted(ours)
+    earlier = {name: note[name] - 3600 for name in ("started", "booted")}
+
+    assert process.of_note(note | earlier) == ours
+    assert process.of_note(note | earlier | {"boot_id": "another"}) is None
+
+
 def test_a_clock_that_was_put_forward_makes_no_stranger_of_who_keeps_a_box(tmp_path, monkeypatch):
     """As after a laptop's sleep: what the box noted by the clock of then is still its keeper, and `down` ends it."""
     monkeypatch.setattr(control, "DOWN_SECONDS_MAX", DEADLINE_SECONDS)
