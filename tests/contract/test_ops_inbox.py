@@ -220,8 +220,9 @@ async def test_an_operators_clock_that_is_ahead_forgets_nothing(database, engine
     monkeypatch.setattr(clock, "now", lambda: now + timedelta(days=365))
     environment = {"DATABASE_URL": database.database_url.get_secret_value()}
 
-    await asyncio.to_thread(CliRunner().invoke, app, ("inbox", "prune"), env=environment)
+    ran = await asyncio.to_thread(CliRunner().invoke, app, ("inbox", "prune"), env=environment)
 
+    assert ran.exit_code == 0, ran.stderr
     assert await query(engine, "select count(*) from inbox") == [(1,)]
     assert set(before) <= set(await months(engine))
 
