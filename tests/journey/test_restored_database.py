@@ -88,6 +88,9 @@ async def test_what_came_after_the_backup_is_brought_again(pipeline, engine, dat
 
         await until(as_expected, f"bookings and letters stand as {expected}")
 
+    async def both_wait():
+        return len(await query(engine, "select event_id from waiting_events")) == 2
+
     backup = Backup(database)
     await pipeline.start(*PROCESSES)
     await pipeline.until_ready(*PROCESSES)
@@ -125,7 +128,7 @@ async def test_what_came_after_the_backup_is_brought_again(pipeline, engine, dat
         later.setattr(clock, "now", lambda: now() + SETTLED + timedelta(minutes=1))
         await ops(pipeline, "stripe", "reconcile", "--days", "1", "--again")
     await stand(**{name: how for name, how in ended.items() if name != "lost"})
-    assert len(await query(engine, "select event_id from waiting_events")) == 2
+    await until(both_wait, "what was paid without a row waits")
     async with engine.begin() as tx:
         await insert_sales(tx, lost)
         await rows(tx, "update payments set stripe_session_id = $1 where id = $2", sessions[lost].id, lost.payment_id)
