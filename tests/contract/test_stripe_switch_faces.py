@@ -1,6 +1,7 @@
 """The three ways to pull the sandbox's switches: over HTTP, by the buttons of its page, by `cb-dev stripe`."""
 
 import asyncio
+import re
 from typing import get_args
 
 import pytest
@@ -42,9 +43,10 @@ async def test_a_word_that_no_switch_knows_is_refused(world, method, path, body,
 @pytest.mark.parametrize(("command", "words"), [("forge", Forgery), ("deliveries", Forgery), ("fault", Kind)])
 def test_help_names_every_word_that_a_switch_knows(command, words):
     """The sandbox says only that it does not know a word."""
-    told = CliRunner().invoke(app, ["stripe", command, "--help"], env={"COLUMNS": "400", "TERM": "dumb"}).stdout
+    told = CliRunner().invoke(app, ["stripe", command, "--help"], env={"TERM": "dumb"}).stdout
 
-    assert ", ".join(get_args(words)) in told
+    # In frames of 80 columns where continuous integration wants colours, on one line elsewhere.
+    assert ", ".join(get_args(words)) in " ".join(re.findall(r"[\w,]+", told))
 
 
 async def test_every_button_works(world):
