@@ -44,9 +44,9 @@ def show(box: Box, voice: Voice) -> bool:
 
 def show_addresses(box: Box, voice: Voice) -> None:
     """Print where to go in a box that is up."""
-    variables = box.read("box")["environment"]
+    variables = box.read("box").get("environment", {})
     shown = [(name, f"{variables[variable]}{path}") for variable, (name, path) in ADDRESSES.items() if variable in variables]
-    width = max(len(name) for name, _ in shown)
+    width = max((len(name) for name, _ in shown), default=0)  # a box that went down a moment ago has none
     for name, address in shown:
         voice.console.print(Text.assemble((f"{name:<{width}}", "bold"), GAP, address))
     voice.say("any shell", f'joins with: eval "$({box.command("env")})"')
@@ -63,9 +63,13 @@ def _pieces(box: Box, running: dict[str, psutil.Process]) -> Iterator[Text]:
         else:
             lines.append(("yellow", name, "-", "down", log))
     _, *widths, _ = (max(map(len, column)) for column in zip(*lines, strict=True))
-    for style, *cells, log in lines:
-        name, *others = (f"{cell:<{width}}{GAP}" for cell, width in zip(cells, widths, strict=True))
-        yield Text.assemble((name, style), *others, log)
+    heading, *pieces = (
+        (style, *(f"{cell:<{width}}{GAP}" for cell, width in zip(cells, widths, strict=True)), log)
+        for style, *cells, log in lines
+    )
+    yield Text("".join(heading[1:]), heading[0])
+    for style, name, *others in pieces:
+        yield Text.assemble((name, style), *others)
 
 
 def _to_pay_for(database_url: str) -> str:
