@@ -146,7 +146,7 @@ async def test_a_commit_that_the_group_refuses_is_survived(kafka, monkeypatch):
 
 async def test_a_batch_longer_than_the_group_waits_for_is_repeated_and_commits_nothing_of_another(kafka, monkeypatch):
     """The other member has it meanwhile; the late one neither fails nor moves offsets."""
-    monkeypatch.setattr(broker, "IN_FLIGHT_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("shared.kafka.subscription.IN_FLIGHT_WAIT_SECONDS", 0.1)
     await make_topics(kafka, THINGS)
     await put(kafka, THINGS, b"a")
     go_on = asyncio.Event()
