@@ -1,10 +1,12 @@
 """The three consumers as their app.py wires them, in this process: a test hands them records and looks at what they leave."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
 
 from consumers.bookings.handlers import Bookings
-from consumers.email import kinds
+from consumers.email import kinds, sending
 from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
 from consumers.email.handlers import Changes, Entering, Retries
@@ -140,9 +142,18 @@ class Walk:
             await self.email.retries.handle(tickets)
 
 
+@contextmanager
+def patient():
+    """No letter is slow inside the block, however long this machine stands still."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sending, "PATIENCE_SECONDS", 60.0)
+        yield
+
+
 @asynccontextmanager
 async def walking(engine, mailbox, **engines):
-    """A walk around this database and mailbox; its mail connections are closed afterwards."""
-    walk = Walk(engine, mailbox, **engines)
-    yield walk
-    await walk.email.delivery.close()
+    """A walk around this database and mailbox; its mail connections are closed afterwards, and no letter of it is slow."""
+    with patient():
+        walk = Walk(engine, mailbox, **engines)
+        yield walk
+        await walk.email.delivery.close()

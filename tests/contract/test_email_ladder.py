@@ -206,13 +206,15 @@ async def test_a_replay_is_one_replay_however_slow_the_server_refuses(
     assert await states(engine) == [("client", "dead", attempts), ("coach", "sent", 1)]
 
 
-async def test_a_replay_whose_process_died_in_a_slow_conversation_is_looked_at_again(email, mailbox, engine, sale):
+async def test_a_replay_whose_process_died_in_a_slow_conversation_is_looked_at_again(email, mailbox, engine, sale, monkeypatch):
     """Its lease runs out, and the ticket that it left, an ordinary one by now, sends the letter."""
     client = address(sale, "client")
     await mailbox.switch(Switches(faults=(Fault(at="rcpt", what=550, recipient=client),)))
     await email.changes.handle([event(sale)])
     await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="hang"),)))
-    await email.retries.handle([replay_of(email)])
+    with monkeypatch.context() as impatient:
+        impatient.setattr(sending, "PATIENCE_SECONDS", 0.05)
+        await email.retries.handle([replay_of(email)])
     [ticket] = email.published.incoming("email.retry.1s")
     assert "x-replay" not in headers(ticket)
 

@@ -84,8 +84,9 @@ async def test_letters_that_are_always_told_421_stop_nobody_else(email, mailbox,
     assert email.breaker.reason is None
 
 
-async def test_a_recipient_whose_server_hangs_holds_up_nobody(email, mailbox, engine):
+async def test_a_recipient_whose_server_hangs_holds_up_nobody(email, mailbox, engine, monkeypatch):
     """All others arrive, the batch is let go with a ticket for the slow one, which ends by itself under its lease."""
+    monkeypatch.setattr(sending, "PATIENCE_SECONDS", 2.0)
     made = await sales(engine, 5)
     slow = address(made[2], "client")
     await mailbox.switch(Switches(faults=(Fault(at="rcpt", what="hang", recipient=slow),)))

@@ -184,13 +184,15 @@ async def test_two_of_one_static_name_lose_nothing_and_are_noticed(kafka):
     first, second = Taken(), Taken()
     sent = []
 
-    async def refused_again_and_again():
-        sent.append(b"%d" % len(sent))
-        await put(kafka, THINGS, sent[-1])
-        return failures._value.get() >= 3
-
-    async with member(static, first):
+    async with member(static, first) as one:
         async with member(static, second) as twin:
+
+            async def refused_again_and_again():
+                assert [joined.consumer.ended_task for joined in (one, twin)] == [None, None]
+                sent.append(b"%d" % len(sent))
+                await put(kafka, THINGS, sent[-1])
+                return failures._value.get() >= 3
+
             await until(refused_again_and_again, "commits are refused")
             assert await liveness.fault(twin.subscription) is None
         await until(lambda: set(first.values + second.values) == set(sent), "every record is handled")
