@@ -3,7 +3,7 @@
 A full pipe makes its writer wait, and with him the event loop: nobody would be served, and no group would hear of us. So only
 as much is written as there is room for. A line that cannot be written (the disk is full, nobody reads the pipe any more) is
 lost and counted, and its call returns: a batch that is done must not be put back, nor a process fail, for what it has to say
-about it. Enters: lines. Leaves: bytes on standard error.
+about it. Enters: lines of logs.py. Leaves: bytes on standard error. Next: whoever collects the logs.
 """
 
 import asyncio

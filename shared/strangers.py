@@ -1,4 +1,8 @@
-"""What strangers hear of our HTTP servers, and we of them: the door's and the port of health and metrics."""
+"""What strangers hear of our HTTP servers, and we of them.
+
+Enters: an answer that is about to leave. Leaves: the same, naming no software. Next: ingress/app.py, for the door, and
+kafka/health.py, for the port of health and metrics.
+"""
 
 import logging
 
