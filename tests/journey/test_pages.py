@@ -35,7 +35,8 @@ async def send(mailbox, subject, html="<p>Rich words</p>"):
     letter = EmailMessage()
     letter["From"], letter["To"], letter["Subject"] = "Bridge <from@example.org>", "ada@example.org", subject
     letter.set_content("Plain words")
-    letter.add_alternative(html, subtype="html")
+    if html is not None:
+        letter.add_alternative(html, subtype="html")
     async with aiosmtplib.SMTP(hostname="127.0.0.1", port=mailbox.smtp_port, local_hostname="test") as client:
         await client.send_message(letter)
 
@@ -58,6 +59,18 @@ async def test_a_letter_comes_by_itself_and_can_be_read(page, mailbox):
     await page.get_by_role("button", name="Delete all").click()
     await expect(page.get_by_text("No letters yet")).to_be_visible()
     assert mailbox.letters == []
+
+
+async def test_a_letter_without_html_is_shown_as_text_and_the_next_one_as_before(page, mailbox):
+    """Only who picks a view changes it."""
+    await send(mailbox, "Rich")
+    await expect(page.frame_locator("#frame").get_by_text("Rich words")).to_be_visible()
+    await send(mailbox, "Plain", html=None)
+    await entry(page, "Plain").click()
+    await expect(page.get_by_text("Plain words")).to_be_visible()
+
+    await entry(page, "Rich").click()
+    await expect(page.frame_locator("#frame").get_by_text("Rich words")).to_be_visible()
 
 
 async def test_what_letters_say_is_a_click_away(page):

@@ -6,7 +6,7 @@ const $ = (id) => document.getElementById(id);
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 const letters = new Map();
 let chosen = null;
-let view = "html";
+let wanted = "html"; // the view that was picked last; a letter without HTML is shown as text and changes nothing of it
 
 async function refresh() {
   try {
@@ -83,11 +83,15 @@ function choose(id) {
   $("tab-html").disabled = letter.html === null;
   $("letter").hidden = false;
   $("choose").hidden = true;
-  show(letter.html === null && view === "html" ? "text" : view);
+  show(letter.html === null && wanted === "html" ? "text" : wanted);
+}
+
+function pick(name) {
+  wanted = name;
+  show(name);
 }
 
 function show(name) {
-  view = name;
   tabs.forEach((tab) => {
     const shown = tab.dataset.view === name;
     tab.setAttribute("aria-selected", String(shown));
@@ -111,7 +115,7 @@ function showUnfriendly(switches) {
   $("unfriendly").hidden = said.length === 0;
 }
 
-tabs.forEach((tab) => tab.addEventListener("click", () => show(tab.dataset.view)));
+tabs.forEach((tab) => tab.addEventListener("click", () => pick(tab.dataset.view)));
 // One stop of the Tab key; arrows go from view to view (https://www.w3.org/WAI/ARIA/apg/patterns/tabs/).
 document.querySelector('[role="tablist"]').addEventListener("keydown", (event) => {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -119,7 +123,7 @@ document.querySelector('[role="tablist"]').addEventListener("keydown", (event) =
   const open = tabs.filter((tab) => !tab.disabled);
   const next = open.at((open.indexOf(document.activeElement) + step) % open.length);
   next.focus();
-  show(next.dataset.view);
+  pick(next.dataset.view);
 });
 $("narrow").addEventListener("click", () => {
   const on = $("view").classList.toggle("narrow");
