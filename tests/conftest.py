@@ -38,8 +38,9 @@ gc.disable()
 
 ROOT = Path(__file__).parent.parent
 BOXLESS = ("tests/unit", "tests/architecture")
-# Each of these makes one thing that all of its tests look at.
+# Each of these makes one thing that all of its tests look at; the house is parsed once.
 SHARED = (
+    "tests/architecture/",
     "tests/journey/test_box.py",
     "tests/journey/test_box_kept.py",
     "tests/journey/test_demo_ended.py",
@@ -94,8 +95,7 @@ class OneStory(LoadScopeScheduling):
     """Gives each free worker the next test; those that share a demo or a door go to one worker, together and first."""
 
     def _split_scope(self, nodeid):
-        file = nodeid.partition("::")[0]
-        return file if file in SHARED else nodeid
+        return next((together for together in SHARED if nodeid.startswith(together)), nodeid)
 
 
 def pytest_xdist_make_scheduler(config, log):
