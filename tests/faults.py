@@ -697,7 +697,7 @@ RECONCILIATION = (
     fault(
         "what lies unread in Kafka counts as lost",
         ("tests/contract/reconciliation/test_ops_reconciliation.py", "-k", "behind"),
-        ("deploy/ops/reconciliation.py", "raise NotTaken(left)", "pass"),
+        ("deploy/ops/reconciliation.py", "raise ConsumerBehind(left)", "pass"),
     ),
     fault(
         "a dead letter is brought again every hour",

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from deploy.ops import insights
 from deploy.ops.audit import Audit
 from deploy.ops.dead_letters import DeadLetter, Wanted, What, describe, replayed
-from deploy.ops.errors import NotThere, telling_of_kafka
+from deploy.ops.errors import NotFound, kafka_errors_as_ops_errors
 from deploy.ops.insights import Progress, Span
 from shared import clock, logs, settings
 from shared.kafka import producer
@@ -38,9 +38,9 @@ async def choose(
 ) -> list[Chosen]:
     """Return the dead letters of a topic that are wanted, oldest first; what was dropped only with `dropped_too`.
 
-    Raises NotThere when an id fits none of them; KafkaSilent or DatabaseSilent.
+    Raises NotFound when an id fits none of them; KafkaUnavailable or DatabaseUnavailable.
     """
-    async with telling_of_kafka(kafka), insights.reader(kafka, [source]) as (consumer, spans):
+    async with kafka_errors_as_ops_errors(kafka), insights.reader(kafka, [source]) as (consumer, spans):
         narrowed = _narrow(spans, wanted)
         found = [record async for record in insights.read(consumer, narrowed, progress=progress)]
     now = clock.now()
@@ -49,7 +49,7 @@ async def choose(
     chosen = [one for one in standing if wanted.fits(one.letter, now=now)]
     for wished in wanted.ids:
         if not any(one.letter.answers_to(wished) for one in standing):
-            raise NotThere(f"{source.name} holds nothing under {wished}, or it was dropped")
+            raise NotFound(f"{source.name} holds nothing under {wished}, or it was dropped")
     return sorted(chosen, key=lambda one: (one.letter.died_at, one.letter.partition, one.letter.offset))
 
 
@@ -57,12 +57,12 @@ async def replay(kafka: settings.Kafka, source: Topic, chosen: Sequence[Chosen],
     """Put dead letters back where they were refused; of equal ones the first. Return how many went back.
 
     What was acknowledged before a failure stays, and the same call may be repeated: readers absorb what they know. Raises
-    KafkaSilent or DatabaseSilent.
+    KafkaUnavailable or DatabaseUnavailable.
     """
     first = {(one.record.key, one.record.value): one.record for one in reversed(chosen)}
     records = [replayed(record, source, prefix=kafka.topic_prefix) for record in reversed(first.values())]
     begun = await audit.begin(What.REPLAY, [one.letter for one in chosen], by=by)
-    async with telling_of_kafka(kafka):
+    async with kafka_errors_as_ops_errors(kafka):
         await put_back(kafka, records)
     await audit.finish(begun)
     for one in chosen:

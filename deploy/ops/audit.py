@@ -36,7 +36,7 @@ InTransaction = Callable[[Callable[[AsyncConnection], Awaitable[Any]]], Awaitabl
 
 
 class Audit:
-    """The operators' deeds; raises DatabaseSilent where `in_transaction` does."""
+    """The operators' deeds; raises DatabaseUnavailable where `in_transaction` does."""
 
     def __init__(self, in_transaction: InTransaction) -> None:
         self._in_transaction = in_transaction

@@ -7,7 +7,7 @@ Exit status: 0 when it was done, 1 when it could not be (one line on stderr says
 import logging
 
 from deploy.ops import output, show
-from deploy.ops.errors import telling_of_database
+from deploy.ops.errors import database_errors_as_ops_errors
 from deploy.ops.faces import acls, attention, dead_letters, inbox, roles, stripe_account, templates, topics, waiting, why
 from deploy.ops.faces.asking import APPLICATION, group, run
 from shared import environment, logs, settings
@@ -32,7 +32,7 @@ def migrate() -> None:
     database = environment.read(settings.Database)
 
     async def work() -> migrations.Upgraded:
-        async with telling_of_database(database):
+        async with database_errors_as_ops_errors(database):
             return await migrations.upgrade(database)
 
     with show.progress("bringing the database to the newest shape"):

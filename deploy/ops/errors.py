@@ -1,13 +1,13 @@
 """What an operator has to know, each as one clear line and exit status 1.
 
 OpsError
-├── KafkaSilent      no answer in time, or the cluster refused
-├── DatabaseSilent   no answer, or PostgreSQL refused
-├── StripeSilent     no answer, or Stripe refused
-├── AnotherAccount   the key is not that of the account that is pinned
-├── NotTaken         the payments consumer is behind, so that what is missing cannot be told
-├── NotWellFormed    templates that letters could not be written by
-└── NotThere         the topic, letter or matter that was named does not exist
+├── KafkaUnavailable     no answer in time, or the cluster refused
+├── DatabaseUnavailable  no answer, or PostgreSQL refused
+├── StripeUnavailable    no answer, or Stripe refused
+├── AnotherAccount       the key belongs to another account than STRIPE_ACCOUNT_ID names
+├── ConsumerBehind       the payments consumer has records to take first, so nobody can tell yet which events are missing
+├── InvalidTemplates     templates that cannot render every letter
+└── NotFound             the topic, letter or matter that was named does not exist
 """
 
 from collections.abc import AsyncIterator
@@ -32,15 +32,15 @@ class OpsError(Exception):
     """Shown as one line, without a traceback."""
 
 
-class KafkaSilent(OpsError):
+class KafkaUnavailable(OpsError):
     """Kafka does not answer, or refuses."""
 
 
-class DatabaseSilent(OpsError):
+class DatabaseUnavailable(OpsError):
     """PostgreSQL does not answer, or refuses."""
 
 
-class StripeSilent(OpsError):
+class StripeUnavailable(OpsError):
     """Stripe does not answer, or refuses."""
 
     def __init__(self, api: settings.StripeApi, failure: Failure) -> None:
@@ -56,41 +56,41 @@ class StripeSilent(OpsError):
 
 
 class AnotherAccount(OpsError):
-    """Stripe's key is another account's than the one that is pinned."""
+    """The key belongs to another Stripe account than the one that STRIPE_ACCOUNT_ID names."""
 
 
-class NotTaken(OpsError):
-    """Events lie before the payments consumer, so that nobody can tell which were never taken."""
+class ConsumerBehind(OpsError):
+    """The payments consumer has not taken all records of its topic, so nobody can tell yet which events were never taken."""
 
     def __init__(self, records: int) -> None:
         super().__init__(
-            f"the payments consumer has {records} records of {topics.STRIPE_EVENTS.name} before it: "
-            "what is missing can be told once it has taken them; is it running?"
+            f"the payments consumer has yet to take {records} records of {topics.STRIPE_EVENTS.name}: "
+            "which events are missing is known only after that; is the consumer running?"
         )
 
 
-class NotWellFormed(OpsError):
-    """Templates that letters could not be written by."""
+class InvalidTemplates(OpsError):
+    """Templates that cannot render every letter."""
 
 
-class NotThere(OpsError):
+class NotFound(OpsError):
     """What was named does not exist."""
 
 
 @asynccontextmanager
-async def telling_of_kafka(kafka: settings.Kafka) -> AsyncIterator[None]:
-    """Turn whatever the cluster does to us into KafkaSilent, which names where it was looked for."""
+async def kafka_errors_as_ops_errors(kafka: settings.Kafka) -> AsyncIterator[None]:
+    """Raise any error of the cluster as KafkaUnavailable, whose message names the address that was tried."""
     try:
         yield
     except (KafkaError, errors.PipelineError, TimeoutError, OSError) as error:
         where = ",".join(kafka.kafka_bootstrap_servers)
         why = await connection.refusal(kafka) if isinstance(error, KafkaConnectionError) else _one_line(error)
-        raise KafkaSilent(f"Kafka at {where}: {why}") from error
+        raise KafkaUnavailable(f"Kafka at {where}: {why}") from error
 
 
 @asynccontextmanager
-async def telling_of_database(database: settings.Database) -> AsyncIterator[None]:
-    """Turn whatever PostgreSQL does to us into DatabaseSilent, which names where it was looked for, without the password."""
+async def database_errors_as_ops_errors(database: settings.Database) -> AsyncIterator[None]:
+    """Raise any error of PostgreSQL as DatabaseUnavailable, whose message names the address, without the password."""
     try:
         yield
     except engine.TROUBLE as error:
@@ -98,15 +98,15 @@ async def telling_of_database(database: settings.Database) -> AsyncIterator[None
         where = f"{url.host}:{url.port or 5432}/{url.database}"
         state = engine.sqlstate(error)
         if state == UNDEFINED_TABLE:
-            raise DatabaseSilent(f"PostgreSQL at {where} lacks our tables: run `cb-ops migrate`") from error
+            raise DatabaseUnavailable(f"PostgreSQL at {where} lacks our tables: run `cb-ops migrate`") from error
         if state == UNDEFINED_COLUMN:
             [why, *_hints] = str(engine.driver_error(error)).splitlines()
             lacks = f"lacks what this release asks for ({why}): run `cb-ops migrate`"
-            raise DatabaseSilent(f"PostgreSQL at {where} {lacks}") from error
+            raise DatabaseUnavailable(f"PostgreSQL at {where} {lacks}") from error
         if state == LOCK_NOT_AVAILABLE:
             why = "somebody holds a table for too long; what was done stands, run it again"
-            raise DatabaseSilent(f"PostgreSQL at {where}: {why}") from error
-        raise DatabaseSilent(f"PostgreSQL at {where}: {_one_line(getattr(error, 'orig', None) or error)}") from error
+            raise DatabaseUnavailable(f"PostgreSQL at {where}: {why}") from error
+        raise DatabaseUnavailable(f"PostgreSQL at {where}: {_one_line(getattr(error, 'orig', None) or error)}") from error
 
 
 def _one_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError
 
 from deploy.ops.dead_letters import DeadLetter, describe
-from deploy.ops.errors import NotThere
+from deploy.ops.errors import NotFound
 from shared import clock, settings, topics
 from shared.kafka import connection
 from shared.kafka.records import Incoming, incoming
@@ -29,18 +29,18 @@ Progress = Callable[[int, int], None]
 
 
 def dead_letter_topic(name: str, *, prefix: str) -> Topic:
-    """Return the dead-letter topic of that name, given with or without the prefix; raises NotThere."""
+    """Return the dead-letter topic of that name, given with or without the prefix; raises NotFound."""
     for topic in topics.DEAD_LETTER_TOPICS:
         if name in {topic.name, topic.named(prefix)}:
             return topic
     known = ", ".join(topic.name for topic in topics.DEAD_LETTER_TOPICS)
-    raise NotThere(f"no dead-letter topic is called {name}; there are {known}")
+    raise NotFound(f"no dead-letter topic is called {name}; there are {known}")
 
 
 async def dead_letters(kafka: settings.Kafka, which: Sequence[Topic], *, progress: Progress) -> list[DeadLetter]:
     """Return the dead letters of these topics without their bodies, newest last.
 
-    Raises NotThere when a topic was never created, KafkaError or TimeoutError while the cluster is away.
+    Raises NotFound when a topic was never created, KafkaError or TimeoutError while the cluster is away.
     """
     async with reader(kafka, which) as (consumer, spans):
         found = [describe(record) async for record in read(consumer, spans, progress=progress)]
@@ -153,7 +153,7 @@ async def _partitions(kafka: settings.Kafka, names: Sequence[str]) -> list[Topic
         existing = set(await admin.list_topics())
         for name in names:
             if name not in existing:
-                raise NotThere(f"the cluster has no topic {name}: run `cb-ops topics apply`")
+                raise NotFound(f"the cluster has no topic {name}: run `cb-ops topics apply`")
         described = await admin.describe_topics(list(names)) if names else []
         return [TopicPartition(topic["topic"], p["partition"]) for topic in described for p in topic["partitions"]]
     finally:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deploy.ops.errors import NotThere
+from deploy.ops.errors import NotFound
 from shared import logs
 from shared.db.engine import rows
 
@@ -51,11 +51,11 @@ async def about(tx: AsyncConnection, aggregates: Sequence[str]) -> list[Matter]:
 
 
 async def resolve(tx: AsyncConnection, matter_id: uuid.UUID, *, by: str) -> tuple[Matter, bool]:
-    """Mark a matter as done; return it, and whether it was open until now (who resolved it first stays). Raises NotThere."""
+    """Mark a matter as done; return it, and whether it was open until now (who resolved it first stays). Raises NotFound."""
     was_open = bool(await rows(tx, RESOLVE, matter_id, by))
     found = await rows(tx, ONE, matter_id)
     if not found:
-        raise NotThere(f"no matter has the id {matter_id}")
+        raise NotFound(f"no matter has the id {matter_id}")
     matter = Matter(*found[0])
     if was_open:
         log.info("attention.resolved", attention_id=str(matter.id), reason=matter.reason, aggregate=matter.aggregate)

@@ -15,7 +15,13 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.ops import actions, insights
-from deploy.ops.errors import AnotherAccount, NotTaken, StripeSilent, telling_of_database, telling_of_kafka
+from deploy.ops.errors import (
+    AnotherAccount,
+    ConsumerBehind,
+    StripeUnavailable,
+    database_errors_as_ops_errors,
+    kafka_errors_as_ops_errors,
+)
 from deploy.ops.insights import Progress
 from shared import logs, settings, topics
 from shared.db import reconciled
@@ -81,19 +87,19 @@ async def reconcile(
     `again` publishes also what was taken: where Kafka lost what it had, nobody else knows what was told and not yet heard. A
     dead letter is left to an operator, unless it was put back and taken since.
 
-    What was published before a failure stays, and the same call may be repeated. Raises StripeSilent, AnotherAccount,
-    KafkaSilent or DatabaseSilent, and NotTaken when the payments consumer still has events before it.
+    What was published before a failure stays, and the same call may be repeated. Raises StripeUnavailable, AnotherAccount,
+    KafkaUnavailable or DatabaseUnavailable, and ConsumerBehind when the payments consumer still has events before it.
     """
     account_id = await _account(api, configured)
     refused = await _refused(configured, progress=progress)
     count, repeated, missing = 0, 0, []
     async for page in pages(api, configured, since=since, until=until):
-        async with telling_of_database(configured), engine.begin() as tx:
+        async with database_errors_as_ops_errors(configured), engine.begin() as tx:
             taken = {row[0]: row[1] for row in await rows(tx, TAKEN, [event.id for event in page], list(SETTLED))}
         lost = untaken(page, taken.keys() | refused)
         going = untaken(page, refused - {event_id for event_id, settled in taken.items() if settled}) if again else lost
         if going and publish:
-            async with telling_of_kafka(configured):
+            async with kafka_errors_as_ops_errors(configured):
                 await actions.put_back(configured, [_record(event, prefix=configured.topic_prefix) for event in going])
         for event in lost:
             outcome = "published" if publish else "only told"
@@ -103,7 +109,7 @@ async def reconcile(
         repeated += len(going) - len(lost)
         progress(count, count)
     if publish:
-        async with telling_of_database(configured), engine.begin() as tx:
+        async with database_errors_as_ops_errors(configured), engine.begin() as tx:
             await reconciled.note(tx, account_id, since=since, until=until)
     return Reconciled(since, until, count, tuple(missing), repeated, publish)
 
@@ -121,7 +127,7 @@ def named(body: bytes) -> tuple[str, ...]:
 async def pages(
     api: StripeApi, configured: settings.Webhook, *, since: datetime, until: datetime
 ) -> AsyncIterator[tuple[ListedEvent, ...]]:
-    """Yield the events that we handle, newest first, a page at a time; raises StripeSilent."""
+    """Yield the events that we handle, newest first, a page at a time; raises StripeUnavailable."""
     after, more = None, True
     while more:
         match await api.events(list(Kind), since=since, until=until, after=after):
@@ -129,14 +135,14 @@ async def pages(
                 yield events
                 after, more = (events[-1].id, has_more) if events else (None, False)
             case failure:
-                raise StripeSilent(configured, failure)
+                raise StripeUnavailable(configured, failure)
 
 
 async def _refused(kafka: settings.Kafka, *, progress: Progress) -> set[str]:
     """Return which events lie with the dead letters, once the payments consumer has taken whatever lies in Kafka by now."""
-    async with telling_of_kafka(kafka):
+    async with kafka_errors_as_ops_errors(kafka):
         if left := await insights.until_taken(kafka, topics.STRIPE_EVENTS, seconds_max=TAKING_SECONDS_MAX):
-            raise NotTaken(left)
+            raise ConsumerBehind(left)
         letters = await insights.dead_letters(kafka, [topics.STRIPE_EVENTS_DLT], progress=progress)
     return {letter.key for letter in letters}
 
@@ -149,7 +155,7 @@ async def _account(api: StripeApi, webhook: settings.Webhook) -> str:
                 raise AnotherAccount(f"STRIPE_ACCOUNT_ID is {webhook.stripe_account_id}, but the key belongs to {account_id}")
             return account_id
         case failure:
-            raise StripeSilent(webhook, failure)
+            raise StripeUnavailable(webhook, failure)
 
 
 def _record(event: ListedEvent, *, prefix: str) -> Record:

@@ -11,7 +11,7 @@ from itertools import groupby
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deploy.ops.errors import NotThere
+from deploy.ops.errors import NotFound
 from deploy.ops.rights import EVERY, RIGHTS, Rights
 from shared import logs
 from shared.db.engine import rows
@@ -84,10 +84,10 @@ class Plan:
 
 
 async def plan(tx: AsyncConnection, *, keep: bool = False) -> Plan:
-    """Compare and change nothing; with `keep` no right is taken away. Raises NotThere where tables are missing."""
+    """Compare and change nothing; with `keep` no right is taken away. Raises NotFound where tables are missing."""
     tables = sorted({table for rights in RIGHTS.values() for table in rights})
     if absent := [row[0] for row in await rows(tx, ABSENT, tables)]:
-        raise NotThere(f"the database lacks the table {absent[0]}: run `cb-ops migrate`")
+        raise NotFound(f"the database lacks the table {absent[0]}: run `cb-ops migrate`")
     [(database, schema)] = await rows(tx, PLACE)
     known = dict(await rows(tx, KNOWN_ROLES, list(RIGHTS)))
     found = {

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from deploy.ops.errors import StripeSilent, telling_of_database
+from deploy.ops.errors import StripeUnavailable, database_errors_as_ops_errors
 from deploy.ops.insights import Progress
 from deploy.ops.reconciliation import Reconciling, named, pages
 from shared import clock
@@ -107,9 +107,9 @@ async def sweep(
     """Ask for each overdue session, and open a matter for each that is paid unless not told to.
 
     `coming` are ids that events name which nobody took yet; younger ones than `compared_until` are looked up here. Raises
-    StripeSilent or DatabaseSilent; of what Stripe said before it fell silent a person is told.
+    StripeUnavailable or DatabaseUnavailable; of what Stripe said before it fell silent a person is told.
     """
-    async with telling_of_database(configured), engine.begin() as tx:
+    async with database_errors_as_ops_errors(configured), engine.begin() as tx:
         found = await rows(tx, OVERDUE, clock.now() - GRACE, REASON, ASKED_MAX)
     overdue = _unnamed([Overdue(payment_id, session_id) for payment_id, session_id, _ in found], coming)
     stands, failure = await _ask(api, overdue, progress=progress)
@@ -120,10 +120,10 @@ async def sweep(
         paid = _unnamed(paid, {name for page in young for event in page for name in named(event.body)})
     moved_on = 0
     if tell:
-        async with telling_of_database(configured), engine.begin() as tx:
+        async with database_errors_as_ops_errors(configured), engine.begin() as tx:
             moved_on = await _tell(tx, paid)
     if failure is not None:
-        raise StripeSilent(configured, failure)
+        raise StripeUnavailable(configured, failure)
     count = list(stands.values()).count
     return Swept(
         asked=len(stands),

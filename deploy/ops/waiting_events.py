@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deploy.ops.errors import NotThere
+from deploy.ops.errors import NotFound
 from shared import topics
 from shared.db import waiting
 from shared.db.engine import rows
@@ -57,10 +57,10 @@ async def listed(tx: AsyncConnection) -> list[WaitingEvent]:
 
 
 async def one(tx: AsyncConnection, event_id: str) -> WithBody:
-    """Return one event with its body; raises NotThere."""
+    """Return one event with its body; raises NotFound."""
     found = await rows(tx, ONE, waiting.UNMATCHED_HOURS, event_id)
     if not found:
-        raise NotThere(f"no event {event_id} waits")
+        raise NotFound(f"no event {event_id} waits")
     *event, body = found[0]
     return WithBody(WaitingEvent(*event), body.decode())
 
@@ -68,19 +68,19 @@ async def one(tx: AsyncConnection, event_id: str) -> WithBody:
 async def replays(tx: AsyncConnection, events: Sequence[str] | None, *, prefix: str) -> list[Record]:
     """Return the records that offer these events again, or all of them for None: the same bytes, key and headers, a new trace.
 
-    Raises NotThere when one of them does not wait.
+    Raises NotFound when one of them does not wait.
     """
     found = await (rows(tx, EVERY_BODY) if events is None else rows(tx, BODIES, list(events)))
     if events is not None and (absent := set(events) - {event_id for event_id, _ in found}):
-        raise NotThere(f"no event {min(absent)} waits")
+        raise NotFound(f"no event {min(absent)} waits")
     goal = topics.STRIPE_EVENTS.named(prefix)
     replay = ((dead_letters.REPLAY, b"1"),)
     return [Record(goal, event_id.encode(), content, headers_of_stripe(event_id) + replay) for event_id, content in found]
 
 
 async def drop(tx: AsyncConnection, events: Sequence[str], *, by: str) -> list[str]:
-    """Give these events up, all or none, and write into the ledger who did; raises NotThere."""
+    """Give these events up, all or none, and write into the ledger who did; raises NotFound."""
     dropped = await waiting.drop(tx, events, reason=f"by {by}")
     if absent := set(events) - set(dropped):
-        raise NotThere(f"no event {min(absent)} waits")
+        raise NotFound(f"no event {min(absent)} waits")
     return dropped

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.ops import matters
-from deploy.ops.errors import NotThere
+from deploy.ops.errors import NotFound
 from deploy.ops.story import Booking, BookingChange, Dispute, Letter, Line, Payment, Refund, Story, Waiting
 from shared import messages, topics
 from shared.db import inbox
@@ -77,7 +77,7 @@ async def story(tx: AsyncConnection, asked: str) -> Story:
     """Return the story of a booking or payment (its uuid), or of what a Stripe id belongs to.
 
     `pi_`, `cs_`, `ch_`, `re_`, `py_` and `pyr_` (charges and refunds of bank debits), `dp_`, `du_` and `evt_` are known. Raises
-    NotThere.
+    NotFound.
     """
     booking_id = await _booking_of(tx, asked)
     if booking_id is not None:
@@ -85,7 +85,7 @@ async def story(tx: AsyncConnection, asked: str) -> Story:
     waiting = await _waiting(tx, [asked], [asked])
     lines = await _lines(tx, [], [asked, *(event.event_id for event in waiting)])
     if not lines and not waiting:
-        raise NotThere(f"nothing is known about {asked}; {_elsewhere(asked)}")
+        raise NotFound(f"nothing is known about {asked}; {_elsewhere(asked)}")
     about = await matters.about(tx, [f"stripe:{key}" for key in {event.key for event in waiting}])
     return Story(asked, lines=lines, waiting=waiting, matters=tuple(about))
 

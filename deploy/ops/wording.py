@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deploy.ops.errors import NotThere, NotWellFormed
+from deploy.ops.errors import InvalidTemplates, NotFound
 from shared.db import letter_templates
 from shared.db.letter_templates import Stored, Version
 from shared.letters import examination
@@ -23,13 +23,13 @@ async def listed(tx: AsyncConnection) -> tuple[list[Stored], list[Version]]:
 
 
 async def source(tx: AsyncConnection, name: str, version: int | None) -> str:
-    """Return one file's text; raises NotThere."""
+    """Return one file's text; raises NotFound."""
     files = await _files(tx, version)
     return files[_known(name)].source
 
 
 async def put(tx: AsyncConnection, name: str, text: str, *, by: str) -> int | None:
-    """Put one file's text and return the version that it made, None when nothing differs; raises NotThere, NotWellFormed."""
+    """Put one file's text and return the version that it made, None when nothing differs; raises NotFound, InvalidTemplates."""
     return await _put(tx, {_known(name): text}, by=by)
 
 
@@ -39,22 +39,22 @@ async def rollback(tx: AsyncConnection, version: int, *, by: str) -> int | None:
 
 
 async def preview(tx: AsyncConnection, letter: str, version: int | None, changed: Mapping[str, str]) -> Content:
-    """Return the example of a letter, with some files changed; raises NotThere, NotWellFormed."""
+    """Return the example of a letter, with some files changed; raises NotFound, InvalidTemplates."""
     if letter not in LETTERS:
-        raise NotThere(f"no letter is called {letter}; there are {', '.join(LETTERS)}")
+        raise NotFound(f"no letter is called {letter}; there are {', '.join(LETTERS)}")
     files = await _files(tx, version)
     sources = {name: one.source for name, one in files.items()} | {_known(name): text for name, text in changed.items()}
     if faults := examination.faults(sources):
-        raise NotWellFormed("; ".join(faults))
+        raise InvalidTemplates("; ".join(faults))
     return Templates(sources).render(letter, example(letter))
 
 
 async def _files(tx: AsyncConnection, version: int | None) -> dict[str, Stored]:
     newest = await letter_templates.newest(tx)
     if newest == 0:
-        raise NotThere("there are no templates yet: run `cb-ops migrate`")
+        raise NotFound("there are no templates yet: run `cb-ops migrate`")
     if version is not None and version > newest:
-        raise NotThere(f"there is no version {version}; the newest is {newest}")
+        raise NotFound(f"there is no version {version}; the newest is {newest}")
     return await letter_templates.stored(tx, version or newest)
 
 
@@ -62,10 +62,10 @@ async def _put(tx: AsyncConnection, sources: Mapping[str, str], *, by: str) -> i
     try:
         return await letter_templates.put(tx, sources, by=by)
     except letter_templates.Refused as refused:
-        raise NotWellFormed(str(refused)) from None
+        raise InvalidTemplates(str(refused)) from None
 
 
 def _known(name: str) -> str:
     if name not in FILES:
-        raise NotThere(f"no file is called {name}; there are {', '.join(FILES)}")
+        raise NotFound(f"no file is called {name}; there are {', '.join(FILES)}")
     return name

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from deploy.ops import actions, insights
 from deploy.ops.cli import app
-from deploy.ops.errors import KafkaSilent, telling_of_kafka
+from deploy.ops.errors import KafkaUnavailable, kafka_errors_as_ops_errors
 from shared import clock, settings
 from shared.db import engine
 from shared.kafka.records import Record
@@ -68,8 +68,8 @@ async def test_a_kafka_that_goes_away_before_anything_is_put_back_ends_the_wait(
     monkeypatch.setattr(insights, "ANSWER_SECONDS", 0.5)
     kafka = settings.Kafka(kafka_bootstrap_servers=f"127.0.0.1:{nobody}", _env_file=None)
 
-    with pytest.raises(KafkaSilent, match="no broker answers"):
-        async with asyncio.timeout(20), telling_of_kafka(kafka):
+    with pytest.raises(KafkaUnavailable, match="no broker answers"):
+        async with asyncio.timeout(20), kafka_errors_as_ops_errors(kafka):
             await actions.put_back(kafka, [Record("stripe.events", b"evt_1", b"{}")])
 
 

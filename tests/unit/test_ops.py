@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from deploy.ops import dead_letters, insights, show
 from deploy.ops.cli import app
 from deploy.ops.dead_letters import Wanted
-from deploy.ops.errors import DatabaseSilent, NotThere, telling_of_database
+from deploy.ops.errors import DatabaseUnavailable, NotFound, database_errors_as_ops_errors
 from deploy.ops.faces import dead_letters as face
 from shared import settings, topics
 from shared.kafka.dead_letters import Refused, letter
@@ -60,8 +60,8 @@ async def test_a_database_that_is_away_is_named_without_its_password(password):
     """However it is spelt: half of it must not pass for a port, nor make a traceback of the one line."""
     database = settings.Database(database_url=f"postgresql://ada:{password}@db.internal:5433/culturebridge", _env_file=None)
 
-    with pytest.raises(DatabaseSilent) as told:
-        async with telling_of_database(database):
+    with pytest.raises(DatabaseUnavailable) as told:
+        async with database_errors_as_ops_errors(database):
             raise ConnectionRefusedError("away")
 
     assert str(told.value) == "PostgreSQL at db.internal:5433/culturebridge: ConnectionRefusedError: away"
@@ -176,7 +176,7 @@ def test_only_dead_letter_topics_are_known():
     assert insights.dead_letter_topic("email.dlt", prefix="stage.") is topics.EMAIL_DLT
     assert insights.dead_letter_topic("stage.email.dlt", prefix="stage.") is topics.EMAIL_DLT
     for name in ("stripe.events", "prod.email.dlt", ""):
-        with pytest.raises(NotThere):
+        with pytest.raises(NotFound):
             insights.dead_letter_topic(name, prefix="stage.")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from deploy.ops import insights, show
-from deploy.ops.errors import telling_of_kafka
+from deploy.ops.errors import kafka_errors_as_ops_errors
 from deploy.ops.faces.asking import Json, group, run
 from shared import environment, settings
 from shared.kafka import acls
@@ -27,7 +27,7 @@ def _ask(question: Callable[[settings.Kafka], Awaitable[acls.Report]], told: str
     kafka = environment.read(settings.Kafka)
 
     async def work() -> acls.Report:
-        async with telling_of_kafka(kafka):
+        async with kafka_errors_as_ops_errors(kafka):
             await insights.require_kafka(kafka)
             return await question(kafka)
 

@@ -9,7 +9,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from deploy.ops import show
-from deploy.ops.errors import OpsError, telling_of_database
+from deploy.ops.errors import OpsError, database_errors_as_ops_errors
 from shared import settings
 from shared.db import engine as engines
 
@@ -51,6 +51,6 @@ async def engine_of(database: settings.Database) -> AsyncIterator[AsyncEngine]:
 
 
 async def in_database(database: settings.Database, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
-    """Do the work in one transaction; raises DatabaseSilent."""
-    async with engine_of(database) as engine, telling_of_database(database), engine.begin() as tx:
+    """Do the work in one transaction; raises DatabaseUnavailable."""
+    async with engine_of(database) as engine, database_errors_as_ops_errors(database), engine.begin() as tx:
         return await work(tx)

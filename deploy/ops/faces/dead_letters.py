@@ -12,7 +12,7 @@ from deploy.ops import actions, insights, show
 from deploy.ops.actions import Chosen
 from deploy.ops.audit import Audit
 from deploy.ops.dead_letters import REPLAYED_TO, DeadLetter, Wanted, What
-from deploy.ops.errors import telling_of_kafka
+from deploy.ops.errors import kafka_errors_as_ops_errors
 from deploy.ops.faces.asking import Json, group, in_database, person, run
 from shared import clock, environment, settings, topics
 from shared.topics import Topic
@@ -59,7 +59,7 @@ def list_(
     async def work() -> list[DeadLetter]:
         prefix = configured.topic_prefix
         which = [insights.dead_letter_topic(topic, prefix=prefix)] if topic else topics.DEAD_LETTER_TOPICS
-        async with telling_of_kafka(configured):
+        async with kafka_errors_as_ops_errors(configured):
             found = await insights.dead_letters(configured, which, progress=told)
         now = clock.now()
         letters = await _audit(configured).tell([letter for letter in found if wanted.fits(letter, now=now)])

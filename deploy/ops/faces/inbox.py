@@ -1,7 +1,7 @@
 """`cb-ops inbox prune`: forget what nobody can send again."""
 
 from deploy.ops import pruning, show
-from deploy.ops.errors import telling_of_database
+from deploy.ops.errors import database_errors_as_ops_errors
 from deploy.ops.faces.asking import Json, engine_of, group, run
 from deploy.ops.pruning import Pruned
 from shared import environment, settings
@@ -23,7 +23,7 @@ def prune(*, as_json: Json = False) -> None:
     database = environment.read(settings.Database)
 
     async def work() -> Pruned:
-        async with engine_of(database) as engine, telling_of_database(database):
+        async with engine_of(database) as engine, database_errors_as_ops_errors(database):
             return await pruning.prune(engine, await pruning.moment(engine), progress=told)
 
     with show.progress("pruning the inbox") as told:

@@ -10,7 +10,7 @@ import typer
 
 from deploy.ops import endpoint, reconciliation, sessions, show
 from deploy.ops.endpoint import Finding
-from deploy.ops.errors import StripeSilent
+from deploy.ops.errors import StripeUnavailable
 from deploy.ops.faces.asking import Json, engine_of, group, run
 from deploy.ops.reconciliation import Reconciled, Reconciling
 from deploy.ops.sessions import Standing, Swept
@@ -169,7 +169,7 @@ async def _ask(webhook: settings.Webhook) -> Checked:
         endpoints = await api.webhook_endpoints()
     for answer in (account_id, endpoints):
         if not isinstance(answer, str | tuple):
-            raise StripeSilent(webhook, answer)
+            raise StripeUnavailable(webhook, answer)
     assert isinstance(account_id, str)
     assert isinstance(endpoints, tuple)
     findings = endpoint.check(

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from deploy.ops import insights, show
-from deploy.ops.errors import telling_of_kafka
+from deploy.ops.errors import kafka_errors_as_ops_errors
 from deploy.ops.faces.asking import Json, group, run
 from shared import environment, settings
 from shared.kafka import provision
@@ -24,7 +24,7 @@ def topics_apply(*, brokers: Brokers = 1, as_json: Json = False) -> None:
     kafka = environment.read(settings.Kafka)
 
     async def work() -> provision.Report:
-        async with telling_of_kafka(kafka):
+        async with kafka_errors_as_ops_errors(kafka):
             await insights.require_kafka(kafka)
             return await provision.apply(kafka, brokers_min=brokers)
 

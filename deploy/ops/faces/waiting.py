@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from deploy.ops import actions, show, telling, waiting_events
-from deploy.ops.errors import telling_of_kafka
+from deploy.ops.errors import kafka_errors_as_ops_errors
 from deploy.ops.faces.asking import Json, group, in_database, person, run
 from shared import environment, settings, topics
 from shared.kafka.records import Record
@@ -65,7 +65,7 @@ def replay(
     async def work() -> list[Record]:
         which = None if every else events
         records = await in_database(configured, lambda tx: waiting_events.replays(tx, which, prefix=configured.topic_prefix))
-        async with telling_of_kafka(configured):
+        async with kafka_errors_as_ops_errors(configured):
             if records:
                 await actions.put_back(configured, records)
         return records

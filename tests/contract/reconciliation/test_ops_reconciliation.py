@@ -130,7 +130,7 @@ async def test_nothing_is_told_while_the_consumer_is_behind(world, engine, groun
     result = await reconcile()
 
     assert result.exit_code == 1
-    assert "the payments consumer has 1 records of stripe.events before it" in result.stderr
+    assert "the payments consumer has yet to take 1 records of stripe.events" in result.stderr
     assert len(await records_of(ground, topics.STRIPE_EVENTS)) == 1
 
 
