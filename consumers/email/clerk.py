@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.email import ledger, store
 from consumers.email.compose import Facts
+from consumers.email.group_commit import GroupCommit
 from consumers.email.ledger import Busy, Claim, Judgement, Over, State, Suppress
 from consumers.email.store import Recorded, Sent, Taking
 from consumers.email.template_cache import TemplateCache
 from consumers.email.tickets import Due
-from consumers.email.together import Together
 from shared.db import attention
 from shared.letters.templates import Templates
 
@@ -52,9 +52,9 @@ class Clerk:
         self._engine = engine
         self._alone = engine.execution_options(isolation_level="AUTOCOMMIT")  # a statement alone needs no BEGIN and COMMIT
         self._templates = TemplateCache()
-        self._claims: Together[Due, Found] = Together(self._claim)
-        self._handed_over: Together[Mine, bool] = Together(self._hand_over)
-        self._sent: Together[Sent, Recorded] = Together(self._record_sent)
+        self._claims: GroupCommit[Due, Found] = GroupCommit(self._claim)
+        self._handed_over: GroupCommit[Mine, bool] = GroupCommit(self._hand_over)
+        self._sent: GroupCommit[Sent, Recorded] = GroupCommit(self._record_sent)
 
     async def claim(self, due: Due) -> Found:
         """Take the lease of a letter, with what it is made of; or say why there is nothing to send."""

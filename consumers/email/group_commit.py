@@ -1,7 +1,7 @@
-"""Many callers, one transaction: what is asked while a transaction runs is done together in the next one.
+"""Group commit: what is asked for while a transaction runs is done by the next one, all of it in one transaction.
 
-Enters: one caller's wish at a time. Leaves: each caller's own answer. All who came meanwhile share the price of one commit,
-which is as high for one of them as for all.
+Enters: one caller's wish at a time. Leaves: each caller's own answer. A commit costs as much for one wish as for many, so all
+callers who came meanwhile share one. Next: clerk.py, which uses one for each mark that every letter needs.
 """
 
 import asyncio
@@ -10,15 +10,15 @@ from typing import Generic, TypeVar
 
 from shared.db.data_errors import is_data_error
 
-# A commit costs about as long; without it conversations that end one after another would each pay for their own.
+# About as long as a commit takes: without this wait, conversations that end one after another would each pay for a commit.
 LINGER_SECONDS = 0.002
 
 Wish = TypeVar("Wish")
 Answer = TypeVar("Answer")
 
 
-class Together(Generic[Wish, Answer]):
-    """`work` does what several wish in one transaction, and returns their answers in their order."""
+class GroupCommit(Generic[Wish, Answer]):
+    """`work` carries out several wishes in one transaction, and returns the answers in the order of the wishes."""
 
     def __init__(self, work: Callable[[Sequence[Wish]], Awaitable[Sequence[Answer]]]) -> None:
         self._work = work
@@ -26,7 +26,10 @@ class Together(Generic[Wish, Answer]):
         self._running: asyncio.Task[None] | None = None
 
     async def ask(self, wish: Wish) -> Answer:
-        """Have it done and return the answer; raises what the work raised, for all who shared it."""
+        """Return the answer to this wish; raises what the work raised.
+
+        An error of data is raised only to the caller whose wish meets it, any other to all who shared the transaction.
+        """
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((wish, answer))
         if self._running is None or self._running.done():
