@@ -479,18 +479,18 @@ LETTERS = (
         (CLAIM_TESTS, "-k", "does_not_leave"),
         (
             "consumers/email/clerk.py",
-            "return [mine.token in held for mine in claims]",
+            "return [claimed.token in held for claimed in claims]",
             "return [bool(held) or True for _ in claims]",
         ),
     ),
     fault(
         "a letter is marked before its record is published",
         (LADDER_TESTS, "-k", "kafkas_word"),
-        (SENDING, "        await self._bury(mine.due, attempts=attempts, reason=reason)\n        if not", "        if not"),
+        (SENDING, "        await self._bury(claimed.due, attempts=attempts, reason=reason)\n        if not", "        if not"),
         (
             SENDING,
-            '        _count(mine.due, "dead")\n',
-            '        await self._bury(mine.due, attempts=attempts, reason=reason)\n        _count(mine.due, "dead")\n',
+            '        _count(claimed.due, "dead")\n',
+            '        await self._bury(claimed.due, attempts=attempts, reason=reason)\n        _count(claimed.due, "dead")\n',
         ),
     ),
     fault(
@@ -562,7 +562,7 @@ LETTERS = (
         (
             SENDING,
             "        async with self._conversations:\n",
-            '        await self._clerk.sent(mine, "250")\n        async with self._conversations:\n',
+            '        await self._clerk.sent(claimed, "250")\n        async with self._conversations:\n',
         ),
     ),
     fault(

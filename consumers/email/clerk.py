@@ -26,7 +26,7 @@ ENDED = frozenset({State.SENT, State.SUPPRESSED, State.DEAD})
 
 
 @dataclass(frozen=True, slots=True)
-class Mine:
+class Claimed:
     """A letter that we hold the lease of, with what it is made of: both are None when its booking is gone."""
 
     due: Due
@@ -42,7 +42,7 @@ class Mine:
         return self.due.ticket.letter_id
 
 
-Found = Mine | Suppress | Busy | Over
+Found = Claimed | Suppress | Busy | Over
 
 
 class Clerk:
@@ -53,41 +53,41 @@ class Clerk:
         self._alone = engine.execution_options(isolation_level="AUTOCOMMIT")  # a statement alone needs no BEGIN and COMMIT
         self._templates = TemplateCache()
         self._claims: GroupCommit[Due, Found] = GroupCommit(self._claim)
-        self._handed_over: GroupCommit[Mine, bool] = GroupCommit(self._hand_over)
+        self._handed_over: GroupCommit[Claimed, bool] = GroupCommit(self._hand_over)
         self._sent: GroupCommit[Sent, Recorded] = GroupCommit(self._record_sent)
 
     async def claim(self, due: Due) -> Found:
         """Take the lease of a letter, with what it is made of; or say why there is nothing to send."""
         return await self._claims.ask(due)
 
-    async def hand_over(self, mine: Mine) -> bool:
+    async def hand_over(self, claimed: Claimed) -> bool:
         """Note that DATA begins; whether the claim still holds, for without it the letter must not leave."""
-        return await self._handed_over.ask(mine)
+        return await self._handed_over.ask(claimed)
 
-    async def sent(self, mine: Mine, answer: str) -> Recorded:
+    async def sent(self, claimed: Claimed, answer: str) -> Recorded:
         """Record a 250, whoever holds the claim by now."""
-        return await self._sent.ask(Sent(mine.letter_id, mine.token, answer))
+        return await self._sent.ask(Sent(claimed.letter_id, claimed.token, answer))
 
-    async def retrying(self, mine: Mine, *, reason: str, answer: str) -> None:
+    async def retrying(self, claimed: Claimed, *, reason: str, answer: str) -> None:
         """Count a failed attempt, whose ticket is in Kafka; whoever has the claim by now counts their own."""
         async with self._engine.begin() as tx:
-            await store.record_retrying(tx, mine.letter_id, mine.token, reason=reason, answer=answer)
+            await store.record_retrying(tx, claimed.letter_id, claimed.token, reason=reason, answer=answer)
 
-    async def dead(self, mine: Mine, *, reason: str, answer: str | None) -> bool:
+    async def dead(self, claimed: Claimed, *, reason: str, answer: str | None) -> bool:
         """Give a letter up, and tell an operator when no mail server judged it; False when somebody else has it by now."""
         judged = answer is not None
-        ticket = mine.due.ticket
+        ticket = claimed.due.ticket
         async with self._engine.begin() as tx:
-            held = await store.record_dead(tx, mine.letter_id, mine.token, judged=judged, reason=reason, answer=answer)
+            held = await store.record_dead(tx, claimed.letter_id, claimed.token, judged=judged, reason=reason, answer=answer)
             if held and not judged:
                 told = f"letter_{reason.partition(':')[0]}"
-                await attention.open_(tx, reason=told, aggregate=f"booking:{ticket.booking_id}", cause=str(mine.letter_id))
-            return held or _has_ended(await store.load(tx, [mine.letter_id]), mine)
+                await attention.open_(tx, reason=told, aggregate=f"booking:{ticket.booking_id}", cause=str(claimed.letter_id))
+            return held or _has_ended(await store.load(tx, [claimed.letter_id]), claimed)
 
-    async def release(self, mine: Mine) -> None:
+    async def release(self, claimed: Claimed) -> None:
         """Give the claim back without counting an attempt."""
         async with self._engine.begin() as tx:
-            await store.release(tx, mine.letter_id, mine.token)
+            await store.release(tx, claimed.letter_id, claimed.token)
 
     async def _claim(self, wishes: Sequence[Due]) -> list[Found]:
         async with self._engine.begin() as tx:
@@ -115,10 +115,10 @@ class Clerk:
                 await store.suppress(tx, suppressed)
         return [_found(due, judgement, taken, made_of) for due, judgement in judged]
 
-    async def _hand_over(self, claims: Sequence[Mine]) -> list[bool]:
+    async def _hand_over(self, claims: Sequence[Claimed]) -> list[bool]:
         async with self._alone.connect() as tx:
-            held = await store.hand_over(tx, [(mine.letter_id, mine.token) for mine in claims])
-        return [mine.token in held for mine in claims]
+            held = await store.hand_over(tx, [(claimed.letter_id, claimed.token) for claimed in claims])
+        return [claimed.token in held for claimed in claims]
 
     async def _record_sent(self, sent: Sequence[Sent]) -> list[Recorded]:
         async with self._alone.connect() as tx:
@@ -134,8 +134,8 @@ def _found(
     letter_id = due.ticket.letter_id
     facts, templates = made_of.get(letter_id, (None, None))
     ours = due.claimed(judgement.attempts)
-    return Mine(ours, taken[letter_id].token, judgement.attempts, judgement.maybe_sent, facts, templates)
+    return Claimed(ours, taken[letter_id].token, judgement.attempts, judgement.maybe_sent, facts, templates)
 
 
-def _has_ended(standings: dict[uuid.UUID, ledger.Standing], mine: Mine) -> bool:
-    return standings[mine.letter_id].state in ENDED
+def _has_ended(standings: dict[uuid.UUID, ledger.Standing], claimed: Claimed) -> bool:
+    return standings[claimed.letter_id].state in ENDED

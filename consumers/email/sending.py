@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.email import tickets
 from consumers.email.breaker import Breaker
-from consumers.email.clerk import UNKNOWN, Clerk, Mine
+from consumers.email.clerk import UNKNOWN, Claimed, Clerk
 from consumers.email.compose import Letter, Unwritten, compose
 from consumers.email.delivery import Delivery
 from consumers.email.ledger import Busy, Over, Suppress
@@ -87,7 +87,7 @@ class Sender:
         self._in_hand = asyncio.Semaphore(LETTERS_IN_HAND_MAX)
         self._conversations = asyncio.Semaphore(LETTERS_AT_ONCE_MAX)
         self._culprits = Culprits()
-        self._unrecorded: dict[uuid.UUID, tuple[Mine, Accepted]] = {}
+        self._unrecorded: dict[uuid.UUID, tuple[Claimed, Accepted]] = {}
         self._catching_up = asyncio.Lock()
         self._left_alone: set[asyncio.Task[None]] = set()
 
@@ -154,12 +154,12 @@ class Sender:
     async def _send(self, flight: Flight) -> None:
         due = flight.due
         match await self._clerk.claim(due):
-            case Mine() as mine:
-                flight.due = mine.due
-                if mine.maybe_sent:
+            case Claimed() as claimed:
+                flight.due = claimed.due
+                if claimed.maybe_sent:
                     metrics.letter_duplicates_possible.inc()
                     _tell(due, "letter.maybe_sent_before", reason="it may have been accepted, and nobody knows")
-                await self._write_and_hand_over(mine, flight)
+                await self._write_and_hand_over(claimed, flight)
             case Suppress(reason=reason):
                 _count(due, "suppressed")
                 _tell(due, "letter.suppressed", reason=reason)
@@ -172,37 +172,37 @@ class Sender:
             case _ as never:
                 assert_never(never)
 
-    async def _write_and_hand_over(self, mine: Mine, flight: Flight) -> None:
-        written = await self._write(mine)
+    async def _write_and_hand_over(self, claimed: Claimed, flight: Flight) -> None:
+        written = await self._write(claimed)
         if isinstance(written, Unwritten):
-            await self._give_up(mine, reason=written.reason, answer=None)
+            await self._give_up(claimed, reason=written.reason, answer=None)
             return
-        outcome = await self._converse(mine, written, flight)
+        outcome = await self._converse(claimed, written, flight)
         match outcome:
             case Accepted():
                 self._breaker.close()
-                await self._record(mine, outcome)
+                await self._record(claimed, outcome)
             case LetterRefused():
                 self._breaker.close()
-                await self._climb(mine, outcome)
+                await self._climb(claimed, outcome)
             case ServerTrouble(reason=reason):
-                tripped = self._breaker.trip(reason, mine.letter_id)
-                await self._clerk.release(mine)
+                tripped = self._breaker.trip(reason, claimed.letter_id)
+                await self._clerk.release(claimed)
                 raise tripped
             case HeldBack():
                 # Nothing left the house, whether or not it is noted by now that it may: its lease would hold it up for long.
-                await self._clerk.release(mine)
-                await self._look_again_later([mine.due])
+                await self._clerk.release(claimed)
+                await self._look_again_later([claimed.due])
             case _ as never:
                 assert_never(never)
 
-    async def _converse(self, mine: Mine, letter: Letter, flight: Flight) -> Outcome:
+    async def _converse(self, claimed: Claimed, letter: Letter, flight: Flight) -> Outcome:
         """Hand a letter to the mail server when its turn comes; when it cannot be asked whether it may leave, raise why."""
         trouble: list[Exception] = []
 
         async def may_leave() -> bool:
             try:
-                return await self._clerk.hand_over(mine)
+                return await self._clerk.hand_over(claimed)
             except Exception as error:  # noqa: BLE001 - it is raised below, when the conversation is over
                 trouble.append(error)
                 return False
@@ -211,63 +211,63 @@ class Sender:
             try:
                 self._require_time(flight)
             except (errors.Stopping, MailServerSlow):
-                await self._clerk.release(mine)
+                await self._clerk.release(claimed)
                 raise
             flight.begun_at = clock.monotonic()
             outcome = await self._delivery.deliver(letter, may_leave=may_leave)
         if trouble:
-            await self._clerk.release(mine)
+            await self._clerk.release(claimed)
             raise trouble[0]
         return outcome
 
-    async def _write(self, mine: Mine) -> Letter | Unwritten:
-        if mine.facts is None or mine.templates is None:
+    async def _write(self, claimed: Claimed) -> Letter | Unwritten:
+        if claimed.facts is None or claimed.templates is None:
             return Unwritten("booking_missing")
         try:
-            return compose(mine.facts, mine.templates, sender=self._sender_address, at=clock.now())
+            return compose(claimed.facts, claimed.templates, sender=self._sender_address, at=clock.now())
         except MACHINES:
-            await self._clerk.release(mine)
+            await self._clerk.release(claimed)
             raise
         except Exception as error:  # noqa: BLE001 - one letter that cannot be written must not hold up the others for ever
-            self._culprits.add(mine.letter_id, error)
+            self._culprits.add(claimed.letter_id, error)
             return Unwritten(f"cannot_compose:{type(error).__name__}")
 
-    async def _record(self, mine: Mine, accepted: Accepted) -> None:
+    async def _record(self, claimed: Claimed, accepted: Accepted) -> None:
         """Record a 250; when the database is away it is remembered here, and recorded before anything else is sent."""
         try:
-            recorded = await self._clerk.sent(mine, accepted.answer)
+            recorded = await self._clerk.sent(claimed, accepted.answer)
         except BaseException:  # also when told to stop: the batch of a neighbour may still come
-            self._unrecorded[mine.letter_id] = (mine, accepted)
+            self._unrecorded[claimed.letter_id] = (claimed, accepted)
             raise
-        _count(mine.due, "sent")
+        _count(claimed.due, "sent")
         metrics.letter_seconds.observe(recorded.seconds)
-        _tell(mine.due, "letter.sent", outcome="claim_held" if recorded.claim_held else "claim_lost")
+        _tell(claimed.due, "letter.sent", outcome="claim_held" if recorded.claim_held else "claim_lost")
 
-    async def _climb(self, mine: Mine, refused: LetterRefused) -> None:
+    async def _climb(self, claimed: Claimed, refused: LetterRefused) -> None:
         """Try a refused letter again on the ladder's next step; give it up when it is refused for good, or has climbed all."""
         kind = "connection_lost" if refused.code is None else "smtp_permanent" if refused.permanent else "smtp_transient"
-        reason, attempts = f"{kind}:{refused.answer}", mine.attempts + 1
+        reason, attempts = f"{kind}:{refused.answer}", claimed.attempts + 1
         step = None if refused.permanent else retry.step_after(self._ladder, attempts)
         if step is None:
-            await self._give_up(mine, reason=reason, answer=refused.answer)
+            await self._give_up(claimed, reason=reason, answer=refused.answer)
             return
-        await self._producer.publish([tickets.tried(mine.due, step, attempts=attempts, reason=reason, now_ms=_now_ms())])
-        await self._clerk.retrying(mine, reason=reason, answer=refused.answer)
-        _count(mine.due, "retrying")
-        _tell(mine.due, "letter.retrying", reason=reason, attempts=attempts, seconds=step.delay_seconds)
+        await self._producer.publish([tickets.tried(claimed.due, step, attempts=attempts, reason=reason, now_ms=_now_ms())])
+        await self._clerk.retrying(claimed, reason=reason, answer=refused.answer)
+        _count(claimed.due, "retrying")
+        _tell(claimed.due, "letter.retrying", reason=reason, attempts=attempts, seconds=step.delay_seconds)
 
-    async def _give_up(self, mine: Mine, *, reason: str, answer: str | None) -> None:
+    async def _give_up(self, claimed: Claimed, *, reason: str, answer: str | None) -> None:
         """Make it a dead letter: first in Kafka, then in the table. `answer` is None where no mail server judged it.
 
         Where somebody else has it by now, it is theirs to give up or to send.
         """
-        attempts = mine.attempts + int(answer is not None)
-        await self._bury(mine.due, attempts=attempts, reason=reason)
-        if not await self._clerk.dead(mine, reason=reason, answer=answer):
-            await self._look_again_later([mine.due])
+        attempts = claimed.attempts + int(answer is not None)
+        await self._bury(claimed.due, attempts=attempts, reason=reason)
+        if not await self._clerk.dead(claimed, reason=reason, answer=answer):
+            await self._look_again_later([claimed.due])
             return
-        _count(mine.due, "dead")
-        _tell(mine.due, "letter.dead", reason=reason, attempts=attempts)
+        _count(claimed.due, "dead")
+        _tell(claimed.due, "letter.dead", reason=reason, attempts=attempts)
 
     async def _bury(self, due: Due, *, attempts: int, reason: str) -> None:
         letter = tickets.dead(due, topic=self._dead_topic, group=self._group, attempts=attempts, reason=reason)

@@ -77,11 +77,11 @@ async def test_who_lost_a_letter_calls_no_operator_for_it(email, engine, told):
         await rows(tx, "update letters set state = 'queued', attempts = 0")
         tickets = [messages.LetterTicket(*row) for row in await rows(tx, "select id, booking_id, kind, role from letters")]
     clerk = Clerk(engine)
-    mine = await clerk.claim(Due(tickets[0], attempt=0, replayed=False, record=told))
+    claimed = await clerk.claim(Due(tickets[0], attempt=0, replayed=False, record=told))
     async with engine.begin() as tx:
         await rows(tx, "update letters set claim_token = gen_random_uuid()")
 
-    assert not await clerk.dead(mine, reason="bad_address", answer=None)
+    assert not await clerk.dead(claimed, reason="bad_address", answer=None)
     async with engine.begin() as tx:
         assert await rows(tx, "select 1 from attention") == []
 
