@@ -13,7 +13,8 @@ from deploy.ops import insights
 from deploy.ops.audit import Audit
 from deploy.ops.dead_letters import DeadLetter, Wanted, What, describe, replayed
 from deploy.ops.errors import NotFound, kafka_errors_as_ops_errors
-from deploy.ops.insights import Progress, Span
+from deploy.ops.insights import Span
+from deploy.ops.progress import Progress
 from shared import clock, logs, settings
 from shared.kafka import producer
 from shared.kafka.records import Incoming, Record

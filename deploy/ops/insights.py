@@ -4,7 +4,7 @@ Enters: settings. Leaves: plain values. Next: faces/ shows them, actions.py acts
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,6 +13,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionEr
 
 from deploy.ops.dead_letters import DeadLetter, describe
 from deploy.ops.errors import NotFound
+from deploy.ops.progress import Progress
 from shared import clock, settings, topics
 from shared.kafka import connection
 from shared.kafka.records import Incoming, incoming
@@ -25,7 +26,6 @@ FETCH_WAIT_MS = 50
 TAKEN_EVERY_SECONDS = 0.2
 
 Span = tuple[int, int]
-Progress = Callable[[int, int], None]
 
 
 def dead_letter_topic(name: str, *, prefix: str) -> Topic:

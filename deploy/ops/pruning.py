@@ -5,12 +5,12 @@ months at once, and how many checkouts were forgotten. An event that is redelive
 fold joins facts that it knows already.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from deploy.ops.progress import Progress
 from shared import logs
 from shared.db import inbox
 from shared.db.engine import rows
@@ -52,7 +52,7 @@ async def moment(engine: AsyncEngine) -> datetime:
         return now
 
 
-async def prune(engine: AsyncEngine, now: datetime, *, progress: Callable[[int, int], None]) -> Pruned:
+async def prune(engine: AsyncEngine, now: datetime, *, progress: Progress) -> Pruned:
     """Make the coming months, drop the outdated ones, empty the DEFAULT partition of what is outdated.
 
     Raises one of engine.TROUBLE, also when a lock could not be had in 5 s; `progress` is told of entries deleted so far.

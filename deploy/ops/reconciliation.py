@@ -22,7 +22,7 @@ from deploy.ops.errors import (
     database_errors_as_ops_errors,
     kafka_errors_as_ops_errors,
 )
-from deploy.ops.insights import Progress
+from deploy.ops.progress import Progress
 from shared import logs, settings, topics
 from shared.db import reconciled
 from shared.db.engine import rows

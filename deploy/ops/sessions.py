@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from deploy.ops.errors import StripeUnavailable, database_errors_as_ops_errors
-from deploy.ops.insights import Progress
+from deploy.ops.progress import Progress
 from deploy.ops.reconciliation import Reconciling, named, pages
 from shared import clock
 from shared.db import attention, reconciled

@@ -5,7 +5,7 @@ Enters: plain values. Leaves: text. Nothing here knows where the values came fro
 
 import sys
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
+from deploy.ops.progress import Progress
 from shared import clock
 
 GAP = "  "  # between two columns
@@ -21,8 +22,6 @@ FOLDED_CELLS_MIN = 12  # narrower, a sentence that goes on below is a column of 
 SILENCE_SECONDS = 1.0
 STEPS = ((timedelta(days=2), timedelta(days=1), "d"), (timedelta(hours=2), timedelta(hours=1), "h"),
          (timedelta(minutes=2), timedelta(minutes=1), "min"))  # fmt: skip
-
-Progress = Callable[[int, int], None]
 
 
 def _console(*, stderr: bool = False) -> Console:
