@@ -9,6 +9,7 @@ Until when all was compared stands in `stripe_reconciliations`.
 
 import re
 from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -56,7 +57,8 @@ class Missing:
 class Reconciled:
     """What Stripe keeps of this time, and what of it was missing here; `published` unless it was only looked for.
 
-    `again` counts those that were taken before, and go with them so that whoever knows them tells again what came of them.
+    `again` counts those that had been taken and were published with them, so that each consumer which knows them publishes once
+    more what they caused.
     """
 
     since: datetime
@@ -68,7 +70,7 @@ class Reconciled:
 
 
 class Reconciling(settings.Database, settings.Kafka, settings.Webhook):
-    """What is read: whom to ask, what we took, and where what is missing goes."""
+    """The settings: which Stripe account is asked, which database knows what was taken, which Kafka gets what is missing."""
 
 
 async def reconcile(
@@ -82,10 +84,10 @@ async def reconcile(
     again: bool,
     progress: Progress,
 ) -> Reconciled:
-    """Compare page by page, and publish what is missing unless not told to; `progress` hears of events compared.
+    """Compare Stripe's events with ours page by page and, with `publish`, bring those that are missing.
 
-    `again` publishes also what was taken: where Kafka lost what it had, nobody else knows what was told and not yet heard. A
-    dead letter is left to an operator, unless it was put back and taken since.
+    `again` publishes also what was taken: where Kafka lost its records, nobody else knows which of our messages were published
+    and never read. A dead letter is left to an operator, unless it was put back and taken since.
 
     What was published before a failure stays, and the same call may be repeated. Raises StripeUnavailable, AnotherAccount,
     KafkaUnavailable or DatabaseUnavailable, and ConsumerBehind when the payments consumer still has events before it.
@@ -94,10 +96,7 @@ async def reconcile(
     refused = await _refused(configured, progress=progress)
     count, repeated, missing = 0, 0, []
     async for page in pages(api, configured, since=since, until=until):
-        async with database_errors_as_ops_errors(configured), engine.begin() as tx:
-            taken = {row[0]: row[1] for row in await rows(tx, TAKEN, [event.id for event in page], list(SETTLED))}
-        lost = untaken(page, taken.keys() | refused)
-        going = untaken(page, refused - {event_id for event_id, settled in taken.items() if settled}) if again else lost
+        lost, going = await _compare(configured, engine, page, refused, again=again)
         if going and publish:
             async with kafka_errors_as_ops_errors(configured):
                 await actions.put_back(configured, [_record(event, prefix=configured.topic_prefix) for event in going])
@@ -136,6 +135,23 @@ async def pages(
                 after, more = (events[-1].id, has_more) if events else (None, False)
             case failure:
                 raise StripeUnavailable(configured, failure)
+
+
+async def _compare(
+    database: settings.Database, engine: AsyncEngine, page: Sequence[ListedEvent], refused: AbstractSet[str], *, again: bool
+) -> tuple[list[ListedEvent], list[ListedEvent]]:
+    """Return which events of a page were never taken, and which are to be published, both oldest first.
+
+    To be published are those that were never taken and, with `again`, all others; of the dead letters (`refused`) only those
+    that were taken since. Raises DatabaseUnavailable.
+    """
+    async with database_errors_as_ops_errors(database), engine.begin() as tx:
+        taken = {row[0]: row[1] for row in await rows(tx, TAKEN, [event.id for event in page], list(SETTLED))}
+    lost = untaken(page, taken.keys() | refused)
+    if not again:
+        return lost, lost
+    settled = {event_id for event_id, is_settled in taken.items() if is_settled}
+    return lost, untaken(page, refused - settled)
 
 
 async def _refused(kafka: settings.Kafka, *, progress: Progress) -> set[str]:
