@@ -42,22 +42,45 @@ Build = Callable[[Producer, asyncio.Event], Sequence[Subscription]]
 Trouble = Callable[[], Awaitable[Sequence[str]]]
 
 
+class _End:
+    """How a process comes to its end: `stopping` is set by a signal, `fatal` holds the fault that a restart must mend."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self.stopping = asyncio.Event()
+        self.fatal: asyncio.Future[BaseException] = self._loop.create_future()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(signum, self.begin)
+
+    def begin(self) -> None:
+        """Let everything stop, and end the process after STOP_SECONDS_MAX whatever still waits; a second call does nothing."""
+        if not self.stopping.is_set():
+            self.stopping.set()
+            # From here on nothing may keep us: a commit waits for a whole outage, a join for its request's timeout.
+            self._loop.call_later(STOP_SECONDS_MAX, self._give_up)
+
+    def status(self) -> int:
+        """Log why the process ends, and return its exit status."""
+        if not self.fatal.done():
+            log.info("consumer.stopped", consumer=self._name)
+            return 0
+        fault = self.fatal.result()
+        log.error("consumer.gave_up", consumer=self._name, error=type(fault).__name__, reason=str(fault))
+        return 1
+
+    def _give_up(self) -> None:
+        error = type(self.fatal.result()).__name__ if self.fatal.done() else None
+        log.error("consumer.stopped_hard", consumer=self._name, seconds=STOP_SECONDS_MAX, error=error)
+        os._exit(1 if self.fatal.done() else 0)
+
+
 async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: Trouble) -> int:
     """Run until a signal or a fault; `trouble` adds the process's own reasons for not being ready (its database, …)."""
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    fatal: asyncio.Future[BaseException] = loop.create_future()
+    end = _End(name)
+    client_id = f"culturebridge-{name}"
     subscriptions: Sequence[Subscription] = ()
     publisher: Producer | None = None
-
-    def stop() -> None:
-        if not stopping.is_set():
-            stopping.set()
-            # From here on nothing may keep us: a commit waits for a whole outage, a join for its request's timeout.
-            loop.call_later(STOP_SECONDS_MAX, _give_up, name, fatal)
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop)
 
     async def ready() -> Sequence[str]:
         return await _reasons(subscriptions, publisher, trouble)
@@ -67,22 +90,18 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
 
     async with health.served(configured, live=live, ready=ready):
         with suppress(errors.Stopping):
-            async with producer.opened(configured, client_id=f"culturebridge-{name}", stopping=stopping) as publisher:
-                subscriptions = build(publisher, stopping)
+            async with producer.opened(configured, client_id=client_id, stopping=end.stopping) as publisher:
+                subscriptions = build(publisher, end.stopping)
                 for subscription in subscriptions:
-                    subscription.fatal = fatal
-                consuming = broker.create(configured, client_id=f"culturebridge-{name}", subscriptions=subscriptions)
-                await connection.until_answers(configured, lambda: broker.start(consuming), stopping=stopping)
+                    subscription.fatal = end.fatal
+                consuming = broker.create(configured, client_id=client_id, subscriptions=subscriptions)
+                await connection.until_answers(configured, lambda: broker.start(consuming), stopping=end.stopping)
                 garbage.collect_rarely()
                 log.info("consumer.started", consumer=name)
-                await _until_over(subscriptions, publisher, stopping, fatal)
-                stop()
+                await _until_over(subscriptions, publisher, end.stopping, end.fatal)
+                end.begin()
                 await _stop(consuming)
-    if fatal.done():
-        log.error("consumer.gave_up", consumer=name, error=type(fatal.result()).__name__, reason=str(fatal.result()))
-        return 1
-    log.info("consumer.stopped", consumer=name)
-    return 0
+    return end.status()
 
 
 async def _until_over(
@@ -133,12 +152,6 @@ async def _faults(subscriptions: Sequence[Subscription], publisher: Producer | N
 async def _stop(consuming: KafkaBroker) -> None:
     with suppress(KafkaError, TimeoutError, ExceptionGroup):
         await consuming.stop()
-
-
-def _give_up(name: str, fatal: "asyncio.Future[BaseException]") -> None:
-    error = type(fatal.result()).__name__ if fatal.done() else None
-    log.error("consumer.stopped_hard", consumer=name, seconds=STOP_SECONDS_MAX, error=error)
-    os._exit(1 if fatal.done() else 0)
 
 
 class DatabaseConsumerSettings(ServiceSettings, settings.Database):
