@@ -105,7 +105,7 @@ class WebhookHandler:
         self._secrets = webhook.webhook_secrets
         self._publisher = publisher
         self._topic = topic
-        # Only for the word in the answer: the inbox is the truth behind it.
+        # Chooses only the word in the answer; what is a duplicate, the inbox decides.
         self._acknowledged = RecentIds()
 
     async def handle(self, request: web.Request) -> web.Response:

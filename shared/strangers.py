@@ -1,4 +1,4 @@
-"""What strangers hear of our HTTP servers, and we of them.
+"""Our HTTP servers name no software to strangers, and aiohttp logs nothing about them.
 
 Enters: an answer that is about to leave. Leaves: the same, naming no software. Next: ingress/app.py, for the door, and
 kafka/health.py, for the port of health and metrics.

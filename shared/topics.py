@@ -7,11 +7,11 @@ examples, stands in docs/topics/. Next in the walk: consumers/payments/app.py.
 from dataclasses import dataclass
 
 DAY_MS = 24 * 60 * 60 * 1000
-# Kafka deletes whole segments, which by default hold a week. What people's names stand in has to go on the promised day, or on
-# the next one.
+# Kafka deletes only whole segments, which by default hold a week. Records with people's names in them have to be gone on the
+# promised day or the next one, so a segment holds a day.
 SEGMENT_MS = DAY_MS
-# A broker counts a batch with its own overhead, and a dead letter carries its reason beside the bytes. Whatever a topic took
-# must fit into the dead-letter topic behind it; otherwise its batch would be repeated for ever.
+# Every record that a topic took must fit into its dead-letter topic, or its batch would be repeated for ever. A dead letter is
+# larger than its record, by the reason in its headers, and a broker adds the overhead of a batch.
 OVERHEAD_BYTES_MAX = 65_536
 MESSAGE_BYTES_MAX = 1_048_576
 DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX + OVERHEAD_BYTES_MAX

@@ -47,7 +47,7 @@ class Told:
 
 
 class Bookings:
-    """What the bookings consumer brings to the one story of batches."""
+    """The bookings consumer's part of what shared/kafka/batch.py does with a batch."""
 
     def judge(self, record: Incoming) -> Item | Refused:
         """Return the record's event, or why it is none."""
@@ -72,7 +72,7 @@ class Bookings:
         return applied
 
     async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
-        """Leave it to its dead letter, to which `cb-ops why` leads from a booking that did not follow its payment."""
+        """Write nothing: `cb-ops why` points to its dead letter for a booking that did not follow its payment."""
 
 
 def _take(remembered: Remembered, item: Item, applied: Applied, told: list[Told], *, at: datetime) -> None:

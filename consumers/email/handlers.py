@@ -41,7 +41,7 @@ class Change:
 
 @dataclass(slots=True)
 class Entering:
-    """What the email consumer brings to the one story of batches: it enters letters, and remembers which are due."""
+    """The email consumer's part of what shared/kafka/batch.py does with a batch: enter letters, and remember which are due."""
 
     read: Reading
     sender_domain: str
@@ -56,7 +56,10 @@ class Entering:
         return Refused(record, consequences.reason) if isinstance(consequences, Unusable) else Change(record, consequences)
 
     async def apply(self, tx: AsyncConnection, items: Sequence[Change]) -> Applied:
-        """Enter what is due, then withhold what is not: in either order a cancelled booking is confirmed to nobody."""
+        """Enter the letters that are due, then withhold those that no longer are.
+
+        In this order a batch that confirms a booking and cancels it confirms it to nobody, whichever event comes first.
+        """
         wanted = [(letter, item.record) for item in items for letter in item.consequences.due]
         open_ = await store.enter(tx, [letter for letter, _ in wanted])
         await store.withhold(tx, [one for item in items for one in item.consequences.withheld])
@@ -64,7 +67,7 @@ class Entering:
         return Applied(after_commit=[lambda: self.due.update((one.ticket.letter_id, one) for one in due)])
 
     async def note_culprit(self, tx: AsyncConnection, item: Change, reason: str) -> None:
-        """Leave it to its dead letter, to which `cb-ops why` leads from a confirmation without letters."""
+        """Write nothing: `cb-ops why` points to its dead letter for a confirmation without letters."""
 
 
 class Changes:

@@ -1,4 +1,4 @@
-"""The story of a batch of Stripe's events: judge, load under locks, decide, save; batch.py publishes and lets go.
+"""The story of a batch of Stripe's events: judge, load under locks, decide, save. Then batch.py publishes.
 
 Enters: records of `stripe.events`. Leaves: rows, and `payments.events`. Next in the walk: translate.py, decide.py.
 """
@@ -27,7 +27,7 @@ TELLS_A_FAILURE = frozenset({Announcement.FAILED, Announcement.EXPIRED})
 
 
 class Payments:
-    """What the payments consumer brings to the one story of batches."""
+    """The payments consumer's part of what shared/kafka/batch.py does with a batch."""
 
     def judge(self, record: Incoming) -> Item | Refused:
         """Return the record's event, or why it is none."""
@@ -49,7 +49,7 @@ class Payments:
         return Applied(decided.emitted, decided.refused, [lambda: tell(decided)])
 
     async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
-        """Tell of it in the ledger of its payment, and a person: its dead letter is gone after a month."""
+        """Write it into its payment's ledger and open a matter for a person: its dead letter is deleted after a month."""
         await store.note_culprit(tx, item, reason)
 
 
@@ -85,7 +85,7 @@ async def _refusal(tx: AsyncConnection, loaded: Loaded, decided: Decided, *, kee
     """Save behind a savepoint; return why PostgreSQL refuses the data, or None when it took it (undone unless `keep`)."""
     savepoint = await tx.begin_nested()
     try:
-        # What is only tried calls for nobody.
+        # A trial opens no matter for a person: that would be logged and counted although it is undone.
         await store.save(tx, loaded, decided if keep else replace(decided, attention=[]))
     except Exception as error:
         if not is_data_error(error):

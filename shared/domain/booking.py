@@ -1,4 +1,4 @@
-"""What a booking follows when one of its payments changed; pure.
+"""What becomes of a booking when one of its payments changed; pure.
 
 Enters: the booking as it stands, what was known of the payment before, what its message says now. Leaves: one of four
 outcomes. Why a refund in part cancels nothing, and late money confirms nothing: docs/decisions.md, "Money and bookings".

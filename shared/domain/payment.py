@@ -156,8 +156,8 @@ class Payment(NamedTuple):
     def refunded_minor(self) -> int:
         """Money that went back: refunds that stand, or the charge's own total less those that failed.
 
-        Never more than there was: who was given all back, did not get it and was given it again has two refunds that stand,
-        until the failure of the first is heard of.
+        Never more than the payment: after a full refund that failed and was made again, both refunds count until the event that
+        tells of the failure comes.
         """
         if not self.refunds:
             return min(self.charge_refunded_minor, self.amount_minor)
@@ -264,7 +264,7 @@ def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
     if now.disputes is not before.disputes:
         if now.disputes.keys() - before.disputes.keys():
             yield "dispute_opened"
-        # Whoever looked at its opening looked months ago, and hoped.
+        # Told once more: whoever looked after the opening of the dispute did so months ago.
         if _lost(now) - _lost(before):
             yield "dispute_lost"
 

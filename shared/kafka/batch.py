@@ -1,4 +1,4 @@
-"""The one story that every consumer tells: judge, apply in one transaction, publish, and only then let go.
+"""How every consumer handles a batch: judge, apply in one transaction, publish, and only then return.
 
 Enters: a batch of records. Leaves: effects committed with their inbox rows, every event that they caused acknowledged by
 Kafka, every refused record acknowledged as a dead letter; then the caller commits offsets. A crash anywhere before that
@@ -25,7 +25,7 @@ CULPRITS_COUNT_SECONDS = 60
 
 
 class Carried(Protocol):
-    """What a consumer makes of a record knows which it came from."""
+    """What a consumer makes of a record: it remembers the record that it came from."""
 
     @property
     def record(self) -> Incoming:
@@ -36,7 +36,7 @@ Item = TypeVar("Item", bound=Carried)
 
 
 class TooManyCulprits(errors.PipelineError):
-    """So many records broke their batch that the fault must be ours; the process ends and refuses no more."""
+    """So many records broke their batch that our code must be at fault; the process ends and makes no more dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Applied:
 
 
 class Consumer(Protocol[Item]):
-    """What a consumer brings to the story."""
+    """What a consumer does with its records; everything else is the same for all and is done here."""
 
     def judge(self, record: Incoming) -> Item | Refused:
         """Decode one record, or say why it cannot be taken. Pure."""
@@ -69,11 +69,11 @@ class Consumer(Protocol[Item]):
         """Lock, look up, fold and write; no network but the database's."""
 
     async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
-        """Write down that an item breaks every batch, as far as there is a place for that."""
+        """Write down that an item breaks every batch, if there is a place for that; its dead letter says so anyway."""
 
 
 class Culprits:
-    """Counts the records that broke our code, and calls it our fault when they are many."""
+    """Counts the records that broke their batch within a minute."""
 
     def __init__(self) -> None:
         self._seen_at: dict[object, float] = {}
@@ -130,7 +130,7 @@ class Batches(Generic[Item]):
                 items.append(judged)
         culprits: list[tuple[Item, Refused]] = []
         applied = await self._apply(items, culprits)
-        # Only now: a process that ends for too many of them refuses none, and whoever comes after it may take them all.
+        # Only now: a process that ends because of too many culprits refuses none of them, and its successor may take them all.
         for item, culprit in culprits:
             await self._note(item, culprit)
         refused += [*applied.refused, *(culprit for _, culprit in culprits)]
@@ -146,7 +146,8 @@ class Batches(Generic[Item]):
                 begun = True
                 applied = await self._consumer.apply(tx, items)
         except Exception as error:
-            # What a connection is refused for may look like data (22023, a setting that PostgreSQL does not take): no record's.
+            # Before the transaction began no record can be at fault, even if the error is one of data: PostgreSQL refuses a
+            # connection with 22023 for a setting that it does not know.
             if not begun or not is_data_error(error):
                 raise
             if len(items) == 1:

@@ -168,7 +168,7 @@ async def run_database_consumer(
     refusals: Topic,
     background: Callable[[AsyncEngine], Coroutine[object, object, None]] | None = None,
 ) -> int:
-    """Run the one story of batches from `source` to `target` in the group `name`; return the process's exit status.
+    """Handle the batches of `source` in the group `name`, which emit to `target`; return the process's exit status.
 
     `background` is what the process does beside its batches, for as long as it lives; it is cancelled at the end.
     """
