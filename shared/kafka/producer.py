@@ -15,7 +15,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from shared import errors, settings
 from shared.kafka import connection
 from shared.kafka.lanes import Delivery, Lane
-from shared.kafka.patience import Patient
+from shared.kafka.metadata_pause import PausingClient
 from shared.kafka.records import Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
 
@@ -138,7 +138,7 @@ async def opened(
         # A µs a webhook; aiokafka packs lz4 at its highest level, for eleven. docs/topics tells those who read it elsewhere.
         compression_type="snappy",
     )
-    client._sender.client = Patient(client.client, client._message_accumulator.waiter)  # noqa: SLF001 - there is no setting
+    client._sender.client = PausingClient(client.client, client._message_accumulator.waiter)  # noqa: SLF001 - there is no setting
     try:
         await connection.until_answers(kafka, client.start, stopping=stopping)
         for topic in warm:

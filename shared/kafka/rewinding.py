@@ -17,17 +17,17 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import ConsumerStoppedError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 
-from shared.kafka.patience import Patient
+from shared.kafka.metadata_pause import PausingClient
 
 POLL_WAIT_MS = 1_000
 JOINING_MS = 5  # as long as a broker takes that has something
 
 
-class Candid:
-    """aiokafka's client, to which a coordinator that does not tell what is committed is an error.
+class OffsetErrorsClient:
+    """aiokafka's client, which raises the error of a coordinator that does not tell the committed offsets.
 
-    Its refusal stands above the partitions, of which it names none then, and aiokafka looks at the partitions alone: one that
-    was just moved or is still loading would pass for one that knows of no commit, and the topic be read from its beginning.
+    Such an answer has its error code at the top and names no partition, but aiokafka reads only the partitions. It would take a
+    coordinator that was just moved, or is still loading, for one without commits, and read the topic from its beginning.
     """
 
     def __init__(self, client: AIOKafkaClient) -> None:
@@ -55,7 +55,7 @@ class RewindingConsumer(AIOKafkaConsumer):
 
     def __init__(self, *topics: str, **options: Any) -> None:
         super().__init__(*topics, **options)
-        self._client = Candid(self._client)
+        self._client = OffsetErrorsClient(self._client)
 
     @property
     def has_joined(self) -> bool:
@@ -80,7 +80,7 @@ class RewindingConsumer(AIOKafkaConsumer):
     async def start(self) -> None:
         """Connect and join; what is asked about a partition without a leader is asked in moderation."""
         await super().start()
-        self._fetcher._client = Patient(self._client)  # noqa: SLF001 - there is no setting
+        self._fetcher._client = PausingClient(self._client)  # noqa: SLF001 - there is no setting
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None

@@ -11,7 +11,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import CorruptRecordException
 
 from shared import clock, errors
-from shared.kafka import broker, liveness, patience, rewinding, subscription
+from shared.kafka import broker, liveness, metadata_pause, rewinding, subscription
 from shared.kafka.rewinding import RewindingConsumer
 from tests.members import THINGS, Taken, administration, committed, everything, make_topics, member, put
 from tests.waiting import until
@@ -344,7 +344,7 @@ async def test_a_partition_that_nobody_leads_spins_no_core(kafka, monkeypatch):
         await put(kafka, THINGS, b"b")
         await until(lambda: taken.values == [b"a", b"b"], "what comes then is read")
 
-    assert seconds > 10 * patience.LEADERLESS_PAUSE_SECONDS / 2
+    assert seconds > 10 * metadata_pause.LEADERLESS_PAUSE_SECONDS / 2
 
 
 async def test_only_rewinding_consumers_are_used(kafka):

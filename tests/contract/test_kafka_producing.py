@@ -9,7 +9,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaTimeoutError
 
 from shared import clock, errors, topics
-from shared.kafka import patience, producer
+from shared.kafka import metadata_pause, producer
 from shared.kafka.records import Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
 from tests.members import THINGS, administration, everything, make_topics
@@ -135,7 +135,7 @@ async def test_a_topic_that_is_gone_while_something_waits_for_it_spins_no_core(k
         await publisher.publish([Record(gone, b"k", b"v")], deadline_seconds=20)
         await publisher.emptied()
     assert questions < 20 + 10 * seconds
-    assert took < 10 * patience.LEADERLESS_PAUSE_SECONDS
+    assert took < 10 * metadata_pause.LEADERLESS_PAUSE_SECONDS
 
 
 async def test_one_topic_that_is_gone_is_missed_at_once(kafka, name):

@@ -1,8 +1,8 @@
-"""How often aiokafka asks who leads a partition that nobody leads.
+"""Pause aiokafka between two requests for metadata while a partition has no leader.
 
-Left to itself it asks as fast as it is answered, a thousand times a second: as long as something is to go to a topic that is
-gone or to come from it, or to a partition without a leader, and also while no broker is there to be asked. Enters: aiokafka's
-client. Leaves: the same, as its sender and its fetcher see it. Next: producer.py, rewinding.py.
+Left to itself aiokafka asks as fast as it is answered, a thousand times a second: while something is to be sent to or fetched
+from a topic that is gone or a partition without a leader, and while no broker answers at all. Enters: aiokafka's client.
+Leaves: a wrapper of it, for its sender and its fetcher. Next: producer.py, rewinding.py.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ from aiokafka.client import AIOKafkaClient
 LEADERLESS_PAUSE_SECONDS = 0.2
 
 
-class Patient:
-    """aiokafka's client, which lets it be known a moment after the answer who leads; `more_came` gives what ends that pause.
+class PausingClient:
+    """aiokafka's client, whose metadata updates end LEADERLESS_PAUSE_SECONDS after the answer, or once `more_came` is done.
 
-    Without `more_came` nothing ends it: whoever waits for it waits for everything else, too, and hears of that at once.
+    aiokafka's sender waits for this update instead of for new records, and needs `more_came` to hear of these at once. Its
+    fetcher waits for everything at the same time, and needs none.
     """
 
     def __init__(self, client: AIOKafkaClient, more_came: "Callable[[], asyncio.Future[None]] | None" = None) -> None:
@@ -29,7 +30,7 @@ class Patient:
         return getattr(self._client, name)
 
     def force_metadata_update(self) -> "asyncio.Future[None]":
-        """Ask, and let it be known a moment after the answer."""
+        """Ask for metadata; what is returned is done a moment after the answer."""
         told: asyncio.Future[None] = self._loop.create_future()
 
         def tell(*_: object) -> None:
