@@ -71,12 +71,21 @@ async def die_everywhere(zygote, feed, topic, publisher):
         await zygote.live(crossing, left_behind=left_behind)
         if left_behind:
             assert await zygote.told() == "recovered"
-        await publisher.publish([*(await feed(crossing)), Record(topic, SENTINEL, b"{}")])
+        await publisher.publish([*(await feed()), Record(topic, SENTINEL, b"{}")])
         if (told := await zygote.told()) == "done":
             assert crossing > CROSSINGS_MIN
             return crossing - 1
         assert told == "killed"
     raise AssertionError(f"more than {CROSSINGS_MAX} crossings")
+
+
+async def sell(engine, sales, **columns):
+    """Return a sale that is new in the database, and add it to `sales`."""
+    sale = Sale()
+    sales.append(sale)
+    async with engine.begin() as tx:
+        await insert_sales(tx, sale, **columns)
+    return sale
 
 
 async def read_all(kafka, topic):
@@ -108,11 +117,8 @@ async def test_the_payments_consumer_may_die_at_any_crossing(zygote, publisher, 
     topic = topics.STRIPE_EVENTS.named(kafka.topic_prefix)
     sales = []
 
-    async def feed(_crossing):
-        sale = Sale()
-        sales.append(sale)
-        async with engine.begin() as tx:
-            await insert_sales(tx, sale)
+    async def feed():
+        sale = await sell(engine, sales)
         events = (sale.refunded(2500), sale.succeeded())
         # One partition, so that the batch is one: the crossing's number means the same step every time.
         return [Record(topic, SENTINEL, bytes_of(event)) for event in events]
@@ -138,12 +144,8 @@ async def test_the_bookings_consumer_may_die_at_any_crossing(zygote, publisher, 
     topic = topics.PAYMENTS_EVENTS.named(kafka.topic_prefix)
     sales = []
 
-    async def feed(_crossing):
-        sale = Sale()
-        sales.append(sale)
-        async with engine.begin() as tx:
-            await insert_sales(tx, sale)
-        return [Record(topic, SENTINEL, paid(sale))]
+    async def feed():
+        return [Record(topic, SENTINEL, paid(await sell(engine, sales)))]
 
     await die_everywhere(zygote, feed, topic, publisher)
 
@@ -163,12 +165,8 @@ async def test_the_email_consumer_may_die_at_any_crossing(zygote, publisher, kaf
     topic = topics.BOOKINGS_EVENTS.named(kafka.topic_prefix)
     sales = []
 
-    async def feed(_crossing):
-        sale = Sale()
-        sales.append(sale)
-        async with engine.begin() as tx:
-            await insert_sales(tx, sale, booking_status="confirmed")
-        return [Record(topic, SENTINEL, confirmed(sale))]
+    async def feed():
+        return [Record(topic, SENTINEL, confirmed(await sell(engine, sales, booking_status="confirmed")))]
 
     crossings = await die_everywhere(zygote, feed, topic, publisher)
     async with engine.begin() as tx:
