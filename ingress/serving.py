@@ -59,17 +59,7 @@ async def serve(configured: IngressSettings) -> int:
         await runner.setup()
         try:
             async with health.served(configured, live=live, ready=ready):
-                if configured.ingress_reuse_port:
-                    # Others serve the port already: whatever comes to us before Kafka is reached they would have taken.
-                    await publisher.reached(seconds_max=REACH_SECONDS_MAX)
-                door = await listener.listen(
-                    configured.ingress_host,
-                    configured.ingress_port,
-                    clients.guarding(protocol_of(runner)),
-                    reuse_port=configured.ingress_reuse_port,
-                )
-                garbage.collect_rarely()
-                log.info("ingress.served", host=configured.ingress_host, port=configured.ingress_port)
+                door = await open_door(configured, publisher, clients.guarding(protocol_of(runner)))
                 status = await until_over(publisher, stopping)
                 loop.call_later(STOP_SECONDS_MAX, give_up, status)
                 await door.stop()
@@ -81,6 +71,21 @@ async def serve(configured: IngressSettings) -> int:
             await runner.cleanup()
     log.info("ingress.stopped")
     return status
+
+
+async def open_door(
+    configured: IngressSettings, publisher: Publisher, protocol: Callable[[], asyncio.Protocol]
+) -> listener.Listener:
+    """Listen where the settings say, on a shared port after a wait for Kafka; raises OSError when the port is taken."""
+    if configured.ingress_reuse_port:
+        # Other processes serve the port already, and would take what came to us before we reach Kafka.
+        await publisher.reached(seconds_max=REACH_SECONDS_MAX)
+    door = await listener.listen(
+        configured.ingress_host, configured.ingress_port, protocol, reuse_port=configured.ingress_reuse_port
+    )
+    garbage.collect_rarely()
+    log.info("ingress.served", host=configured.ingress_host, port=configured.ingress_port)
+    return door
 
 
 def runner_of(application: web.Application) -> web.AppRunner:
