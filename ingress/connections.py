@@ -1,4 +1,4 @@
-"""How many connections may stand, and how long each may take: whoever is slow loses the place to whoever comes.
+"""Limits how many connections may be open and how long each may take: a slow client loses its place to a new one.
 
 Enters: every connection, before anything of HTTP is read. Leaves: the HTTP server's own protocol behind it, from the first
 whole head on, and the moment when nobody is left, so that the process may end. aiohttp limits neither the number of

@@ -27,7 +27,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """How the confirmation of the same person stands: a cancellation is sent only to who was, or may have been, confirmed."""
+    """The state of the same person's confirmation: a cancellation is sent only to those who got one, or may have got one."""
 
     state: State
     lease_over: bool
@@ -58,13 +58,14 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A letter's row, as far as sending it matters. `lease_over`: nobody holds it, by the database's clock.
+    """A letter's row, as far as sending it matters.
 
-    `handed_over`: whoever claimed it last had begun DATA. `holds_booking`: the booking names the letter's payment, or none
-    and it is the one that was paid (the older application named none).
-    `refunded_minor` is what the letter says went back of `amount_minor`, `payment_refunded_minor` what is true of its payment
-    by now; both are None where nothing is known. `success_judged`: the booking has followed that its payment is paid or stayed;
-    `full_refund_judged`: likewise a full refund, and `cancelled_booking` says which, None where nobody noted it.
+    `lease_over`: nobody holds its lease, by the database's clock. `handed_over`: its last sender had begun DATA.
+    `holds_booking`: the booking names the letter's payment, or names none and this payment is the one that was paid (the older
+    application named none). `refunded_minor`: what the letter says was refunded of `amount_minor`; `payment_refunded_minor`:
+    what is refunded of its payment by now; both are None where nothing is known. `success_judged`: the bookings consumer has
+    decided whether the payment's success confirms the booking. `full_refund_judged`: it has decided whether the full refund
+    cancels the booking; `cancelled_booking` is its answer, None where nobody noted it.
     """
 
     state: State
@@ -151,7 +152,7 @@ def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
 
 
 def undecided(letter: Standing) -> bool:
-    """Tell whether what it follows is still being decided: a confirmation in flight, a booking about to follow its payment."""
+    """Tell whether it depends on what is undecided: a confirmation in flight, a booking that has not followed its payment."""
     if letter.kind == Kind.CANCELLATION:
         return letter.confirmation is not None and letter.confirmation.in_flight
     if letter.kind != Kind.REFUND or letter.booking_status is None:

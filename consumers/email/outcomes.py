@@ -1,7 +1,7 @@
-"""What a conversation about one letter came to, and whose fault it is where one letter alone cannot tell; pure.
+"""The outcomes of sending one letter, and whose fault a failure is when one letter alone cannot tell; pure.
 
-Enters: outcomes as the server's answers have them, one after another. Leaves: the same, or `ServerTrouble`, by what became of
-the letters before. Next: delivery.py, which holds the conversations.
+Enters: one outcome after another, as the server answered. Leaves: the same outcome, or `ServerTrouble` where the letters before
+show that the server is to blame. Next: delivery.py, which holds the conversations.
 """
 
 from dataclasses import dataclass
@@ -44,12 +44,12 @@ Outcome = Accepted | LetterRefused | ServerTrouble | HeldBack
 
 
 class Blame:
-    """Remembers what became of the letters before, as far as it tells the server's faults from theirs.
+    """Decides whether the server or the letter is to blame, by what became of the letters before.
 
-    One letter may break a server's connection; two different ones in a row mean that the server breaks them, whichever letter,
-    until it judges one. 421 is the server's, but when it judged others since this letter met it last: then it works, and would
-    be held to be away for as long as that letter is tried. Refusals are the letters', but when ten different ones in a row
-    were refused: we may relay no more, or send too fast, and all that follow are the server's until it accepts one.
+    A connection lost before the final dot: the letter, but once two different letters in a row lost theirs the server, until it
+    judges a letter. 421: the server, unless it judged others since this letter last met 421. Then the server works, and one
+    letter must not make it look away for as long as it is tried. A refusal: the letter, but once ten different letters in a row
+    were refused the server, until it accepts one: it may not relay for us any more, or finds that we send too fast.
     """
 
     def __init__(self) -> None:
