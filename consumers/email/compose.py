@@ -79,7 +79,7 @@ def compose(facts: Facts, templates: Templates, *, sender: str, at: datetime) ->
     """Write the letter; `sender` is the address it comes from, `at` the moment for its Date."""
     name = f"{facts.role}_{facts.kind}"
     if name not in LETTERS:
-        return Unwritten("unknown_kind")  # of a newer release, which runs beside us or was gone back from
+        return Unwritten("unknown_kind")  # of a newer release, which runs beside this one or was rolled back
     reader = facts.client if facts.role == "client" else facts.coach
     recipient = names.mailbox_address(reader.address)
     if recipient is None:

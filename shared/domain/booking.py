@@ -43,7 +43,7 @@ class Booking:
 class Known:
     """What the contract told of one payment so far (one row of `booking_payments`), and what came of it.
 
-    `conflict_reason`: a Conflict, or a word of a newer release, which runs beside us or was gone back from: nothing here is
+    `conflict_reason`: a Conflict, or a word of a newer release, which runs beside this one or was rolled back: nothing here is
     decided by it, and it stays as it was written. `cancelled_booking`: whether its full refund cancelled the booking; None
     before there was one.
     """

@@ -1,11 +1,12 @@
-"""A consumer that puts back what a failed poll had already taken, and waits where it hears what comes.
+"""A consumer that restores its positions after a failed poll, and waits for records within its polls instead of between them.
 
 aiokafka's `getmany` moves the position of partition A before it unpacks partition B; when B raises (a bad checksum, a
 missing codec), A's records are gone from the buffer and the next commit would pass them over. FastStream uses one number for
-two things: how long a poll waits for records, and how long it sleeps, deaf, after a poll in vain. We give it a millisecond,
-so that it hears at once what comes, and wait here instead, so that it does not ask a thousand times a second.
+two things: how long a poll waits for records, and how long it sleeps after a poll without any, in which it notices nothing. We
+set that number to a millisecond, so that new records are noticed at once, and wait within the poll, so that it does not ask a
+thousand times a second.
 
-Everything that we read of the private parts of aiokafka's consumer stands here, so that an upgrade has one file to look at.
+All private parts of aiokafka's consumer that we use are used here, so that an upgrade has one file to look at.
 Next: liveness.py asks it whether it lives.
 """
 
@@ -87,10 +88,10 @@ class RewindingConsumer(AIOKafkaConsumer):
     ) -> dict[TopicPartition, list[Any]]:
         """Return records by partition, after a second at most; on any exception restore every position first.
 
-        Records that were there at once came while a batch was at hand, and aiokafka asks a broker for nothing more as long as
-        one of its records waits: the rest of what came meanwhile is asked for now, and belongs to them.
+        Records that are there at once came while the last batch was handled. aiokafka fetches nothing more from a broker while
+        records of it are not taken, so whatever else came meanwhile is fetched now and joins them.
 
-        Raises KafkaError whatever went wrong: on anything else FastStream's loop would poll again at once, for ever.
+        Raises KafkaError for every fault: after any other exception FastStream's loop would poll again at once, for ever.
         """
         assignment, before = self._assignment(), self._positions()
         try:
@@ -102,7 +103,7 @@ class RewindingConsumer(AIOKafkaConsumer):
                 handed_out = self._assignment()
                 more = await super().getmany(*partitions, timeout_ms=JOINING_MS, max_records=room)
                 if self._subscription.reassignment_in_progress:
-                    return {}  # all of it is let go: no handler has it, so that the rebalance does not wait for us
+                    return {}  # no handler has these records yet: drop them, so that the rebalance does not wait for us
                 if self._assignment() is not handed_out:
                     records = {}  # whoever has those partitions now, perhaps we, reads them from what is committed
                 for partition, later in more.items():

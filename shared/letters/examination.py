@@ -23,10 +23,10 @@ Elements = list[tuple[str, tuple[tuple[str, str | None], ...]]]  # an HTML's tag
 
 
 def faults(sources: Mapping[str, str]) -> list[str]:
-    """Return why these templates, by name, cannot be sent by; an empty list when they can.
+    """Return why letters cannot be written by these templates (by name); an empty list when they can.
 
-    A file that none of our letters has is a newer release's, which was gone back from: whatever it says, no letter is written
-    by it, unless a file of ours names it.
+    A file that belongs to none of our letters is a newer release's, which was rolled back: whatever it says, no letter is
+    written by it, unless a file of ours names it.
     """
     compiler = environment(sources)
     known = [f"{name}: it is missing" for name in FILES if name not in sources]
