@@ -1,6 +1,7 @@
 """What README tells must be so: every variable, every file of the walk, every command; and where every page leads."""
 
 import ast
+import functools
 import itertools
 import re
 import subprocess
@@ -53,6 +54,40 @@ def test_every_path_that_is_named_is_there(page):
     named = re.findall(rf"`((?:{rooms})/[\w./-]*\w)/?`", (ROOT / page).read_text())
 
     assert [path for path in named if path not in NO_PATHS and not (ROOT / path).exists()] == []
+
+
+def anchors(page):
+    """What GitHub calls the headings of a page; what stands in a block of code is none."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", re.sub(r"\]\([^)]*\)", "", heading).lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_anchor_is_a_heading(page):
+    """Whoever follows a link under an alarm must not land at the top of a long page and search."""
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", (ROOT / page).read_text())
+    places = [((ROOT / page).parent / link if link else ROOT / page, anchor) for link, anchor in links]
+
+    assert [f"{place}#{anchor}" for place, anchor in places if anchor not in anchors(place)] == []
+
+
+@functools.cache
+def names_of_tests():
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    return {file.stem for file in files} | {
+        name for file in files for name in re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8"))
+    }
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_test_that_is_named_is_there(page):
+    """By its whole name, or by its beginning where it ends with an ellipsis."""
+    named = re.findall(r"`(test_\w+)(?:\.py)?(…?)`", (ROOT / page).read_text())
+    whole, begun = ({name for name, cut in named if bool(cut) is is_cut} for is_cut in (False, True))
+
+    assert whole - names_of_tests() == set()
+    assert {name for name in begun if not any(known.startswith(name) for known in names_of_tests())} == set()
 
 
 def test_every_page_is_led_to():
