@@ -1,5 +1,6 @@
 """The map of topics against those who really subscribe and publish, and against its pages."""
 
+import ast
 import asyncio
 import json
 import re
@@ -11,7 +12,9 @@ import pytest
 from consumers.bookings import app as bookings
 from consumers.email import app as email
 from consumers.email import tickets
+from consumers.email.clerk import UNKNOWN
 from consumers.email.kinds import Kind
+from consumers.email.tickets import UNDECODABLE
 from consumers.payments import app as payments
 from consumers.payments.translate import UNKNOWN_REASON
 from ingress import pages
@@ -262,6 +265,48 @@ def test_every_reason_of_ours_stands_where_it_is_read():
     assert set(re.findall(r"`(\w+)`", fields["closed_reason"])) == {str(one) for one in ClosedReason}
     assert set(re.findall(r"`(\w+)`", fields["failure_reason"])) == failed
     assert set(re.findall(r"`(\w+)`", api)) == failed | {GENERIC_DECLINE}
+
+
+def words(path, *, asked):
+    """The codes in those nodes of a file for which `asked` holds: a code ends at its colon."""
+    [tree] = [one.tree for one in product() if one.path == path]
+    constants = (inner for node in ast.walk(tree) if asked(node) for inner in ast.walk(node) if isinstance(inner, ast.Constant))
+    found = {str(constant.value).partition(":")[0] for constant in constants}
+    return {code for code in found if re.fullmatch(r"[a-z]+(_[a-z]+)*", code)}
+
+
+def makes(name):
+    return lambda node: isinstance(node, ast.Call) and ast.unparse(node.func) == name
+
+
+def refused(consumer):
+    """The codes by which a consumer refuses a record."""
+    halved = words("shared/kafka/batch.py", asked=makes("Refused"))
+    match consumer:
+        case "payments":
+            quarantined = words("consumers/payments/decide.py", asked=lambda node: getattr(node, "name", None) == "mismatch")
+            return halved | quarantined | words("consumers/payments/translate.py", asked=makes("Refusal"))
+        case "bookings":
+            return halved | words("consumers/bookings/handlers.py", asked=makes("Refused"))
+        case "email":
+            return halved | {UNDECODABLE} | words("consumers/email/kinds.py", asked=makes("Unusable"))
+
+
+def given_up():
+    """The codes by which the email consumer gives a letter up, or a ticket."""
+    written = words("consumers/email/compose.py", asked=makes("Unwritten"))
+    sent = "consumers/email/sending.py"
+    judged = words(sent, asked=lambda node: isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "kind")
+    return {UNDECODABLE, UNKNOWN} | written | judged | words(sent, asked=makes("Unwritten"))
+
+
+@pytest.mark.parametrize("topic", topics.DEAD_LETTER_TOPICS, ids=lambda topic: topic.name)
+def test_every_code_of_a_dead_letter_stands_on_its_page(topic):
+    """`--reason` of `cb-ops dlt` takes these, and whoever replays has to know what to mend first."""
+    [told] = re.findall(r"Codes of `x-error`: (.*?)\n\n", page(topic), re.DOTALL)
+    expected = given_up() if topic is topics.EMAIL_DLT else set().union(*map(refused, topic.producers))
+
+    assert set(re.findall(r"`([a-z_]+)`", told)) == expected
 
 
 def test_dead_letters_carry_the_headers_of_their_page():
