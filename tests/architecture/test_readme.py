@@ -13,6 +13,7 @@ from deploy.dev import environment
 from shared import settings
 from shared.stripe_events import Kind
 from tests.architecture.source import product
+from tests.architecture.test_images import SETTINGS
 from tests.journey.forked import Forked
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,6 +38,21 @@ def test_every_variable_stands_in_the_table():
 
     assert len(read) > 30
     assert told == read
+
+
+def test_every_default_stands_in_the_table():
+    """Whoever leaves a variable out goes by the page."""
+    defaults = {name.upper(): field.default for concern in CONCERNS for name, field in concern.model_fields.items()}
+    spelt = {
+        name: {False: "off"}.get(default, str(default)) for name, default in defaults.items() if isinstance(default, str | int)
+    }
+    rows = dict(re.findall(r"^\| (`[A-Z].*?`) \| [^|]* \| (.*) \|$", README, re.MULTILINE))
+    told = {name: meaning for names, meaning in rows.items() for name in re.findall(r"[A-Z_]+", names)}
+    words = {name: set(re.findall(r"[\w.-]*\w", meaning)) for name, meaning in told.items()}
+
+    assert {name: default for name, default in spelt.items() if default and default not in words[name]} == {}
+    for process, settings_of in SETTINGS.items():
+        assert f"{settings_of.model_fields['health_port'].default} {process}" in told["HEALTH_PORT"]
 
 
 @pytest.mark.parametrize("page", PAGES)
