@@ -33,7 +33,14 @@ PAYMENT_SHOWN = "/payment/{payment_id}"
 
 
 class IngressSettings(
-    settings.Database, settings.Kafka, settings.Webhook, settings.Jwt, settings.Checkout, settings.Http, settings.Health
+    settings.Database,
+    settings.Kafka,
+    settings.StripeApi,
+    settings.Webhook,
+    settings.Jwt,
+    settings.Checkout,
+    settings.Http,
+    settings.Health,
 ):
     """Everything that the door reads of its environment."""
 
@@ -72,7 +79,8 @@ async def opened(configured: IngressSettings, connections: Connections) -> Async
 def build(configured: IngressSettings, held: Resources) -> web.Application:
     """Return the application: its whole face to the world."""
     origins = frozenset(configured.checkout_allowed_origins)
-    webhook = WebhookHandler(configured, held.publisher, topic=topics.STRIPE_EVENTS.named(configured.topic_prefix))
+    topic = topics.STRIPE_EVENTS.named(configured.topic_prefix)
+    webhook = WebhookHandler(configured, configured, held.publisher, topic=topic)
     story = Checkout(held.engine, held.stripe, configured)
     checkout = CheckoutHandler(story, held.engine, configured, origins)
     payment = PaymentHandler(held.engine, configured)

@@ -76,7 +76,7 @@ class Publishes(Protocol):
         """Return once every record is acknowledged; raises errors.KafkaAway otherwise."""
 
 
-def judge(body: bytes, webhook: settings.Webhook) -> Event | Ignored | Problem:
+def judge(body: bytes, stripe: settings.StripeApi) -> Event | Ignored | Problem:
     """Decide by its head what a signed body is. Pure; next: the consumer's translate.py judges the rest."""
     try:
         head = DECODER.decode(body)
@@ -87,9 +87,9 @@ def judge(body: bytes, webhook: settings.Webhook) -> Event | Ignored | Problem:
     event = Event(head.id, head.type if isinstance(head.type, str) else "")
     if head.object == THIN_OBJECT:
         return Ignored(event, "thin")
-    if isinstance(head.livemode, bool) and head.livemode != webhook.livemode:
+    if isinstance(head.livemode, bool) and head.livemode != stripe.livemode:
         return Ignored(event, "foreign_mode")
-    if webhook.stripe_account_id and isinstance(head.account, str) and head.account != webhook.stripe_account_id:
+    if stripe.stripe_account_id and isinstance(head.account, str) and head.account != stripe.stripe_account_id:
         return Ignored(event, "foreign_account")
     return event
 
@@ -100,8 +100,8 @@ DECODER = msgspec.json.Decoder(EventHead)
 class WebhookHandler:
     """POST /payment/webhook; `topic` is the full name of `stripe.events` in this cluster."""
 
-    def __init__(self, webhook: settings.Webhook, publisher: Publishes, *, topic: str) -> None:
-        self._webhook = webhook
+    def __init__(self, webhook: settings.Webhook, stripe: settings.StripeApi, publisher: Publishes, *, topic: str) -> None:
+        self._stripe = stripe
         self._secrets = webhook.webhook_secrets
         self._publisher = publisher
         self._topic = topic
@@ -143,7 +143,7 @@ class WebhookHandler:
                 return _refused(problems.SIGNATURE_INVALID, reason)
             case signature.Verified():
                 pass
-        judged = judge(body, self._webhook)
+        judged = judge(body, self._stripe)
         match judged:
             case Event():
                 return await self._publish(judged, body, _traceparent(request))

@@ -135,10 +135,14 @@ class Kafka(Concern):
 
 
 class StripeApi(Concern):
-    """How we call Stripe; an empty base is Stripe itself."""
+    """How we call Stripe, and whose events are ours: those of the key's mode, and of the account when it is pinned.
+
+    An empty base is Stripe itself.
+    """
 
     stripe_secret_key: SecretStr
     stripe_api_base: str | None = None
+    stripe_account_id: str | None = Field(default=None, pattern=r"^acct_\w+$")
 
     @field_validator("stripe_secret_key")
     @classmethod
@@ -154,11 +158,10 @@ class StripeApi(Concern):
         return "_live_" in self.stripe_secret_key.get_secret_value()
 
 
-class Webhook(StripeApi):
-    """Who may knock: the endpoint's signing secrets (several during a roll), and the account when it is pinned."""
+class Webhook(Concern):
+    """Who may knock: the endpoint's signing secrets, several during a roll."""
 
     stripe_webhook_secret: Annotated[tuple[SecretStr, ...], NoDecode]
-    stripe_account_id: str | None = Field(default=None, pattern=r"^acct_\w+$")
 
     @field_validator("stripe_webhook_secret", mode="before")
     @classmethod

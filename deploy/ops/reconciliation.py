@@ -69,7 +69,7 @@ class Reconciled:
     published: bool
 
 
-class Reconciling(settings.Database, settings.Kafka, settings.Webhook):
+class Reconciling(settings.Database, settings.Kafka, settings.StripeApi):
     """The settings: which Stripe account is asked, which database knows what was taken, which Kafka gets what is missing."""
 
 
@@ -124,7 +124,7 @@ def named(body: bytes) -> tuple[str, ...]:
 
 
 async def pages(
-    api: StripeApi, configured: settings.Webhook, *, since: datetime, until: datetime
+    api: StripeApi, configured: settings.StripeApi, *, since: datetime, until: datetime
 ) -> AsyncIterator[tuple[ListedEvent, ...]]:
     """Yield the events that we handle, newest first, a page at a time; raises StripeUnavailable."""
     after, more = None, True
@@ -163,15 +163,17 @@ async def _refused(kafka: settings.Kafka, *, progress: Progress) -> set[str]:
     return {letter.key for letter in letters}
 
 
-async def _account(api: StripeApi, webhook: settings.Webhook) -> str:
+async def _account(api: StripeApi, configured: settings.StripeApi) -> str:
     """Return whose key it is. Another account's events would be another business's."""
     match await api.account_id():
         case str(account_id):
-            if webhook.stripe_account_id not in {None, account_id}:
-                raise AnotherAccount(f"STRIPE_ACCOUNT_ID is {webhook.stripe_account_id}, but the key belongs to {account_id}")
+            if configured.stripe_account_id not in {None, account_id}:
+                raise AnotherAccount(
+                    f"STRIPE_ACCOUNT_ID is {configured.stripe_account_id}, but the key belongs to {account_id}"
+                )
             return account_id
         case failure:
-            raise StripeUnavailable(webhook, failure)
+            raise StripeUnavailable(configured, failure)
 
 
 def _record(event: ListedEvent, *, prefix: str) -> Record:

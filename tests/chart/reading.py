@@ -8,7 +8,7 @@ from shared import settings
 from tests.architecture import test_images
 
 
-class Operator(settings.Database, settings.Kafka, settings.Webhook):
+class Operator(settings.Database, settings.Kafka, settings.StripeApi):
     """All that a command of cb-ops may read."""
 
 

@@ -26,9 +26,9 @@ def check(world):
     async def run(*arguments, **changes):
         environment = {
             "STRIPE_SECRET_KEY": "sk_test_x",
-            "STRIPE_WEBHOOK_SECRET": "whsec_" + "t" * 32,
             "STRIPE_API_BASE": world.url,
             "STRIPE_ACCOUNT_ID": "",
+            "STRIPE_WEBHOOK_SECRET": "",  # the door's alone
         }
         return await asyncio.to_thread(CliRunner().invoke, app, ("stripe", "check", *arguments), env=environment | changes)
 

@@ -29,7 +29,7 @@ SECRETS = {
 }
 
 
-class Everything(settings.Database, settings.Kafka, settings.Webhook, settings.Smtp, settings.Jwt):
+class Everything(settings.Database, settings.Kafka, settings.StripeApi, settings.Webhook, settings.Smtp, settings.Jwt):
     """Every concern that has a secret."""
 
 

@@ -50,8 +50,7 @@ class Checked:
 @app.command()
 def check(*, as_json: Json = False) -> None:
     """Compare the endpoint's events, API version and status with what we handle; status 1 when something is wrong."""
-    webhook = environment.read(settings.Webhook)
-    checked = run(_ask(webhook))
+    checked = run(_ask(environment.read(settings.StripeApi)))
     if as_json:
         show.json(checked)
     else:
@@ -163,19 +162,19 @@ def _show_swept(swept: Swept, *, told: bool) -> None:
         show.say(f"{swept.moved_on} that were such a matter have moved on")
 
 
-async def _ask(webhook: settings.Webhook) -> Checked:
-    async with _client_of(webhook) as api:
+async def _ask(configured: settings.StripeApi) -> Checked:
+    async with _client_of(configured) as api:
         account_id = await api.account_id()
         endpoints = await api.webhook_endpoints()
     for answer in (account_id, endpoints):
         if not isinstance(answer, str | tuple):
-            raise StripeUnavailable(webhook, answer)
+            raise StripeUnavailable(configured, answer)
     assert isinstance(account_id, str)
     assert isinstance(endpoints, tuple)
     findings = endpoint.check(
-        endpoints, livemode=webhook.livemode, account_id=account_id, expected_account_id=webhook.stripe_account_id
+        endpoints, livemode=configured.livemode, account_id=account_id, expected_account_id=configured.stripe_account_id
     )
-    return Checked(account_id, webhook.livemode, API_VERSION, endpoints, findings)
+    return Checked(account_id, configured.livemode, API_VERSION, endpoints, findings)
 
 
 def _show(checked: Checked) -> None:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from deploy.ops.cli import app
 from shared import clock
 from shared.kafka import provision
-from tests.sandboxes import SECRET, Webhook, opened
+from tests.sandboxes import Webhook, opened
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def reconcile(world, database, ground):
             "KAFKA_BOOTSTRAP_SERVERS": ",".join(ground.kafka_bootstrap_servers),
             "TOPIC_PREFIX": ground.topic_prefix,
             "STRIPE_SECRET_KEY": "sk_test_x",
-            "STRIPE_WEBHOOK_SECRET": SECRET,
             "STRIPE_API_BASE": world.url,
+            "STRIPE_WEBHOOK_SECRET": "",  # the door's alone
         } | changes
         return await asyncio.to_thread(CliRunner().invoke, app, ("stripe", "reconcile", *arguments), env=environment)
 
