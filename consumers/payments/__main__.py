@@ -2,9 +2,10 @@
 
 import sys
 
-from shared import garbage
+from shared import beginning, garbage
 
 if __name__ == "__main__":
+    beginning.may_end()
     with garbage.uncollected():
         from consumers.payments.app import main
     sys.exit(main())
