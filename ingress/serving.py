@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-import uvloop
 from aiohttp import web
 
 from ingress import app, connections, http_rules, listener
 from ingress.app import IngressSettings
 from ingress.publisher import Publisher
-from shared import environment, garbage, logs, strangers
+from shared import ending, environment, garbage, logs, strangers
 from shared.kafka import health
 
 log = logs.get("ingress")
@@ -36,7 +35,7 @@ def main() -> int:
     """Run the door in this process."""
     logs.configure("ingress")
     configured = environment.read(IngressSettings)
-    return uvloop.run(serve(configured))
+    return ending.run_to_the_end(serve(configured))
 
 
 async def serve(configured: IngressSettings) -> int:

@@ -4,7 +4,7 @@ Next: handlers.py.
 """
 
 from consumers.bookings.handlers import Bookings
-from shared import environment, logs, topics
+from shared import ending, environment, logs, topics
 from shared.kafka import service
 
 GROUP = "bookings"
@@ -31,4 +31,4 @@ async def run(configured: Settings) -> int:
 def main() -> int:
     """Read settings and run; return the exit status of `python -m consumers.bookings`."""
     logs.configure(GROUP)
-    return service.run_to_the_end(run(environment.read(Settings)))
+    return ending.run_to_the_end(run(environment.read(Settings)))

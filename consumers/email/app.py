@@ -14,7 +14,7 @@ from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
 from consumers.email.handlers import Changes, Entering, Reading, Retries
 from consumers.email.sending import Sender
-from shared import environment, logs, settings, topics
+from shared import ending, environment, logs, settings, topics
 from shared.db import engine as engines
 from shared.db import health
 from shared.kafka import retry, service
@@ -114,4 +114,4 @@ class Wiring:
 def main() -> int:
     """Read settings and run; return the exit status of `python -m consumers.email`."""
     logs.configure(GROUP)
-    return service.run_to_the_end(run(environment.read(Settings)))
+    return ending.run_to_the_end(run(environment.read(Settings)))

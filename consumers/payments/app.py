@@ -5,7 +5,7 @@ Next in the walk: handlers.py.
 
 from consumers.payments.handlers import Payments
 from consumers.payments.housekeeping import keep_house
-from shared import environment, logs, topics
+from shared import ending, environment, logs, topics
 from shared.kafka import service
 
 GROUP = "payments"
@@ -33,4 +33,4 @@ async def run(configured: Settings) -> int:
 def main() -> int:
     """Read settings and run; return the exit status of `python -m consumers.payments`."""
     logs.configure(GROUP)
-    return service.run_to_the_end(run(environment.read(Settings)))
+    return ending.run_to_the_end(run(environment.read(Settings)))

@@ -10,7 +10,6 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 
-import uvloop
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -196,9 +195,3 @@ async def _cancel(running: "asyncio.Task[None]") -> None:
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-
-
-def run_to_the_end(life: Coroutine[object, object, int]) -> int:
-    """Run a process's life on uvloop and return its exit status."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(life)
