@@ -19,6 +19,7 @@ log = logs.get(__name__)
 # Kafka and the database have 2 s to answer, and the driver as long to let go of a silent one. A probe of Kubernetes waits for
 # 5 s, Prometheus for 10.
 READY_WITHIN_SECONDS = 4.0
+STOP_SECONDS_MAX = 0.5  # for who asks while we leave; aiohttp's default is a minute, and who reads nothing takes all of it
 
 
 class NotServed(errors.PipelineError):
@@ -43,7 +44,7 @@ async def served(health: settings.Health, *, live: Check, ready: Check) -> Async
     app.router.add_get("/health/live", _answering(live))
     app.router.add_get("/health/ready", _answering(ready))
     app.router.add_get("/metrics", _measuring(ready))
-    runner = web.AppRunner(app, access_log=None, logger=strangers.SILENCED)
+    runner = web.AppRunner(app, access_log=None, logger=strangers.SILENCED, shutdown_timeout=STOP_SECONDS_MAX)
     await runner.setup()
     try:
         try:

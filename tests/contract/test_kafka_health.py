@@ -127,6 +127,22 @@ async def test_a_readiness_that_hangs_costs_no_scrape(monkeypatch):
         assert await told_ready(port) == 1
 
 
+async def test_who_asks_how_we_are_keeps_no_process_from_its_end():
+    """A probe that takes its time, or a reader that reads no more: left to aiohttp it is waited for a minute, and again."""
+    asked = asyncio.Event()
+
+    async def hangs():
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(30), health.served(anywhere(), live=hangs, ready=nothing) as port:
+        probe = asyncio.create_task(get(port, "/health/live"))
+        await asked.wait()
+
+    with pytest.raises(aiohttp.ClientError):
+        await probe
+
+
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
 async def test_a_readiness_that_breaks_costs_no_scrape(error):
     """Whatever a client library throws while it falls apart: the process is not ready, and tells its metrics."""
