@@ -4,6 +4,7 @@ Stores speak SQL with asyncpg's own `$1` and ask asyncpg itself: SQLAlchemy's wa
 three times asyncpg's own, and a batch of eight events has a dozen of them.
 """
 
+import asyncio
 import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -109,7 +110,12 @@ async def rows(tx: AsyncConnection, sql: str, *parameters: object) -> list[Any]:
     """Run one statement with `$1…` parameters and return its rows. Raises one of TROUBLE."""
     raw = driver(tx)
     if raw.is_in_transaction():
-        found: list[Any] = await raw.fetch(sql, *parameters)
+        try:
+            found: list[Any] = await raw.fetch(sql, *parameters)
+        except asyncio.CancelledError:
+            # As SQLAlchemy does for what goes through it: a server that falls silent answers no ROLLBACK, either.
+            await tx.invalidate()
+            raise
         return found
     # SQLAlchemy begins with the first statement that goes through it, and ends only what it began.
     result = await tx.exec_driver_sql(sql, parameters)
