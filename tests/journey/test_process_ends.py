@@ -1,6 +1,7 @@
 """How our four processes end when nothing goes as it should: told to before they are up, and with something that never ends."""
 
 import asyncio
+import json
 import os
 import signal
 from contextlib import suppress
@@ -70,3 +71,37 @@ async def test_who_is_told_to_end_before_it_is_up_ends_at_once_with_0(started, t
     finally:
         os.close(held)
     assert log.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "up", "words"),
+    [("door", "ingress.served", "ingress.stopped_hard"), ("consumer", "kafka.away", "consumer.stopped_hard")],
+)
+async def test_who_was_told_to_end_ends_with_0_whatever_still_waits(started, name, up, words):
+    """9.5 s after SIGTERM, here sooner: a client library that waits for ever is no failure of ours, and costs no kill -9."""
+    process, log = await started("tests.journey.never_ending", PROCESS=name)
+
+    def is_up():
+        assert process.returncode is None, log.read_text()
+        return said(log, up)
+
+    await until(is_up, "it is up")
+    process.send_signal(signal.SIGTERM)
+
+    assert await status(process) == 0
+    assert len(said(log, words)) == 1
+
+
+@pytest.mark.parametrize(("name", "words"), [("door", "ingress.stopped_hard"), ("consumer", "consumer.stopped_hard")])
+async def test_who_gave_up_ends_with_1_whatever_still_waits(started, name, words):
+    """Nobody told it to end: by its status whoever runs it knows that it has to be started anew."""
+    process, log = await started("tests.journey.never_ending", PROCESS=name, BROKEN="1")
+
+    assert await status(process) == 1
+    assert len(said(log, words)) == 1
+
+
+def said(log, event):
+    """Every log line of this event."""
+    lines = (line for line in log.read_text().splitlines() if line.startswith("{"))
+    return [line for text in lines if (line := json.loads(text))["event"] == event]
