@@ -121,15 +121,17 @@ class Sender:
     async def _until_none_waits(self, flights: Sequence[Flight]) -> list[Flight]:
         """Return the flights that are slow once all others have ended; while the server is away nothing counts as slow."""
         pending = {flight.task: flight for flight in flights if flight.task is not None}
-        while pending:
-            done, _ = await asyncio.wait(pending, timeout=LOOK_EVERY_SECONDS)
-            for task in done:
-                pending.pop(task)
-            if self._breaker.reason is None and all(flight.is_slow() for flight in pending.values()):
-                break
-        for task in pending:
-            self._left_alone.add(task)
-            task.add_done_callback(self._ended_alone)
+        try:
+            while pending:
+                done, _ = await asyncio.wait(pending, timeout=LOOK_EVERY_SECONDS)
+                for task in done:
+                    pending.pop(task)
+                if self._breaker.reason is None and all(flight.is_slow() for flight in pending.values()):
+                    break
+        finally:  # whoever waits here is cut off when the time for a stop is up; the conversations are not
+            for task in pending:
+                self._left_alone.add(task)
+                task.add_done_callback(self._ended_alone)
         return list(pending.values())
 
     def _ended_alone(self, task: "asyncio.Task[None]") -> None:

@@ -160,6 +160,34 @@ async def test_letters_behind_others_that_the_server_looks_at_for_long_give_way(
     assert len(mailbox.letters) == 2
 
 
+async def test_letters_whose_batch_is_cut_off_are_waited_for_at_the_end(email, mailbox, engine, told, monkeypatch):
+    """A stop whose time is up cancels the batch, not the conversations: a 250 that comes by then is recorded."""
+    monkeypatch.setattr(sending, "PATIENCE_SECONDS", 600)
+    monkeypatch.setattr(sending, "SETTLE_SECONDS_MAX", 60)
+    under_way, go_on, deliver = asyncio.Semaphore(0), asyncio.Event(), email.delivery.deliver
+
+    async def held(letter, *, may_leave):
+        under_way.release()
+        await go_on.wait()
+        return await deliver(letter, may_leave=may_leave)
+
+    email.delivery.deliver = held
+    batch = asyncio.create_task(email.changes.handle([told]))
+    for _ in range(2):
+        await under_way.acquire()
+    batch.cancel()
+    await asyncio.wait([batch])
+    settling = asyncio.create_task(email.sender.settle())
+    await asyncio.sleep(0)
+    assert not settling.done()
+
+    go_on.set()
+    await settling
+    assert batch.cancelled()
+    assert len(mailbox.letters) == 2
+    assert await letters(engine) == {("sent", 1, 0)}
+
+
 async def test_what_becomes_of_each_letter_is_counted(email, mailbox, engine, told):
     """Refused for now, refused for good, not to be sent any more: by kind, role and end, as the dashboards ask."""
 
