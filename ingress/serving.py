@@ -58,14 +58,15 @@ async def serve(configured: IngressSettings) -> int:
         await runner.setup()
         try:
             async with health.served(configured, live=live, ready=ready):
-                door = await open_door(configured, publisher, clients.guarding(protocol_of(runner)))
+                try:
+                    door = await open_door(configured, publisher, clients.guarding(protocol_of(runner)))
+                except OSError as error:
+                    log.error("ingress.not_served", port=configured.ingress_port, reason=str(error))  # noqa: TRY400 - one line is enough
+                    return 1
                 status = await until_over(publisher, stopping)
                 loop.call_later(STOP_SECONDS_MAX, give_up, status)
                 await door.stop()
                 await clients.drained(seconds_max=DRAIN_SECONDS_MAX)
-        except OSError as error:
-            log.error("ingress.not_served", port=configured.ingress_port, reason=str(error))  # noqa: TRY400 - one line is enough
-            return 1
         finally:
             await runner.cleanup()
     log.info("ingress.stopped")
