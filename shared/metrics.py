@@ -42,6 +42,9 @@ events_dropped = Counter("events_dropped_total", "Events that waited for 45 days
 bookings_changed = Counter("bookings_changed_total", "What became of bookings", ["outcome"])
 operator_attention = Counter("operator_attention_total", "Matters put before an operator", ["reason"])
 attention_open = Gauge("attention_open", "Matters for an operator that nobody has resolved; counted hourly")
+housekeeping_success = Gauge(
+    "housekeeping_success_timestamp_seconds", "When this process last did all of the hourly look: seconds since 1970, 0 before"
+)
 
 # Letters
 letters = Counter("letters_total", "Letters by what came of an attempt", ["kind", "role", "outcome"])

@@ -46,6 +46,7 @@ async def look(engine: AsyncEngine, *, now: datetime) -> None:
             met.append(error)
     if met:
         raise met[0]
+    metrics.housekeeping_success.set(now.timestamp())
 
 
 async def _tell_unmatched(engine: AsyncEngine, _now: datetime) -> None:

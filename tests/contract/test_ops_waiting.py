@@ -301,6 +301,22 @@ async def test_a_part_that_fails_keeps_no_other_from_its_turn(engine, early):
     assert REGISTRY.get_sample_value("attention_open") == 1
 
 
+async def test_only_a_look_that_did_all_of_its_parts_counts_as_one(engine):
+    """Else nobody would notice that the other gauges of the look stand still."""
+    metrics.housekeeping_success.set(0)
+    async with engine.begin() as tx:
+        await rows(tx, "alter table waiting_events rename to gone")
+    with pytest.raises(ProgrammingError):
+        await housekeeping.look(engine, now=clock.now())
+    assert REGISTRY.get_sample_value("housekeeping_success_timestamp_seconds") == 0
+
+    async with engine.begin() as tx:
+        await rows(tx, "alter table gone rename to waiting_events")
+    now = clock.now()
+    await housekeeping.look(engine, now=now)
+    assert REGISTRY.get_sample_value("housekeeping_success_timestamp_seconds") == now.timestamp()
+
+
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [(ConnectionRefusedError, ("housekeeping.failed", "warning")), (LookupError, ("housekeeping.broke", "error"))],
