@@ -96,5 +96,5 @@ lock: ## Resolve requirements/*.in, Kafka's jars and the referees' npm packages 
 	@$(SETUP) box
 	@uv=$$(command -v uv || ls $(CURDIR)/.uv/bin/uv $(CURDIR)/.uv/target/bin/uv 2>/dev/null | head -n 1); cd requirements && \
 		for list in $(LISTS); do UV_SYSTEM_CERTS=1 $$uv $(COMPILE) $$list.in -o $$list.txt || exit 1; done
-	@$(VENV)/python -m deploy.dev.pin_jars
+	@$(VENV)/python -m deploy.dev.jars.pin
 	@cd tests/referees && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund

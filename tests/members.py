@@ -12,9 +12,10 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from deploy.dev import environment, jars
-from deploy.dev.ports import is_free
-from deploy.dev.stack import Services
+from deploy.dev.jars import cache
+from deploy.dev.processes.ports import is_free
+from deploy.dev.services import environment
+from deploy.dev.services.stack import Services
 from shared import settings, topics
 from shared.kafka import broker, connection
 from shared.kafka.records import incoming
@@ -30,7 +31,7 @@ class BrokerAlone(Services):
     """A broker of one test's own, which it may stop and kill: no database beside it."""
 
     def bring_up(self):
-        jars.ensure(self.voice)
+        cache.ensure(self.voice)
         self.start_broker()
 
     def environment(self):

@@ -9,11 +9,11 @@ import os
 import shutil
 from pathlib import Path
 
-from deploy.dev import control
+from deploy.dev.box import control
 from deploy.dev.errors import AlreadyUp
-from deploy.dev.stack import Services
+from deploy.dev.services.stack import Services
 from deploy.dev.state import Box
-from deploy.dev.voice import Silence
+from deploy.dev.terminal import Silence
 
 ROOT = Path(__file__).parent.parent
 MEMORY = Path("/dev/shm")

@@ -1,6 +1,6 @@
 """What the box takes from the machine's environment; the only place of deploy/dev that reads it.
 
-The pipeline's own variables are not read here: the box makes them up (environment.py) and hands them to what it starts.
+The pipeline's own variables are not read here: services/environment.py makes them up, and the box hands them to what it starts.
 """
 
 import errno

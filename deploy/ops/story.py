@@ -1,6 +1,7 @@
 """All that is known about one booking and its payments, as plain values; pure.
 
-Amounts are minor units of the currency beside them, moments are aware UTC. Next: why.py reads a story, telling.py tells it.
+Amounts are minor units of the currency beside them, moments are aware UTC. Next: why.py reads a story, explanation.py puts it
+into words.
 """
 
 import uuid
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from deploy.ops.matters import Matter
+from deploy.ops.attention import Matter
 
 State = Mapping[str, object]  # what the ledger keeps of a payment: the fields of `payments.events` that matter most
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from deploy.dev import broker
-from deploy.dev.pipeline import PROCESSES
+from deploy.dev.box.pipeline import PROCESSES
+from deploy.dev.services import broker
 from ingress import connections, webhook
 from ingress import serving as door
 from shared import settings

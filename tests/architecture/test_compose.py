@@ -8,8 +8,8 @@ import re
 import pytest
 
 from consumers.payments.app import Settings as PaymentsSettings
-from deploy.dev import composed
-from deploy.dev.pipeline import PROCESSES
+from deploy.dev.box.pipeline import PROCESSES
+from deploy.dev.demo import compose
 from shared import environment, settings
 from shared.kafka import acls
 from shared.kafka.service import STOP_SECONDS_MAX
@@ -168,13 +168,13 @@ def test_the_example_holds_no_secret_and_asks_for_each_that_is_needed():
 
 def test_the_demo_publishes_every_port_that_it_uses():
     """Its stack never meets another one's ports."""
-    published = {f"PUBLISHED_{name}_PORT" for name in composed.DEMO.published}
+    published = {f"PUBLISHED_{name}_PORT" for name in compose.DEMO.published}
 
-    assert published == set(re.findall(r"PUBLISHED_[A-Z0-9_]+", composed.DEMO.file.read_text())) - {
+    assert published == set(re.findall(r"PUBLISHED_[A-Z0-9_]+", compose.DEMO.file.read_text())) - {
         "PUBLISHED_PROMETHEUS_PORT",
         "PUBLISHED_GRAFANA_PORT",
     }
-    assert set(composed.SERVICES.values()) <= set(SERVICES)
+    assert set(compose.SERVICES.values()) <= set(SERVICES)
 
 
 def test_a_process_reads_what_the_tests_here_know():

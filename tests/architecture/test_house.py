@@ -24,7 +24,7 @@ FENCES = {
     "aiosmtplib": r"consumers/email/delivery\.py",
     "asyncpg": r".*/store\.py|shared/db/.*|deploy/.*",
 }
-SPEAKS_SQL = r".*/store\.py|shared/db/.*|deploy/ops/.*|deploy/dev/database\.py"
+SPEAKS_SQL = r".*/store\.py|shared/db/.*|deploy/ops/.*|deploy/dev/services/database\.py"
 OF_STRUCTLOG = {"event", "level", "logger", "timestamp", "process", "exception", "stack_info"}
 MONEY = {"amount_minor", "nearest_minor", "price_minor", "hourly_rate"}
 

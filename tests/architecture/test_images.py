@@ -7,7 +7,7 @@ import pytest
 from consumers.bookings.app import Settings as BookingsSettings
 from consumers.email.app import Settings as EmailSettings
 from consumers.payments.app import Settings as PaymentsSettings
-from deploy.dev.pipeline import PROCESSES
+from deploy.dev.box.pipeline import PROCESSES
 from deploy.images import healthcheck
 from ingress.app import IngressSettings
 from shared.kafka.health import READY_WITHIN_SECONDS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev import environment
+from deploy.dev.services import environment
 from shared import settings
 from shared.stripe_events import Kind
 from tests.architecture.source import product

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.dev.stack import Services
+from deploy.dev.services.stack import Services
 from tests.bench import consumers, machine, page
 from tests.bench.measures import a_round
 from tests.bench.rows import table

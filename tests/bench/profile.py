@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.dev.stack import Services
+from deploy.dev.services.stack import Services
 from tests.bench import consumers
 from tests.bench.door import webhooks_to_send
 from tests.bench.ground import Needs, ground, load, started

@@ -18,10 +18,10 @@ import structlog
 from rich.console import Console
 
 from consumers.email.sending import LETTERS_AT_ONCE_MAX
-from deploy.dev import composed
+from deploy.dev.demo import compose
 from deploy.dev.errors import BoxError
 from deploy.dev.state import PROJECT, Box
-from deploy.dev.voice import Voice
+from deploy.dev.terminal import Voice
 from shared import clock
 from tests.chaos import cluster_cases as cases
 from tests.chaos.cluster_ground import COMPOSITION, TOLD, Cluster
@@ -154,8 +154,8 @@ def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began, before = clock.now(), load()
     try:
-        composed.require_engine(COMPOSITION)
-        stack = composed.Stack(COMPOSITION, Box(PROJECT / ".dev" / "chaos-cluster"), Voice(), TOLD)
+        compose.require_engine(COMPOSITION)
+        stack = compose.Stack(COMPOSITION, Box(PROJECT / ".dev" / "chaos-cluster"), Voice(), TOLD)
         with tempfile.TemporaryDirectory(prefix="cb-chaos-") as folder, stack.kept_up(stay=False):
             results = asyncio.run(run(stack, chosen, Path(folder), given.rate, console))
     except BoxError as error:

@@ -15,7 +15,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from deploy.dev import settings as machine
-from deploy.dev.composed import Composition
+from deploy.dev.demo.compose import Composition
 from deploy.dev.state import PROJECT
 from shared import settings
 from shared.db import engine as engines

@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 from rich.console import Console
 
-from deploy.dev.stack import Services
+from deploy.dev.services.stack import Services
 from shared import clock, settings
 from tests.chaos import door_cases as cases
 from tests.served import ROOT

@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 from rich.console import Console
 
-from deploy.dev.stack import Services
+from deploy.dev.services.stack import Services
 from shared import clock, settings
 from shared.db import engine as engines
 from shared.db import migrate

@@ -6,7 +6,7 @@ Manifests enter; complaints leave, a line each. planted.py breaks each rule once
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from deploy.dev.pipeline import PROCESSES
+from deploy.dev.box.pipeline import PROCESSES
 from deploy.ops import cli
 from shared import topics
 from tests.chart import pods

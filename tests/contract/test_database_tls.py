@@ -17,7 +17,7 @@ import pytest
 import trustme
 from typer.testing import CliRunner
 
-from deploy.dev.ports import any_free
+from deploy.dev.processes.ports import any_free
 from deploy.ops.cli import app
 from shared import settings
 from shared.db import engine as engines

@@ -7,8 +7,8 @@ import sys
 import asyncpg
 import pytest
 
-from deploy.dev import database as postgresql
-from deploy.dev.stack import Services
+from deploy.dev.services import database as postgresql
+from deploy.dev.services.stack import Services
 from shared import settings
 from shared.db import engine as engines
 from shared.db import health

@@ -14,7 +14,7 @@ from aiokafka.errors import ClusterAuthorizationFailedError, GroupAuthorizationF
 from aiokafka.protocol.commit import OffsetFetchRequest
 from typer.testing import CliRunner
 
-from deploy.dev import cluster, keys
+from deploy.dev.services import kafka_settings, keys
 from deploy.ops.cli import app
 from shared import errors, topics
 from shared.kafka import acls, connection, producer
@@ -34,7 +34,7 @@ def secured(tmp_path_factory):
     """The broker, with a record in every topic, and the rules that `cb-ops acls apply` made."""
     box = BrokerAlone(tmp_path_factory.mktemp("secured"), durable=False, secure=True)
     variables = box.start()
-    asyncio.run(furnish(cluster.of(variables)))
+    asyncio.run(furnish(kafka_settings.of(variables)))
     applied = CliRunner().invoke(app, ["acls", "apply"], env=variables)
     assert (applied.exit_code, applied.stdout.count("created ")) == (0, len(acls.wanted("")))
     yield box
@@ -46,7 +46,7 @@ def as_user(secured):
     """Settings of a user of the secured cluster."""
 
     def of(user, **changes):
-        return cluster.of(secured.environment() | keys.variables(secured.box, user) | changes)
+        return kafka_settings.of(secured.environment() | keys.variables(secured.box, user) | changes)
 
     return of
 

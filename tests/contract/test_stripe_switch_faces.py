@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from typer.testing import CliRunner
 
-from deploy.dev.cli import app
+from deploy.dev.commands.cli import app
 from deploy.dev.errors import BoxError
 from deploy.dev.stripe.faults import Kind
 from deploy.dev.stripe.forgeries import Forgery

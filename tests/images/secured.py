@@ -1,13 +1,13 @@
 """A cluster that speaks TLS alone and asks who it is: every image lets itself in, by settings and by files that it is given.
 
 Enters: the variables of a migrated database. Leaves: a line for whatever did not get in. The cluster is a secured
-box's (deploy/dev/keys.py), with a user for each process and the rights that `cb-ops acls apply` gives them.
+box's (deploy/dev/services/keys.py), with a user for each process and the rights that `cb-ops acls apply` gives them.
 """
 
 import tempfile
 from pathlib import Path
 
-from deploy.dev import cluster, keys
+from deploy.dev.services import kafka_settings, keys
 from shared import settings
 from shared.db import engine as engines
 from tests.builders import Sale, bytes_of, insert_sales
@@ -26,7 +26,7 @@ async def let_in(environment):
         operator = broker.start()
         try:
             ways = {user: _way_in(broker.box, root, user) for user in (keys.OPERATOR, *PROCESSES)}
-            return [line async for line in _complaints(environment, cluster.of(operator), root, ways)]
+            return [line async for line in _complaints(environment, kafka_settings.of(operator), root, ways)]
         finally:
             broker.stop()
 

@@ -18,10 +18,12 @@ from pathlib import Path
 
 import psutil
 
-from deploy.dev import cli, control, settings
-from deploy.dev.purchase import Hop
+from deploy.dev import settings
+from deploy.dev.box import control
+from deploy.dev.commands import cli
+from deploy.dev.demo.purchase import Hop
 from deploy.dev.state import Box
-from deploy.dev.voice import Silence
+from deploy.dev.terminal import Silence
 
 CB_DEV = Path(sys.executable).with_name("cb-dev")
 DEADLINE_SECONDS = 90

@@ -7,7 +7,7 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from deploy.dev import database
+from deploy.dev.services import database
 
 
 async def leave_something(env):

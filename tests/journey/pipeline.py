@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 
 from deploy.dev.mailbox import open_mailbox
-from deploy.dev.ports import is_free
+from deploy.dev.processes.ports import is_free
 from shared.kafka import provision
 from tests.corpus import SECRET as WEBHOOK_SECRET
 from tests.journey.forked import Forked

@@ -10,12 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.dev import class_archive, control, environment, ports
+from deploy.dev.box import control
 from deploy.dev.errors import AlreadyUp, PieceFailed
-from deploy.dev.process import remembered
-from deploy.dev.stack import Services
+from deploy.dev.processes import ports
+from deploy.dev.processes.process import remembered
+from deploy.dev.services import class_archive, environment
+from deploy.dev.services.stack import Services
 from deploy.dev.state import Box
-from deploy.dev.voice import Silence
+from deploy.dev.terminal import Silence
 from tests.journey.kept import admin, connection, found, leave_something, spoil_the_database
 from tests.waiting import until_blocking
 

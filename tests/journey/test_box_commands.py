@@ -18,12 +18,15 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from deploy.dev import control, overview, process, store, token
-from deploy.dev.cli import app
+from deploy.dev.box import control
+from deploy.dev.commands import overview
+from deploy.dev.commands.cli import app
 from deploy.dev.errors import BoxError
 from deploy.dev.mailbox import open_mailbox, wording
+from deploy.dev.processes import process
+from deploy.dev.seed import store, token
 from deploy.dev.state import Box
-from deploy.dev.voice import Silence, Voice
+from deploy.dev.terminal import Silence, Voice
 from tests.journey.demos import DEADLINE_SECONDS, Said
 from tests.waiting import until_blocking
 
@@ -43,7 +46,7 @@ import importlib.metadata, os, signal, sys
 
 class CtrlC:
     def find_spec(self, name, *_):
-        if name == "deploy.dev.cli":
+        if name == "deploy.dev.commands.cli":
             os.kill(os.getpid(), signal.SIGINT)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,9 +58,9 @@ entry.load()()
 KEEPS_UP = """
 import contextlib, signal, sys
 from pathlib import Path
-from deploy.dev import control
-from deploy.dev.stack import Services
-from deploy.dev.voice import Silence
+from deploy.dev.box import control
+from deploy.dev.services.stack import Services
+from deploy.dev.terminal import Silence
 
 class Empty(Services):
     def bring_up(self):
@@ -74,9 +77,9 @@ with contextlib.suppress(KeyboardInterrupt), control.kept_up(Path(sys.argv[1]), 
 # Downloads beside the main thread, which does not wait for it, as a box that is being ended.
 FETCHES = """
 import threading
-from deploy.dev import jars
-from deploy.dev.voice import Voice
-threading.Thread(target=jars.ensure, args=(Voice(),), daemon=True).start()
+from deploy.dev.jars import cache
+from deploy.dev.terminal import Voice
+threading.Thread(target=cache.ensure, args=(Voice(),), daemon=True).start()
 try:
     threading.Event().wait()
 except KeyboardInterrupt:
@@ -283,7 +286,7 @@ async def test_a_shell_that_works_with_databases_elsewhere_finds_the_box(tmp_pat
         box.write("box", {"ready": True, "whole": True, "environment": url, "database_folder": "-"})
         ran = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "deploy.dev.cli", "status", "--dir", str(tmp_path)],
+            [sys.executable, "-m", "deploy.dev.commands.cli", "status", "--dir", str(tmp_path)],
             env={**os.environ, "PGSSLMODE": "require"},
             capture_output=True,
             text=True,

@@ -10,9 +10,10 @@ import signal
 import psutil
 import pytest
 
-from deploy.dev import control, database
+from deploy.dev.box import control
+from deploy.dev.services import database
 from deploy.dev.state import Box
-from deploy.dev.voice import Silence
+from deploy.dev.terminal import Silence
 from tests.journey import demos
 from tests.journey.kept import found, leave_something, spoil_the_database
 from tests.waiting import until_blocking

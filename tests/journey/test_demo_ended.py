@@ -5,9 +5,11 @@ import signal
 import pytest
 from pydantic import SecretStr
 
-from deploy.dev import control, database, store
+from deploy.dev.box import control
+from deploy.dev.seed import store
+from deploy.dev.services import database
 from deploy.dev.state import Box
-from deploy.dev.voice import Silence
+from deploy.dev.terminal import Silence
 from shared import settings
 from tests.journey import demos
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import pytest
 
-from deploy.dev.ports import any_free
+from deploy.dev.processes.ports import any_free
 from ingress.publisher import Publisher
 from shared import settings, topics
 from shared.kafka import provision

@@ -8,13 +8,13 @@ import threading
 
 import pytest
 
-from deploy.dev import jars
 from deploy.dev.errors import DownloadRefused
-from deploy.dev.voice import Silence
+from deploy.dev.jars import cache
+from deploy.dev.terminal import Silence
 from tests import certificates
 
 GOOD = b"what was pinned"
-JAR = jars.Jar(hashlib.sha256(GOOD).hexdigest(), "org.example", "thing", "1.0", len(GOOD))
+JAR = cache.Jar(hashlib.sha256(GOOD).hexdigest(), "org.example", "thing", "1.0", len(GOOD))
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def test_a_jar_that_is_not_what_was_pinned_is_refused(mirror, tmp_path):
     mirror.write_bytes(GOOD + b" and more")
 
     with pytest.raises(DownloadRefused, match=JAR.filename):
-        jars.ensure(Silence(), [JAR])
+        cache.ensure(Silence(), [JAR])
 
     assert not list((tmp_path / "cache").rglob("*.jar"))
 
@@ -55,19 +55,19 @@ def test_a_jar_that_is_not_what_was_pinned_is_refused(mirror, tmp_path):
 def test_a_damaged_jar_in_the_cache_is_fetched_anew(mirror):
     """A damaged cache heals itself; an intact one asks nobody."""
     mirror.write_bytes(GOOD)
-    [path] = jars.ensure(Silence(), [JAR])
+    [path] = cache.ensure(Silence(), [JAR])
     path.write_bytes(b"damaged")
 
-    assert jars.ensure(Silence(), [JAR]) == [path]
+    assert cache.ensure(Silence(), [JAR]) == [path]
     assert path.read_bytes() == GOOD
     mirror.unlink()
-    assert jars.ensure(Silence(), [JAR]) == [path]
+    assert cache.ensure(Silence(), [JAR]) == [path]
 
 
 def test_a_jar_that_nobody_has_is_named(mirror):
     """The message says which jar, and what may help."""
     with pytest.raises(DownloadRefused, match=f"{JAR.filename}(.|\n)*CB_MAVEN_REPOSITORY"):
-        jars.ensure(Silence(), [JAR])
+        cache.ensure(Silence(), [JAR])
 
 
 def test_whom_the_system_trusts_may_bring_jars(tmp_path, monkeypatch):
@@ -78,9 +78,9 @@ def test_whom_the_system_trusts_may_bring_jars(tmp_path, monkeypatch):
     with maven_repository(tmp_path, monkeypatch, certificate=certificate) as place:
         place.write_bytes(GOOD)
         with pytest.raises(DownloadRefused, match="CERTIFICATE_VERIFY_FAILED"):
-            jars.ensure(Silence(), [JAR])
+            cache.ensure(Silence(), [JAR])
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        [path] = jars.ensure(Silence(), [JAR])
+        [path] = cache.ensure(Silence(), [JAR])
 
     assert path.read_bytes() == GOOD
 
@@ -89,7 +89,7 @@ def test_two_boxes_may_fill_the_cache_at_once(mirror):
     """Neither sees half a jar, and nothing is left lying beside them."""
     mirror.write_bytes(GOOD)
     results = []
-    fetching = [threading.Thread(target=lambda: results.append(jars.ensure(Silence(), [JAR]))) for _ in range(8)]
+    fetching = [threading.Thread(target=lambda: results.append(cache.ensure(Silence(), [JAR]))) for _ in range(8)]
     for one in fetching:
         one.start()
     for one in fetching:

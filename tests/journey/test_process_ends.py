@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from deploy.dev.ports import any_free
+from deploy.dev.processes.ports import any_free
 from tests.door import ORIGIN, WEBHOOK_SECRET
 from tests.journey.forked import Forked
 from tests.waiting import until

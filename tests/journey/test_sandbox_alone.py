@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev.ports import any_free
+from deploy.dev.processes.ports import any_free
 from deploy.dev.stripe import __main__ as command_line
 from deploy.dev.stripe import store
 

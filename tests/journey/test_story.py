@@ -13,8 +13,9 @@ import pytest
 from playwright.async_api import expect
 from pydantic import SecretStr
 
-from deploy.dev import control, store
-from deploy.dev.process import remembered
+from deploy.dev.box import control
+from deploy.dev.processes.process import remembered
+from deploy.dev.seed import store
 from deploy.dev.state import Box
 from shared import settings
 from tests.journey import demos

@@ -16,7 +16,7 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from deploy.dev.stack import Services
+from deploy.dev.services.stack import Services
 from shared import clock, settings
 from shared.db import engine as engines
 from shared.db import migrate

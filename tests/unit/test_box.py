@@ -11,29 +11,19 @@ from collections import defaultdict
 import pytest
 from rich.console import Console
 
-from deploy.dev import (
-    broker,
-    class_archive,
-    cluster,
-    database,
-    demo,
-    environment,
-    jars,
-    keys,
-    pipeline,
-    ports,
-    process,
-    supervisor,
-    world,
-)
+from deploy.dev.box import pipeline, stand_ins
+from deploy.dev.demo import demo
 from deploy.dev.errors import BoxError, PieceFailed
+from deploy.dev.jars import cache
+from deploy.dev.processes import ports, process, supervisor
+from deploy.dev.services import broker, class_archive, database, environment, kafka_settings, keys
 from deploy.dev.state import Box
-from deploy.dev.voice import Silence, Voice
+from deploy.dev.terminal import Silence, Voice
 
 
 def test_the_list_pins_every_jar_once():
     """What is not in the list is never run; one line is one file, with its SHA-256 and size."""
-    listed = jars.listed()
+    listed = cache.listed()
 
     assert len(listed) == len({jar.filename for jar in listed})
     assert all(re.fullmatch("[0-9a-f]{64}", jar.sha256) and jar.size_bytes > 0 for jar in listed)
@@ -41,35 +31,35 @@ def test_the_list_pins_every_jar_once():
 
 def test_kafka_comes_with_what_it_needs_to_log():
     """Without an slf4j binding Kafka dies in silence."""
-    coordinates = {f"{jar.group}:{jar.artifact}" for jar in jars.listed()}
+    coordinates = {f"{jar.group}:{jar.artifact}" for jar in cache.listed()}
 
     assert {"org.apache.kafka:kafka_2.13", "org.slf4j:slf4j-simple"} <= coordinates
 
 
 def test_a_line_of_the_list_reads_back_as_it_was_written():
     """The list is written and read by the same type."""
-    for jar in jars.listed():
-        assert jars.Jar.parse(str(jar)) == jar
+    for jar in cache.listed():
+        assert cache.Jar.parse(str(jar)) == jar
 
 
 @pytest.mark.parametrize("line", ["", "abc org:art:1", "abc org:art 12", "abc org:art:1 many"])
 def test_a_line_that_is_none_is_refused(line):
     """A damaged list stops the box instead of running less than it says."""
     with pytest.raises(ValueError, match=r"."):
-        jars.Jar.parse(line)
+        cache.Jar.parse(line)
 
 
 def test_a_changed_byte_is_seen(tmp_path):
     """A jar is what its SHA-256 says, or it is nothing."""
     body = b"bytes of a jar"
-    jar = jars.Jar(hashlib.sha256(body).hexdigest(), "org", "art", "1", len(body))
+    jar = cache.Jar(hashlib.sha256(body).hexdigest(), "org", "art", "1", len(body))
     path = tmp_path / jar.filename
 
-    assert not jars.is_intact(path, jar)
+    assert not cache.is_intact(path, jar)
     path.write_bytes(body)
-    assert jars.is_intact(path, jar)
+    assert cache.is_intact(path, jar)
     path.write_bytes(body + b"!")
-    assert not jars.is_intact(path, jar)
+    assert not cache.is_intact(path, jar)
 
 
 def test_one_archive_of_classes_serves_every_clone(tmp_path, monkeypatch):
@@ -105,7 +95,7 @@ def test_a_box_is_not_what_the_shell_or_a_file_says(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("KAFKA_SECURITY_PROTOCOL=SASL_SSL\nKAFKA_SASL_USERNAME=ops\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TOPIC_PREFIX", "stage.")
-    kafka = cluster.of({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092"})
+    kafka = kafka_settings.of({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092"})
 
     assert (kafka.topic_prefix, kafka.kafka_security_protocol, kafka.kafka_sasl_username) == ("", "PLAINTEXT", None)
     assert kafka.kafka_bootstrap_servers == ("127.0.0.1:9092",)
@@ -265,7 +255,7 @@ def test_what_root_alone_may_reach_is_copied_for_the_database(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "asked", [lambda _box: jars.ensure(Silence(), []), lambda box: ports.Ports(box, usual=True).take("smtp")]
+    "asked", [lambda _box: cache.ensure(Silence(), []), lambda box: ports.Ports(box, usual=True).take("smtp")]
 )
 def test_a_cache_that_cannot_be_is_told_with_its_cure(monkeypatch, tmp_path, asked):
     """A home that is read-only, or nobody's, is common in containers."""
@@ -361,7 +351,7 @@ def test_a_demo_in_colours_that_nobody_watches_ends_with_its_story(tmp_path, mon
     """Continuous integration asks for colours, and sends no Ctrl-C."""
     monkeypatch.setenv(name, "1")
     monkeypatch.setattr(demo.control, "joined_or_kept_up", lambda *_: contextlib.nullcontext(enter_result=True))
-    monkeypatch.setattr(demo, "BoxScene", lambda box: box)
+    monkeypatch.setattr(demo, "BoxTarget", lambda box: box)
     monkeypatch.setattr(demo.story, "tell", lambda *_, **_seconds: True)
     monkeypatch.setattr(demo, "_addresses", lambda _box: {"mailbox": "http://127.0.0.1"})
     monkeypatch.setattr(demo.control, "wait_for_ever", lambda: pytest.fail("it waits for a person"))
@@ -400,7 +390,7 @@ def test_no_secret_stands_in_a_command(tmp_path):
     """`ps` shows commands to every user of the machine; the sandbox is told its secret where only its own user looks."""
     box = Box(tmp_path)
     secrets = box.secrets().values()
-    pieces = world.pieces(box, defaultdict(int))
+    pieces = stand_ins.pieces(box, defaultdict(int))
 
     assert not [piece.name for piece in pieces for word in piece.command if any(secret in word for secret in secrets)]
     assert box.secrets()["STRIPE_WEBHOOK_SECRET"] in {value for piece in pieces for value in piece.environment.values()}

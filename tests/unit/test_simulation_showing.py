@@ -10,7 +10,7 @@ from deploy.dev.simulation.comparison import Difference
 from deploy.dev.simulation.run import Plan, Report
 from deploy.dev.simulation.show import Board
 from deploy.dev.simulation.steps import Step
-from deploy.dev.voice import Voice
+from deploy.dev.terminal import Voice
 
 PLAN = Plan(seed=7, rate=5, seconds=60, bad_days=True, patience_seconds=60)
 FOUND = Difference("status", "refunded", "succeeded", "cb-ops why 01a2208e-bdb4-7d4c-b16e-b0886bf6a8fa")

@@ -38,8 +38,9 @@ def of_box(folder: Path) -> Ask:
         # These take half a second to import, which a box's start need not wait for.
         from pydantic import SecretStr  # noqa: PLC0415 - see above
 
-        from deploy.dev import control, store  # noqa: PLC0415 - see above
+        from deploy.dev.box import control  # noqa: PLC0415 - see above
         from deploy.dev.errors import BoxError  # noqa: PLC0415 - see above
+        from deploy.dev.seed import store  # noqa: PLC0415 - see above
         from deploy.dev.state import Box  # noqa: PLC0415 - see above
         from shared import settings  # noqa: PLC0415 - see above
         from shared.db import engine as engines  # noqa: PLC0415 - see above

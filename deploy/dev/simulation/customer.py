@@ -13,9 +13,9 @@ from urllib.parse import urljoin
 
 import aiohttp
 
-from deploy.dev import form
-from deploy.dev.form import Form
-from deploy.dev.purchase import CARD
+from deploy.dev.demo import html_form
+from deploy.dev.demo.html_form import Form
+from deploy.dev.demo.purchase import CARD
 from deploy.dev.simulation.patience import Hindered, NotYet, Patience
 from deploy.dev.simulation.persons import AtBank, Attempt, Ending, Visit
 from deploy.dev.simulation.steps import Step, Tell
@@ -192,7 +192,7 @@ class Customer:
             async with self._http.get(url, timeout=TIMEOUT) as answer:
                 if not answer.ok:
                     raise NotYet(f"answered {answer.status}")
-                return form.read(await answer.text())
+                return html_form.read(await answer.text())
 
         return await self._patience.until(f"page {url}", look)
 

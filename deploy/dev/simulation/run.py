@@ -14,9 +14,11 @@ import aiohttp
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.dev import cluster, control, token
+from deploy.dev.box import control
+from deploy.dev.demo.purchase import TROUBLE, letters_before
 from deploy.dev.errors import BoxError
-from deploy.dev.purchase import TROUBLE, letters_before
+from deploy.dev.seed import token
+from deploy.dev.services import kafka_settings
 from deploy.dev.simulation import books, comparison, letters, outcomes, persons, quiet, store, told, watch, weather
 from deploy.dev.simulation.comparison import NOTHING, Difference
 from deploy.dev.simulation.customer import Customer, Places
@@ -89,7 +91,7 @@ async def _simulate(variables: Mapping[str, str], plan: Plan, tell: Tell) -> Rep
         http = await stack.enter_async_context(
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(limit=0))
         )
-        reached = await stack.enter_async_context(quiet.reaching(cluster.of(variables)))
+        reached = await stack.enter_async_context(quiet.reaching(kafka_settings.of(variables)))
         engine = engines.create(settings.Database(database_url=SecretStr(variables["DATABASE_URL"])), application="simulation")
         stack.push_async_callback(engine.dispose)
         return await _Run(variables, plan, tell, http, reached, engine).make()

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.dev import control, ending
+from deploy.dev.box import control
+from deploy.dev.processes import stop_signals
 from deploy.dev.simulation import run, show
 from deploy.dev.simulation.run import Plan
 from deploy.dev.simulation.show import Board
 from deploy.dev.state import Box
-from deploy.dev.voice import Voice
+from deploy.dev.terminal import Voice
 from shared import clock
 
 
@@ -39,7 +40,7 @@ def _all(box: Box, voice: Voice, plans: Iterable[Plan]) -> bool:
         board = Board(plan, voice)
         try:
             with board.shown():
-                report = ending.run(run.simulate(box, plan, board.tell))
+                report = stop_signals.run(run.simulate(box, plan, board.tell))
         except BaseException:
             voice.warn(f"seed {plan.seed}", f"not finished, nothing was compared; until then {board.told()}")
             raise

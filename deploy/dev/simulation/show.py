@@ -16,7 +16,7 @@ from rich.text import Text
 from deploy.dev.simulation.comparison import Difference
 from deploy.dev.simulation.run import Plan, Report
 from deploy.dev.simulation.steps import Step
-from deploy.dev.voice import Voice
+from deploy.dev.terminal import Voice
 from shared import clock
 
 LIVE_PER_SECOND = 5

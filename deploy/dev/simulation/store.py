@@ -12,9 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from deploy.dev.seed.store import NO_PASSWORD, SESSION_AHEAD_DAYS
 from deploy.dev.simulation.persons import Coach, Crowd, Person
 from deploy.dev.simulation.rows import Booking, Dispute, Letter, Matter, Payment, Refund, Rows, Waiting
-from deploy.dev.store import NO_PASSWORD, SESSION_AHEAD_DAYS
 from shared import clock
 from shared.db import tables
 from shared.db.engine import rows

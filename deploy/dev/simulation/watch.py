@@ -3,8 +3,9 @@
 import asyncio
 from typing import NoReturn
 
-from deploy.dev import control, process
+from deploy.dev.box import control
 from deploy.dev.errors import BoxError
+from deploy.dev.processes import process
 from deploy.dev.state import Box
 
 LOOK_EVERY_SECONDS = 0.5

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deploy.ops import show, wording
+from deploy.ops import show, templates
 from deploy.ops.faces.asking import Json, group, in_database, person, run
 from shared import environment, settings
 from shared.db import letter_templates
@@ -26,7 +26,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As `templates list` s
 @app.command("list")
 def templates_list(*, as_json: Json = False) -> None:
     """List the files that letters are written by now, and every version there was."""
-    files, versions = _ask(wording.listed)
+    files, versions = _ask(templates.listed)
     if as_json:
         show.json({"files": files, "versions": versions})
         return
@@ -40,7 +40,7 @@ def templates_list(*, as_json: Json = False) -> None:
 @app.command("show")
 def templates_show(name: Name, *, version: Version = None) -> None:
     """Print the text of one file, as `templates put` takes it."""
-    source = _ask(lambda tx: wording.source(tx, name, version))
+    source = _ask(lambda tx: templates.source(tx, name, version))
     _require_whole(source)
     show.file(source.removesuffix("\n"))
 
@@ -49,7 +49,7 @@ def templates_show(name: Name, *, version: Version = None) -> None:
 def templates_put(name: Name, file: File, *, by: By) -> None:
     """Put a new text of one file as the next version; refused when any letter would not render its examples with it."""
     put_by, text = _editor(by), _text_of(file)
-    number = _ask(lambda tx: wording.put(tx, name, text, by=put_by))
+    number = _ask(lambda tx: templates.put(tx, name, text, by=put_by))
     show.say(f"version {number}: letters are written by it from now on" if number else "nothing to do: it says that already")
 
 
@@ -66,7 +66,7 @@ def templates_preview(
     if (name is None) != (candidate is None):
         raise typer.BadParameter("--file and --as belong together")
     changed = {name: _text_of(candidate)} if name and candidate else {}
-    content = _ask(lambda tx: wording.preview(tx, letter, version, changed))
+    content = _ask(lambda tx: templates.preview(tx, letter, version, changed))
     show.text(f"Subject: {content.subject}\n\n{content.text.rstrip()}")
     if html is not None:
         try:
@@ -80,7 +80,7 @@ def templates_preview(
 def templates_rollback(version: Annotated[int, typer.Argument(min=1, help="As `templates list` shows it.")], *, by: By) -> None:
     """Put the texts of an earlier version again, as the next version; nothing is forgotten."""
     put_by = _editor(by)
-    number = _ask(lambda tx: wording.rollback(tx, version, by=put_by))
+    number = _ask(lambda tx: templates.rollback(tx, version, by=put_by))
     show.say(f"version {number} says what version {version} said" if number else f"nothing differs from version {version}")
 
 

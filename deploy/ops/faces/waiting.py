@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.ops import actions, show, telling, waiting_events
+from deploy.ops import actions, explanation, show, waiting_events
 from deploy.ops.errors import kafka_errors_as_ops_errors
 from deploy.ops.faces.asking import Json, group, in_database, person, run
 from shared import environment, settings, topics
@@ -45,7 +45,9 @@ def show_(event_id: Annotated[str, typer.Argument(metavar="EVENT_ID")], *, as_js
         show.json(found)
         return
     event = found.event
-    show.say(f"{event.event_id} ({event.event_type}) is {event.state} under {event.key} since {telling.moment(event.seen_at)}")
+    show.say(
+        f"{event.event_id} ({event.event_type}) is {event.state} under {event.key} since {explanation.moment(event.seen_at)}"
+    )
     show.say(f"it lay at {event.topic}/{event.partition}/{event.offset}")
     show.text(found.body)
 

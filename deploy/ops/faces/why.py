@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.ops import show, telling, why
+from deploy.ops import explanation, show, why
 from deploy.ops.faces.asking import Json, in_database, run
 from shared import clock, environment, settings
 
@@ -22,9 +22,9 @@ def tell(
     """Tell why a booking or payment is as it is: every event, decision, change, letter and open matter, in time order."""
     database = environment.read(settings.Database)
     story = run(in_database(database, lambda tx: why.story(tx, asked.strip())))
-    told = telling.tell(story, now=clock.now())
+    told = explanation.tell(story, now=clock.now())
     if as_json:
         show.json({"story": story, "told": told})
         return
-    for line in telling.lines(told):
+    for line in explanation.lines(told):
         show.say(line)

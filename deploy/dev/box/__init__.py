@@ -1,0 +1,1 @@
+"""A whole box: services, mailbox, Stripe sandbox and the pipeline, brought up, joined, taken down and emptied."""
