@@ -161,6 +161,7 @@ class Subscription:
             await message.ack()
         except (CommitFailedError, IllegalStateError):
             # The group gave our partitions to somebody else; what we did is in the inbox, and is recognised there.
+            message.committed = AckStatus.NACKED  # FastStream's policy would try again, and call the same refusal critical
             metrics.commit_failures.labels(self.topic).inc()
             log.warning("offsets.not_ours_any_more", topic=self.topic, group=self.group)
 
