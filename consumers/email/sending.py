@@ -10,6 +10,7 @@ possible duplicate if DATA had begun (RFC 1047 says why this window cannot be cl
 import asyncio
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -24,7 +25,9 @@ from consumers.email.ledger import Busy, Over, Suppress
 from consumers.email.outcomes import Accepted, HeldBack, LetterRefused, Outcome, ServerTrouble
 from consumers.email.tickets import Due
 from shared import clock, errors, logs, metrics
+from shared.db.engine import TROUBLE
 from shared.kafka import retry
+from shared.kafka.backoff import Backoff
 from shared.kafka.batch import Culprits
 from shared.kafka.producer import Producer
 from shared.kafka.records import Record
@@ -89,6 +92,7 @@ class Sender:
         self._culprits = Culprits()
         self._unrecorded: dict[uuid.UUID, tuple[Claimed, Accepted]] = {}
         self._catching_up = asyncio.Lock()
+        self._recording: asyncio.Task[None] | None = None
         self._left_alone: set[asyncio.Task[None]] = set()
 
     async def send_all(self, letters: Sequence[Due]) -> None:
@@ -98,9 +102,7 @@ class Sender:
         MailServerAway, MailServerSlow, Stopping, KafkaAway or what PostgreSQL raises, once no letter waits for its turn any
         more: the caller rewinds, and what was done is recognised.
         """
-        async with self._catching_up:  # whoever comes meanwhile waits: nothing is sent before all is recorded
-            while self._unrecorded:
-                await self._record(*self._unrecorded.popitem()[1])
+        await self._catch_up()
         trips, begin_by = self._breaker.trips, clock.monotonic() + BEGIN_SECONDS_MAX
         in_order = sorted(letters, key=lambda due: self._breaker.last_knocked(due.ticket.letter_id))
         flights = [Flight(due, begin_by) for due in in_order]
@@ -114,7 +116,7 @@ class Sender:
         await self._look_again_later([flight.due for flight in slow])
 
     async def settle(self) -> None:
-        """Wait for the letters that go on alone, for a second at most: their leases look after them."""
+        """Wait for the letters that go on alone or are still to be recorded, a second at most: their leases look after them."""
         if self._left_alone:
             await asyncio.wait(self._left_alone, timeout=SETTLE_SECONDS_MAX)
 
@@ -130,9 +132,12 @@ class Sender:
                     break
         finally:  # whoever waits here is cut off when the time for a stop is up; the conversations are not
             for task in pending:
-                self._left_alone.add(task)
-                task.add_done_callback(self._ended_alone)
+                self._leave_alone(task)
         return list(pending.values())
+
+    def _leave_alone(self, task: "asyncio.Task[None]") -> None:
+        self._left_alone.add(task)
+        task.add_done_callback(self._ended_alone)
 
     def _ended_alone(self, task: "asyncio.Task[None]") -> None:
         self._left_alone.discard(task)
@@ -235,15 +240,33 @@ class Sender:
             return Unwritten(f"cannot_compose:{type(error).__name__}")
 
     async def _record(self, claimed: Claimed, accepted: Accepted) -> None:
-        """Record a 250; when the database is away it is remembered here, and recorded before anything else is sent."""
+        """Record a 250; when the database is away it is remembered here, and recorded soon, before anything else is sent."""
         try:
             recorded = await self._clerk.sent(claimed, accepted.answer)
         except BaseException:  # also when told to stop: the batch of a neighbour may still come
             self._unrecorded[claimed.letter_id] = (claimed, accepted)
+            if self._recording is None or self._recording.done():
+                self._recording = asyncio.create_task(self._record_in_time())
+                self._leave_alone(self._recording)
             raise
         _count(claimed.due, "sent")
         metrics.letter_seconds.observe(recorded.seconds)
         _tell(claimed.due, "letter.sent", outcome="claim_held" if recorded.claim_held else "claim_lost")
+
+    async def _catch_up(self) -> None:
+        async with self._catching_up:  # whoever comes meanwhile waits: nothing is sent before all is recorded
+            while self._unrecorded:
+                await self._record(*self._unrecorded.popitem()[1])
+
+    async def _record_in_time(self) -> None:
+        """Record what no batch may come for: another member that has it by now would send it again after its lease."""
+        backoff = Backoff()
+        while self._unrecorded:
+            await backoff.pause(self._stopping)
+            with suppress(*TROUBLE):
+                await self._catch_up()
+            if self._stopping.is_set():
+                return
 
     async def _climb(self, claimed: Claimed, refused: LetterRefused) -> None:
         """Try a refused letter again on the ladder's next step; give it up when it is refused for good, or has climbed all."""

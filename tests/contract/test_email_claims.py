@@ -12,8 +12,10 @@ from consumers.email.ledger import Busy
 from consumers.email.store import Taking
 from consumers.email.tickets import Due
 from deploy.dev.mailbox import Fault, Switches
+from shared.kafka import backoff
 from shared.messages import LetterTicket
 from tests.letters import address, counted_as_sent, event, headers, now_ms, recipients, sales, sql, states
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -133,6 +135,51 @@ async def test_a_250_that_could_not_be_recorded_is_recorded_before_anything_else
     assert len(mailbox.letters) == 2
     assert await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]
     assert email.published.records == []
+
+
+async def test_a_250_is_recorded_though_no_batch_comes_any_more(email, mailbox, engine, sale, monkeypatch):
+    """The batch is another member's by the time the database is back, who would send the letter again after its lease."""
+    record_sent, tried = store.record_sent, asyncio.Event()
+
+    async def away(*_arguments):
+        tried.set()
+        raise ConnectionResetError
+
+    monkeypatch.setattr(store, "record_sent", away)
+    with pytest.raises(ConnectionResetError):
+        await email.changes.handle([event(sale)])
+    tried.clear()
+    async with asyncio.timeout(5):
+        await tried.wait()
+    monkeypatch.setattr(store, "record_sent", record_sent)
+
+    async def both_are_recorded():
+        return await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]
+
+    await until(both_are_recorded, "what the mail server accepted is recorded")
+    await email.sender.settle()
+    assert len(mailbox.letters) == 2
+    assert not email.sender._left_alone
+
+
+async def test_a_250_that_nobody_recorded_yet_is_recorded_at_the_end(email, mailbox, engine, sale, monkeypatch):
+    """Whoever is told to stop does it now, instead of after the pause that it is in."""
+    monkeypatch.setattr(backoff, "DELAY_SECONDS_MIN", 3600.0)
+    monkeypatch.setattr(backoff, "DELAY_SECONDS_MAX", 3600.0)
+    record_sent = store.record_sent
+
+    async def away(*_arguments):
+        raise ConnectionResetError
+
+    monkeypatch.setattr(store, "record_sent", away)
+    with pytest.raises(ConnectionResetError):
+        await email.changes.handle([event(sale)])
+    monkeypatch.setattr(store, "record_sent", record_sent)
+    email.stopping.set()
+    await email.sender.settle()
+
+    assert len(mailbox.letters) == 2
+    assert await states(engine) == [("client", "sent", 1), ("coach", "sent", 1)]
 
 
 async def test_a_letter_being_recorded_is_not_recorded_by_its_neighbours(email, mailbox, engine, sale, monkeypatch):
