@@ -82,6 +82,7 @@ class RewindingConsumer(AIOKafkaConsumer):
         """Connect and join; what is asked about a partition without a leader is asked in moderation."""
         await super().start()
         self._fetcher._client = PausingClient(self._client)  # noqa: SLF001 - there is no setting
+        self._join_as_who_it_is()
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
@@ -127,6 +128,15 @@ class RewindingConsumer(AIOKafkaConsumer):
                 self.seek(partition, before[partition])
             elif not (await self.seek_to_committed(partition))[partition]:
                 await self.seek_to_beginning(partition)
+
+    def _join_as_who_it_is(self) -> None:
+        """Join once more under a static name: only then is who took the leader's place told so, and shares all partitions out.
+
+        The first join gives such a member its old place, by which nobody leads: partitions that are added would be nobody's.
+        A member that is not the leader gets the same answer again, and the others hear nothing of it.
+        """
+        if self._group_instance_id is not None and self._coordinator._group_subscription is None:  # noqa: SLF001 - as above
+            self._coordinator.request_rejoin()
 
     def _rejoin_without_its_tasks(self) -> None:
         """Join anew where a task of the membership broke off: only a join begins one, and until then no poll succeeds."""

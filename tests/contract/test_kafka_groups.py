@@ -64,6 +64,29 @@ async def test_partitions_that_were_added_are_read_soon(kafka, monkeypatch):
         await until(lambda: taken.records, "it is handled")
 
 
+@pytest.mark.parametrize("while_away", [False, True])
+async def test_partitions_that_were_added_are_read_after_the_leader_was_started_again(kafka, monkeypatch, while_away):
+    """Kafka gives a static member its place back, and does not tell it that the place was the leader's, who alone watches."""
+    monkeypatch.setattr(broker, "METADATA_AGE_MS_MAX", 300)
+    await make_topics(kafka, THINGS, partitions=1)
+    static = kafka.model_copy(update={"kafka_instance_id": "pod-0"})
+    taken = Taken()
+
+    async def add_a_partition():
+        async with administration(kafka) as admin:
+            await admin.create_partitions({THINGS.named(kafka.topic_prefix): NewPartitions(2)})
+        await put(kafka, THINGS, b"in the new one", partition=1)
+
+    async with member(static, Taken()):
+        pass
+    if while_away:
+        await add_a_partition()
+    async with member(static, taken):
+        if not while_away:
+            await add_a_partition()
+        await until(lambda: taken.records, "it is handled", deadline_seconds=20)
+
+
 async def test_members_that_come_and_go_never_handle_a_record_at_the_same_time(kafka):
     """Three members join and leave under load: every record is handled, none by two at once."""
     await make_topics(kafka, THINGS, partitions=PARTITIONS)
