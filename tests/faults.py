@@ -76,12 +76,12 @@ TRANSACTION = (
         ),
         (
             "consumers/bookings/store.py",
-            '    """Write what deciding changed, in the transaction that loaded it."""\n',
+            '    """Write everything that was decided, in the transaction that loaded it."""\n',
             (
-                '    """Write what deciding changed, in the transaction that loaded it."""\n'
-                "    await inbox.write(tx, CONSUMER, list(remembered.entries.values()))\n"
+                '    """Write everything that was decided, in the transaction that loaded it."""\n'
+                "    await inbox.write(tx, CONSUMER, list(decided.entries.values()))\n"
                 "    await tx.commit()\n"
-                "    remembered.entries = {}\n"
+                "    decided.entries = {}\n"
             ),
         ),
     ),
@@ -401,13 +401,13 @@ BOOKINGS = (
     fault(
         "an older version overrides a newer one",
         (BOOKINGS_TESTS, "-k", "every_order or older_message"),
-        ("consumers/bookings/handlers.py", "data.version <= before.version:", "data.version == before.version:"),
+        ("consumers/bookings/decide.py", "data.version <= before.version:", "data.version == before.version:"),
     ),
     fault(
         "bookings follow the type of a message",
         (STORM_TESTS, "-k", "death"),
         (
-            "consumers/bookings/handlers.py",
+            "consumers/bookings/decide.py",
             "Known(payment_id, data.version, data.paid, data.cancel_due)",
             'Known(payment_id, data.version, event.name == "payment.succeeded", data.cancel_due)',
         ),

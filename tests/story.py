@@ -9,15 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from consumers.bookings import handlers as bookings
-from consumers.bookings.store import Remembered
+from consumers.bookings import decide as bookings
+from consumers.bookings.handlers import Bookings
 from consumers.email import kinds
 from consumers.payments.decide import Item, Loaded, decide
 from consumers.payments.translate import translate
 from shared import messages, topics
 from shared.domain.booking import Booking, Status
 from shared.domain.payment import Payment
-from shared.kafka.batch import Applied
 from shared.kafka.records import Incoming
 
 EXAMPLES = Path(__file__).parent / "examples" / "messages"
@@ -56,11 +55,9 @@ def payments_say(*names):
 
 def bookings_say(*payment_events, status=Status.PENDING):
     """The last event of `bookings.events` that these events of payments cause, for a booking that stands so."""
-    remembered, applied = Remembered({BOOKING_ID: Booking(BOOKING_ID, status, None)}, {}, {}, {}), Applied()
-    for number, value in enumerate(payment_events):
-        item = bookings.Bookings().judge(Incoming("payments.events", 0, number, PAYMENT_ID.encode(), value))
-        bookings._take(remembered, item, applied, [], at=AT)
-    return applied.emitted[-1].event
+    loaded = bookings.Loaded({BOOKING_ID: Booking(BOOKING_ID, status, None)}, {}, {}, {})
+    records = (Incoming("payments.events", 0, n, PAYMENT_ID.encode(), value) for n, value in enumerate(payment_events))
+    return bookings.decide(loaded, map(Bookings().judge, records), at=AT).emitted[-1].event
 
 
 def tickets_say(booking_event):

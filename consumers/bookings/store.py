@@ -1,16 +1,14 @@
 """The SQL of bookings: they are locked by id, then read together with what the contract told before."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from consumers.bookings.decide import Decided, Item, Loaded
 from shared.db import attention, inbox
 from shared.db.data_errors import folding
 from shared.db.engine import columns, rows
-from shared.db.inbox import Entry
 from shared.domain.booking import Booking, Known, Status
 
 CONSUMER = "bookings"
@@ -45,58 +43,39 @@ on conflict (booking_id) do update set version = excluded.version
 """
 
 
-@dataclass(slots=True)
-class Remembered:
-    """What is known about the bookings of a batch, read under their locks; deciding changes it, `save` writes it."""
-
-    bookings: dict[str, Booking]
-    payments: dict[str, dict[str, Known]]
-    versions: dict[str, int]
-    known: dict[str, Entry]
-    changed_bookings: set[str] = field(default_factory=set)
-    changed_payments: set[tuple[str, str]] = field(default_factory=set)
-    attention: list[tuple[str, str, str]] = field(default_factory=list)  # reason, booking, payment
-    entries: dict[str, Entry] = field(default_factory=dict)
-
-    def next_version(self, booking_id: str) -> int:
-        """Count one more change of a booking, and return its number."""
-        self.versions[booking_id] = self.versions.get(booking_id, 0) + 1
-        return self.versions[booking_id]
-
-
-async def load(tx: AsyncConnection, bookings: Iterable[str], events: Sequence[tuple[datetime, str]]) -> Remembered:
+async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     """Lock the bookings that a batch touches, then read what is known of them and of the batch's events.
 
     Raises FoldBroken for a status that the booking service has and we do not: only the messages of its bookings are refused.
     """
-    asked = sorted(set(bookings))
+    asked = sorted({str(item.event.data.booking_id) for item in items})
     locked = await rows(tx, LOCK_BOOKINGS, asked)
     with folding():
         found = {row[0]: Booking(row[0], Status(row[1]), *row[2:]) for row in locked}
     payments: dict[str, dict[str, Known]] = defaultdict(dict)
     for booking_id, payment_id, *told in await rows(tx, KNOWN_PAYMENTS, asked):
         payments[booking_id][payment_id] = Known(payment_id, *told)
-    return Remembered(
+    return Loaded(
         bookings=found,
         payments=payments,
         versions={row[0]: row[1] for row in await rows(tx, VERSIONS, asked)},
-        known=await inbox.known(tx, CONSUMER, events),
+        known=await inbox.known(tx, CONSUMER, [(item.event.time, str(item.event.id)) for item in items]),
     )
 
 
-async def save(tx: AsyncConnection, remembered: Remembered) -> None:
-    """Write what deciding changed, in the transaction that loaded it."""
-    changed = [remembered.bookings[booking_id] for booking_id in sorted(remembered.changed_bookings)]
+async def save(tx: AsyncConnection, decided: Decided) -> None:
+    """Write everything that was decided, in the transaction that loaded it."""
+    changed = [decided.bookings[booking_id] for booking_id in sorted(decided.bookings)]
     if changed:
         await rows(tx, UPDATE_BOOKINGS, *columns((b.id, str(b.status), b.payment_id) for b in changed))
-    payments = [(booking_id, remembered.payments[booking_id][p]) for booking_id, p in sorted(remembered.changed_payments)]
+    payments = [(booking_id, decided.payments[booking_id, p]) for booking_id, p in sorted(decided.payments)]
     if payments:
         await rows(tx, UPSERT_PAYMENTS, *columns(_known_row(booking_id, known) for booking_id, known in payments))
-    if remembered.versions:
-        await rows(tx, UPSERT_VERSIONS, *columns(remembered.versions.items()))
-    for reason, booking_id, payment_id in remembered.attention:
-        await attention.open_(tx, reason=reason, aggregate=f"booking:{booking_id}", cause=f"payment:{payment_id}")
-    await inbox.write(tx, CONSUMER, list(remembered.entries.values()))
+    if decided.versions:
+        await rows(tx, UPSERT_VERSIONS, *columns(decided.versions.items()))
+    for matter in decided.attention:
+        await attention.open_(tx, reason=matter.reason, aggregate=matter.aggregate, cause=matter.cause)
+    await inbox.write(tx, CONSUMER, list(decided.entries.values()))
 
 
 def _known_row(booking_id: str, known: Known) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from consumers.bookings import store
+from consumers.bookings.handlers import Bookings
 from shared import messages, metrics
 from shared.db.engine import rows
 from tests.builders import Sale, insert_sales, payment_event, record
@@ -371,7 +372,7 @@ async def test_what_is_announced_names_ids_and_amounts_and_nobody(bookings, publ
 async def test_consumers_that_hold_two_payments_of_one_booking_take_turns(bookings, published, engine, sale):
     """Payments are spread over partitions by their own ids: only their booking's lock keeps them apart."""
     async with engine.begin() as tx:
-        await store.load(tx, [sale.booking_id], [])
+        await store.load(tx, [Bookings().judge(message(sale, 1))])
         second = asyncio.create_task(bookings.handle([message(sale, 1, paid=True)]))
         await until(waits_for_a_lock(engine), "the second waits for the first", deadline_seconds=10)
         assert published.records == []

@@ -1,0 +1,174 @@
+"""What a batch of payments' changes does to their bookings; pure, message by message in batch order.
+
+Enters: what the store loaded under locks, and the batch. Leaves: everything to write, to publish and to tell. A refused
+message changes nothing and gets no inbox row, so that its replay is never taken for a duplicate. What one booking does about
+one message is for shared/domain/booking.py to say. Next: store.py writes it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import assert_never
+
+from shared import messages
+from shared.db.inbox import Entry
+from shared.domain import booking
+from shared.domain.booking import Booking, Cancel, Confirm, Known, Leave, RaiseConflict, Status
+from shared.kafka.batch import Emitted
+from shared.kafka.dead_letters import Refused
+from shared.kafka.records import Incoming
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A payment's change and the record that brought it."""
+
+    event: messages.Envelope[messages.PaymentState]
+    record: Incoming
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of a booking, for the log once it stands."""
+
+    name: str
+    booking_id: str
+    payment_id: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """A matter for a person; the same reason, aggregate and cause is one matter, however often it is seen."""
+
+    reason: str
+    aggregate: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the database knows, read under locks: bookings by id, what each knows of its payments by their ids, inbox entries.
+
+    `versions` are the numbers of the last events that told of each booking.
+    """
+
+    bookings: Mapping[str, Booking]
+    payments: Mapping[str, Mapping[str, Known]]
+    versions: Mapping[str, int]
+    known: Mapping[str, Entry]
+
+
+@dataclass(slots=True)
+class Decided:
+    """What to write in this transaction, and to publish and log after it.
+
+    `versions` go on from those that were loaded; `payments` are by booking and payment.
+    """
+
+    versions: dict[str, int]
+    bookings: dict[str, Booking] = field(default_factory=dict)
+    payments: dict[tuple[str, str], Known] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    attention: list[Attention] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    emitted: list[Emitted] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+
+def decide(loaded: Loaded, items: Iterable[Item], *, at: datetime) -> Decided:
+    """Let each booking follow its payments; `at` becomes the time of the events that a batch emits."""
+    batch = _Batch(loaded, at)
+    for item in items:
+        batch.take(item)
+    return batch.decided
+
+
+class _Batch:
+    """The state that grows while a batch is decided."""
+
+    def __init__(self, loaded: Loaded, at: datetime) -> None:
+        self.decided = Decided(versions=dict(loaded.versions))
+        self._loaded = loaded
+        self._payments = {booking_id: dict(known) for booking_id, known in loaded.payments.items()}
+        self._at = at
+
+    def take(self, item: Item) -> None:
+        """Decide about one message of the batch."""
+        event_id, booking_id = str(item.event.id), str(item.event.data.booking_id)
+        if event_id in self.decided.entries:
+            return
+        if event_id in self._loaded.known:
+            # Whoever wrote the entry may have died before it could publish.
+            self._emit(item, self._loaded.known[event_id].emitted)
+            return
+        found = self.decided.bookings.get(booking_id) or self._loaded.bookings.get(booking_id)
+        if found is None:
+            self.decided.refused.append(Refused(item.record, "no_such_booking"))
+            return
+        emitted = self._follow(found, item.event)
+        place = (item.record.topic, item.record.partition, item.record.offset)
+        self.decided.entries[event_id] = Entry(event_id, item.event.time, *place, emitted)
+        self._emit(item, emitted)
+
+    def _emit(self, item: Item, events: Iterable[bytes]) -> None:
+        self.decided.emitted += [Emitted(event, item.record) for event in events]
+
+    def _follow(self, found: Booking, event: messages.Envelope[messages.PaymentState]) -> tuple[bytes, ...]:
+        """Let a booking follow a message of one payment; return the event that tells what became of it, if anything did."""
+        data = event.data
+        payment_id = str(data.payment_id)
+        payments = self._payments.setdefault(found.id, {})
+        before = payments.get(payment_id)
+        if before is not None and data.version <= before.version:
+            return ()
+        now = Known(payment_id, data.version, data.paid, data.cancel_due)
+        others = (known for known in payments.values() if known.payment_id != payment_id)
+        another_is_paid = any(known.paid and not known.cancel_due for known in others)
+        outcome = booking.follow(found, before, now, another_is_paid=another_is_paid)
+        payments[payment_id] = self.decided.payments[found.id, payment_id] = booking.noted(before, now, outcome)
+        match outcome:
+            case Confirm(after_session=after_session):
+                if after_session:
+                    self.decided.attention.append(_matter("paid_after_session", now, found))
+                held = self.decided.bookings[found.id] = replace(found, status=Status.CONFIRMED, payment_id=payment_id)
+                return self._tell(event, held, "booking.confirmed")
+            case Cancel(confirmed_elsewhere=elsewhere):
+                cancelled = self.decided.bookings[found.id] = replace(found, status=Status.CANCELLED)
+                return self._tell(event, cancelled, "booking.cancelled", reason="refunded", confirmed_elsewhere=elsewhere)
+            case RaiseConflict(reason=reason):
+                self.decided.attention.append(_matter(f"payment_conflict:{reason}", now, found))
+                return self._tell(event, found, "booking.payment_conflict", reason=str(reason))
+            case Leave():
+                return ()
+            case _ as never:
+                assert_never(never)
+
+    def _tell(
+        self,
+        event: messages.Envelope[messages.PaymentState],
+        stands: Booking,
+        name: str,
+        *,
+        reason: str | None = None,
+        confirmed_elsewhere: bool = False,
+    ) -> tuple[bytes, ...]:
+        """Count what became of a booking, and return the event that tells it: how it stands now, because of which payment."""
+        data = event.data
+        version = self.decided.versions[stands.id] = self.decided.versions.get(stands.id, 0) + 1
+        change = messages.BookingChange(
+            booking_id=data.booking_id,
+            version=version,
+            payment_id=data.payment_id,
+            status=str(stands.status),
+            reason=reason,
+            amount_minor=data.amount_minor,
+            currency=data.currency,
+            confirmed_elsewhere=confirmed_elsewhere,
+        )
+        self.decided.told.append(Told(name, stands.id, str(data.payment_id), reason))
+        return (messages.booking_event(name, change, cause=str(event.id), at=self._at),)
+
+
+def _matter(reason: str, payment: Known, found: Booking) -> Attention:
+    return Attention(reason, f"booking:{found.id}", f"payment:{payment.payment_id}")
