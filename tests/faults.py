@@ -313,6 +313,11 @@ MATCHING = (
         (MATCHING_TESTS, "-k", "never_blames"),
         ("consumers/payments/handlers.py", "if decided.freed and len(items) == 1:", "if False:"),
     ),
+    fault(
+        "a freed event is tried before those that free it",
+        (MATCHING_TESTS, "-k", "only_it_frees"),
+        ("consumers/payments/handlers.py", "if event_id in trial.freed | trial.refused_waiting:", "if True:"),
+    ),
 )
 MONEY = (
     fault(
