@@ -148,11 +148,11 @@ class Subscription:
         await self._stopping.wait()
 
     async def _pause(self, error: Exception, records: int) -> None:
-        """Tell what the batch failed of, in the log only the first time, and wait before it comes again."""
-        self._trouble = error_name(error)
+        """Report why the batch failed, in the log once for each error in a row, and wait before it comes again."""
         metrics.batch_failures.labels(self.topic, type(error).__name__).inc()
-        if self._backoff.failures == 0:
+        if self._trouble != error_name(error):
             log.warning("batch.rewound", topic=self.topic, records=records, error=error_name(error))
+        self._trouble = error_name(error)
         await self._backoff.pause(self._stopping)
 
     async def _commit(self, message: KafkaMessage) -> None:

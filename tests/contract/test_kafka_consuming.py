@@ -9,6 +9,7 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import CorruptRecordException
+from structlog.testing import capture_logs
 
 from shared import clock, errors
 from shared.kafka import broker, liveness, metadata_pause, rewinding, subscription
@@ -52,6 +53,20 @@ async def test_what_we_raised_ourselves_is_told_without_a_traceback(kafka, caplo
         await until(lambda: taken.records, "the batch is taken")
 
     assert len([record for record in caplog.records if record.name == broker.FASTSTREAM.name and record.exc_info]) == lines
+
+
+async def test_the_log_names_each_error_in_a_row_once(kafka, monkeypatch):
+    """A database that is away for an hour is one line; that it then lacks a column is another."""
+    monkeypatch.setattr(subscription.Backoff, "pause", lambda *_: asyncio.sleep(0))
+    await make_topics(kafka, THINGS)
+    await put(kafka, THINGS, b"a")
+    met = [ConnectionRefusedError(), ConnectionRefusedError(), LookupError(), LookupError(), None]
+    taken = Taken(fails=lambda _records: met[taken.calls - 1])
+    with capture_logs() as lines:
+        async with member(kafka, taken):
+            await until(lambda: taken.records, "the batch is taken")
+
+    assert [line["error"] for line in lines if line["event"] == "batch.rewound"] == ["ConnectionRefusedError", "LookupError"]
 
 
 async def test_a_failing_batch_never_becomes_a_busy_loop(kafka, monkeypatch):
