@@ -287,7 +287,8 @@ def refused(consumer):
             quarantined = words("consumers/payments/decide.py", asked=lambda node: getattr(node, "name", None) == "mismatch")
             return halved | quarantined | words("consumers/payments/translate.py", asked=makes("Refusal"))
         case "bookings":
-            return halved | words("consumers/bookings/handlers.py", asked=makes("Refused"))
+            judged = words("consumers/bookings/handlers.py", asked=makes("Refused"))
+            return halved | judged | words("consumers/bookings/decide.py", asked=makes("Refused"))
         case "email":
             return halved | {UNDECODABLE} | words("consumers/email/kinds.py", asked=makes("Unusable"))
 
