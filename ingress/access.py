@@ -1,7 +1,7 @@
-"""Who is asking, and may they? All the rules about tokens and roles.
+"""Authentication and authorisation: all the rules about tokens and roles.
 
-Enters: the Authorization header. Leaves: a `Caller` whose role is the one in `users` now, or one refusal for all; its reason
-is for the log alone. RFC 8725 (JSON Web Token Best Current Practices) is the list behind the checks: one pinned
+Enters: the Authorization header. Leaves: a `Caller` whose role is the one in `users` now, or one refusal for all faults, whose
+reason goes only to the log. RFC 8725 (JSON Web Token Best Current Practices) is the list behind the checks: one pinned
 algorithm, nothing in a token that chooses its own key, one meaning per token. Next: checkout.py and payments.py.
 """
 
@@ -27,11 +27,11 @@ ROLES = frozenset({"client", "coach", "admin"})  # the labels of CultureBridge's
 
 TOKEN_CHARACTERS_MAX = 8000  # under the limit of a header line; a token of ours has a few hundred
 TOKEN_LIFETIME_SECONDS_MAX = 366 * 24 * 60 * 60  # one that lives longer is a mistake of its issuer, or no token of ours
-# The issuer's clock may be ahead of ours: who has just logged in is not sent away. No token lives longer by it.
+# The issuer's clock may be ahead of ours: a token that was just issued is accepted. It makes no token live longer.
 ISSUER_AHEAD_SECONDS_MAX = 30
-# RFC 7515, section 2: base64url without padding. That each segment has only one spelling is seen to by PyJWT.
+# RFC 7515, section 2: base64url without padding. PyJWT makes sure that each segment has only one spelling.
 TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-# An allow-list, since crit, jku, jwk, x5u, x5c, zip and b64 are all ways to let a token say how it wants to be judged.
+# An allow-list, since crit, jku, jwk, x5u, x5c, zip and b64 all let a token choose how it is verified.
 HEADER_NAMES = frozenset({"alg", "typ", "kid"})
 TYPES = frozenset({"jwt", "at+jwt"})
 # The key of HS256 is one shared secret without a name; a public key may carry one, which then chooses nothing.
@@ -41,7 +41,7 @@ ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})  # OpenID Connect Co
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An active user, with the role that the database knows."""
+    """An active user, with the role that is in the database."""
 
     user_id: UUID
     role: str
@@ -49,13 +49,13 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
-    """Why a request is nobody's, in a word for an operator: an issuer that is set up wrongly sends everybody away."""
+    """Why a request is not authenticated, in one word for an operator: a misconfigured issuer gets every request refused."""
 
     reason: str
 
 
 def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | Unproven:
-    """Return the user whom a valid access token names, or why none; `authorization` is every such header of the request."""
+    """Return the user whom a valid access token names, or why there is none; `authorization` is every such header."""
     if len(authorization) != 1:
         return Unproven("several_headers" if authorization else "no_header")
     scheme, _, token = authorization[0].partition(" ")
@@ -68,7 +68,7 @@ def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | 
 
 
 async def identify(request: web.Request, engine: AsyncEngine, jwt_settings: settings.Jwt) -> Caller | Problem:
-    """Return who is asking, with the role and rights of this moment; raises store.DatabaseAway."""
+    """Return the caller, with the role and rights of this moment; raises store.DatabaseAway."""
     subject = user_id(request.headers.getall("Authorization", []), jwt_settings)
     if isinstance(subject, Unproven):
         return _refused(subject.reason)
@@ -82,17 +82,17 @@ async def identify(request: web.Request, engine: AsyncEngine, jwt_settings: sett
 
 
 def may_pay(caller: Caller, *, client_id: UUID) -> bool:
-    """Tell whether the caller may open a checkout for a booking: its client, or an admin."""
+    """Return whether the caller may open a checkout for a booking: its client, or an admin."""
     return caller.role == "admin" or caller.user_id == client_id
 
 
 def may_see(caller: Caller, *, client_id: UUID, coach_id: UUID) -> bool:
-    """Tell whether the caller may see the payment of a booking: its client, its coach, or an admin."""
+    """Return whether the caller may see the payment of a booking: its client, its coach, or an admin."""
     return caller.role == "admin" or caller.user_id in {client_id, coach_id}
 
 
 def _refused(reason: str) -> Problem:
-    """Log why; the answer stays the same whatever it was."""
+    """Log the reason, which the answer never shows."""
     log.info("caller.refused", reason=reason)
     return problems.UNAUTHORIZED
 
@@ -157,7 +157,7 @@ def _is_access_token(claims: dict[str, Any]) -> bool:
 
 
 def _decoded(segment: str) -> Any:
-    """Return the JSON of a segment; ValueError when it is none, or says one name twice."""
+    """Return the JSON of a segment; ValueError when it is no JSON, or has a name twice."""
     content = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     return json.loads(content, object_pairs_hook=_each_name_once)
 

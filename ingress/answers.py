@@ -1,4 +1,4 @@
-"""How a success is spelled: JSON with money as exact numbers and moments in RFC 3339.
+"""Formats successful answers: JSON with money as exact numbers and times in RFC 3339.
 
 Enters: plain values. Leaves: an HTTP answer that no cache keeps.
 """
@@ -20,10 +20,10 @@ def json(status: int, body: Mapping[str, object]) -> web.Response:
 
 
 def amount(amount_minor: int, currency: str) -> msgspec.Raw:
-    """Return minor units as a JSON number with exactly the currency's decimals, spelled from digits: never a float."""
+    """Return minor units as a JSON number with exactly the currency's decimals, written from digits: never a float."""
     return msgspec.Raw(f"{money.to_decimal(amount_minor, currency):f}".encode())
 
 
 def moment(at: datetime) -> str:
-    """Return an aware UTC moment as RFC 3339 with a Z."""
+    """Return an aware UTC time as RFC 3339 with a Z."""
     return at.isoformat().replace("+00:00", "Z")

@@ -27,7 +27,7 @@ from shared.stripe_events import WEBHOOK_PATH
 DATABASE_CONNECTIONS_MAX = 10  # a transaction takes milliseconds; more callers than that wait for their turn
 
 CHECKOUT = "/payment/checkout"
-# The webhook and the checkout are no payments, also for methods that they do not know.
+# `checkout` and `webhook` are no payment ids, also for methods that those routes do not have.
 PAYMENT = "/payment/{payment_id:(?!checkout$|webhook$)[^/]+}"
 PAYMENT_SHOWN = "/payment/{payment_id}"
 
@@ -42,7 +42,7 @@ class IngressSettings(
     settings.Http,
     settings.Health,
 ):
-    """Everything that the door reads of its environment."""
+    """All settings that the door reads from its environment."""
 
     health_port: int = 8001
 
@@ -55,7 +55,7 @@ class IngressSettings(
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the door holds open while it stands."""
+    """What the door keeps open while it runs."""
 
     engine: AsyncEngine
     stripe: Stripe
@@ -65,7 +65,7 @@ class Resources:
 
 @asynccontextmanager
 async def opened(configured: IngressSettings, connections: Connections) -> AsyncIterator[tuple[web.Application, Publisher]]:
-    """Give the application with its real resources, and the publisher to ask for readiness; nothing is waited for."""
+    """Yield the application with its real resources, and the publisher, which readiness asks; connects to nothing yet."""
     async with AsyncExitStack() as stack:
         engine = engines.create(configured, application="ingress", pool_size=DATABASE_CONNECTIONS_MAX)
         stack.push_async_callback(engine.dispose)
@@ -77,12 +77,12 @@ async def opened(configured: IngressSettings, connections: Connections) -> Async
 
 
 def build(configured: IngressSettings, held: Resources) -> web.Application:
-    """Return the application: its whole face to the world."""
+    """Return the application with all its routes and middlewares."""
     origins = frozenset(configured.checkout_allowed_origins)
     topic = topics.STRIPE_EVENTS.named(configured.topic_prefix)
     webhook = WebhookHandler(configured, configured, held.publisher, topic=topic)
-    story = Checkout(held.engine, held.stripe, configured)
-    checkout = CheckoutHandler(story, held.engine, configured, origins)
+    checkouts = Checkout(held.engine, held.stripe, configured)
+    checkout = CheckoutHandler(checkouts, held.engine, configured, origins)
     payment = PaymentHandler(held.engine, configured)
 
     cors = http_rules.cors(origins, {CHECKOUT, PAYMENT_SHOWN})

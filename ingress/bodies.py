@@ -1,9 +1,9 @@
-"""Read a body without being held up or filled up by it.
+"""Reads a request's body within limits of time and memory.
 
-Enters: a request, and how large its body may be. Leaves: the bytes, or the problem. The length that is announced
-is judged before anything is read; a chunked body is counted on its way; compressed ones are not unpacked, since a few bytes
-of them become gigabytes. Bodies that do not come with their head share one budget of memory: when it is spent, the time of the
-one that has been on its way for longest is over, so that thousands of slow ones keep no quick one out.
+Enters: a request, and how large its body may be. Leaves: the bytes, or the problem. The announced length is checked before
+anything is read; a chunked body is counted as it arrives; compressed bodies are refused, since a few bytes can unpack to
+gigabytes. Bodies that do not arrive together with their head share one memory budget: when it is exceeded, the body that has
+been arriving for longest is timed out, so that thousands of slow bodies keep no quick one out.
 """
 
 import asyncio
@@ -16,28 +16,28 @@ from ingress import problems
 from ingress.problems import Problem
 
 READ_SECONDS_MAX = 10.0  # aiohttp itself would wait for ever for the next byte of a body
-ON_THE_WAY_BYTES_MAX = 4_194_304  # some two hundred slow ones; real ones arrive in milliseconds
-REQUEST_BYTES = 16_384  # what a request holds beside its body
+ON_THE_WAY_BYTES_MAX = 4_194_304  # about two hundred slow bodies; real ones arrive in milliseconds
+REQUEST_BYTES = 16_384  # memory that a request takes beside its body
 
 
 class OnTheWay:
-    """Bodies that are on their way, the oldest first, by the time limits under which they are read."""
+    """Bodies that are arriving, oldest first, each under the time limit within which it is read."""
 
     def __init__(self) -> None:
         self.bytes = 0
         self._held: OrderedDict[asyncio.Timeout, int] = OrderedDict()
 
     def hold(self, limit: asyncio.Timeout, body_bytes: int) -> None:
-        """Count what one body holds now; when that is too much of all, the oldest other one's time is over."""
+        """Record how much one body holds now; when all together exceed the budget, time out the oldest."""
         self._count(limit, REQUEST_BYTES + body_bytes)
         while self.bytes > ON_THE_WAY_BYTES_MAX and len(self._held) > 1:
             oldest = next(iter(self._held))
             self.release(oldest)
-            if not oldest.expired():  # one that is just ending by itself takes no other time
+            if not oldest.expired():  # an expired one ends by itself, and cannot be rescheduled
                 oldest.reschedule(asyncio.get_running_loop().time())
 
     def release(self, limit: asyncio.Timeout) -> None:
-        """Count it no more; may be called twice."""
+        """Stop counting a body; may be called twice."""
         self.bytes -= self._held.pop(limit, 0)
 
     def _count(self, limit: asyncio.Timeout, held: int) -> None:
@@ -45,11 +45,11 @@ class OnTheWay:
         self._held[limit] = held
 
 
-ON_THE_WAY = OnTheWay()  # one for the process, as its memory is
+ON_THE_WAY = OnTheWay()  # one for the process, whose memory it limits
 
 
 def refusal(request: web.Request, *, bytes_max: int) -> Problem | None:
-    """Judge a body by its headers alone; None when it may be read."""
+    """Return why a body is refused by its headers alone; None when it may be read."""
     if request.content_length is not None and request.content_length > bytes_max:
         return problems.BODY_TOO_LARGE
     if "Content-Encoding" in request.headers:
@@ -62,7 +62,7 @@ async def read(request: web.Request, *, bytes_max: int) -> bytes | Problem:
     body = bytearray()
     try:
         if request.content.is_eof():
-            # All of it came with the head, as most webhooks do: nothing to wait for.
+            # The whole body came with the head, as with most webhooks: nothing to wait for.
             whole = request.content.read_nowait()
             return whole if len(whole) <= bytes_max else problems.BODY_TOO_LARGE
         async with asyncio.timeout(READ_SECONDS_MAX) as limit:

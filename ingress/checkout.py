@@ -1,9 +1,9 @@
-"""Open a Stripe session for a PENDING payment.
+"""Opens a Stripe session for a PENDING payment.
 
-Enters: POST /payment/checkout. Leaves: 201 with the address of Stripe's page, or a problem. The row comes before
-Stripe: its id is the idempotency key and the name by which events find it, so that a call which died at any step is resumed
-by the next one, never doubled. Two guards keep one payable URL per booking, and both are needed: a row is given up only while
-it has no session, and a URL is answered only after its session was bound to an open row. Rules: checkout_rules.py.
+Enters: POST /payment/checkout. Leaves: 201 with the address of Stripe's page, or a problem. The row is inserted before Stripe
+is called: its id is the idempotency key, and events find the row by it, so that a call which died at any step is resumed by the
+next one and nothing is created twice. Two guards allow one payable URL per booking, and both are needed: a row is given up only
+while it has no session, and a URL is returned only after its session was bound to an open row. Rules: checkout_rules.py.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ingress import access, checkout_rules, problems, store
 from ingress.access import Caller
-from ingress.checkout_rules import Ask, Create, Heard, Insert, Refuse, Repeat, Wish
+from ingress.checkout_rules import Ask, Create, Insert, Refuse, Repeat, StripeAnswers, Wish
 from ingress.problems import Problem
 from ingress.store import Booking, Payment
 from shared import clock, logs, settings, stripe_api
@@ -34,10 +34,10 @@ class Stripe(Protocol):
     """What a checkout asks of Stripe."""
 
     async def create_session(self, request: stripe_api.SessionRequest, *, idempotency_key: str) -> stripe_api.Answer:
-        """Make a session, or return what this key made."""
+        """Create a session, or return the one that this key created."""
 
     async def retrieve_session(self, session_id: str) -> stripe_api.Answer:
-        """Tell what became of a session."""
+        """Return what became of a session."""
 
     async def expire_session(self, session_id: str) -> stripe_api.Answer:
         """End an open session."""
@@ -54,13 +54,13 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class ReadAgain:
-    """Somebody else was faster, or Stripe said something new: look at the rows again."""
+    """Another call was faster, or Stripe returned something new: read the rows again."""
 
     reason: str
 
 
 class Checkout:
-    """The story of one checkout, told step by step; one object for all calls of a process."""
+    """Runs one checkout step by step; one object for all calls of a process."""
 
     def __init__(self, engine: AsyncEngine, stripe: Stripe, checkout: settings.Checkout) -> None:
         self._engine = engine
@@ -69,16 +69,16 @@ class Checkout:
         self._creating: dict[UUID, asyncio.Task[stripe_api.Answer]] = {}
 
     async def open(self, caller: Caller, wish: Wish) -> Opened | Problem:
-        """Carry a wish out; raises store.DatabaseAway, after which the next call goes on where this one ended."""
-        heard = Heard()
+        """Open a session for this wish; raises store.DatabaseAway, after which the next call goes on where this one ended."""
+        stripe_answers = StripeAnswers()
         for _ in range(ROUNDS_MAX):
-            outcome = await self._round(caller, wish, heard)
+            outcome = await self._round(caller, wish, stripe_answers)
             if not isinstance(outcome, ReadAgain):
                 return outcome
             log.debug("checkout.read_again", booking_id=str(wish.booking_id), reason=outcome.reason)
         return problems.STRIPE_UNAVAILABLE
 
-    async def _round(self, caller: Caller, wish: Wish, heard: Heard) -> Opened | Problem | ReadAgain:
+    async def _round(self, caller: Caller, wish: Wish, stripe_answers: StripeAnswers) -> Opened | Problem | ReadAgain:
         """Read, decide, and do one step."""
         now = clock.now()
         async with store.transaction(self._engine) as tx:
@@ -88,7 +88,7 @@ class Checkout:
             if not access.may_pay(caller, client_id=booking.client_id):
                 return problems.FORBIDDEN
             standing = await store.load_standing(tx, booking.id, wish.key)
-            step = checkout_rules.decide(wish, booking, standing, heard, now)
+            step = checkout_rules.decide(wish, booking, standing, stripe_answers, now)
             if isinstance(step, Insert):
                 return await self._insert(tx, wish, booking, step, now)
         match step:
@@ -97,16 +97,16 @@ class Checkout:
             case Repeat(payment=payment, session_id=session_id, url=url):
                 return Opened(payment, session_id, url)
             case Create(payment=payment):
-                return await self._create(payment, heard)
+                return await self._create(payment, stripe_answers)
             case Ask(session_id=session_id):
-                return await self._ask(session_id, heard)
+                return await self._ask(session_id, stripe_answers)
             case _ as rest:
                 assert_never(rest)
 
     async def _insert(
         self, tx: AsyncConnection, wish: Wish, booking: Booking, step: Insert, now: datetime
     ) -> Problem | ReadAgain:
-        """Add the row that the next round takes to Stripe, once this transaction stands."""
+        """Insert the row for which the next round asks Stripe for a session, once this transaction is committed."""
         price = checkout_rules.price_minor(booking)
         if price is None:
             return problems.BOOKING_HAS_NO_PRICE
@@ -133,16 +133,16 @@ class Checkout:
         await tx.rollback()
         return ReadAgain("another payment was inserted meanwhile")
 
-    async def _create(self, payment: Payment, heard: Heard) -> Opened | Problem | ReadAgain:
+    async def _create(self, payment: Payment, stripe_answers: StripeAnswers) -> Opened | Problem | ReadAgain:
         answer = await self._created(payment)
         match answer:
             case Session():
                 return await self._bind(payment, answer)
             case KeySpent():
-                if heard.spent:
-                    # A new row's key is nobody else's: Stripe fails one call after another, and more rows would be more load.
+                if stripe_answers.spent:
+                    # The new row's key was never used before: Stripe fails call after call, and more rows would only add load.
                     return problems.STRIPE_UNAVAILABLE
-                heard.spent.add(payment.id)
+                stripe_answers.spent.add(payment.id)
                 return ReadAgain("Stripe will never make a session for this key")
             case Refused(code=code):
                 return await self._give_up(payment, code)
@@ -156,7 +156,7 @@ class Checkout:
                 assert_never(rest)
 
     async def _created(self, payment: Payment) -> stripe_api.Answer:
-        """Ask Stripe once for all calls of this process that wait for the same row, so that they do not lock each other out."""
+        """Call Stripe once for all calls of this process that wait for the same row: two at once would get KEY_IN_USE."""
         task = self._creating.get(payment.id)
         if task is None:
             request = checkout_rules.session_request(payment)
@@ -175,12 +175,12 @@ class Checkout:
             log.info("checkout.opened", payment_id=str(payment.id), booking_id=str(payment.booking_id), session_id=session.id)
             return Opened(payment, session.id, session.url)
         if row is not None and row.session_id is None:
-            # Its URL was shown to nobody and never will be; ending it now only spares Stripe's list a stray.
+            # Nobody saw its URL or ever will; expiring it only keeps an unused session out of Stripe's list.
             await self._stripe.expire_session(session.id)
         return ReadAgain("the session's row was closed meanwhile")
 
     async def _give_up(self, payment: Payment, code: str) -> Problem | ReadAgain:
-        """Close the row whose words Stripe refused, so that the next call says what price and address are by then."""
+        """Close the row whose request Stripe refused, so that the next call sends the price and the address of that time."""
         async with store.transaction(self._engine) as tx:
             closed = await store.close_payment(tx, payment, clock.now())
             row = None if closed else await store.load_payment(tx, payment.id)
@@ -189,11 +189,11 @@ class Checkout:
         log.info("payment.given_up", payment_id=str(payment.id), booking_id=str(payment.booking_id), code=code)
         return problems.STRIPE_REFUSED
 
-    async def _ask(self, session_id: str, heard: Heard) -> Problem | ReadAgain:
+    async def _ask(self, session_id: str, stripe_answers: StripeAnswers) -> Problem | ReadAgain:
         answer = await self._stripe.retrieve_session(session_id)
         match answer:
             case Session() | NoSuchSession():
-                heard.sessions[session_id] = answer
+                stripe_answers.sessions[session_id] = answer
                 return ReadAgain("Stripe told what became of the session")
             case Refused() | KeySpent() | NotAllowed():
                 return problems.STRIPE_REFUSED
@@ -204,12 +204,12 @@ class Checkout:
 
 
 def hashed_key(caller: Caller, idempotency_key: str) -> str:
-    """Return what is stored of a caller's Idempotency-Key: two callers never share one, and none can be read back."""
+    """Return the stored hash of a caller's Idempotency-Key: two callers never share one, and no key can be read back."""
     return hashlib.sha256(caller.user_id.bytes + idempotency_key.encode()).hexdigest()
 
 
 def uuid7(now: datetime) -> UUID:
-    """Return a new UUID of version 7 (RFC 9562, section 5.7): by time, so that indexes grow at one edge."""
+    """Return a new UUID of version 7 (RFC 9562, section 5.7): ordered by time, so that indexes grow at one edge."""
     milliseconds = int(now.timestamp() * 1000)
     bits = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
     return UUID(int=bits)

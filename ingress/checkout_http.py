@@ -1,7 +1,7 @@
-"""POST /payment/checkout: from HTTP to a wish, and from what came of it to HTTP.
+"""POST /payment/checkout: from the HTTP request to a wish, and from its outcome to the HTTP answer.
 
-Enters: a request. Leaves: 201, or a problem. The amount is never the caller's to say, and a field that is not
-documented is refused, so that nobody believes it was heard. Next: checkout.py, the story itself.
+Enters: a request. Leaves: 201, or a problem. A caller cannot set the amount, and an undocumented field is refused, so that
+nobody believes it had an effect. Next: checkout.py, which opens the session.
 """
 
 import re
@@ -30,7 +30,7 @@ IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")  # printable ASCII, as long 
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
-    """What a caller may say."""
+    """The fields of the request."""
 
     booking_id: UUID
     success_url: str
@@ -43,20 +43,23 @@ DECODER = msgspec.json.Decoder(Body)
 class CheckoutHandler:
     """Answers checkouts; the limit counts in this process."""
 
-    def __init__(self, story: Checkout, engine: AsyncEngine, jwt: settings.Jwt, origins: Collection[str]) -> None:
-        self._story = story
+    def __init__(self, checkouts: Checkout, engine: AsyncEngine, jwt: settings.Jwt, origins: Collection[str]) -> None:
+        self._checkouts = checkouts
         self._engine = engine
         self._jwt = jwt
         self._origins = origins
         self._limit = RateLimit(count=CHECKOUTS_PER_MINUTE_MAX, seconds=60)
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one checkout; raises store.DatabaseAway, and counts that, too: who is called looks at nothing else."""
+        """Answer one checkout; raises store.DatabaseAway.
+
+        Exceptions are counted, too: an operator who is called looks at this metric alone.
+        """
         try:
             outcome = await self._outcome(request)
         except Exception as error:
-            told = problems.DATABASE_UNAVAILABLE if isinstance(error, DatabaseAway) else problems.INTERNAL
-            metrics.checkout_requests.labels(outcome=told.code).inc()
+            problem = problems.DATABASE_UNAVAILABLE if isinstance(error, DatabaseAway) else problems.INTERNAL
+            metrics.checkout_requests.labels(outcome=problem.code).inc()
             raise
         match outcome:
             case Opened(payment=payment, session_id=session_id, url=url):
@@ -85,7 +88,7 @@ class CheckoutHandler:
         wish = await self._wish(request, caller)
         if isinstance(wish, Problem):
             return wish
-        outcome = await self._story.open(caller, wish)
+        outcome = await self._checkouts.open(caller, wish)
         if isinstance(outcome, Problem):
             log.info("checkout.refused", booking_id=str(wish.booking_id), code=outcome.code)
         return outcome
@@ -102,13 +105,13 @@ class CheckoutHandler:
         if isinstance(body, Problem):
             return body
         try:
-            said = DECODER.decode(body)
+            fields = DECODER.decode(body)
         except msgspec.ValidationError as invalid:
             # The text names the field and the types, and an unknown field by its name; never a value.
             return problems.REQUEST_INVALID.about(f"{invalid}.")
         except messages.DECODING_ERRORS:
             return problems.REQUEST_INVALID.about("The body is not JSON.")
-        if not (is_allowed(said.success_url, self._origins) and is_allowed(said.cancel_url, self._origins)):
+        if not (is_allowed(fields.success_url, self._origins) and is_allowed(fields.cancel_url, self._origins)):
             return problems.URL_REFUSED
         key = checkout.hashed_key(caller, keys[0]) if keys else None
-        return Wish(said.booking_id, said.success_url, said.cancel_url, key)
+        return Wish(fields.booking_id, fields.success_url, fields.cancel_url, key)

@@ -1,8 +1,8 @@
-"""What a checkout does next, given what is known. Pure; the story that carries it out is checkout.py.
+"""Decides the next step of a checkout. Pure; checkout.py carries it out.
 
-Enters: a wish, the booking, the payments that stand in its way, what Stripe said so far in this call, the moment. What
-leaves: one `Step`. One row is one Stripe session and one idempotency key. A row without a session may be given up for
-another; a row whose session's URL was shown is given up only when Stripe itself says that nobody can pay there any more.
+Enters: a wish, the booking, the payments that may block it, Stripe's answers so far in this call, the time. Leaves: one `Step`.
+One row is one Stripe session and one idempotency key. A row without a session may be given up for another; a row whose
+session's URL was shown is given up only when Stripe itself says that nobody can pay there any more.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,12 @@ from ingress.store import Booking, Payment, Standing
 from shared.domain import money
 from shared.stripe_api import NoSuchSession, Session, SessionRequest, SessionStatus
 
-# Stripe takes sessions of 30 minutes to 24 hours, counted from when it hears the call by its own clock:
+# Stripe takes sessions of 30 minutes to 24 hours, counted from when it receives the call, by its own clock:
 # https://docs.stripe.com/api/checkout/sessions/create, expires_at. Forty seconds are for the call itself, three attempts of ten
-# seconds and the pauses between them. Less than the shortest session of our settings: a row just made is nobody's to give up.
+# seconds and the pauses between them. Shorter than the shortest session of our settings: no call gives up a row that was just
+# inserted.
 SESSION_LEFT_MIN = timedelta(minutes=30, seconds=40)
-SESSION_LIFETIME_MAX = timedelta(hours=24) - timedelta(minutes=1)  # the minute is for a clock of ours that is ahead
+SESSION_LIFETIME_MAX = timedelta(hours=24) - timedelta(minutes=1)  # the minute allows for our clock being ahead
 KEY_AGE_MAX = timedelta(hours=23)  # Stripe keeps an idempotency key for at least 24 hours
 # Eight digits, of rupiahs twelve: https://docs.stripe.com/currencies, "Minimum and maximum charge amounts". The older
 # application's column has room for eight before the point.
@@ -39,8 +40,8 @@ class Wish:
 
 
 @dataclass(slots=True)
-class Heard:
-    """What Stripe said in this call: sessions by id, and the rows whose key will never give a session."""
+class StripeAnswers:
+    """Stripe's answers in this call: sessions by id, and the rows whose key will never give a session."""
 
     sessions: dict[str, Session | NoSuchSession] = field(default_factory=dict)
     spent: set[UUID] = field(default_factory=set)
@@ -48,21 +49,21 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Say no."""
+    """Refuse the checkout."""
 
     problem: Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Nothing stands in the way: add a row, after closing `instead_of` in the same transaction when there is one."""
+    """No payment blocks the checkout: insert a row, after closing `instead_of` in the same transaction when there is one."""
 
     instead_of: Payment | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """The row waits for its session: ask Stripe to make it, or to say again what it made."""
+    """The row has no session yet: ask Stripe to create it, or to return the one that it created."""
 
     payment: Payment
 
@@ -76,7 +77,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The same wish under the same key: say again what was said."""
+    """The same wish under the same key: return the same answer again."""
 
     payment: Payment
     session_id: str
@@ -86,7 +87,7 @@ class Repeat:
 Step = Refuse | Insert | Create | Ask | Repeat
 
 
-def decide(wish: Wish, booking: Booking, standing: Standing, heard: Heard, now: datetime) -> Step:
+def decide(wish: Wish, booking: Booking, standing: Standing, stripe_answers: StripeAnswers, now: datetime) -> Step:
     """Choose the next step; every step either ends the call or adds to what is known."""
     if standing.same_key is not None and not is_same_wish(wish, standing.same_key):
         return Refuse(problems.IDEMPOTENCY_KEY_REUSED)
@@ -99,25 +100,25 @@ def decide(wish: Wish, booking: Booking, standing: Standing, heard: Heard, now: 
     if standing.open is None:
         return Insert()
     if standing.open.session_id is None:
-        return _without_session(standing.open, heard, now)
-    return _with_session(wish, standing.open, standing.open.session_id, heard, now)
+        return _without_session(standing.open, stripe_answers, now)
+    return _with_session(wish, standing.open, standing.open.session_id, stripe_answers, now)
 
 
 def is_same_wish(wish: Wish, payment: Payment) -> bool:
-    """Tell whether a payment was made for exactly this wish."""
+    """Return whether a payment was made for exactly this wish."""
     asked = (payment.booking_id, payment.request.get("success_url"), payment.request.get("cancel_url"))
     return asked == (wish.booking_id, wish.success_url, wish.cancel_url)
 
 
 def already_exists(payment: Payment, *, url: str | None) -> Problem:
-    """Return the problem that shows the payment in the way, with its URL while it can be paid there."""
+    """Return the problem that shows the existing payment, with its URL while it can be paid there."""
     return problems.PAYMENT_ALREADY_EXISTS.showing(payment_id=str(payment.id), session_id=payment.session_id, url=url)
 
 
 def price_minor(booking: Booking) -> int | None:
     """Return what the session costs in minor units, or None when that cannot be charged."""
     rate = booking.hourly_rate
-    # PostgreSQL's numeric knows NaN, too.
+    # PostgreSQL's numeric can be NaN.
     if rate is None or not rate.is_finite() or len(booking.currency) != len("USD"):
         return None
     price = money.price_minor(rate, booking.duration_minutes, booking.currency)
@@ -137,7 +138,7 @@ def session_end(now: datetime, lifetime: timedelta) -> datetime:
 
 
 def stored_request(wish: Wish, booking: Booking, amount_minor: int, expires_at: datetime) -> dict[str, object]:
-    """Return all that Stripe will be asked, so that a crash is resumed with the same words."""
+    """Return the whole request to Stripe, so that the same one is sent again after a crash."""
     return {
         "success_url": wish.success_url,
         "cancel_url": wish.cancel_url,
@@ -150,13 +151,13 @@ def stored_request(wish: Wish, booking: Booking, amount_minor: int, expires_at: 
 
 
 def answered_request(payment: Payment, session: Session) -> dict[str, object]:
-    """Return what stays of a request once it was answered: no name and no address, and where the customer pays."""
+    """Return what is kept of a request that Stripe answered: no name and no address, and the URL where the customer pays."""
     kept = {name: value for name, value in payment.request.items() if name not in {"item_name", "customer_email"}}
     return {**kept, "session_url": session.url}
 
 
 def session_request(payment: Payment) -> SessionRequest:
-    """Return the words for Stripe from a row that has no session yet."""
+    """Return the request to Stripe for a row that has no session yet."""
     asked: Mapping[str, object] = payment.request
     assert payment.expires_at is not None, "a row without expiry is given up, never resumed"
     return SessionRequest(
@@ -172,9 +173,9 @@ def session_request(payment: Payment) -> SessionRequest:
     )
 
 
-def _without_session(payment: Payment, heard: Heard, now: datetime) -> Step:
+def _without_session(payment: Payment, stripe_answers: StripeAnswers, now: datetime) -> Step:
     if (
-        payment.id in heard.spent
+        payment.id in stripe_answers.spent
         or payment.expires_at is None
         or payment.expires_at - now < SESSION_LEFT_MIN
         or now - payment.created_at > KEY_AGE_MAX
@@ -184,9 +185,9 @@ def _without_session(payment: Payment, heard: Heard, now: datetime) -> Step:
     return Create(payment)
 
 
-def _with_session(wish: Wish, payment: Payment, session_id: str, heard: Heard, now: datetime) -> Step:
+def _with_session(wish: Wish, payment: Payment, session_id: str, stripe_answers: StripeAnswers, now: datetime) -> Step:
     url = payment.request.get("session_url")
-    match heard.sessions.get(session_id):
+    match stripe_answers.sessions.get(session_id):
         case None:
             is_over = payment.expires_at is None or payment.expires_at <= now
             # An attempt may have completed it: a delayed method's money takes days, and nobody can pay there meanwhile.
@@ -197,7 +198,7 @@ def _with_session(wish: Wish, payment: Payment, session_id: str, heard: Heard, n
         case Session(status=SessionStatus.EXPIRED):
             return Insert(instead_of=payment)
         case Session(url=url):
-            # Complete: no URL any more, and soon an event that says paid.
+            # Complete: its URL is gone, and an event that says paid follows soon.
             pass
     if wish.key is not None and wish.key == payment.idempotency_key and isinstance(url, str):
         return Repeat(payment, session_id, url)

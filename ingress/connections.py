@@ -1,11 +1,11 @@
 """Limits how many connections may be open and how long each may take: a slow client loses its place to a new one.
 
-Enters: every connection, before anything of HTTP is read. Leaves: the HTTP server's own protocol behind it, from the first
-whole head on, and the moment when nobody is left, so that the process may end. aiohttp limits neither the number of
-connections, nor the time that a request's head may take, nor the time that an answer may wait for its reader; here each has a
-limit. When all places are taken, the connection that has been quiet for longest is closed; one that is being served never is.
-Any server may stand behind `guarding`: it calls `began` when it has a request's head, `ended` after its answer, and `heard_out`
-once it has all of its body.
+Enters: every accepted connection, before any of its HTTP is parsed. Leaves: its bytes, passed on to the HTTP server's own
+protocol once the first head is complete; and the moment when no connection is left, so that the process may end. aiohttp limits
+neither the number of connections, nor how long a request's head may take, nor how long an answer may wait for its client to
+read it; here each has a limit. When all places are taken, the connection that has been idle for longest is closed, never one
+that is being served. Any HTTP server can be put behind `guarding`: it calls `began` when it has read a request's head, `ended`
+after its answer, and `body_read` once it has read the whole body.
 """
 
 import asyncio
@@ -23,154 +23,156 @@ from shared import clock, garbage, logs, metrics, settings
 log = logs.get(__name__)
 
 HEAD_SECONDS_MAX = 10.0  # from a request's first byte to its last header, and from connecting to the first byte
-# aiohttp bounds a line and their number, together 1 MB; of real requests the head has 1 to 2 kB. Judged after a second only,
-# since a body may follow its head more quickly than any handler begins.
+# aiohttp limits the length and the number of header lines, together to 1 MB; the head of a real request has 1 to 2 kB. Checked
+# only after a second, since a body may follow its head before any handler begins.
 HEAD_BYTES_MAX = 32_768
 HEAD_BYTES_AFTER_SECONDS = 1.0
-UNREAD_SECONDS_MAX = 10.0  # for who asks and does not read the answer
-UNREAD_CONNECTIONS_MAX = 32  # each holds an answer and some requests behind it; beyond, the one that waits for longest goes
+UNREAD_SECONDS_MAX = 10.0  # for a client that does not read its answer
+UNREAD_CONNECTIONS_MAX = 32  # each keeps an answer and the next requests in memory; of more, the oldest is closed
 LOOK_EVERY_SECONDS = 0.5
-LATE_SECONDS = 0.25  # a look that comes so late says that this process has more to do than it can
-CROWD_CONNECTIONS_MIN = 256  # after so many, all but an eighth of whom have left, their memory is given back
-# While we leave: who knows of an idle connection may just be writing to it, and closing it then would lose a request.
+LATE_SECONDS = 0.25  # a check that runs this late shows that the process is overloaded
+CROWD_CONNECTIONS_MIN = 256  # after this many, once all but an eighth have closed, free memory is returned
+# While draining: a client may just be writing to its idle connection, and closing it then would lose a request.
 IDLE_SECONDS_MAX = 1.5
-FILES_OF_OURS = 64  # the database's connections, Kafka's, logs, health
+FILES_OF_OURS = 64  # connections to the database and to Kafka, logs, health
 
 Reason = Literal["address", "full", "silent", "head_too_slow", "head_too_large", "unread"]
 
 
 class Connection(asyncio.Protocol):
-    """One connection: passes everything on to the protocol behind it, and keeps the times by which it is judged.
+    """One connection: passes its bytes on to the HTTP server's protocol, and keeps the times by which it may be closed.
 
-    Moments are of `clock.monotonic`; None = nothing to wait for.
+    Times are of `clock.monotonic`; None = nothing is awaited.
     """
 
     __slots__ = (
-        "_all",
-        "_behind",
+        "_connections",
         "_head",
         "_inner",
+        "_make_inner",
         "address",
         "closing_at",
-        "heard_at",
-        "heard_bytes",
         "served",
         "transport",
         "unread_at",
+        "waiting_bytes",
+        "waiting_since",
     )
 
-    def __init__(self, everybody: "Connections", behind: Callable[[], asyncio.Protocol]) -> None:
-        self._all, self._behind = everybody, behind
-        # Made once a first head is complete: a stranger who says nothing, or never comes to an end, costs next to nothing.
+    def __init__(self, connections: "Connections", make_inner: Callable[[], asyncio.Protocol]) -> None:
+        self._connections, self._make_inner = connections, make_inner
+        # Created once the first head is complete: a client that sends nothing, or never completes its head, costs next to
+        # nothing.
         self._inner: asyncio.Protocol | None = None
         self._head = b""
         self.transport: asyncio.Transport
         self.address = ""
-        self.heard_at: float | None = clock.monotonic()
-        self.heard_bytes = 0
+        self.waiting_since: float | None = clock.monotonic()
+        self.waiting_bytes = 0
         self.unread_at: float | None = None
         self.closing_at: float | None = None
         self.served: Literal["never", "now", "before"] = "never"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place, or be refused."""
+        """Register this connection, or close it when there is no place for it."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is one by behaviour, not by class
         self.address = address_of(transport.get_extra_info("peername"))
-        if (refused := self._all.admit(self)) is not None:
+        if (refused := self._connections.admit(self)) is not None:
             self.dismiss(refused)
 
     def data_received(self, data: bytes) -> None:
-        """Note since when something is said that is no request yet."""
+        """Record since when bytes arrive that belong to no request yet; pass bytes on once the first head is complete."""
         if self.served != "now":
-            if self.heard_at is None:
-                self.heard_at = clock.monotonic()
-            self.heard_bytes += len(data)
+            if self.waiting_since is None:
+                self.waiting_since = clock.monotonic()
+            self.waiting_bytes += len(data)
         if self._inner is None:
             data = self._head = self._head + data
             if may_be_head(data):
                 return
             self._head = b""
-            self._inner = self._behind()
+            self._inner = self._make_inner()
             self._inner.connection_made(self.transport)
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Pass on; with nobody behind, close."""
+        """Pass the end on; close when no head was completed."""
         return None if self._inner is None else self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        """Note since when an answer waits for its reader."""
+        """Record since when an answer waits for its client to read it."""
         self.unread_at = clock.monotonic()
-        self._all.unread(self)
+        self._connections.unread(self)
         if self._inner is not None:
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Note that the reader reads."""
+        """Record that the client reads again."""
         self.unread_at = None
-        self._all.read(self)
+        self._connections.read(self)
         if self._inner is not None:
             self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
-        self._all.leave(self)
+        """Free the place of this connection."""
+        self._connections.leave(self)
         if self._inner is not None:
             self._inner.connection_lost(exc)
             self._inner = None
 
     def began(self) -> None:
-        """Note that a request's head has come: until `ended` the request's own deadlines hold."""
-        self._all.serve(self)
-        self.served, self.heard_at, self.heard_bytes = "now", None, 0
+        """Record that a request's head was read: until `ended` the handler's own deadlines apply."""
+        self._connections.serve(self)
+        self.served, self.waiting_since, self.waiting_bytes = "now", None, 0
 
     def ended(self) -> None:
-        """Note that its answer was given."""
+        """Record that the request was answered."""
         self.served = "before"
-        self._all.rest(self)
+        self._connections.set_idle(self)
 
-    def heard_out(self) -> None:
-        """Note that nothing of the request is still to come: its answer may not have waited for its body."""
-        self.heard_at, self.heard_bytes = None, 0
+    def body_read(self) -> None:
+        """Record that the whole body was read, which may be after the answer."""
+        self.waiting_since, self.waiting_bytes = None, 0
 
     def fault(self, now: float) -> Reason | None:
-        """Tell why this connection must go; None when it may stay."""
-        waited = 0.0 if self.heard_at is None else now - self.heard_at
+        """Return why this connection must be closed; None when it may stay."""
+        waited = 0.0 if self.waiting_since is None else now - self.waiting_since
         if waited > HEAD_SECONDS_MAX:
-            return "silent" if not self.heard_bytes else "head_too_slow"
-        if waited > HEAD_BYTES_AFTER_SECONDS and self.heard_bytes > HEAD_BYTES_MAX:
+            return "silent" if not self.waiting_bytes else "head_too_slow"
+        if waited > HEAD_BYTES_AFTER_SECONDS and self.waiting_bytes > HEAD_BYTES_MAX:
             return "head_too_large"
         for since in (self.unread_at, self.closing_at):
             if since is not None and now - since > UNREAD_SECONDS_MAX:
                 return "unread"
         return None
 
-    def look(self, now: float) -> None:
-        """Dismiss this connection when it is time to."""
+    def check(self, now: float) -> None:
+        """Close this connection when one of its limits is exceeded."""
         if self.closing_at is None and self.transport.is_closing():
-            # It closes once its answer is read; nobody else would see that this never happens.
+            # It closes once its answer is read; without this time nothing would notice that the client never reads.
             self.closing_at = now
         if (fault := self.fault(now)) is not None:
             self.dismiss(fault)
 
     def dismiss(self, reason: Reason) -> None:
-        """Close without a word: whoever must go would not read it in time."""
+        """Close at once, without an answer: such a client would not read it in time."""
         metrics.connections_dismissed.labels(reason).inc()
-        self._all.leave(self)
+        self._connections.leave(self)
         self.transport.abort()
 
 
 class Connections:
-    """Everybody who is here: at most `connections_max`, of them `per_address_max` of one address."""
+    """All open connections: at most `connections_max`, of them `per_address_max` from one address."""
 
     def __init__(self, *, connections_max: int, per_address_max: int) -> None:
         self._connections_max = connections_max
         self._per_address_max = per_address_max
         self._open: set[Connection] = set()
         self._at_address: Counter[str] = Counter()
-        # Who is not being served, the longest quiet first; who never asked anything goes before who did.
-        self._strangers: OrderedDict[Connection, None] = OrderedDict()
-        self._resting: OrderedDict[Connection, None] = OrderedDict()
+        # Connections that are not being served, longest idle first; those that never sent a request are closed before the
+        # others.
+        self._never_served: OrderedDict[Connection, None] = OrderedDict()
+        self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._unread: OrderedDict[Connection, None] = OrderedDict()
         self._left: asyncio.Event | None = None
         self.is_late = False
@@ -178,50 +180,50 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def guarding(self, behind: Callable[[], asyncio.Protocol]) -> Callable[[], Connection]:
+    def guarding(self, make_inner: Callable[[], asyncio.Protocol]) -> Callable[[], Connection]:
         """Return the protocol factory for an event loop's server, in front of an HTTP server's own."""
-        return lambda: Connection(self, behind)
+        return lambda: Connection(self, make_inner)
 
     def admit(self, connection: Connection) -> Reason | None:
-        """Give a place and return None, or return why there is none."""
+        """Register a connection and return None, or return why there is no place for it."""
         if self._at_address[connection.address] >= self._per_address_max:
             return "address"
         if len(self._open) >= self._connections_max:
-            quiet = next(iter(self._strangers or self._resting), None)
-            # Whoever seems quiet while we are late may only not have been heard yet: then it is who comes that must go.
-            if quiet is None or self.is_late:
+            idle = next(iter(self._never_served or self._idle), None)
+            # While the process is overloaded, an idle connection may have a request that was not read yet: refuse the new one.
+            if idle is None or self.is_late:
                 return "full"
-            quiet.dismiss("full")
+            idle.dismiss("full")
         self._open.add(connection)
         self._at_address[connection.address] += 1
-        self._strangers[connection] = None
+        self._never_served[connection] = None
         metrics.connections_open.set(len(self._open))
         return None
 
     def serve(self, connection: Connection) -> None:
-        """Nobody takes the place of who is being served."""
-        self._strangers.pop(connection, None)
-        self._resting.pop(connection, None)
+        """Keep this connection from being closed in favour of a new one."""
+        self._never_served.pop(connection, None)
+        self._idle.pop(connection, None)
 
-    def rest(self, connection: Connection) -> None:
-        """Put at the end of those who may have to make room."""
+    def set_idle(self, connection: Connection) -> None:
+        """Append this connection to those that may be closed in favour of a new one."""
         if connection in self._open:
-            self._resting[connection] = None
+            self._idle[connection] = None
         if self._left is not None:
             self._left.set()
 
     def unread(self, connection: Connection) -> None:
-        """Let this one's answer wait for its reader; too many of them, and the first must go."""
+        """Record that this one's answer waits for its client; when too many wait, close the first."""
         self._unread[connection] = None
         if len(self._unread) > UNREAD_CONNECTIONS_MAX:
             next(iter(self._unread)).dismiss("unread")
 
     def read(self, connection: Connection) -> None:
-        """Note that the answer was read."""
+        """Record that the answer was read."""
         self._unread.pop(connection, None)
 
     def leave(self, connection: Connection) -> None:
-        """Take the place back; may be called twice."""
+        """Free the place of a connection; may be called twice."""
         self.read(connection)
         if connection not in self._open:
             return
@@ -236,7 +238,7 @@ class Connections:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Dismiss whoever is too slow, as long as the block lasts."""
+        """Close connections that exceed a limit, for as long as the block lasts."""
         watching = asyncio.create_task(self._watch())
         try:
             yield
@@ -247,7 +249,7 @@ class Connections:
 
     @web.middleware
     async def follow(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Tell a connection when aiohttp's request begins and ends; while we leave, the connection ends with the answer."""
+        """Report the begin and the end of aiohttp's request to its connection; while draining, close it after the answer."""
         connection = request.transport.get_protocol() if request.transport is not None else None
         if isinstance(connection, Connection):
             connection.began()
@@ -256,20 +258,20 @@ class Connections:
         finally:
             if isinstance(connection, Connection):
                 connection.ended()
-                request.content.on_eof(connection.heard_out)
+                request.content.on_eof(connection.body_read)
         if self._left is not None:
             response.force_close()
         return response
 
     async def drained(self, *, seconds_max: float) -> None:
-        """Leave: end each connection with its next answer, wait for what is under way, or until the time is over."""
+        """Drain: close each connection after its next answer; return when no request is under way, or when time is up."""
         self._left = asyncio.Event()
         await self._until(lambda: not self._open, min(IDLE_SECONDS_MAX, seconds_max))
         await self._until(lambda: not self._served, seconds_max - IDLE_SECONDS_MAX)
 
     @property
     def _served(self) -> int:
-        return len(self._open) - len(self._strangers) - len(self._resting)
+        return len(self._open) - len(self._never_served) - len(self._idle)
 
     async def _until(self, condition: Callable[[], bool], seconds_max: float) -> None:
         assert self._left is not None
@@ -289,9 +291,9 @@ class Connections:
             self.is_late = now - due > LATE_SECONDS
             for connection in list(self._open):
                 try:
-                    connection.look(now)
+                    connection.check(now)
                 except Exception:
-                    # Nobody awaits this task: without it every slow client might stay for ever.
+                    # Nobody awaits this task: if the exception ended it, every slow client could stay for ever.
                     log.exception("connection.not_watched")
             most = max(most, len(self._open))
             if most >= CROWD_CONNECTIONS_MIN and len(self._open) <= most // 8:
@@ -300,7 +302,7 @@ class Connections:
 
 
 def of_settings(http: settings.Http, files_max: int) -> Connections:
-    """Return the places that the settings ask for, fewer where the process may not open so many files."""
+    """Return the limits of the settings, fewer connections where the process may not open so many files."""
     room = max(files_max - FILES_OF_OURS, 1)
     if room < http.ingress_connections_max:
         log.warning("ingress.few_files", files_max=files_max, connections_max=room)
@@ -309,18 +311,18 @@ def of_settings(http: settings.Http, files_max: int) -> Connections:
     )
 
 
-def may_be_head(said: bytes) -> bool:
-    """Tell whether this may be a head that is still to end; what it can no more become is for the HTTP server to refuse."""
+def may_be_head(data: bytes) -> bool:
+    """Return whether this may be the begin of a head that is not complete; the HTTP server refuses what is none."""
     return (
-        said[:1].isalpha()
-        and len(said) <= HEAD_BYTES_MAX
-        and b"\r\n\r\n" not in said
-        and said.count(b"\n") == said.count(b"\r\n")
+        data[:1].isalpha()
+        and len(data) <= HEAD_BYTES_MAX
+        and b"\r\n\r\n" not in data
+        and data.count(b"\n") == data.count(b"\r\n")
     )
 
 
 def address_of(peer: Any) -> str:
-    """Return whose places a connection counts against: an IPv4 address, or an IPv6 network of 64 bits."""
+    """Return the address under which a connection is counted: an IPv4 address, or an IPv6 network of 64 bits."""
     host = str(peer[0]) if isinstance(peer, tuple) and peer else ""
     if ":" not in host:
         return host

@@ -1,8 +1,8 @@
-"""What holds for every answer of the door: nothing of the inside leaves it, and browsers hear who may read it.
+"""Rules for every answer of the door: it reveals no internals, and carries the CORS headers that browsers need.
 
-Enters: a handler's answer or its exception, or what is no HTTP at all. Leaves: an answer, always. CORS is told only
-on the addresses that the web application calls, never on the webhook, and only to the origins that a customer may be sent
-back to.
+Enters: a handler's answer or its exception, or bytes that are not valid HTTP. Leaves: always an answer. CORS headers are set
+only on the routes that the web application calls, never on the webhook, and only for the origins to which a customer may be
+sent back.
 """
 
 import asyncio
@@ -31,18 +31,18 @@ Handles = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class HttpProtocol(web.RequestHandler):
-    """HTTP's side of one connection; what aiohttp cannot read is a problem like any other, without aiohttp's own words."""
+    """aiohttp's protocol for one connection, which answers invalid HTTP with a problem instead of aiohttp's own text."""
 
     __slots__ = ()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what cannot be read, or what broke outside every handler; the connection ends with it.
+        """Answer invalid HTTP, or an exception outside of all handlers, and close the connection.
 
-        aiohttp itself would repeat the request, in Python's spelling.
+        aiohttp's own answer would repeat the request, in Python's notation.
         """
-        super().handle_error(request, status, exc, message)  # raises ConnectionError where an answer has begun
+        super().handle_error(request, status, exc, message)  # raises ConnectionError once an answer has begun
         response = problems.answer(problems.INTERNAL if status == web.HTTPInternalServerError.status_code else problems.NO_HTTP)
         response.headers[hdrs.SERVER] = strangers.SERVER
         response.force_close()
@@ -50,7 +50,7 @@ class HttpProtocol(web.RequestHandler):
 
 
 def correcting(make: MakesRequest) -> MakesRequest:
-    """Return what makes the same request, of a head that says what we go by."""
+    """Wrap aiohttp's request factory: every request is made from a corrected head."""
 
     def made(
         message: RawRequestMessage,
@@ -65,11 +65,12 @@ def correcting(make: MakesRequest) -> MakesRequest:
 
 
 def _corrected(message: RawRequestMessage) -> RawRequestMessage:
-    """Return a head without the host of its target, and the last one of its connection where it asks for another protocol.
+    """Return the head with a relative target, and closing its connection when it asks to upgrade the protocol.
 
-    We are nobody's proxy (RFC 9112, section 3.2.2), and aiohttp decodes that host outside of all handlers: one that is no name
-    ("http://xn--/") would be answered by nobody. And we go on in HTTP/1.1 (RFC 9110, section 7.8); but of what stands behind
-    such a request aiohttp forgets what came along, and takes the rest for a request.
+    We are no proxy and ignore the host of an absolute target (RFC 9112, section 3.2.2); aiohttp decodes it outside of all
+    handlers, so that a request with an invalid one ("http://xn--/") would get no answer. We ignore an upgrade and stay with
+    HTTP/1.1 (RFC 9110, section 7.8); but aiohttp drops the bytes that arrived together with such a request, and parses the rest
+    of them as the next request.
     """
     if message.url.absolute:
         message = message._replace(url=message.url.relative())
@@ -79,9 +80,9 @@ def _corrected(message: RawRequestMessage) -> RawRequestMessage:
 
 
 def without_aiohttps_words(handle: Handles) -> Handles:
-    """Return what answers the same requests, also those that aiohttp refuses before any middleware is asked.
+    """Wrap aiohttp's handler: requests that aiohttp refuses before any middleware runs are answered with a problem, too.
 
-    These have an `Expect` that it does not know (RFC 9110, section 10.1.1), which it would repeat.
+    They have an unknown `Expect` (RFC 9110, section 10.1.1), which aiohttp's own answer would repeat.
     """
 
     async def handled(request: web.BaseRequest) -> web.StreamResponse:
@@ -95,9 +96,9 @@ def without_aiohttps_words(handle: Handles) -> Handles:
 
 @web.middleware
 async def no_internals(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every exception into a problem; the log gets what the caller does not."""
+    """Turn every exception into a problem; its details go to the log, not to the caller."""
     if request.version < HttpVersion11 and hdrs.TRANSFER_ENCODING in request.headers:
-        # RFC 9112, section 6.1: it has passed somebody who knows no chunks, and where it ends is anybody's guess.
+        # RFC 9112, section 6.1: an intermediary that knows no chunks may have passed it on, so where it ends is uncertain.
         return problems.answer(problems.NO_HTTP)
     try:
         return await handler(request)
@@ -114,10 +115,10 @@ async def no_internals(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def cors(origins: Collection[str], paths: Collection[str]) -> Middleware:
-    """Return the middleware that answers browsers of `origins` under `paths` (the patterns of the routes)."""
+    """Return the middleware that adds the CORS headers for `origins` under `paths` (the patterns of the routes)."""
 
     @web.middleware
-    async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def add_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
         if await _pattern(request) not in paths:
             return await handler(request)
         response = await handler(request)
@@ -128,11 +129,11 @@ def cors(origins: Collection[str], paths: Collection[str]) -> Middleware:
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = hdrs.RETRY_AFTER
         return response
 
-    return tell
+    return add_headers
 
 
 async def _pattern(request: web.Request) -> str | None:
-    """Return the pattern of the address that is asked, also where its method is wrong; None where there is no such address."""
+    """Return the pattern of the requested route, also when its method is wrong; None when there is no such route."""
     if (found := request.match_info.route.resource) is not None:
         return found.canonical
     for resource in request.app.router.resources():
@@ -143,7 +144,7 @@ async def _pattern(request: web.Request) -> str | None:
 
 
 def preflight(method: str, origins: Collection[str]) -> Handler:
-    """Return the handler of OPTIONS for an address with one method (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
+    """Return the handler of OPTIONS for a route with one method (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.Response(status=204)

@@ -1,7 +1,7 @@
-"""An id as a stranger spells it. Pure.
+"""Parses an id from untrusted text. Pure.
 
-Enters: text of a token or an address. Leaves: the id, or nothing. Python would also take braces, `urn:uuid:` and
-digits without hyphens; an id with several spellings is compared wrongly somewhere. Next: access.py and payments.py.
+Enters: text of a token or a URL. Leaves: the id, or None. Python would also accept braces, `urn:uuid:` and digits without
+hyphens; an id that can be written in several ways is compared wrongly somewhere. Next: access.py and payments.py.
 """
 
 from uuid import UUID

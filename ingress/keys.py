@@ -1,8 +1,9 @@
-"""May this key check tokens? Pure; asked once, at start, so that no weak key ever serves.
+"""Refuses weak keys for checking tokens. Pure; called once, at start, so that no weak key is ever used.
 
-Enters: the algorithm and its key, and the webhook's secrets. Leaves: None, or one line that names the variable. A key
-that is shorter than its hash is guessed (RFC 7518, section 3.2), an RSA key below 2048 bits is factored (section 3.3), a curve
-that is not the algorithm's checks nothing, and a secret that two purposes share lets one speak for the other.
+Enters: the algorithm and its key, and the webhook's secrets. Leaves: None, or one line that names the variable. A key that is
+shorter than its hash can be guessed (RFC 7518, section 3.2), an RSA key below 2048 bits can be factored (section 3.3), a curve
+that is not the algorithm's checks nothing, and with a secret that serves two purposes, a signature for one is valid for the
+other.
 """
 
 from collections.abc import Collection

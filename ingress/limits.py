@@ -1,14 +1,14 @@
-"""How often one person may knock. Pure: the moment is an argument.
+"""Limits how many requests a user may make. Pure: the time is an argument.
 
-Enters: who, and when. Leaves: None, or the seconds to wait. A window slides over the moments themselves, since a
-counter for each whole second lets through as many as there are requests in it.
+Enters: the user, and the time. Leaves: None, or the seconds to wait. The window slides over the exact times, since a counter
+for each whole second would let through as many requests as came in that second.
 """
 
 import math
 from collections import OrderedDict, deque
 from uuid import UUID
 
-USERS_REMEMBERED_MAX = 10_000  # a few megabytes; who is forgotten was the longest ago
+USERS_REMEMBERED_MAX = 10_000  # a few megabytes; the user whose last request is the oldest is forgotten
 
 
 class RateLimit:
@@ -20,9 +20,9 @@ class RateLimit:
         self._admitted: OrderedDict[UUID, deque[float]] = OrderedDict()
 
     def admit(self, user_id: UUID, now_seconds: float) -> int | None:
-        """Count one knock and return None, or return after how many whole seconds the next may pass.
+        """Count one request and return None, or return after how many whole seconds the next is allowed.
 
-        A refused knock is not counted, so that impatience does not prolong itself. `now_seconds` never goes back.
+        A refused request is not counted, so that impatience does not prolong the wait. `now_seconds` never goes back.
         """
         admitted = self._admitted.setdefault(user_id, deque())
         self._admitted.move_to_end(user_id)

@@ -1,8 +1,8 @@
-"""The socket that strangers knock at, and its orderly end.
+"""The door's listening socket, and its orderly end.
 
-Enters: where to listen, and the protocol for who comes. Leaves: accepted connections, until `stop`. Whoever had been
-let in by the kernel but not yet by us when we stop is still served: closing the socket over them would reset their connections,
-which during a rolling restart on a shared port (SO_REUSEPORT) loses requests.
+Enters: where to listen, and the protocol for each connection. Leaves: accepted connections, until `stop`. Connections that the
+kernel had accepted by then and we had not are still served: closing the socket would reset them, which during a rolling restart
+on a shared port (SO_REUSEPORT) loses requests.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import resource
 import socket
 from collections.abc import Callable
 
-# Connections that wait for us to accept them. A flood fills it, and honest ones behind it would try again after a second; the
-# kernel takes no more than net.core.somaxconn.
+# How many connections may wait for us to accept them. A flood fills this queue, and honest clients behind it retry after a
+# second; the kernel allows no more than net.core.somaxconn.
 BACKLOG = 4096
 
 
@@ -23,7 +23,7 @@ class Listener:
         self.port: int = bound.getsockname()[1]
 
     async def stop(self) -> None:
-        """Accept no more, after those who are already waiting."""
+        """Accept the connections that are already waiting, and no more."""
         self._server.close()
         # uvloop closes its own copy of the socket in its next turn; ours keeps the queue until then.
         for _ in range(2):

@@ -1,7 +1,7 @@
 """The API's description and the page to read and try it: /openapi.json and /docs.
 
-Enters: two files of pages/. Leaves: them, with a policy under which the page runs its own script and style and
-nothing else (https://www.w3.org/TR/CSP3/): it needs no network but this server.
+Enters: two files of pages/. Leaves: the same, with a policy under which the page runs only its own script and style
+(https://www.w3.org/TR/CSP3/): it needs no network but this server.
 """
 
 import base64
@@ -17,13 +17,13 @@ DOCS = (PAGES / "docs.html").read_text(encoding="utf-8")
 
 
 async def openapi(_request: web.Request) -> web.Response:
-    """Answer the OpenAPI 3.1 description; any page may read it, it says nothing secret."""
+    """Return the OpenAPI 3.1 description; pages of any origin may read it, since it holds no secret."""
     headers = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-cache"}
     return web.Response(body=OPENAPI, content_type="application/json", headers=headers)
 
 
 async def docs(_request: web.Request) -> web.Response:
-    """Answer the page."""
+    """Return the page."""
     headers = {
         "Content-Security-Policy": POLICY,
         "Cache-Control": "no-cache",

@@ -1,7 +1,7 @@
-"""Show one payment to those allowed to see it.
+"""Shows one payment to those allowed to see it.
 
-Enters: GET /payment/{id}. Leaves: what is true of the payment now, read from the primary database, so that a client
-who polls never sees it go back. Only ids, amounts and states: nobody's name, and nothing of the card.
+Enters: GET /payment/{id}. Leaves: what is true of the payment now, read from the primary database, so that a client that polls
+never sees it go back. Only ids, amounts and states: no name, and nothing of the card.
 """
 
 from aiohttp import web
@@ -13,21 +13,21 @@ from ingress.store import Shown
 from shared import settings
 from shared.domain.payment import ClosedReason
 
-# Of these Stripe asks to tell no more than of a generic decline: whoever pays with a stolen card must not learn that it was
-# reported. https://docs.stripe.com/declines/codes
+# Stripe asks to show these as generic declines: someone who pays with a stolen card must not learn that it was reported.
+# https://docs.stripe.com/declines/codes
 GENERIC_DECLINE = "generic_decline"
-TOLD_AS_GENERIC = frozenset({"fraudulent", "lost_card", "merchant_blacklist", "stolen_card"})
+SHOWN_AS_GENERIC = frozenset({"fraudulent", "lost_card", "merchant_blacklist", "stolen_card"})
 
 
 class PaymentHandler:
-    """Answers who asks for a payment."""
+    """Answers GET /payment/{id}."""
 
     def __init__(self, engine: AsyncEngine, jwt: settings.Jwt) -> None:
         self._engine = engine
         self._jwt = jwt
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one question; raises store.DatabaseAway."""
+        """Answer one request; raises store.DatabaseAway."""
         caller = await access.identify(request, self._engine, self._jwt)
         if isinstance(caller, Problem):
             return problems.answer(caller)
@@ -44,7 +44,7 @@ class PaymentHandler:
 
 
 def shown(payment: Shown, *, to_payer: bool) -> dict[str, object]:
-    """Return a payment as the API spells it; what a bank said of a card is for who pays (and an admin), not for a coach."""
+    """Return a payment as the API shows it; a bank's reason for a decline is for the payer (and an admin), not for a coach."""
     return {
         "payment_id": str(payment.id),
         "booking_id": str(payment.booking_id),
@@ -59,5 +59,5 @@ def shown(payment: Shown, *, to_payer: bool) -> dict[str, object]:
 
 
 def _reason(known: str | None, *, to_payer: bool) -> str | None:
-    is_told = known is None or known in {*ClosedReason} or (to_payer and known not in TOLD_AS_GENERIC)
-    return known if is_told else GENERIC_DECLINE
+    is_shown = known is None or known in {*ClosedReason} or (to_payer and known not in SHOWN_AS_GENERIC)
+    return known if is_shown else GENERIC_DECLINE

@@ -1,8 +1,8 @@
 """One table: what went wrong -> the HTTP answer.
 
-Enters: one of the problems below, and what is special about this occurrence. Leaves: an RFC 9457
-`application/problem+json` answer whose `code` never changes its meaning, so that programs may decide from it; `detail` is for
-people. Nothing of the inside is told: no message of an exception, no identifier that the caller did not bring or may not see.
+Enters: one of the problems below, and what is special about this occurrence. Leaves: an RFC 9457 `application/problem+json`
+answer whose `code` never changes its meaning, so that programs may decide from it; `detail` is for people. An answer reveals no
+internals: no message of an exception, no identifier that the caller did not send or may not see.
 """
 
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ import msgspec
 from aiohttp import web
 
 CONTENT_TYPE = "application/problem+json"
-# As RFC 9110, section 15.5, has them, and Python from 3.13 on: what is told must not depend on which one runs.
+# The titles of RFC 9110, section 15.5, and of Python from 3.13 on: an answer must not depend on Python's version.
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One way to say no. `members` are what RFC 9457, section 3.2 calls extension members."""
+    """One kind of refusal. `members` are what RFC 9457, section 3.2 calls extension members."""
 
     status: int
     code: str
     detail: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    closes: bool = False  # what is left of the request is not worth reading
+    closes: bool = False  # the rest of the request is not read
     members: Mapping[str, Any] = field(default_factory=dict)
 
     def about(self, detail: str) -> "Problem":
@@ -42,9 +42,9 @@ class Problem:
         return replace(self, headers={**self.headers, name: value})
 
 
-SOON = {"Retry-After": "2"}  # the world is unwell; outages of a broker or a database mostly end within seconds
+SOON = {"Retry-After": "2"}  # outages of a broker or a database mostly end within seconds
 
-# Stripe's webhook: constant, whatever the reason was; the metric and the log know it
+# Stripe's webhook: the answer never depends on the reason; the metric and the log have it
 SIGNATURE_INVALID = Problem(400, "signature_invalid", "The signature is missing, wrong or out of date.")
 EVENT_INVALID = Problem(400, "event_invalid", "The body is not an event of Stripe.")
 BODY_TOO_SLOW = Problem(408, "body_too_slow", "The body took too long to arrive.", closes=True)
@@ -53,12 +53,12 @@ ENCODING_REFUSED = Problem(415, "encoding_refused", "The body must come without 
 BODY_BROKEN = Problem(400, "body_broken", "The body ended too early or was not framed as announced.", closes=True)
 KAFKA_UNAVAILABLE = Problem(503, "kafka_unavailable", "The event could not be stored; send it again.", SOON)
 
-# Who is asking, and may they?
+# Authentication and authorisation
 UNAUTHORIZED = Problem(401, "unauthorized", "A valid bearer token is needed.", {"WWW-Authenticate": "Bearer"})
 FORBIDDEN = Problem(403, "forbidden", "This belongs to somebody else.")
 RATE_LIMITED = Problem(429, "rate_limited", "Too many checkouts; wait a moment.")
 
-# What they ask for
+# What the request asks for
 REQUEST_INVALID = Problem(422, "request_invalid", "The request does not have the documented form.")
 URL_REFUSED = Problem(
     422,
@@ -78,7 +78,7 @@ PAYMENT_ALREADY_EXISTS = Problem(
     "The booking has a payment already: open under `url`, or paid or being paid where that is null.",
 )
 
-# The world
+# Stripe and the database
 STRIPE_UNAVAILABLE = Problem(
     502, "stripe_unavailable", "The payment provider did not answer; the same call continues where this one ended.", SOON
 )

@@ -1,7 +1,7 @@
-"""The door's way to Kafka, which may not be there yet.
+"""Publishes the door's records to Kafka, which may not be reachable yet.
 
-Enters: records. Leaves: acknowledged records, or KafkaAway. The door opens before Kafka is reached and answers 503
-meanwhile: Stripe keeps what we do not take for three days, and a browser can go on with its checkout.
+Enters: records. Leaves: acknowledged records, or KafkaAway. The door opens before Kafka is reached and answers 503 meanwhile:
+Stripe sends a refused event again for three days, and a browser can go on with its checkout.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from shared.kafka.producer import Producer
 from shared.kafka.records import Record
 
 CLIENT_ID = "culturebridge-ingress"
-# What may wait for acknowledgements while Kafka stands still: a thousand webhooks a second, through the 3 s that the loss of a
-# broker costs. Beyond it the answer is 503 at once: memory has an end, and so have the connections that wait.
+# How much may wait for acknowledgements while Kafka stalls: a thousand webhooks a second for the 3 s that the loss of a broker
+# costs. Beyond that the answer is 503 at once, since memory and waiting connections are limited.
 WAITING_RECORDS_MAX = 3_584
 WAITING_BYTES_MAX = 33_554_432
 
@@ -35,9 +35,10 @@ class Publisher:
 
     @asynccontextmanager
     async def reaching(self) -> AsyncIterator[None]:
-        """Reach for Kafka in the background as long as the block lasts; what is under way is delivered at its end.
+        """Connect to Kafka in the background for as long as the block lasts; what is under way is delivered at its end.
 
-        Raises there whatever ended the reaching before: nobody can publish from then on, and `fault` says so.
+        Raises at the end of the block what ended the background task before; from then on nothing is published, and `fault`
+        says so.
         """
         stopping = asyncio.Event()
         self._holding = asyncio.create_task(self._hold(stopping))
@@ -70,14 +71,14 @@ class Publisher:
 
     @property
     def fault(self) -> str | None:
-        """Why nothing can be published any more, however well Kafka is, so that only a restart helps; None while it can."""
+        """Why nothing can be published until the process restarts, however well Kafka is; None while it can."""
         if self._holding is not None and self._holding.done():
             return "the task that reaches for Kafka ended"
         is_dead = self._producer is not None and self._producer.is_dead
         return "the producer's sender task ended" if is_dead else None
 
     async def trouble(self) -> Sequence[str]:
-        """Return why no webhook can be taken now, for readiness; nothing when all is well."""
+        """Return why no webhook can be taken now, for readiness; empty when all is well."""
         if self.fault is not None:
             return [self.fault]
         if self._producer is None:
@@ -85,7 +86,7 @@ class Publisher:
         return [] if await self._producer.answers(self._topic) else [f"Kafka does not answer for {self._topic}"]
 
     async def _hold(self, stopping: asyncio.Event) -> None:
-        # Stripe sends in any order and twice, and the consumer asks for none: any partition may take an event.
+        # Stripe delivers in any order and more than once, and the consumer needs no order: any partition may take an event.
         async with producer.opened(
             self._kafka, client_id=CLIENT_ID, warm=[self._topic], unordered=[self._topic], stopping=stopping
         ) as opened:

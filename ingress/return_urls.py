@@ -1,8 +1,8 @@
-"""Where a customer may be sent back to. Pure.
+"""Checks where a customer may be sent back to. Pure.
 
-Enters: a `success_url` or `cancel_url`, and the allowed origins. Leaves: whether it may be given to Stripe. The
-checks read the text itself before any parser does, since a browser and Python's urlsplit disagree about backslashes,
-tabs and what stands before an @ (WHATWG URL Standard against RFC 3986), and an open redirect lives in such a gap.
+Enters: a `success_url` or `cancel_url`, and the allowed origins. Leaves: whether it may be given to Stripe. The checks read the
+text itself before any parser does, since a browser and Python's urlsplit disagree about backslashes, tabs and what stands
+before an @ (WHATWG URL Standard against RFC 3986), and such a difference allows an open redirect.
 """
 
 import re
@@ -18,7 +18,7 @@ ORIGIN = re.compile(r"(https?://[^/?#]+)(?:[/?#]|$)", re.IGNORECASE)
 
 
 def is_allowed(url: str, origins: Collection[str]) -> bool:
-    """Tell whether `url` leads to exactly one of `origins` (each `scheme://host[:port]`, http only for loopback)."""
+    """Return whether `url` leads to exactly one of `origins` (each `scheme://host[:port]`, http only for loopback)."""
     if len(url) > URL_CHARACTERS_MAX or not CHARACTERS.fullmatch(url):
         return False
     start = ORIGIN.match(url)

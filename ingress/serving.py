@@ -26,9 +26,9 @@ DRAIN_SECONDS_MAX = 5.0  # a webhook is answered within 5 s; a checkout that tak
 SHUTDOWN_SECONDS_MAX = 0.5  # for what is under way even then; it is cancelled
 LINGER_SECONDS_MAX = 1.0  # for the rest of a body that was refused; then the connection is closed
 READ_BUFFER_BYTES = 16_384  # a connection may send twice this ahead of its turn; aiohttp's default is four times as much
-REACH_SECONDS_MAX = 3.0  # without Kafka we open all the same, and say 503
+REACH_SECONDS_MAX = 3.0  # without Kafka the port opens all the same, and webhooks get a 503
 LIVENESS_EVERY_SECONDS = 5.0
-STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library still waits for
+STOP_SECONDS_MAX = 9.5  # SIGTERM ends the process within 10 s, whatever a client library still waits for
 
 
 def main() -> int:
@@ -78,7 +78,7 @@ async def open_door(
 ) -> listener.Listener:
     """Listen where the settings say, on a shared port after a wait for Kafka; raises OSError when the port is taken."""
     if configured.ingress_reuse_port:
-        # Other processes serve the port already, and would take what came to us before we reach Kafka.
+        # Other processes on the port can take the requests that would come here before Kafka is reached.
         await publisher.reached(seconds_max=REACH_SECONDS_MAX)
     door = await listener.listen(
         configured.ingress_host, configured.ingress_port, protocol, reuse_port=configured.ingress_reuse_port
@@ -89,12 +89,12 @@ async def open_door(
 
 
 def runner_of(application: web.Application) -> web.AppRunner:
-    """Return what runs an application; `protocol_of` speaks for it once it is set up."""
+    """Return the runner of an application; `protocol_of` needs it once it is set up."""
     return web.AppRunner(application, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS_MAX)
 
 
 def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
-    """Return what makes HTTP's side of a connection, with its limits, for a runner that was set up."""
+    """Return the factory of HTTP protocols, with our limits, of a runner that was set up."""
     server = runner.server
     assert server is not None, "set the runner up first"
     server.request_factory = http_rules.correcting(server.request_factory)
@@ -113,7 +113,7 @@ def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
 
 
 async def until_over(publisher: Publisher, stopping: asyncio.Event) -> int:
-    """Return the exit status once a signal came, or once nothing can be published until somebody restarts us."""
+    """Wait for a signal, or for a fault after which only a restart can publish; return the exit status."""
     while publisher.fault is None:
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), LIVENESS_EVERY_SECONDS)

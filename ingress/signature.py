@@ -1,10 +1,10 @@
-"""Is this Stripe, and is it fresh? Pure.
+"""Checks that Stripe signed a webhook, and recently. Pure.
 
-Enters: the raw `Stripe-Signature` header, the raw body, the endpoint's secrets, the present moment. Leaves:
-`Verified`, or `Refused` with the reason that the log shows. Scheme v1 is told in https://docs.stripe.com/webhooks
-("Verify webhook signatures manually"): HMAC-SHA256 under the whole secret, `whsec_` included, over `t` "." body. We take
-a subset of the headers that the stripe library takes: it follows clocks into the future, reads digits of any script, and
-raises TypeError or UnicodeDecodeError on bytes of a stranger. Next: webhook.py.
+Enters: the raw `Stripe-Signature` header, the raw body, the endpoint's secrets, the time. Leaves: `Verified`, or `Refused` with
+the reason that the log shows. Scheme v1 is described in https://docs.stripe.com/webhooks ("Verify webhook signatures
+manually"): HMAC-SHA256 under the whole secret, `whsec_` included, over `t` "." body. We accept fewer headers than the stripe
+library does: it accepts timestamps of any future and digits of any script, and raises TypeError or UnicodeDecodeError on bytes
+of an attacker. Next: webhook.py.
 """
 
 import hmac
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 TOLERANCE_SECONDS = 300  # Stripe's own tolerance; a retry is signed anew, so that a three days old event is fresh
-SIGNATURES_MAX = 16  # one for each secret that is active during a roll, and a decoy; a stranger must not buy more work
+SIGNATURES_MAX = 16  # one for each secret that is active during a roll, and a decoy; an attacker must not cause more work
 HEADER_BYTES_MAX = 2048  # room for 16 signatures
 
 # No leading zero: the library signs the number, we sign the bytes, and both must mean the same.
@@ -52,7 +52,7 @@ def verify(header: bytes, body: bytes, secrets: Sequence[bytes], now_seconds: fl
     for secret in secrets:
         expected = hmac.digest(secret, signed, "sha256").hex().encode()
         for signature in signatures:
-            # No early end: how long a refusal takes tells nothing about which secret was near.
+            # No early exit: the time that a refusal takes must not show which secret nearly matched.
             genuine |= hmac.compare_digest(expected, signature)
     if not genuine:
         return Refused("forged")

@@ -22,17 +22,17 @@ from shared.db.engine import TROUBLE, rows, sqlstate
 from shared.domain import money
 
 DEADLINE_SECONDS = 5.0  # for a whole transaction of ours, which takes milliseconds; a caller waits no longer for a 503
-# SQLSTATE classes that tell of our statement or its data, not of the server: 22 data, 23 constraint, 42 syntax or rights.
+# SQLSTATE classes of faults in our statement or its data, not of the server: 22 data, 23 constraint, 42 syntax or rights.
 OUR_OWN_FAULT = ("22", "23", "42")
 
 
 class DatabaseAway(errors.Transient):
-    """PostgreSQL did not do it in time; whether a commit happened is unknown, and the next call finds out."""
+    """PostgreSQL did not finish in time; whether a commit happened is unknown, and the next call finds out."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who a token names."""
+    """The user whom a token names."""
 
     role: str
     is_active: bool
@@ -40,7 +40,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What a checkout must know of a booking; `hourly_rate` in units of `currency` (upper case)."""
+    """What a checkout needs of a booking; `hourly_rate` in units of `currency` (upper case)."""
 
     id: UUID
     client_id: UUID
@@ -58,7 +58,7 @@ class Booking:
 class Payment:
     """A row of `payments` as checkout sees it; `request` is what was or will be asked of Stripe for it.
 
-    `is_attempted`: an event has named an intent of it, so that its customer was at Stripe's page and may have paid there.
+    `is_attempted`: an event has named an intent of it, so the customer was on Stripe's page and may have paid there.
     """
 
     id: UUID
@@ -77,7 +77,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What stands between a booking and a new checkout: the open payment, a paid one, the open one of the same key."""
+    """The payments that may block a new checkout of a booking: its open one, a paid one, the open one with the same key."""
 
     open: Payment | None
     paid: Payment | None
@@ -103,7 +103,7 @@ class Shown:
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Give one transaction, committed at the end of the block; raises DatabaseAway when PostgreSQL is unwell or slow."""
+    """Yield one transaction, committed at the end of the block; raises DatabaseAway when PostgreSQL fails or is slow."""
     try:
         async with asyncio.timeout(DEADLINE_SECONDS), engine.begin() as tx:
             yield tx
@@ -123,7 +123,7 @@ async def load_user(tx: AsyncConnection, user_id: UUID) -> User | None:
     return User(*found[0]) if found else None
 
 
-# PostgreSQL keeps years that Python does not know: the last day that it knows is as far ahead, the first as long ago.
+# PostgreSQL has years that Python has not: they are cut to the first and the last day of Python's.
 BOOKING = """
 select b.id, b.client_id, b.coach_id, b.status::text, greatest('0001-01-01', least(b.session_datetime, '9999-12-31')),
        b.duration_minutes, u.email,
@@ -135,7 +135,7 @@ where b.id = $1
 
 
 async def load_booking(tx: AsyncConnection, booking_id: UUID) -> Booking | None:
-    """Return a booking with its price's ingredients; a coach without a profile has neither name nor rate."""
+    """Return a booking with what its price is computed from; a coach without a profile has neither name nor rate."""
     found = await rows(tx, BOOKING, booking_id)
     if not found:
         return None
@@ -153,7 +153,7 @@ PAYMENT = "select" + PAYMENT_COLUMNS + "from payments where id = $1"
 
 
 async def load_standing(tx: AsyncConnection, booking_id: UUID, idempotency_key: str | None) -> Standing:
-    """Return the payments that a checkout of this booking, under this key, must reckon with."""
+    """Return the payments that may block a checkout of this booking under this key."""
     found = [_payment(row) for row in await rows(tx, STANDING, booking_id, idempotency_key)]
     ours = [payment for payment in found if payment.booking_id == booking_id]
     return Standing(
@@ -179,7 +179,7 @@ on conflict do nothing returning created_at
 
 
 async def insert_payment(tx: AsyncConnection, payment: Payment) -> bool:
-    """Add a PENDING payment before Stripe hears of it; False when another one was first."""
+    """Insert a PENDING payment, before Stripe is called; False when another one was inserted first."""
     amount = money.to_decimal(payment.amount_minor, payment.currency)
     return bool(
         await rows(
@@ -204,7 +204,7 @@ and status <> 'succeeded' returning id
 
 
 async def close_payment(tx: AsyncConnection, payment: Payment, now: datetime) -> bool:
-    """Let a payment no longer block its booking; False when it was closed, paid or given a session since it was read."""
+    """Close a payment, which then blocks its booking no longer; False when it was closed, paid or bound since it was read."""
     return bool(await rows(tx, CLOSE, payment.id, now, payment.session_id))
 
 
@@ -215,9 +215,9 @@ where id = $1 and coalesce(stripe_session_id, $2) = $2 and closed_at is null ret
 
 
 async def remember_session(tx: AsyncConnection, payment: Payment, session_id: str, request: Mapping[str, Any]) -> bool:
-    """Bind a session to its payment; only then may its URL be answered. False when the row was closed, or bound to another.
+    """Bind a session to its payment; only then may its URL be returned. False when the row was closed, or bound to another.
 
-    An event may have bound it already, which leaves the words for Stripe in the row: name and address are forgotten here.
+    An event may have bound it already, and left the whole request in the row: name and address are removed here.
     """
     return bool(await rows(tx, REMEMBER, payment.id, session_id, _json(request)))
 

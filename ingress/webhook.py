@@ -1,8 +1,8 @@
-"""Stripe knocks: verify, publish the raw bytes, answer once Kafka has them; no opinion about meaning.
+"""Receives Stripe's webhooks: verify, publish the raw bytes, answer once Kafka has them; their meaning is not judged.
 
-Enters: POST /payment/webhook. Leaves: the exact bytes in `stripe.events`, keyed by event id, and 200; or a constant
-refusal; or 503 when Kafka does not acknowledge, and Stripe sends the event again for three days. The database is not asked:
-whether an event was handled before is for the inbox to know. Next in the walk: shared/topics.py.
+Enters: POST /payment/webhook. Leaves: the exact bytes in `stripe.events`, keyed by event id, and 200; or a constant refusal; or
+503 when Kafka does not acknowledge, and Stripe sends the event again for three days. The database is not used: the consumer's
+inbox recognises an event that was handled before. Next in the walk: shared/topics.py.
 """
 
 import re
@@ -33,7 +33,7 @@ THIN_OBJECT = "v2.core.event"  # https://docs.stripe.com/api/v2/core/events/obje
 
 
 class EventHead(msgspec.Struct):
-    """What the door reads of an event; of any type, since what is odd there is for the consumer to judge."""
+    """What the door reads of an event; of any type, since the consumer judges values that are odd."""
 
     id: Any = None
     object: Any = None
@@ -60,7 +60,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Kafka has the event; `known` when this process remembers that it had it before."""
+    """Kafka has the event; `known`: this process remembers that Kafka had it before."""
 
     event: Event
     known: bool
@@ -169,13 +169,13 @@ def _answered(outcome: str) -> Counter:
 
 
 def _refused(problem: Problem, reason: str) -> Problem:
-    """Log why; the answer stays the same whatever it was."""
+    """Log the reason, which the answer never shows."""
     log.info("webhook.refused", code=problem.code, reason=reason)
     return problem
 
 
 def _traceparent(request: web.Request) -> bytes | None:
-    """Return the trace of a proxy in front of us, if it is one: https://www.w3.org/TR/trace-context/."""
+    """Return the trace that a proxy in front of us began, if it is valid: https://www.w3.org/TR/trace-context/."""
     for name, value in request.raw_headers:
         if name.lower() == b"traceparent" and W3C_TRACEPARENT.fullmatch(value):
             return value

@@ -629,7 +629,7 @@ DOOR = (
     fault(
         "the rest of a body that an answer has overtaken counts as a head without end",
         ("tests/contract/test_ingress_places.py", "-k", "no_slow_head"),
-        (CONNECTIONS, "request.content.on_eof(connection.heard_out)", "pass"),
+        (CONNECTIONS, "request.content.on_eof(connection.body_read)", "pass"),
     ),
     fault(
         "what stands behind a request for another protocol is forgotten, or cut in two",
@@ -690,7 +690,7 @@ WIRE = (
     fault(
         "a checkout that the database ended is counted nowhere",
         ("tests/contract/test_ingress_checkout.py", "-k", "without_a_database"),
-        ("ingress/checkout_http.py", "            metrics.checkout_requests.labels(outcome=told.code).inc()\n", ""),
+        ("ingress/checkout_http.py", "            metrics.checkout_requests.labels(outcome=problem.code).inc()\n", ""),
     ),
     fault(
         "the address's word about TLS is lost",

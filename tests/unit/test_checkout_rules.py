@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from ingress import checkout, checkout_rules, problems, store
-from ingress.checkout_rules import Ask, Create, Heard, Insert, Refuse, Repeat, Wish, decide
+from ingress.checkout_rules import Ask, Create, Insert, Refuse, Repeat, StripeAnswers, Wish, decide
 from ingress.store import Booking, Payment, Standing
 from shared import settings
 from shared.stripe_api import NoSuchSession, Session, SessionStatus
@@ -50,11 +50,11 @@ KEYED = replace(WISH, key="k")
 
 
 def next_step(open_=None, *, wish=WISH, booking=BOOKING, heard=None, paid=None, same_key=None):
-    return decide(wish, booking, Standing(open_, paid, same_key), heard or Heard(), NOW)
+    return decide(wish, booking, Standing(open_, paid, same_key), heard or StripeAnswers(), NOW)
 
 
 def stripe_says(session):
-    return Heard(sessions={"cs_1": session})
+    return StripeAnswers(sessions={"cs_1": session})
 
 
 def session(status, url=None):
@@ -96,7 +96,7 @@ def test_a_row_just_made_is_taken_to_stripe_however_long_sessions_last(minutes):
     row = replace(FRESH, created_at=made, expires_at=end)
     later = made + timedelta(seconds=2 * store.DEADLINE_SECONDS)
 
-    assert decide(WISH, BOOKING, Standing(row, None, None), Heard(), later) == Create(row)
+    assert decide(WISH, BOOKING, Standing(row, None, None), StripeAnswers(), later) == Create(row)
     for stripes_now in (made - timedelta(seconds=30), later + timedelta(seconds=30)):
         assert timedelta(minutes=30) <= end - stripes_now <= timedelta(hours=24)
 
@@ -120,7 +120,7 @@ def test_a_row_that_stripe_would_not_take_any_more_gives_way(changes):
 
 def test_a_spent_key_gives_way():
     """What Stripe will never make under this key is asked for under another."""
-    assert next_step(FRESH, heard=Heard(spent={PAYMENT_ID})) == Insert(instead_of=FRESH)
+    assert next_step(FRESH, heard=StripeAnswers(spent={PAYMENT_ID})) == Insert(instead_of=FRESH)
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ async def test_a_fault_in_one_look_ends_no_later_look(monkeypatch):
     broken, sound = knock(everybody), knock(everybody)
     looked = []
     monkeypatch.setattr(
-        connections.Connection, "look", lambda one, _now: looked.append(one) if one is sound else looked.append(one) or 1 / 0
+        connections.Connection, "check", lambda one, _now: looked.append(one) if one is sound else looked.append(one) or 1 / 0
     )
     async with everybody.watched():
         await until(lambda: looked.count(broken) > 1 and looked.count(sound) > 1, "both are looked at again", every_seconds=0)
@@ -211,13 +211,13 @@ def test_who_is_too_slow_goes():
     """Silence, a head that trickles, one that is too large, an answer that is not read, an end that does not come."""
     everybody = places(connections_max=9, per_address_max=9)
     made = slow(everybody)
-    now = made[0].heard_at
+    now = made[0].waiting_since
 
     for one in made:
-        one.look(now + 1.5)
+        one.check(now + 1.5)
     assert [one.transport.aborted for one in made] == [False, False, True, False, False]
     for one in made:
-        one.look(now + 1.5 + LATE)
+        one.check(now + 1.5 + LATE)
     assert all(one.transport.aborted for one in made)
     assert len(everybody) == 0
 
@@ -233,7 +233,7 @@ def test_who_is_being_served_or_rests_may_stay():
     resting.ended()
 
     for one in (busy, resting):
-        one.look(10**12)
+        one.check(10**12)
     assert not busy.transport.aborted
     assert not resting.transport.aborted
 
@@ -314,7 +314,7 @@ def test_a_reader_who_reads_again_may_stay():
     made.pause_writing()
     made.resume_writing()
 
-    made.look(10**12)
+    made.check(10**12)
     assert not made.transport.aborted
 
 
