@@ -63,7 +63,7 @@ TRANSACTION = (
     fault(
         "only what is new is published",
         (CONSUMER_TESTS, "-k", "second_time"),
-        (DECIDE, "        if earlier is None:\n            # Whoever", "        if False:\n            # Whoever"),
+        (DECIDE, "        if earlier is None:\n            # The process", "        if False:\n            # The process"),
     ),
     fault(
         "the inbox in a transaction of its own",
@@ -483,7 +483,7 @@ LETTERS = (
         "a letter leaves though its lease was lost",
         (CLAIM_TESTS, "-k", "does_not_leave"),
         (
-            "consumers/email/clerk.py",
+            "consumers/email/ledger_writer.py",
             "return [claimed.token in held for claimed in claims]",
             "return [bool(held) or True for _ in claims]",
         ),
@@ -491,11 +491,15 @@ LETTERS = (
     fault(
         "a letter is marked before its record is published",
         (LADDER_TESTS, "-k", "kafkas_word"),
-        (SENDING, "        await self._bury(claimed.due, attempts=attempts, reason=reason)\n        if not", "        if not"),
+        (
+            SENDING,
+            "        await self._to_dlt(claimed.due, attempts=attempts, reason=reason)\n        if not",
+            "        if not",
+        ),
         (
             SENDING,
             '        _count(claimed.due, "dead")\n',
-            '        await self._bury(claimed.due, attempts=attempts, reason=reason)\n        _count(claimed.due, "dead")\n',
+            '        await self._to_dlt(claimed.due, attempts=attempts, reason=reason)\n        _count(claimed.due, "dead")\n',
         ),
     ),
     fault(
@@ -567,7 +571,7 @@ LETTERS = (
         (
             SENDING,
             "        async with self._conversations:\n",
-            '        await self._clerk.sent(claimed, "250")\n        async with self._conversations:\n',
+            '        await self._ledger.sent(claimed, "250")\n        async with self._conversations:\n',
         ),
     ),
     fault(

@@ -1,4 +1,4 @@
-"""`python -m consumers.email`: the process that tells people."""
+"""`python -m consumers.email`: the process that sends letters."""
 
 import sys
 

@@ -25,7 +25,7 @@ from shared.kafka.subscription import Handler, Subscription
 GROUP = "email"
 PAYMENTS_GROUP = "email-payments"
 RECORDS_MAX = 250
-CONNECTIONS_MAX = 12  # three marks are shared by all letters in hand; the rest is for refusals, entering and health
+CONNECTIONS_MAX = 12  # three for the group commits of all letters; the rest is for refusals, entering and health
 
 
 class Settings(service.ServiceSettings, settings.Database, settings.Smtp):
@@ -45,7 +45,7 @@ async def run(configured: Settings) -> int:
 
 
 class Wiring:
-    """One sender for the whole process, with its breaker and its mail connections, and every topic bound to a handler of it."""
+    """One sender for the whole process, with its breaker and its mail connections, and the handler of each topic."""
 
     def __init__(self, configured: Settings, engine: AsyncEngine) -> None:
         self._configured = configured
@@ -56,7 +56,7 @@ class Wiring:
         self._sender: Sender | None = None
 
     def subscriptions(self, producer: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
-        """Return a subscription for each topic, once the producer stands on which the sender publishes."""
+        """Return a subscription for each topic; `producer` has started, and the sender publishes on it."""
         prefix, dead_letters = self._configured.topic_prefix, self._named(topics.EMAIL_DLT)
         sender = self._sender = Sender(
             engine=self._engine,
@@ -90,7 +90,7 @@ class Wiring:
         return [*away, *await self._database_trouble()]
 
     async def close(self) -> None:
-        """Let letters that are under way come to their end, and say goodbye to the mail server."""
+        """Let letters that are under way come to their end, and close the connections to the mail server."""
         if self._sender is not None:
             await self._sender.settle()
         await self._delivery.close()

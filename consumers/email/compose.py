@@ -1,7 +1,7 @@
 """A letter's facts -> the letter: what it says, to whom, and with which calendar file; pure.
 
-Enters: what the ledger and the profiles know when the letter is sent, and the templates. Leaves: the exact bytes for the mail
-server, or why there are none. mime.py lays them out. Next in the walk: delivery.py, which hands them over.
+Enters: the facts of the ledger and the profiles at the time of sending, and the templates. Leaves: the exact bytes for the mail
+server, or why there are none. mime.py lays them out. Next in the walk: delivery.py, which sends them.
 """
 
 import functools
@@ -22,9 +22,9 @@ from shared.letters.words import LETTERS, Words
 
 LOCALE = "en"  # nobody's language is stored; the letters are written in English
 SENDER_NAME = "CultureBridge"
-# The locked package's rules, not the machine's, which may be years old: where a letter is written must not change its hour.
+# The locked package's rules, not the machine's, which may be years old: the hour in a letter must not depend on the machine.
 TZDATA = resources.files("tzdata")
-UNKNOWN_ZONE = "Factory"  # what a machine is set to that nobody has set
+UNKNOWN_ZONE = "Factory"  # the zone of a machine on which nobody set one
 
 Role = Literal["client", "coach"]
 
@@ -41,7 +41,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a letter is made of. `session_at` is aware UTC; the amounts belong to the payment that it is about."""
+    """All data that a letter is written from. `session_at` is aware UTC; the amounts belong to the payment that it is about."""
 
     kind: str
     role: Role
@@ -94,7 +94,7 @@ def compose(facts: Facts, templates: Templates, *, sender: str, at: datetime) ->
             "Subject": content.subject,
             "Date": format_datetime(at),
             "Message-ID": facts.message_id,
-            "Auto-Submitted": "auto-generated",  # RFC 3834: no holiday notices in answer, please
+            "Auto-Submitted": "auto-generated",  # RFC 3834: no out-of-office replies
         },
         content,
         invitation.calendar_file(facts.kind, _session(facts, words, recipient, sender), written_at=at),
@@ -166,8 +166,8 @@ def _day(local: date) -> str:
 def _zone_name(local: datetime) -> str:
     """Return the zone with its offset at that moment: "Europe/Berlin (UTC+1)", "Asia/Kathmandu (UTC+5:45)".
 
-    No spoken names: CLDR has them by rules of its own, which are not those that made the hour. They call Ireland's winter
-    "Irish Standard Time", and Vancouver's Pacific Time where the law has moved it.
+    No spoken names: CLDR has them by rules of its own, which are not those that computed the hour. They call Ireland's winter
+    "Irish Standard Time", and Vancouver's time "Pacific Time" although the law has moved it.
     """
     key = str(local.tzinfo)
     minutes = (local.utcoffset() or timedelta()) // timedelta(minutes=1)

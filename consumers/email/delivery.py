@@ -1,9 +1,9 @@
-"""Hand a letter to the mail server, and say what its answer means.
+"""Sends a letter to the mail server, and interprets the server's answers.
 
-Enters: one composed letter, and whom to ask before it leaves the house. Leaves: an outcome (outcomes.py); never an exception
-of the mail library. Only the answers to RCPT TO and DATA judge a letter. Connect, banner, EHLO, STARTTLS, AUTH and MAIL FROM
-judge the server, and so do a 421, lost connections and refusals where they meet more than one letter.
-Source of the dialogue: RFC 5321; of the window between the final dot and our record: RFC 1047.
+Enters: one composed letter, and a callback that is called before DATA. Leaves: an outcome (outcomes.py); never an exception of
+the mail library. Only the answers to RCPT TO and DATA judge a letter. Connect, banner, EHLO, STARTTLS, AUTH and MAIL FROM judge
+the server, and so do a 421, lost connections and refusals when they meet more than one letter. Source of the dialogue: RFC
+5321; of the window between the final dot and our record: RFC 1047.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from consumers.email.compose import Letter
 from consumers.email.outcomes import SERVICE_CLOSING, Accepted, Blame, HeldBack, LetterRefused, Outcome, ServerTrouble
 from shared import clock, settings
 
-CONVERSATION_SECONDS_MAX = 20.0  # to the final dot; below a claim's lease, so that nobody else sends it while we still talk
-DOT_SECONDS_MAX = 60.0  # servers scan a letter before they answer for it: giving up on one that accepts it sends it twice
+CONVERSATION_SECONDS_MAX = 20.0  # to the final dot; below a claim's lease, so that no other sender takes the letter meanwhile
+DOT_SECONDS_MAX = 60.0  # servers scan a letter before they answer: giving up on one that accepts it would send it twice
 LAST_LOOK_SECONDS = 0.1
-CONNECT_SECONDS_MAX = 10.0  # until the connection stands; servers that look us up first greet later
+CONNECT_SECONDS_MAX = 10.0  # until the connection is open; servers that look up our address greet only later
 NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305, section 5: a name's next address is tried beside one that has not answered by then
-KEPT_SECONDS_MAX = 5.0  # until a kept connection shows that it lives: a server that knows us answers MAIL FROM at once
+KEPT_SECONDS_MAX = 5.0  # for MAIL FROM on a kept connection, which a server that is alive answers at once
 IDLE_SECONDS_MAX = 30.0  # servers close idle clients after minutes, busy ones after seconds
-LETTERS_PER_CONNECTION_MAX = 100  # many servers end a session after as many
+LETTERS_PER_CONNECTION_MAX = 100  # many servers end a session after that many
 QUIT_SECONDS_MAX = 1.0
 PERMANENT_FROM = 500
 POSITIVE = 2
@@ -44,13 +44,13 @@ MayLeave = Callable[[], Awaitable[bool]]
 
 
 class _Stage(IntEnum):
-    """How far the conversation about one letter came."""
+    """How far the conversation about one letter has come."""
 
     CONNECT = 0
     AUTH = 1
     MAIL = 2
     RCPT = 3
-    ASKING = 4  # the recipient was taken; whether the letter may leave is being asked
+    ASKING = 4  # the recipient was accepted; `may_leave` is being called
     DATA = 5
     DOT = 6  # the letter and its final dot are on their way: it may have been accepted
 
@@ -81,7 +81,7 @@ class Delivery:
     async def deliver(self, letter: Letter, *, may_leave: MayLeave) -> Outcome:
         """Send one letter, at most 20 s to its final dot and 60 s from there; a kept connection that ends is replaced once.
 
-        `may_leave` is asked between RCPT and DATA, once the recipient is accepted; it must answer, and not raise.
+        `may_leave` is called between RCPT and DATA, once the recipient is accepted; it must return, and not raise.
         """
         deadline = clock.monotonic() + CONVERSATION_SECONDS_MAX
         connection = self._take_idle()
@@ -93,7 +93,7 @@ class Delivery:
         return self._judged(await self._converse(connection, letter, may_leave, deadline), connection, letter)
 
     async def close(self) -> None:
-        """Say goodbye on every idle connection, for a second at most."""
+        """Send QUIT on every idle connection, and wait a second at most."""
         idle, self._idle = self._idle, []
         await asyncio.gather(*(_goodbye(connection) for connection in idle))
 
@@ -101,7 +101,7 @@ class Delivery:
         smtp = self._smtp
         return aiosmtplib.SMTP(
             hostname=smtp.smtp_host,
-            # Looking up our own name can take seconds, and servers ask only that it looks like one.
+            # Looking up our own name can take seconds, and servers need only a name of valid form.
             local_hostname=smtp.smtp_from_email.rpartition("@")[2],
             use_tls=smtp.smtp_security == "tls",
             start_tls=smtp.smtp_security == "starttls",
@@ -167,10 +167,10 @@ async def _reach(host: str, port: int) -> socket.socket:
 async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave, limit: asyncio.Timeout) -> Outcome:
     client = connection.client
     connection.stage = _Stage.MAIL
-    # A firewall or a crash may have ended a kept connection without a word; what is left of the time is a new one's.
+    # A firewall or a crash may have ended a kept connection silently; the remaining time is for a new one.
     await client.mail(letter.sender, timeout=KEPT_SECONDS_MAX if connection.letters else CONVERSATION_SECONDS_MAX)
     connection.stage = _Stage.RCPT
-    # Not by the library's `rcpt()`, which takes two codes for a yes: the first digit decides (RFC 5321, section 4.2).
+    # Not by the library's `rcpt()`, which accepts only two codes: the first digit decides (RFC 5321, section 4.2).
     taken = await client.execute_command(b"RCPT", b"TO:<%s>" % letter.recipient.encode("ascii"))
     if taken.code // 100 != POSITIVE:
         raise aiosmtplib.SMTPRecipientRefused(taken.code, taken.message, letter.recipient)
@@ -182,8 +182,8 @@ async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave, li
     if go_on.code // 100 != INTERMEDIATE:
         raise aiosmtplib.SMTPDataError(go_on.code, go_on.message)
     if limit.expired():
-        # The library waits by wait_for, which in Python 3.11 hands an answer over and swallows the deadline that came with it.
-        # Who was frozen meanwhile finds both, and perhaps another has sent the letter.
+        # The library uses wait_for, which in Python 3.11 returns an answer and drops the deadline that passed at the same time.
+        # A process that was frozen meanwhile meets both, and another sender may have sent the letter.
         raise TimeoutError
     protocol = client.protocol
     if protocol is None:
@@ -199,13 +199,13 @@ async def _hand_in(
 ) -> aiosmtplib.SMTPResponse:
     """Write the letter and its final dot, and return the answer; raises TimeoutError when none came in time.
 
-    Not by the library's `data()`, which does not tell whether a lost connection had the final dot behind it. Who stood still
-    meanwhile (SIGSTOP, a machine that was moved) finds that time is over before the answer that has come. So we look once more
-    before we call it missing, for the letter would go out again.
+    Not by the library's `data()`, which does not show whether the final dot was sent before a connection was lost. A process
+    that was stopped meanwhile (SIGSTOP, a machine that was moved) sees the timeout before the answer that has come. So we wait
+    a moment more before the answer counts as missing, since the letter would then be sent again.
     """
     reading = asyncio.ensure_future(protocol.read_response())
     try:
-        await asyncio.sleep(0)  # it listens from here on: an answer for which nobody listens is thrown away
+        await asyncio.sleep(0)  # the task reads from here on: the library drops an answer that nothing waits for
         protocol.write(_STUFFED.sub(b"..", content) + b".\r\n")
         connection.stage = _Stage.DOT
         limit.reschedule(None)
@@ -219,7 +219,7 @@ async def _hand_in(
 
 
 async def _ready_for_more(connection: _Connection, outcome: Outcome) -> bool:
-    """Tell whether the connection can take another letter; a refused one is forgotten by RSET first."""
+    """Return whether the connection can take another letter; RSET first discards one that was not accepted."""
     if isinstance(outcome, LetterRefused) and outcome.code in {None, SERVICE_CLOSING}:
         return False
     if not isinstance(outcome, Accepted):
@@ -272,7 +272,7 @@ def _step(refusal: aiosmtplib.SMTPResponseException) -> str:
 
 
 def _why(loss: Exception) -> str:
-    """Name a loss without the library's words, which repeat addresses."""
+    """Describe a loss without the library's text, which repeats addresses."""
     root = loss.__cause__ if isinstance(loss.__cause__, OSError) else loss
     match root:
         case ssl.SSLCertVerificationError():
@@ -294,7 +294,7 @@ def _why(loss: Exception) -> str:
 
 
 def _fit_for_records(code: int, words: str) -> str:
-    """Return the code, with the enhanced one of RFC 3463 when there is one; the words may hold the address."""
+    """Return the code, with the enhanced one of RFC 3463 when there is one, but not the text, which may hold the address."""
     enhanced = _ENHANCED.match(words)
     return f"{code} {enhanced.group()}" if enhanced else str(code)
 

@@ -1,7 +1,8 @@
-"""Group commit: what is asked for while a transaction runs is done by the next one, all of it in one transaction.
+"""Group commit: calls that come while a transaction runs share the next transaction.
 
-Enters: one caller's wish at a time. Leaves: each caller's own answer. A commit costs as much for one wish as for many, so all
-callers who came meanwhile share one. Next: clerk.py, which uses one for each mark that every letter needs.
+Enters: one caller's request at a time. Leaves: each caller's own result. A commit costs as much for one request as for many, so
+all callers that came meanwhile share one. Next: ledger_writer.py, which has one for each of the three writes that every letter
+needs.
 """
 
 import asyncio
@@ -10,31 +11,32 @@ from typing import Generic, TypeVar
 
 from shared.db.data_errors import is_data_error
 
-# About as long as a commit takes: without this wait, conversations that end one after another would each pay for a commit.
+# About as long as a commit takes: without this wait, conversations that end one after another would each need a commit.
 LINGER_SECONDS = 0.002
 
-Wish = TypeVar("Wish")
-Answer = TypeVar("Answer")
+Request = TypeVar("Request")
+Result = TypeVar("Result")
 
 
-class GroupCommit(Generic[Wish, Answer]):
-    """`work` carries out several wishes in one transaction, and returns the answers in the order of the wishes."""
+class GroupCommit(Generic[Request, Result]):
+    """`work` carries out several requests in one transaction, and returns the results in the order of the requests."""
 
-    def __init__(self, work: Callable[[Sequence[Wish]], Awaitable[Sequence[Answer]]]) -> None:
+    def __init__(self, work: Callable[[Sequence[Request]], Awaitable[Sequence[Result]]]) -> None:
         self._work = work
-        self._waiting: list[tuple[Wish, asyncio.Future[Answer]]] = []
+        self._waiting: list[tuple[Request, asyncio.Future[Result]]] = []
         self._running: asyncio.Task[None] | None = None
 
-    async def ask(self, wish: Wish) -> Answer:
-        """Return the answer to this wish; raises what the work raised.
+    async def ask(self, request: Request) -> Result:
+        """Return the result of this request; raises what `work` raised.
 
-        An error of data is raised only to the caller whose wish meets it, any other to all who shared the transaction.
+        An error of data is raised only to the caller whose request causes it, any other to all callers that shared the
+        transaction.
         """
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((wish, answer))
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, result))
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._serve())
-        return await answer
+        return await result
 
     async def _serve(self) -> None:
         while self._waiting:
@@ -42,18 +44,18 @@ class GroupCommit(Generic[Wish, Answer]):
             served, self._waiting = self._waiting, []
             await self._do(served)
 
-    async def _do(self, served: Sequence[tuple[Wish, "asyncio.Future[Answer]"]]) -> None:
+    async def _do(self, served: Sequence[tuple[Request, "asyncio.Future[Result]"]]) -> None:
         try:
-            answers = await self._work([wish for wish, _ in served])
-        except Exception as error:  # noqa: BLE001 - it is raised, by those who asked
+            results = await self._work([request for request, _ in served])
+        except Exception as error:  # noqa: BLE001 - it is raised to the callers
             if is_data_error(error) and len(served) > 1:
                 for one in served:
                     await self._do([one])
                 return
-            for _, answer in served:
-                if not answer.done():
-                    answer.set_exception(error)
+            for _, result in served:
+                if not result.done():
+                    result.set_exception(error)
             return
-        for (_, answer), given in zip(served, answers, strict=True):
-            if not answer.done():
-                answer.set_result(given)
+        for (_, result), given in zip(served, results, strict=True):
+            if not result.done():
+                result.set_result(given)

@@ -79,7 +79,7 @@ class Changes:
         self._sender = sender
 
     async def handle(self, records: Sequence[Incoming]) -> None:
-        """Enter the letters of a batch and send those that are due; raises whatever the world does."""
+        """Enter the letters of a batch and send those that are due; raises errors of PostgreSQL, Kafka and the mail server."""
         self._entering.due.clear()
         await self._batches.handle(records)
         await self._sender.send_all(list(self._entering.due.values()))

@@ -1,6 +1,6 @@
 """A booking -> the calendar file in its letter; pure.
 
-A confirmation asks the calendar to hold the session, a cancellation to let it go: the same UID, the next SEQUENCE (RFC 5546,
+A confirmation asks the calendar to add the session, a cancellation to remove it: the same UID, the next SEQUENCE (RFC 5546,
 sections 3.2.2 and 3.2.5). Each person's file names that person alone. Times are in UTC, which every calendar shows in its
 owner's zone. Lines are laid out by hand, because the library's components cost as much as the rest of a letter. Next: mime.py.
 """
@@ -22,7 +22,7 @@ METHODS = {Kind.CONFIRMATION: ("REQUEST", 0, "CONFIRMED"), Kind.CANCELLATION: ("
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a calendar is told; `at` is aware UTC, the two addresses are those of the letter."""
+    """The session in a calendar file; `at` is aware UTC, the two addresses are those of the letter."""
 
     booking_id: str
     at: datetime
@@ -62,7 +62,7 @@ def calendar_file(kind: str, session: Session, *, written_at: datetime) -> Calen
 
 
 def _mailto(address: str) -> str:
-    """Return the address as a URI (RFC 6068, section 2): what stands behind a `?` of a local part would be no address."""
+    """Return the address as a URI (RFC 6068, section 2), quoted: an unquoted `?` in its local part would end the address."""
     return "mailto:" + quote(address, safe="@!$'*+")
 
 

@@ -30,12 +30,12 @@ class Suppression(StrEnum):
     """Why a letter that was due is not sent."""
 
     CANCELLED_FIRST = "cancelled_before_sent"
-    CANCELLED_PERHAPS_SENT = "cancelled_perhaps_sent"  # whoever was sending the confirmation left no record
+    CANCELLED_PERHAPS_SENT = "cancelled_perhaps_sent"  # the sender of the confirmation left no record of its result
     SENT_BY_OLDER_APPLICATION = "sent_by_older_application"  # a confirmation that went out before this pipeline came
     NEVER_CONFIRMED = "confirmation_not_sent"
-    HOLDS_NO_BOOKING = "payment_holds_no_booking"  # late or second money: a person decides, nobody is mailed
+    HOLDS_NO_BOOKING = "payment_holds_no_booking"  # a late or second payment: a person decides, no letter is sent
     SUPERSEDED = "superseded"  # more was refunded since, or a refund failed: the amount is not true any more
-    CANCELLATION_TELLS = "cancellation_tells"  # the booking went with the money: that letter names the refund
+    CANCELLATION_TELLS = "cancellation_tells"  # the refund cancelled the booking: the cancellation names it
     PAID = "paid_after_all"
 
 
@@ -56,7 +56,7 @@ class NewLetter:
 
     @property
     def ticket(self) -> messages.LetterTicket:
-        """What stands for this letter in Kafka."""
+        """The message that represents this letter in Kafka."""
         return messages.LetterTicket(self.id, self.booking_id, self.kind, self.role)
 
 
@@ -107,9 +107,9 @@ def of_booking(value: bytes, *, sender_domain: str) -> Consequences | Unusable:
 def of_payment(value: bytes, *, sender_domain: str) -> Consequences | Unusable:
     """Return what one event of `payments.events` means, from its state alone; raises as `of_booking` does.
 
-    Each amount that went back of a payment makes one letter. All of it goes with a cancellation, which tells of it; whether
-    there is one (a booking that was cancelled or completed before has none) is known when the letter is to be sent. A
-    delayed method that failed makes one letter; whoever was declined on the page saw it there.
+    Each refunded amount of a payment makes one letter. A full refund comes with a cancellation, which names it; whether there
+    is one (a booking that was cancelled or completed before has none) is known when the letter is to be sent. A delayed method
+    that failed makes one letter; a customer whose card was declined saw that on the page.
     """
     data = messages.payment_states.decode(value).data
     if not CURRENCY.fullmatch(data.currency):

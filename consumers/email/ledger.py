@@ -1,6 +1,6 @@
-"""What the ledger of letters says about sending one now; pure.
+"""Decides by the ledger whether a letter may be sent now; pure.
 
-Enters: a letter's row as it stands under its lock, and what the record at hand claims. Leaves: one of five outcomes.
+Enters: a letter's row, read under its lock, and the attempts that the record at hand counts. Leaves: one of four outcomes.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ PAID_BOOKINGS = frozenset({booking.Status.CONFIRMED, booking.Status.COMPLETED})
 
 
 class State(StrEnum):
-    """Where a letter stands. sent, suppressed and dead are ends; only a replay claims a dead one."""
+    """The state of a letter. sent, suppressed and dead are final; only a replay claims a dead one."""
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -38,9 +38,9 @@ class Confirmation:
 
     @property
     def in_flight(self) -> bool:
-        """Whether somebody may still hand it over: while a lease runs, and after one that ended before DATA began.
+        """Whether a sender may still hand it over: while a lease runs, and after one that ended before DATA began.
 
-        In the second case a slow sender may still begin. It is settled when the record comes again under which it was claimed.
+        In the second case a slow sender may still begin DATA. This ends when the record under which it was claimed comes again.
         """
         return self.state is State.SENDING and not (self.lease_over and self.handed_over)
 
@@ -65,7 +65,7 @@ class Standing:
     application named none). `refunded_minor`: what the letter says was refunded of `amount_minor`; `payment_refunded_minor`:
     what is refunded of its payment by now; both are None where nothing is known. `success_judged`: the bookings consumer has
     decided whether the payment's success confirms the booking. `full_refund_judged`: it has decided whether the full refund
-    cancels the booking; `cancelled_booking` is its answer, None where nobody noted it.
+    cancels the booking; `cancelled_booking` is that decision, None where it was not recorded.
     """
 
     state: State
@@ -87,19 +87,19 @@ class Standing:
     confirmation: Confirmation | None = None
 
     @property
-    def tells_of_all(self) -> bool:
-        """Whether it tells that the whole amount went back."""
+    def names_full_refund(self) -> bool:
+        """Whether it says that the whole amount was refunded."""
         return self.refunded_minor == self.amount_minor
 
     @property
     def perhaps_sent(self) -> bool:
-        """Whether it may have been accepted under its last claim, and nobody knows."""
+        """Whether it may have been accepted under its last claim, of which there is no record."""
         return (self.state is State.SENDING and self.handed_over) or self.last_answer in PERHAPS_ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """It is ours to send. `maybe_sent`: it may have been accepted already, and nobody knows; `attempts` so far."""
+    """It may be sent now. `maybe_sent`: it may have been accepted already, without a record; `attempts` so far."""
 
     maybe_sent: bool
     attempts: int
@@ -114,7 +114,7 @@ class Suppress:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Somebody else holds its lease: look again in a second."""
+    """Another sender holds its lease, or what it depends on is undecided: look again in a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ Judgement = Claim | Suppress | Busy | Over
 
 
 def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
-    """Say what to do with a record about `letter` that knows of `attempt` attempts so far."""
+    """Decide what to do with a record about `letter` that counts `attempt` attempts so far."""
     match letter.state:
         case State.SENT:
             return Over("already_sent")
@@ -147,28 +147,28 @@ def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
         case State.SENDING | State.QUEUED | State.RETRYING:
             return Claim(letter.perhaps_sent, letter.attempts)
         case State.DEAD:
-            # Whoever replays it wants it to be tried as often as the first time.
+            # A replayed letter is tried as often as the first time.
             return Claim(letter.perhaps_sent, attempts=0)
 
 
 def undecided(letter: Standing) -> bool:
-    """Tell whether it depends on what is undecided: a confirmation in flight, a booking that has not followed its payment."""
+    """Return whether it depends on what is undecided: a confirmation in flight, a booking that has not followed its payment."""
     if letter.kind == Kind.CANCELLATION:
         return letter.confirmation is not None and letter.confirmation.in_flight
     if letter.kind != Kind.REFUND or letter.booking_status is None:
         return False
-    return not letter.success_judged or (letter.tells_of_all and not letter.full_refund_judged)
+    return not letter.success_judged or (letter.names_full_refund and not letter.full_refund_judged)
 
 
 def withheld(letter: Standing) -> Suppression | None:
-    """Say why a letter must not be sent any more: what it tells is not true by now, or it follows one that never went out."""
+    """Return why a letter must not be sent any more: what it says is no longer true, or it follows one that never went out."""
     match letter.kind:
         case Kind.CONFIRMATION if letter.booking_status == booking.Status.CANCELLED:
             perhaps = letter.perhaps_sent or letter.possible_duplicates
             return Suppression.CANCELLED_PERHAPS_SENT if perhaps else Suppression.CANCELLED_FIRST
         case Kind.CANCELLATION if letter.confirmation is None or not letter.confirmation.went_out:
             return Suppression.NEVER_CONFIRMED
-        case Kind.REFUND if letter.tells_of_all and letter.cancelled_booking is not False:
+        case Kind.REFUND if letter.names_full_refund and letter.cancelled_booking is not False:
             return Suppression.CANCELLATION_TELLS
         case Kind.REFUND if not letter.holds_booking:
             return Suppression.HOLDS_NO_BOOKING
@@ -180,11 +180,11 @@ def withheld(letter: Standing) -> Suppression | None:
             return None
 
 
-def refund_to_tell(kind: str, refunded_minor: int | None, payment_refunded_minor: int | None) -> int | None:
-    """Return what a letter may say went back, in minor units; None when it may say nothing of it.
+def refund_to_name(kind: str, refunded_minor: int | None, payment_refunded_minor: int | None) -> int | None:
+    """Return the refund that a letter may name, in minor units; None when it may name none.
 
-    A refund's letter is withheld when its amount is not true any more. A cancellation is due even so: its session does not
-    take place, and of money that came back, or never left, it is silent.
+    A refund's letter is withheld when its amount is no longer true. A cancellation is due even then, since its session does not
+    take place, but it names no refund that came back or was never paid out.
     """
     if kind == Kind.CANCELLATION and payment_refunded_minor not in {None, refunded_minor}:
         return None

@@ -17,12 +17,12 @@ from shared.letters.templates import Content
 LINE_CHARACTERS_MAX = 998  # RFC 5322, section 2.1.1
 FOLDED_CHARACTERS = 76
 BASE64_BYTES_PER_LINE = 57
-# `isprintable` counts them among what cannot be seen, and names are spelt with them.
+# Not printable to `isprintable`, but a part of many names.
 _WITHOUT_JOINERS = str.maketrans("", "", names.JOINERS)
 
 
 class NotOneLine(ValueError):
-    """A header that would have become several, or two lines; nothing is written."""
+    """A header value that would become several headers, or two lines; nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ def _attached(calendar: CalendarFile) -> bytes:
 
 
 def _quoted_printable(text: str) -> bytes:
-    """Return it with lines of at most 76 characters, so that a server without 8BITMIME may pass it on unchanged.
+    """Return it quoted-printable, in lines of at most 76 characters: a server without 8BITMIME may pass it on unchanged.
 
-    Blanks at a line's end say nothing, and go: `b2a_qp` would write them out beyond its own limit.
+    Blanks at the end of a line are removed, since they mean nothing and `b2a_qp` would encode them beyond its own limit.
     """
     lines = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     return binascii.b2a_qp(lines.encode(), istext=True).replace(b"\n", b"\r\n")

@@ -1,7 +1,7 @@
-"""What other people typed, made fit to stand in a header, in HTML and in a text; pure.
+"""Cleans what people typed, for a header, for HTML and for plain text; pure.
 
-Names are hostile until they passed here: no control characters, no line breaks of any kind, no marks that turn the reading
-direction, nothing that a mail program would make a link of, and a bounded length.
+Names are untrusted until they were cleaned here: no control characters, no line breaks of any kind, no marks that turn the
+reading direction, nothing that a mail program would turn into a link, and a bounded length.
 """
 
 import re
@@ -11,15 +11,15 @@ import idna
 
 NAME_CHARACTERS_MAX = 80
 JOINERS = "\u200c\u200d"  # zero-width, but Persian, Indic and many other names are misspelt without them
-FILLERS = "\u115f\u1160\u3164\uffa0"  # letters of Hangul by their category, and nothing to be seen
+FILLERS = "\u115f\u1160\u3164\uffa0"  # letters of Hangul by their category, but invisible
 ADDRESS_CHARACTERS_MAX = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 LOCAL_PART_CHARACTERS_MAX = 64  # RFC 5321, section 4.5.3.1.1
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@({_LABEL}(?:\.{_LABEL})*)")
-# Before whatever is no blank and no mark of ASCII: accents and joiners, no letters to `\w`, stand in names of hosts too. The
-# other three are dots to whoever looks up a host (UTS #46, section 2.3).
+# A dot before anything but a blank or ASCII punctuation: names of hosts may also hold accents and joiners, which are no letters
+# to `\w`. The other three characters count as dots when a host is looked up (UTS #46, section 2.3).
 _LINKLIKE_DOT = re.compile(r"(?<=\S)[.\u3002\uff0e\uff61](?=[^\s!-/:-@\[-`{-~])")
 _LINKLIKE = re.compile(r"://|@")
 _ENCODED_WORD = re.compile(r"=\?|\?=")
@@ -33,13 +33,13 @@ def full_name(first: str | None, last: str | None) -> str | None:
 def clean(text: str) -> str | None:
     """Return one line of visible characters, or None when no letter or digit is among them.
 
-    A dot inside a word becomes one with a space after it, and `://` and `@` become spaces: mail programs make links of
-    `evil.example` in a plain text, and nobody else's link may stand in our letters. The brackets of RFC 2047's encoded words
-    go too: a header library would decode what is between them, line breaks included.
+    A dot inside a word becomes one with a space after it, and `://` and `@` become spaces: mail programs turn `evil.example` in
+    a plain text into a link, and our letters must carry no links of others. The brackets of RFC 2047's encoded words go too: a
+    header library would decode what is between them, line breaks included.
     """
-    # Before the slow parts: whoever sent a name of megabytes shall not keep us busy.
+    # Before the slow parts: a name of megabytes must not keep us busy.
     short = text[: NAME_CHARACTERS_MAX * 8]
-    plain = short.isascii() and short.isprintable()  # most names: nothing to look at one by one
+    plain = short.isascii() and short.isprintable()  # most names: no character needs a look of its own
     visible = short if plain else "".join(_visible(character) for character in unicodedata.normalize("NFC", short))
     unlinked = _LINKLIKE_DOT.sub(". ", _LINKLIKE.sub(" ", _ENCODED_WORD.sub(" ", visible)))
     line = " ".join(unlinked.split())
@@ -49,10 +49,10 @@ def clean(text: str) -> str | None:
 
 
 def mailbox_address(text: str | None) -> str | None:
-    """Return the address when it is one that any mail server can be told (ASCII, dot-atom), with an IDNA domain; else None.
+    """Return the address when every mail server accepts its form (ASCII, dot-atom), with an IDNA domain; else None.
 
-    The domain is spelt as registries do today (IDNA 2008, UTS 46): to the rules of 2003, which Python's own codec knows,
-    straße.example is strasse.example, and the letter goes to whoever has that. Quoted local parts and address literals are
+    The domain is encoded as registries do today (IDNA 2008, UTS 46): by the rules of 2003, which Python's own codec follows,
+    straße.example is strasse.example, and the letter goes to the owner of that. Quoted local parts and address literals are
     legal and never seen; refusing them keeps the SMTP dialogue free of quotes.
     """
     local, at, domain = (text or "").strip().rpartition("@")

@@ -1,4 +1,4 @@
-"""The outcomes of sending one letter, and whose fault a failure is when one letter alone cannot tell; pure.
+"""The outcomes of sending one letter, and whether a failure is the letter's fault or the server's; pure.
 
 Enters: one outcome after another, as the server answered. Leaves: the same outcome, or `ServerTrouble` where the letters before
 show that the server is to blame. Next: delivery.py, which holds the conversations.
@@ -7,21 +7,21 @@ show that the server is to blame. Next: delivery.py, which holds the conversatio
 from dataclasses import dataclass
 
 SERVICE_CLOSING = 421
-LOST_LETTERS_MAX = 2  # as many different letters in a row do not break a connection by themselves
-REFUSED_LETTERS_MAX = 10  # as many different people in a row do not all have a bad address or a full mailbox
-TURNED_AWAY_MAX = 1_000  # remembered at most; an older one is presumed innocent once more
+LOST_LETTERS_MAX = 2  # that many different letters in a row do not break a connection by themselves
+REFUSED_LETTERS_MAX = 10  # that many different people in a row do not all have a bad address or a full mailbox
+TURNED_AWAY_MAX = 1_000  # letters remembered at most; an older one is not blamed at its next 421
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The server said 250: it answers for the letter from now on. `answer` is its code, without its words."""
+    """The server answered 250: it is responsible for the letter from now on. `answer` is its code, without its text."""
 
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
 class LetterRefused:
-    """This letter was judged. `code` is None when nobody knows the answer; `answer` is fit for records (no PII)."""
+    """The letter was refused. `code` is None when the answer is unknown; `answer` is fit for records (no PII)."""
 
     code: int | None
     permanent: bool
@@ -30,26 +30,27 @@ class LetterRefused:
 
 @dataclass(frozen=True, slots=True)
 class ServerTrouble:
-    """The server takes no letters now, whichever it is; `reason` is for an operator and names no person and no secret."""
+    """The server takes no letter now, whichever it is; `reason` is for an operator and names no person and no secret."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """Whoever was asked before DATA said no, or did not answer in time: the server has nothing of the letter."""
+    """`may_leave` refused before DATA, or did not answer in time: the server has nothing of the letter."""
 
 
 Outcome = Accepted | LetterRefused | ServerTrouble | HeldBack
 
 
 class Blame:
-    """Decides whether the server or the letter is to blame, by what became of the letters before.
+    """Decides whether the server or the letter is to blame, by the outcomes of the letters before.
 
-    A connection lost before the final dot: the letter, but once two different letters in a row lost theirs the server, until it
-    judges a letter. 421: the server, unless it judged others since this letter last met 421. Then the server works, and one
-    letter must not make it look away for as long as it is tried. A refusal: the letter, but once ten different letters in a row
-    were refused the server, until it accepts one: it may not relay for us any more, or finds that we send too fast.
+    A connection lost before the final dot: the letter is to blame; once two different letters in a row lost theirs, the server
+    is, until it judges a letter. 421: the server, unless it judged other letters since this one last met 421: then the server
+    works, and this letter must not stop the others for as long as it is tried. A refusal: the letter; once ten different
+    letters in a row were refused, the server, until it accepts one: it may no longer relay for us, or finds that we send too
+    fast.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
-"""One letter, once: claim it, write it, hand it over, record what came of it.
+"""Sends each letter once: claim it, write it, hand it over, record the outcome.
 
-The order is the promise. A claim is a lease with a token. Between RCPT and DATA the ledger is asked whether the claim still
-holds, notes that DATA begins, and renews the lease. After the mail server's 250 nothing but the record matters, and it is
-made whoever holds the lease. A letter that was refused has its next record in Kafka before the ledger says so. A process
-that dies in between leaves a lease that runs out; the letter is then sent again under the same Message-ID, and counted as a
-possible duplicate if DATA had begun (RFC 1047 says why this window cannot be closed).
+Safety lies in the order. A claim is a lease with a token. Between RCPT and DATA the sender checks in the ledger that the claim
+still holds, records that DATA begins, and renews the lease. The mail server's 250 is always recorded, even when another sender
+holds the lease by then. A refused letter has its next record in Kafka before the ledger says so. A process that dies in between
+leaves a lease that expires; the letter is then sent again under the same Message-ID, and counted as a possible duplicate if
+DATA had begun (RFC 1047 says why this window cannot be closed).
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.email import tickets
 from consumers.email.breaker import Breaker
-from consumers.email.clerk import UNKNOWN, Claimed, Clerk
 from consumers.email.compose import Letter, Unwritten, compose
 from consumers.email.delivery import Delivery
 from consumers.email.ledger import Busy, Over, Suppress
+from consumers.email.ledger_writer import UNKNOWN, Claimed, LedgerWriter
 from consumers.email.outcomes import Accepted, HeldBack, LetterRefused, Outcome, ServerTrouble
 from consumers.email.tickets import Due
 from shared import clock, errors, logs, metrics
@@ -36,21 +36,21 @@ from shared.kafka.retry import Step
 log = logs.get(__name__)
 
 LETTERS_AT_ONCE_MAX = 10  # connections to the mail server: as many as providers commonly allow from one address
-LETTERS_IN_HAND_MAX = 40  # claimed and written, or being recorded, while others talk to the mail server
-PATIENCE_SECONDS = 0.5  # a conversation that takes longer holds up no neighbour: its lease looks after it
+LETTERS_IN_HAND_MAX = 40  # being claimed, written or recorded while others are with the mail server
+PATIENCE_SECONDS = 0.5  # a conversation that takes longer holds up no other letter: its lease protects it
 LOOK_EVERY_SECONDS = 0.1
-BEGIN_SECONDS_MAX = 30.0  # with the longest conversation below the two minutes after which a batch counts as stuck
+BEGIN_SECONDS_MAX = 30.0  # plus the longest conversation, below the two minutes after which a batch counts as stuck
 SETTLE_SECONDS_MAX = 1.0
-MACHINES = (OSError, MemoryError)  # no file may be opened any more, or memory is used up: it is no letter's fault
+MACHINE_ERRORS = (OSError, MemoryError)  # out of files, or of memory: no letter is to blame
 
 
 class MailServerSlow(errors.Transient):
-    """A batch's letters could not all be begun in time; those that were are recognised when it comes again."""
+    """Not all letters of a batch could be begun in time; those that were are recognised when the batch comes again."""
 
 
 @dataclass(slots=True)
 class Flight:
-    """One letter on its way; `begun_at` is when its conversation with the mail server began, `begin_by` when it must have."""
+    """One letter being sent; `begun_at` is when its conversation with the mail server began, `begin_by` when it must have."""
 
     due: Due
     begin_by: float
@@ -63,7 +63,7 @@ class Flight:
 
 
 class Sender:
-    """Sends letters side by side, a bounded number at once; all subscriptions of the process share one."""
+    """Sends letters concurrently, a bounded number at once; all subscriptions of the process share one sender."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Sender:
         dead_topic: str,
         stopping: asyncio.Event,
     ) -> None:
-        self._clerk = Clerk(engine)
+        self._ledger = LedgerWriter(engine)
         self._delivery = delivery
         self._producer = producer
         self._breaker = breaker
@@ -93,18 +93,18 @@ class Sender:
         self._unrecorded: dict[uuid.UUID, tuple[Claimed, Accepted]] = {}
         self._catching_up = asyncio.Lock()
         self._recording: asyncio.Task[None] | None = None
-        self._left_alone: set[asyncio.Task[None]] = set()
+        self._going_on: set[asyncio.Task[None]] = set()
 
     async def send_all(self, letters: Sequence[Due]) -> None:
-        """Bring each letter to an end or to its next record in Kafka; the offsets may be committed after that.
+        """Bring each letter to its end, or publish its next record; the offsets may be committed after that.
 
-        A letter whose conversation is slow gets a ticket for the first step, and goes on alone under its lease. Raises
-        MailServerAway, MailServerSlow, Stopping, KafkaAway or what PostgreSQL raises, once no letter waits for its turn any
-        more: the caller rewinds, and what was done is recognised.
+        A letter whose conversation is slow gets a ticket for the first step, and its task goes on by itself under its lease.
+        Raises MailServerAway, MailServerSlow, Stopping, KafkaAway or what PostgreSQL raises, once no letter waits for its turn
+        any more: the caller rewinds, and letters that were handled are recognised.
         """
         await self._catch_up()
         trips, begin_by = self._breaker.trips, clock.monotonic() + BEGIN_SECONDS_MAX
-        in_order = sorted(letters, key=lambda due: self._breaker.last_knocked(due.ticket.letter_id))
+        in_order = sorted(letters, key=lambda due: self._breaker.last_trip_of(due.ticket.letter_id))
         flights = [Flight(due, begin_by) for due in in_order]
         for flight in flights:
             flight.task = asyncio.create_task(self._in_turn(flight, trips))
@@ -116,9 +116,9 @@ class Sender:
         await self._look_again_later([flight.due for flight in slow])
 
     async def settle(self) -> None:
-        """Wait for the letters that go on alone or are still to be recorded, a second at most: their leases look after them."""
-        if self._left_alone:
-            await asyncio.wait(self._left_alone, timeout=SETTLE_SECONDS_MAX)
+        """Wait, for a second at most, for the tasks that go on by themselves: leases protect the letters of the others."""
+        if self._going_on:
+            await asyncio.wait(self._going_on, timeout=SETTLE_SECONDS_MAX)
 
     async def _until_none_waits(self, flights: Sequence[Flight]) -> list[Flight]:
         """Return the flights that are slow once all others have ended; while the server is away nothing counts as slow."""
@@ -130,19 +130,19 @@ class Sender:
                     pending.pop(task)
                 if self._breaker.reason is None and all(flight.is_slow() for flight in pending.values()):
                     break
-        finally:  # whoever waits here is cut off when the time for a stop is up; the conversations are not
+        finally:  # this wait is cancelled when the time for a stop is up; the conversations are not
             for task in pending:
-                self._leave_alone(task)
+                self._let_go_on(task)
         return list(pending.values())
 
-    def _leave_alone(self, task: "asyncio.Task[None]") -> None:
-        self._left_alone.add(task)
+    def _let_go_on(self, task: "asyncio.Task[None]") -> None:
+        self._going_on.add(task)
         task.add_done_callback(self._ended_alone)
 
     def _ended_alone(self, task: "asyncio.Task[None]") -> None:
-        self._left_alone.discard(task)
+        self._going_on.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Its ticket in the first step finds it as it was left.
+            # Its ticket in the first step brings it again.
             log.warning("letter.left_alone_failed", error=type(error).__name__)
 
     async def _in_turn(self, flight: Flight, trips: int) -> None:
@@ -160,22 +160,22 @@ class Sender:
 
     async def _send(self, flight: Flight) -> None:
         due = flight.due
-        match await self._clerk.claim(due):
+        match await self._ledger.claim(due):
             case Claimed() as claimed:
                 flight.due = claimed.due
                 if claimed.maybe_sent:
                     metrics.letter_duplicates_possible.inc()
-                    _tell(due, "letter.maybe_sent_before", reason="it may have been accepted, and nobody knows")
+                    _log(due, "letter.maybe_sent_before", reason="it may have been accepted, and nobody knows")
                 await self._write_and_hand_over(claimed, flight)
             case Suppress(reason=reason):
                 _count(due, "suppressed")
-                _tell(due, "letter.suppressed", reason=reason)
+                _log(due, "letter.suppressed", reason=reason)
             case Busy():
                 await self._look_again_later([due])
             case Over(why=why):
-                _tell(due, "letter.left_alone", reason=why)
+                _log(due, "letter.left_alone", reason=why)
                 if why == UNKNOWN:
-                    await self._bury(due, attempts=due.attempt, reason=UNKNOWN)
+                    await self._to_dlt(due, attempts=due.attempt, reason=UNKNOWN)
             case _ as never:
                 assert_never(never)
 
@@ -191,25 +191,25 @@ class Sender:
                 await self._record(claimed, outcome)
             case LetterRefused():
                 self._breaker.close()
-                await self._climb(claimed, outcome)
+                await self._retry(claimed, outcome)
             case ServerTrouble(reason=reason):
                 tripped = self._breaker.trip(reason, claimed.letter_id)
-                await self._clerk.release(claimed)
+                await self._ledger.release(claimed)
                 raise tripped
             case HeldBack():
-                # Nothing left the house, whether or not it is noted by now that it may: its lease would hold it up for long.
-                await self._clerk.release(claimed)
+                # The server has nothing of it, even if it is recorded that DATA begins: its lease would delay it for long.
+                await self._ledger.release(claimed)
                 await self._look_again_later([claimed.due])
             case _ as never:
                 assert_never(never)
 
     async def _converse(self, claimed: Claimed, letter: Letter, flight: Flight) -> Outcome:
-        """Hand a letter to the mail server when its turn comes; when it cannot be asked whether it may leave, raise why."""
+        """Send a letter when its turn comes; raises what kept `may_leave` from answering."""
         trouble: list[Exception] = []
 
         async def may_leave() -> bool:
             try:
-                return await self._clerk.hand_over(claimed)
+                return await self._ledger.hand_over(claimed)
             except Exception as error:  # noqa: BLE001 - it is raised below, when the conversation is over
                 trouble.append(error)
                 return False
@@ -218,12 +218,12 @@ class Sender:
             try:
                 self._require_time(flight)
             except (errors.Stopping, MailServerSlow):
-                await self._clerk.release(claimed)
+                await self._ledger.release(claimed)
                 raise
             flight.begun_at = clock.monotonic()
             outcome = await self._delivery.deliver(letter, may_leave=may_leave)
         if trouble:
-            await self._clerk.release(claimed)
+            await self._ledger.release(claimed)
             raise trouble[0]
         return outcome
 
@@ -232,29 +232,29 @@ class Sender:
             return Unwritten("booking_missing")
         try:
             return compose(claimed.facts, claimed.templates, sender=self._sender_address, at=clock.now())
-        except MACHINES:
-            await self._clerk.release(claimed)
+        except MACHINE_ERRORS:
+            await self._ledger.release(claimed)
             raise
         except Exception as error:  # noqa: BLE001 - one letter that cannot be written must not hold up the others for ever
             self._culprits.add(claimed.letter_id, error)
             return Unwritten(f"cannot_compose:{type(error).__name__}")
 
     async def _record(self, claimed: Claimed, accepted: Accepted) -> None:
-        """Record a 250; when the database is away it is remembered here, and recorded soon, before anything else is sent."""
+        """Record a 250; when the database is away, keep it in memory, and record it soon, before anything else is sent."""
         try:
-            recorded = await self._clerk.sent(claimed, accepted.answer)
-        except BaseException:  # also when told to stop: the batch of a neighbour may still come
+            recorded = await self._ledger.sent(claimed, accepted.answer)
+        except BaseException:  # also on cancellation: another batch may still be sent
             self._unrecorded[claimed.letter_id] = (claimed, accepted)
             if self._recording is None or self._recording.done():
                 self._recording = asyncio.create_task(self._record_in_time())
-                self._leave_alone(self._recording)
+                self._let_go_on(self._recording)
             raise
         _count(claimed.due, "sent")
         metrics.letter_seconds.observe(recorded.seconds)
-        _tell(claimed.due, "letter.sent", outcome="claim_held" if recorded.claim_held else "claim_lost")
+        _log(claimed.due, "letter.sent", outcome="claim_held" if recorded.claim_held else "claim_lost")
 
     async def _catch_up(self) -> None:
-        async with self._catching_up:  # whoever comes meanwhile waits: nothing is sent before all is recorded
+        async with self._catching_up:  # other batches wait meanwhile: nothing is sent before every 250 is recorded
             while self._unrecorded:
                 await self._record(*self._unrecorded.popitem()[1])
 
@@ -268,8 +268,8 @@ class Sender:
             if self._stopping.is_set():
                 return
 
-    async def _climb(self, claimed: Claimed, refused: LetterRefused) -> None:
-        """Try a refused letter again on the ladder's next step; give it up when it is refused for good, or has climbed all."""
+    async def _retry(self, claimed: Claimed, refused: LetterRefused) -> None:
+        """Try a refused letter again on the ladder's next step; give it up when refused for good, or after the last step."""
         kind = "connection_lost" if refused.code is None else "smtp_permanent" if refused.permanent else "smtp_transient"
         reason, attempts = f"{kind}:{refused.answer}", claimed.attempts + 1
         step = None if refused.permanent else retry.step_after(self._ladder, attempts)
@@ -277,24 +277,24 @@ class Sender:
             await self._give_up(claimed, reason=reason, answer=refused.answer)
             return
         await self._producer.publish([tickets.tried(claimed.due, step, attempts=attempts, reason=reason, now_ms=_now_ms())])
-        await self._clerk.retrying(claimed, reason=reason, answer=refused.answer)
+        await self._ledger.retrying(claimed, reason=reason, answer=refused.answer)
         _count(claimed.due, "retrying")
-        _tell(claimed.due, "letter.retrying", reason=reason, attempts=attempts, seconds=step.delay_seconds)
+        _log(claimed.due, "letter.retrying", reason=reason, attempts=attempts, seconds=step.delay_seconds)
 
     async def _give_up(self, claimed: Claimed, *, reason: str, answer: str | None) -> None:
         """Make it a dead letter: first in Kafka, then in the table. `answer` is None where no mail server judged it.
 
-        Where somebody else has it by now, it is theirs to give up or to send.
+        A sender that holds it by now sends it, or gives it up.
         """
         attempts = claimed.attempts + int(answer is not None)
-        await self._bury(claimed.due, attempts=attempts, reason=reason)
-        if not await self._clerk.dead(claimed, reason=reason, answer=answer):
+        await self._to_dlt(claimed.due, attempts=attempts, reason=reason)
+        if not await self._ledger.dead(claimed, reason=reason, answer=answer):
             await self._look_again_later([claimed.due])
             return
         _count(claimed.due, "dead")
-        _tell(claimed.due, "letter.dead", reason=reason, attempts=attempts)
+        _log(claimed.due, "letter.dead", reason=reason, attempts=attempts)
 
-    async def _bury(self, due: Due, *, attempts: int, reason: str) -> None:
+    async def _to_dlt(self, due: Due, *, attempts: int, reason: str) -> None:
         letter = tickets.dead(due, topic=self._dead_topic, group=self._group, attempts=attempts, reason=reason)
         await self._producer.publish([letter])
         metrics.dead_letters.labels(self._dead_topic, reason.partition(":")[0]).inc()
@@ -305,7 +305,7 @@ class Sender:
         records: list[Record] = [tickets.later(due, self._ladder[0], now_ms=now_ms) for due in letters]
         await self._producer.publish(records)
         for due in letters:
-            _tell(due, "letter.busy", reason="somebody holds its lease")
+            _log(due, "letter.busy", reason="somebody holds its lease")
 
 
 def _now_ms() -> int:
@@ -316,7 +316,7 @@ def _count(due: Due, outcome: str) -> None:
     metrics.letters.labels(due.ticket.kind, due.ticket.role, outcome).inc()
 
 
-def _tell(due: Due, event: str, **fields: object) -> None:
+def _log(due: Due, event: str, **fields: object) -> None:
     ticket = due.ticket
     log.info(
         event, letter_id=str(ticket.letter_id), booking_id=str(ticket.booking_id), kind=ticket.kind, role=ticket.role, **fields

@@ -17,12 +17,12 @@ from consumers.email.kinds import NewLetter, Suppression
 from consumers.email.ledger import Confirmation, Standing, State
 from shared.db.engine import columns, rows
 
-# Above what a conversation with a mail server may take (20 s to DATA, 80 s in all): an honest sender never loses its lease.
+# Above what a conversation with a mail server may take (20 s to DATA, 80 s in all): a sender that works never loses its lease.
 LEASE_SECONDS = 25.0
 HANDED_OVER_LEASE_SECONDS = 90.0
 
-# A conflict with either key of the table is none. Where only one of them is named, two processes that enter a letter in the
-# same moment meet at the other, and PostgreSQL refuses the second one's event.
+# The conflict names no key, since the table has two: if it named one, two processes that enter the same letter at once would
+# conflict on the other, and PostgreSQL would refuse the second one's event.
 ENTER = """
 insert into letters (id, booking_id, kind, role, cause, payment_id, amount_minor, refunded_minor, currency, message_id, state)
 select u.*, 'queued'
@@ -49,9 +49,9 @@ with held as (
 update letters set state = 'suppressed', reason = held.reason, updated_at = now()
 from held where letters.id = held.id
 """
-# A cancellation follows the confirmation of the same person. The payment is asked for what is true of it by now: its row is
-# committed before any message tells of it. Which payment holds a booking that names none is the rule of
-# shared/domain/booking.py; money that was in conflict never held it.
+# `c` is the same person's confirmation, on which a cancellation depends. `p` shows the payment as it is by now: its row is
+# committed before any message about it is published. Which payment holds a booking that names none is the rule of
+# shared/domain/booking.py; a payment in conflict never held it.
 # In the order of their ids, so that two processes lock rows in one order.
 LOAD = """
 select l.id, l.state, l.attempts, l.lease_until is null or l.lease_until < now(), l.handed_over_at is not null,
@@ -74,8 +74,8 @@ left join letters c on l.kind = 'cancellation' and c.kind = 'confirmation' and c
 where l.id = any($1::uuid[]) order by l.id for update of l
 """
 CONFIRMATION_COLUMNS = 6  # the last of LOAD
-# An answer that left open whether it was accepted is counted now; a claim that sends nothing, as while the mail server is away,
-# must not count it again.
+# A letter that may have been accepted is counted now, and its last answer cleared; a claim that sends nothing, as while the
+# mail server is away, must not count it again.
 CLAIM = """
 update letters
 set state = 'sending', claim_token = u.token, lease_until = now() + make_interval(secs => $5), handed_over_at = null,
@@ -96,7 +96,7 @@ set handed_over_at = now(), lease_until = now() + make_interval(secs => $3), upd
 from held where letters.id = held.id
 returning letters.claim_token
 """
-# PostgreSQL keeps years that Python does not know: of those no letter can be written, and others shall not wait for them.
+# PostgreSQL has years that Python has not: no letter can be written about them, and the other letters must not wait.
 FACTS = """
 select l.id, l.kind, l.role, l.message_id, l.booking_id, l.amount_minor, l.refunded_minor, p.amount_refunded_minor, l.currency,
        l.template_version,
@@ -155,7 +155,7 @@ where id = $1 and claim_token = $2
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """One claim to be written: whose token, how often the letter was tried, whether it may have been accepted before."""
+    """One claim to be written: its token, how often the letter was tried, whether it may have been accepted before."""
 
     letter_id: uuid.UUID
     token: uuid.UUID
@@ -165,7 +165,7 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A 250 to be recorded, under the claim that it was got with."""
+    """A 250 to be recorded, with the claim under which the letter was sent."""
 
     letter_id: uuid.UUID
     token: uuid.UUID
@@ -181,7 +181,7 @@ class Recorded:
 
 
 async def enter(tx: AsyncConnection, letters: Sequence[NewLetter]) -> set[uuid.UUID]:
-    """Queue the letters that are not known yet; return those that have not come to an end: a repeated event brings others."""
+    """Queue the letters that are not known yet; return those that have not ended (those of a repeated event may have)."""
     if not letters:
         return set()
     entered = columns(map(_letter_row, _by_id(letters)))
@@ -190,7 +190,7 @@ async def enter(tx: AsyncConnection, letters: Sequence[NewLetter]) -> set[uuid.U
 
 
 async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppression]]) -> None:
-    """Enter letters as suppressed, or suppress those that nobody is sending yet."""
+    """Enter letters as suppressed, or suppress those that no sender has claimed yet."""
     if not letters:
         return
     reasons = {letter.id: str(reason) for letter, reason in letters}
@@ -200,7 +200,7 @@ async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppr
 
 
 async def load(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:
-    """Lock letters and return how each stands; those that the ledger does not know are left out."""
+    """Lock letters and return what their rows hold; ids that the ledger does not have are left out."""
     return {row[0]: _standing(row) for row in await rows(tx, LOAD, list(letter_ids))}
 
 
@@ -211,22 +211,22 @@ async def claim(tx: AsyncConnection, claims: Sequence[Taking]) -> None:
 
 
 async def facts(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, compose.Facts]:
-    """Return what each letter is made of, as of now; those whose booking is gone are left out."""
+    """Return the facts of each letter, as of now; those whose booking is gone are left out."""
     return {row[0]: _facts(*row[1:]) for row in await rows(tx, FACTS, list(letter_ids))}
 
 
 async def suppress(tx: AsyncConnection, letters: Sequence[tuple[uuid.UUID, Suppression]]) -> None:
-    """End letters that `load` locked, unsent, each for its reason."""
+    """Suppress letters that `load` locked, each for its reason."""
     await rows(tx, SUPPRESS, *columns((letter_id, str(reason)) for letter_id, reason in letters))
 
 
 async def hand_over(tx: AsyncConnection, claims: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> set[uuid.UUID]:
-    """Note that DATA begins for these letters (id, token), and renew their leases; return the tokens that still hold."""
+    """Record that DATA begins for these letters (id, token), and renew their leases; return the tokens that still hold."""
     return {row[0] for row in await rows(tx, HAND_OVER, *columns(claims), HANDED_OVER_LEASE_SECONDS)}
 
 
 async def record_sent(tx: AsyncConnection, sent: Sequence[Sent]) -> dict[uuid.UUID, Recorded]:
-    """Record the server's 250s, whoever holds the claims by now: what was accepted is accepted."""
+    """Record the server's 250s, even when other senders hold the claims by now: what was accepted stays accepted."""
     recorded = await rows(tx, SENT, *columns((one.letter_id, one.token, one.answer) for one in sent))
     return {row[0]: Recorded(*row[1:]) for row in recorded}
 
@@ -270,10 +270,10 @@ def _letter_row(letter: NewLetter) -> tuple[object, ...]:
 
 def _standing(row: Any) -> Standing:
     """Return a row of LOAD; its columns stand in the order of Standing's fields, then of Confirmation's."""
-    state, *told = row[1:]
-    confirmed = told[-CONFIRMATION_COLUMNS:]
+    state, *values = row[1:]
+    confirmed = values[-CONFIRMATION_COLUMNS:]
     confirmation = Confirmation(State(confirmed[0]), *confirmed[1:]) if confirmed[0] else None
-    fields = [State(state), *told[:-CONFIRMATION_COLUMNS], confirmation]
+    fields = [State(state), *values[:-CONFIRMATION_COLUMNS], confirmation]
     return Standing(*fields)
 
 
@@ -302,7 +302,7 @@ def _facts(
         session_at=_aware(session_at),
         duration_minutes=duration_minutes,
         amount_minor=amount_minor,
-        refunded_minor=ledger.refund_to_tell(kind, refunded_minor, payment_refunded_minor),
+        refunded_minor=ledger.refund_to_name(kind, refunded_minor, payment_refunded_minor),
         currency=currency,
         cancelled=cancelled,
         template_version=template_version,

@@ -17,7 +17,7 @@ UNDECODABLE = "undecodable"
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One letter to be tried: its ticket, the attempts that the record knows of, and the record that brought it."""
+    """One letter to be tried: its ticket, the attempts that its record counts, and the record that brought it."""
 
     ticket: messages.LetterTicket
     attempt: int
@@ -25,7 +25,7 @@ class Due:
     record: Incoming
 
     def claimed(self, attempts: int) -> "Due":
-        """Return what is due of a letter that was claimed after so many attempts: a replay has done its work by then."""
+        """Return the letter as claimed after so many attempts: the claim has used up a replay."""
         return replace(self, attempt=attempts, replayed=False)
 
 
@@ -47,15 +47,15 @@ def later(due: Due, step: Step, *, now_ms: int) -> Record:
 
 def tried(due: Due, step: Step, *, attempts: int, reason: str, now_ms: int) -> Record:
     """Return the ticket for a step after so many attempts, the last of which failed for `reason`."""
-    told = ((dead_letters.REASON, _told(reason)),)
-    return _record(due, step.topic, (*_climbing(due, step, attempts=attempts, now_ms=now_ms), *told))
+    why = ((dead_letters.REASON, _header_of(reason)),)
+    return _record(due, step.topic, (*_climbing(due, step, attempts=attempts, now_ms=now_ms), *why))
 
 
 def dead(due: Due, *, topic: str, group: str, attempts: int, reason: str) -> Record:
     """Return the ticket as a dead letter; `reason` is a stable code with an optional detail after a colon, without PII."""
     headers = (
         (dead_letters.ATTEMPT, str(attempts).encode()),
-        (dead_letters.REASON, _told(reason)),
+        (dead_letters.REASON, _header_of(reason)),
         (dead_letters.GROUP, group.encode()),
         (ORIGIN, due.record.first_place),
     )
@@ -70,7 +70,7 @@ def _climbing(due: Due, step: Step, *, attempts: int, now_ms: int) -> tuple[tupl
     )
 
 
-def _told(reason: str) -> bytes:
+def _header_of(reason: str) -> bytes:
     return reason[: dead_letters.REASON_CHARACTERS_MAX].encode()
 
 

@@ -1,4 +1,4 @@
-"""`python -m consumers.payments`: the process that keeps the truth about payments."""
+"""`python -m consumers.payments`: the process that keeps the state of payments."""
 
 import sys
 

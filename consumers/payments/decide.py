@@ -49,7 +49,7 @@ class Item:
 class Line:
     """One line of the payment ledger; states are what `payments.events` shows, None where no payment is known.
 
-    `announcement` is what was told about a change; it stands in the metrics, and in the event, not in the ledger.
+    `announcement` names the change in the metrics and in the emitted event; the ledger does not keep it.
     """
 
     item: Item
@@ -72,11 +72,11 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the database knows, read under locks: payments by id, ids by key, inbox entries, events waiting by key.
+    """What the database holds, read under locks: payments by id, ids by key, inbox entries, events waiting by key.
 
-    `held` are the ids of those that waited and were refused when their payment came: only a replay tries them again.
-    `unreadable` are those that wait, by key, and are no events any more by today's rules, with the reason. `stored` are the
-    rows that hold the payments' intents, refunds and disputes; `older` are the payments that only the older application wrote.
+    `held` are the ids of waiting events that were refused when their payment came: only a replay tries them again. `unreadable`
+    are waiting events, by key, that are no events any more by today's rules, with the reason. `stored` are the rows that hold
+    the payments' intents, refunds and disputes; `older` are the payments that only the older application wrote.
     """
 
     payments: Mapping[str, Payment]
@@ -94,8 +94,8 @@ class Decided:
     """What to write in this transaction and to publish after it.
 
     `entries` are inbox rows of events whose payment is locked. `loose` are those of events that touch no payment: another
-    process may be writing the same ones at the same time. `settled` are aggregates by the reason for which nobody has to look
-    at them any more.
+    process may be writing the same ones at the same time. `settled` are, by reason, the aggregates whose open matters are
+    resolved.
     """
 
     payments: dict[str, Payment] = field(default_factory=dict)
@@ -143,9 +143,9 @@ def state(of: Payment, shown: Shown) -> messages.PaymentState:
 
 
 def mismatch(event: Event, known: Payment, links: Mapping[str, str]) -> str | None:
-    """Return why an event must not touch this payment: it names another's, or money that is not what was asked for.
+    """Return why an event must not change this payment: it names another payment's ids, or another sum than we asked for.
 
-    `links` tells which payment an intent's, a session's or a charge's id belongs to, as far as that is known.
+    `links` maps the id of an intent, a session or a charge to its payment, as far as that is known.
     """
     if event.payment_id not in {None, known.id} or any(links.get(key, known.id) != known.id for key in event.keys):
         return "payment_mismatch"
@@ -209,7 +209,7 @@ class _Batch:
         if (entry.topic, entry.partition, entry.offset) != _place(item):
             self.decided.lines.append(Line(item, Decision.DUPLICATE))
         if earlier is None:
-            # Whoever wrote the entry may have died before it could publish.
+            # The process that wrote the entry may have died before it could publish.
             self.decided.emitted += [Emitted(sent, item.record) for sent in entry.emitted]
         return True
 
@@ -233,20 +233,20 @@ class _Batch:
         self.decided.lines.append(Line(item, Decision.WAITING, reason=f"no payment is known by {item.event.keys[0]}"))
 
     def _no_longer_waits(self, event: Event) -> None:
-        """Take a replayed event out of the waiting ones: it is folded by itself now."""
+        """Remove a replayed event from the waiting ones: it is folded by itself now."""
         waited = self._waiting and [key for key in event.keys if self._waiting.get(key, {}).pop(event.id, None) is not None]
         if waited or event.id in self._loaded.held:
             self.decided.freed.add(event.id)
 
     def _quarantine(self, item: Item, known: Payment, reason: str) -> None:
-        told = _told(known, known.shown())
-        self.decided.lines.append(Line(item, Decision.QUARANTINED, known.id, reason, before=told, after=told))
+        unchanged = _ledger_state(known, known.shown())
+        self.decided.lines.append(Line(item, Decision.QUARANTINED, known.id, reason, before=unchanged, after=unchanged))
         self.decided.attention.append(Attention(reason, f"payment:{known.id}", item.event.id))
 
     def _fold(self, item: Item, found: Payment) -> tuple[bytes, ...]:
-        """Join whatever waited for the ids that an event names, then the event; return the events that all of it emits.
+        """Fold the events that waited for the ids of this one, then this one; return all events to emit.
 
-        In this order, so that a refund seen before its success is told before it: nobody is confirmed in between.
+        In this order a refund that was seen before its success is published before it, and no booking is confirmed in between.
         """
         event = item.event
         assert event.fact is not None
@@ -256,17 +256,17 @@ class _Batch:
         for key in event.keys:
             self._links[key] = found.id
             emitted += self._free(key, found.id)
-        before = self._payment(found.id)  # perhaps changed by what waited
+        before = self._payment(found.id)  # the waiting events may have changed it
         assert before is not None
         outcome = payment.advance(before, event.fact, session_id=event.session_id, intent_id=event.intent_id)
         match outcome:
             case Changed(now=now, announcement=announcement, was=was, shown=shown):
                 emitted += (messages.payment_event(announcement, state(now, shown), cause=event.id, at=self._at),)
-                was_told, is_told = _told(before, was), _told(now, shown)
-                line = Line(item, Decision.APPLIED, now.id, before=was_told, after=is_told, announcement=announcement)
+                state_before, state_after = _ledger_state(before, was), _ledger_state(now, shown)
+                line = Line(item, Decision.APPLIED, now.id, before=state_before, after=state_after, announcement=announcement)
             case Unchanged(now=now, shown=shown):
-                told = _told(now, shown)
-                line = Line(item, Decision.UNCHANGED, now.id, before=told, after=told)
+                unchanged = _ledger_state(now, shown)
+                line = Line(item, Decision.UNCHANGED, now.id, before=unchanged, after=unchanged)
         self.decided.lines.append(line)
         aggregate = f"payment:{now.id}"
         self.decided.attention += [Attention(r, aggregate, event.id) for r in payment.needs_a_person(before, now)]
@@ -277,7 +277,7 @@ class _Batch:
         return emitted
 
     def _free(self, key: str, payment_id: str) -> tuple[bytes, ...]:
-        """Fold what waited under `key`, in the order of ids; what is refused stays and never blames whoever freed it."""
+        """Fold the events that waited under `key`, in the order of ids; a refused one stays, and blames only itself."""
         emitted: tuple[bytes, ...] = ()
         if key not in self._waiting and key not in self._loaded.unreadable:
             return emitted
@@ -303,7 +303,7 @@ class _Batch:
         return emitted
 
 
-def _told(of: Payment, shown: Shown) -> Mapping[str, object]:
+def _ledger_state(of: Payment, shown: Shown) -> Mapping[str, object]:
     return {"version": of.version, **shown._asdict()}
 
 

@@ -1,8 +1,8 @@
-"""What no event asks for, at the start and every hour: what has waited too long is told, what waited far too long dropped.
+"""Tasks that no event triggers, at the start and every hour: report what has waited too long, drop what waited far too long.
 
-Several processes may look at once: what one does, the others find done. Also tells when `cb-ops inbox prune` was forgotten or
-`cb-ops stripe reconcile` stopped; dropping partitions itself is left to the database's owner. Enters: the engine. Leaves: rows,
-matters for a person, gauges.
+Several processes may run them at once: what one has done, the others find done. Also reports that `cb-ops inbox prune` was
+forgotten or `cb-ops stripe reconcile` stopped; dropping partitions itself is left to the database's owner. Enters: the engine.
+Leaves: rows, matters for a person, gauges.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from shared.db.engine import TROUBLE, sqlstate
 log = logs.get(__name__)
 
 EVERY_SECONDS = 3600.0
-AGAIN_SECONDS = 60.0  # after a look that failed: the database may be back
+AGAIN_SECONDS = 60.0  # after a run that failed: the database may be back
 
 
 async def keep_house(engine: AsyncEngine) -> None:
-    """Look, wait, and look again, for ever; a look that fails is logged and tried again a minute later."""
+    """Run all tasks every hour, for ever; a run that fails is logged and repeated a minute later."""
     while True:
         try:
             await look(engine, now=clock.now())
@@ -29,7 +29,7 @@ async def keep_house(engine: AsyncEngine) -> None:
             log.warning("housekeeping.failed", error=type(error).__name__, code=sqlstate(error))
             await asyncio.sleep(AGAIN_SECONDS)
         except Exception:
-            # Nobody awaits this task: of what broke it nobody would hear before the process stops.
+            # Nobody awaits this task: an exception that ended it would stay unseen until the process stops.
             log.exception("housekeeping.broke")
             await asyncio.sleep(AGAIN_SECONDS)
         else:
@@ -37,7 +37,7 @@ async def keep_house(engine: AsyncEngine) -> None:
 
 
 async def look(engine: AsyncEngine, *, now: datetime) -> None:
-    """Do all of it once, at `now`. A part that fails keeps no other from its turn; raises what the first of them met."""
+    """Run all tasks once, at `now`. One that fails keeps no other from running; raises the first error."""
     met: list[Exception] = []
     for part in PARTS:
         try:
@@ -49,9 +49,9 @@ async def look(engine: AsyncEngine, *, now: datetime) -> None:
     metrics.housekeeping_success.set(now.timestamp())
 
 
-async def _tell_unmatched(engine: AsyncEngine, _now: datetime) -> None:
+async def _report_unmatched(engine: AsyncEngine, _now: datetime) -> None:
     async with engine.begin() as tx:
-        unmatched = await waiting.tell_unmatched(tx)
+        unmatched = await waiting.report_unmatched(tx)
     metrics.events_unmatched.set(unmatched)
 
 
@@ -62,21 +62,21 @@ async def _drop_unmatched(engine: AsyncEngine, _now: datetime) -> None:
             dropping = bool(await waiting.prune(tx))
 
 
-async def _tell_unpruned(engine: AsyncEngine, now: datetime) -> None:
+async def _report_unpruned(engine: AsyncEngine, now: datetime) -> None:
     async with engine.begin() as tx:
         for partition in await inbox.outdated_partitions(tx, now - inbox.PRUNING_GRACE):
             await attention.open_(tx, reason="inbox_not_pruned", aggregate="inbox", cause=partition)
 
 
-async def _tell_not_reconciled(engine: AsyncEngine, now: datetime) -> None:
+async def _report_not_reconciled(engine: AsyncEngine, now: datetime) -> None:
     async with engine.begin() as tx:
-        await reconciled.tell_overdue(tx, now=now)
+        await reconciled.report_overdue(tx, now=now)
 
 
 async def _count_matters(engine: AsyncEngine, _now: datetime) -> None:
-    """Count those of commands, too, which end before anybody could scrape that they opened one."""
+    """Count all open matters, also those of commands, which end before anybody could scrape their metrics."""
     async with engine.begin() as tx:
         metrics.attention_open.set(await attention.count_open(tx))
 
 
-PARTS = (_tell_unmatched, _drop_unmatched, _tell_unpruned, _tell_not_reconciled, _count_matters)
+PARTS = (_report_unmatched, _drop_unmatched, _report_unpruned, _report_not_reconciled, _count_matters)

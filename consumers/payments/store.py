@@ -1,9 +1,9 @@
 """The SQL of payments: one lock order, set-based reads and writes.
 
 Order inside the transaction: advisory keys of intents, sessions and charges that this batch, or what waits for it, may link or
-leave waiting, sorted; then the payments, sorted by id; then, in new statements, what the inbox and the waiting table say. Two
-processes that hold events of one payment meet at its row, two that link and wait for one intent meet at its key; what touches
-no payment is written sorted by event id. Nobody waits crosswise.
+leave waiting, sorted; then the payments, sorted by id; then, in new statements, what the inbox and the waiting table hold. Two
+processes with events of one payment meet at its row, two that link and wait for one intent meet at its key; what touches no
+payment is written sorted by event id. So no two processes wait for each other.
 """
 
 from collections import defaultdict
@@ -29,7 +29,7 @@ CONSUMER = "payments"
 # What waits, by key: the events, the ids of those refused, and why others are no events any more.
 Waiting = tuple[dict[str, list[Item]], frozenset[str], dict[str, dict[str, str]]]
 
-# What is linked stays linked, and nobody waits under it any more: its lock would only hold neighbours up.
+# What is linked stays linked, and no event waits under it any more: its lock would only hold up other processes.
 LOCK_UNLINKED = """
 with unlinked as materialized (
     select number from unnest($1::text[], $2::bigint[]) as asked (key, number)
@@ -39,7 +39,7 @@ with unlinked as materialized (
 )
 select pg_advisory_xact_lock(number) from unlinked
 """
-# By the ids in their own columns: rows of the older application, and sessions.
+# By the ids in columns of `payments`: rows of the older application, and sessions.
 LINKED = """
 select stripe_session_id, id::text from payments where stripe_session_id = any($2::text[])
 union all select stripe_payment_intent_id, id::text from payments where stripe_payment_intent_id = any($2::text[])
@@ -66,7 +66,7 @@ WAITING = """
 select event_id, state, object_key, body, topic, "partition", "offset" from waiting_events
 where object_key = any($1::text[])
 """
-# Its clock is that of the moment: now() is when the transaction began, perhaps before one that had the row first.
+# The time of the write: now() is when the transaction began, perhaps before another one that locked the row first.
 UPDATE_PAYMENTS = """
 update payments p set
     amount_minor = u.amount_minor,
@@ -138,13 +138,13 @@ REFUSE_WAITING = "update waiting_events set state = 'refused' where event_id = a
 
 
 class HeldElsewhere(FoldBroken):
-    """A refund or a dispute is another payment's; at Stripe it never moves, so that its event is at fault."""
+    """A refund or a dispute belongs to another payment; at Stripe it never moves, so that its event is at fault."""
 
 
 async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit.
 
-    Raises FoldBroken for a row that says nothing by which it can be read: only the events of its payment are refused.
+    Raises FoldBroken for a row that cannot be read as a payment: only the events of that payment are refused.
     """
     events = [item.event for item in items]
     handled = [event for event in events if event.fact is not None]
@@ -157,7 +157,7 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
 
 
 async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
-    """Write everything that was decided, in the transaction that loaded it; what stands there already is left alone.
+    """Write everything that was decided, in the transaction that loaded it; rows that would not change are left alone.
 
     Raises HeldElsewhere.
     """
@@ -172,7 +172,7 @@ async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
 
 
 async def note_culprit(tx: AsyncConnection, item: Item, reason: str) -> None:
-    """Write that an event could not be taken, and tell a person; nothing where nobody knows whose payment it is about."""
+    """Record that an event could not be taken, and open a matter for a person; nothing when its payment is unknown."""
     event = item.event
     links = await _links(tx, set(event.keys), [event])
     named = [event.payment_id, *(links.get(key) for key in event.keys)]
@@ -184,10 +184,11 @@ async def note_culprit(tx: AsyncConnection, item: Item, reason: str) -> None:
 
 
 async def _lock_keys(tx: AsyncConnection, keys: AbstractSet[str]) -> tuple[set[str], Waiting]:
-    """Lock these keys, those named by what waits under them, and so on; return all of them, and what waits.
+    """Lock these keys, those of the events that wait under them, and so on; return all of them, and what waits.
 
-    Whoever joins a waiting event links whatever it names. What else is to be locked is known only under the locks, and must not
-    be waited for while they are held: another may come the other way.
+    Folding a waiting event links all ids that it names. Which further keys are needed is known only under the locks, but must
+    not be waited for while they are held, since another process may lock them in the opposite order: so all locks are released,
+    and taken anew.
     """
     wanted = set(keys)
     while True:
@@ -204,8 +205,8 @@ async def _lock_keys(tx: AsyncConnection, keys: AbstractSet[str]) -> tuple[set[s
 async def _links(tx: AsyncConnection, keys: AbstractSet[str], events: Iterable[Event]) -> dict[str, str]:
     """Return which payment each key belongs to, as far as that is known.
 
-    A payment's own columns are asked for events whose metadata names none; for a session in any case, since metadata that
-    names nobody must not hide whose session it is.
+    The columns of `payments` are searched for events whose metadata names no payment; for a session in any case, since metadata
+    that names an unknown payment must not hide whose session it is.
     """
     if not keys:
         return {}
@@ -340,13 +341,13 @@ async def _save_lines(tx: AsyncConnection, lines: Sequence[Line]) -> None:
 
 def _line_row(line: Line) -> tuple[object, ...]:
     event, record = line.item.event, line.item.record
-    told = (_json(event.told), _json(line.before), _json(line.after))
+    states = (_json(event.ledger_fact), _json(line.before), _json(line.after))
     where = (record.topic, record.partition, record.offset)
-    return (event.id, event.type, event.created, line.payment_id, str(line.decision), line.reason, *told, *where)
+    return (event.id, event.type, event.created, line.payment_id, str(line.decision), line.reason, *states, *where)
 
 
-def _json(said: Mapping[str, object] | None) -> str | None:
-    return msgspec.json.encode(said).decode() if said is not None else None
+def _json(value: Mapping[str, object] | None) -> str | None:
+    return msgspec.json.encode(value).decode() if value is not None else None
 
 
 async def _save_waiting(tx: AsyncConnection, decided: Decided) -> None:

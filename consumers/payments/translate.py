@@ -24,12 +24,12 @@ CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 UNKNOWN_REASON = "unknown"
 
 # Stripe keeps its ids within 255 characters: https://docs.stripe.com/upgrades, "Backwards-compatible changes". An index of ours
-# holds no more than 2700 bytes, and PostgreSQL says that by an error which blames no record.
+# holds no more than 2700 bytes, and PostgreSQL's error for a longer one does not count as an error of data.
 Id = Annotated[str, msgspec.Meta(max_length=255)]
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """`last_payment_error`, as far as a reason goes; its message is for people and stays with Stripe."""
+    """The codes of `last_payment_error`; its message is for people and stays with Stripe."""
 
     code: str | None = None
     decline_code: str | None = None
@@ -82,10 +82,10 @@ class Head(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of Stripe in our words; `fact` is None for a kind unhandled.
+    """An event of Stripe in our words; `fact` is None for a kind that we do not handle.
 
-    `payment_id` and `booking_id` are the UUIDs that its metadata claims, in their one canonical spelling; `currency` (any case)
-    is that of the amounts in its fact.
+    `payment_id` and `booking_id` are the UUIDs that its metadata claims, in their canonical form; `currency` (any case) is that
+    of the amounts in its fact.
     """
 
     id: str
@@ -109,12 +109,12 @@ class Event:
         return tuple([key for key in (self.intent_id, self.session_id, self.charge_id) if key is not None])
 
     @property
-    def told(self) -> Mapping[str, object] | None:
-        """What the ledger keeps of it: the fact and the currency of its amounts; None where it tells neither."""
+    def ledger_fact(self) -> Mapping[str, object] | None:
+        """What the ledger keeps of it: the fact and the currency of its amounts; None when the event changes nothing."""
         if self.fact is None or isinstance(self.fact, payment.Noted):
             return None
-        said: Mapping[str, object] = msgspec.to_builtins(self.fact)
-        return said if self.currency is None else {**said, "currency": self.currency}
+        fact: Mapping[str, object] = msgspec.to_builtins(self.fact)
+        return fact if self.currency is None else {**fact, "currency": self.currency}
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ def _required(value: Present | None, name: str) -> Present:
 
 def _uuid(text: str | None) -> str | None:
     if text is not None and CANONICAL_UUID.fullmatch(text):
-        return text  # as we wrote it ourselves; there and back takes five times as long
+        return text  # canonical, as we write it; parsing and formatting it takes five times as long
     try:
         return str(uuid.UUID(text)) if text else None
     except ValueError:

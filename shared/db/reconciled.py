@@ -1,9 +1,9 @@
-"""Until when what Stripe keeps was compared with what we took, and whether that was long ago.
+"""Keeps until when Stripe's events were compared with ours, and notices when that was long ago.
 
-Enters: the end of a comparison (`cb-ops stripe reconcile`, which runs by somebody's timer), or the hourly look of the payments
-consumer. Leaves: a row for each of Stripe's accounts; a matter for a person once nothing was compared for a day, which the next
-comparison that leaves no gap resolves. Where none ever ran nobody is told: a timer that was never set has not stopped. Next: an
-operator, who finds the matter by `cb-ops attention`.
+Enters: the end of a comparison (`cb-ops stripe reconcile`, which runs by an operator's timer), or the hourly check of the
+payments consumer. Leaves: a row for each of Stripe's accounts; a matter for a person once nothing was compared for a day, which
+the next comparison that leaves no gap resolves. Where no comparison ever ran no matter is opened: a timer that was never set
+has not stopped. Next: an operator, who finds the matter by `cb-ops attention`.
 """
 
 from datetime import datetime
@@ -16,7 +16,7 @@ from shared.db.engine import rows
 REASON = "stripe_not_reconciled"
 BY = "cb-ops stripe reconcile"
 HOURS_MAX = 24  # it is to run hourly, and goes back four days
-ALL_DAYS = 29  # Stripe keeps an event for thirty: who went back so far has seen what there is to see
+ALL_DAYS = 29  # Stripe keeps an event for thirty: a comparison that goes back so far leaves no gap
 
 NOTE = """
 insert into stripe_reconciliations (account_id, compared_until) values ($1, $2)
@@ -32,13 +32,13 @@ where compared_until < $1::timestamptz - make_interval(hours => $2) order by acc
 
 
 async def note(tx: AsyncConnection, account_id: str, *, since: datetime, until: datetime) -> None:
-    """Remember that all that an account had by `until` is here, unless a gap lies between the last comparison and `since`."""
+    """Record that all that an account had by `until` is here, unless a gap lies between the last comparison and `since`."""
     if await rows(tx, NOTE, account_id, until, since, ALL_DAYS):
         await attention.settle(tx, reason=REASON, aggregates=[_about(account_id)], by=BY)
 
 
-async def tell_overdue(tx: AsyncConnection, *, now: datetime) -> None:
-    """Tell a person of each account of which nothing was compared for a day, once for each such pause."""
+async def report_overdue(tx: AsyncConnection, *, now: datetime) -> None:
+    """Open a matter for each account of which nothing was compared for a day, once for each such pause."""
     for account_id, until in await rows(tx, OVERDUE, now, HOURS_MAX):
         await attention.open_(tx, reason=REASON, aggregate=_about(account_id), cause=f"{until:%Y-%m-%dT%H:%M:%SZ}")
 

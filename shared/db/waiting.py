@@ -1,8 +1,9 @@
-"""Events that came before their payment was known: how long they wait, who is told, and when they are given up.
+"""Events that came before their payment was known: how long they wait, when they are reported, and when they are dropped.
 
-An event joins its payment in the transaction that links the two (consumers/payments). An event that is still here after
-three days counts as unmatched, and an operator is told, once for each id under which some wait. After 45 days it is dropped:
-its bytes are deleted, the ledger keeps that it was here, and an operator is told. Ages are judged by the database's clock.
+An event joins its payment in the transaction that links the two (consumers/payments). An event that is still here after three
+days counts as unmatched, and opens a matter for an operator, once for each id under which some wait. After 45 days it is
+dropped: its bytes are deleted, the ledger keeps that it was here, and another matter is opened. Ages are judged by the
+database's clock.
 """
 
 import hashlib
@@ -55,7 +56,7 @@ def key_number(key: str) -> int:
 
 
 async def lock_keys(tx: AsyncConnection, keys: Iterable[str]) -> None:
-    """Keep everybody else from linking these ids, from waiting under them and from dropping what does, until commit."""
+    """Lock these ids until commit: no other transaction links them, waits under them or drops what does."""
     numbers = sorted({key_number(key) for key in keys})
     if numbers:
         await rows(tx, ADVISORY_LOCKS, numbers)
@@ -66,8 +67,8 @@ def aggregate_of(key: str) -> str:
     return f"stripe:{key}"
 
 
-async def tell_unmatched(tx: AsyncConnection) -> int:
-    """Tell an operator of each id whose events found no payment in three days; return how many events."""
+async def report_unmatched(tx: AsyncConnection) -> int:
+    """Open a matter for each id whose events found no payment in three days; return the number of such events."""
     for key, event_id in await rows(tx, NOT_TOLD_YET, UNMATCHED_HOURS):
         await attention.open_(tx, reason="unmatched_events", aggregate=aggregate_of(key), cause=event_id)
     count: int = (await rows(tx, COUNT_UNMATCHED, UNMATCHED_HOURS))[0][0]
@@ -75,7 +76,7 @@ async def tell_unmatched(tx: AsyncConnection) -> int:
 
 
 async def prune(tx: AsyncConnection) -> list[str]:
-    """Give up what has waited for 45 days, a thousand at most, and tell an operator of each; return the ids."""
+    """Drop what has waited for 45 days, a thousand at most, and open a matter for each; return the ids."""
     old = dict(await rows(tx, TOO_OLD, KEEP_DAYS, DROPPED_AT_ONCE_MAX))
     dropped = await drop(tx, list(old), reason=f"it waited {KEEP_DAYS} days")
     for event_id in dropped:
@@ -85,7 +86,7 @@ async def prune(tx: AsyncConnection) -> list[str]:
 
 
 async def drop(tx: AsyncConnection, events: Sequence[str], *, reason: str) -> list[str]:
-    """Delete waiting events and say so in the ledger; return the ids of those that were there.
+    """Delete waiting events and record that in the ledger; return the ids of those that were there.
 
     Their keys are locked first: an event that a consumer is joining to its payment right now is gone, not dropped.
     """

@@ -1,1 +1,1 @@
-"""What the business believes, pure: money, a payment's fold, what a booking follows. Standard library only."""
+"""The business rules, pure: money, the fold of a payment, what becomes of its booking. Standard library only."""

@@ -1,8 +1,8 @@
 """What becomes of a booking when one of its payments changed; pure.
 
-Enters: the booking as it stands, what was known of the payment before, what its message says now. Leaves: one of four
-outcomes. Why a refund in part cancels nothing, and late money confirms nothing: docs/decisions.md, "Money and bookings".
-Next in the walk: consumers/email/handlers.py, which is told by `bookings.events`.
+Enters: the booking as it is, what was known of the payment before, what its message says now. Leaves: one of four outcomes. Why
+a refund in part cancels nothing, and late money confirms nothing: docs/decisions.md, "Money and bookings".
+Next in the walk: consumers/email/handlers.py, which reads `bookings.events`.
 """
 
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ class Booking:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the contract told of one payment so far (one row of `booking_payments`), and what came of it.
+    """What the messages said of one payment so far (one row of `booking_payments`), and what came of it.
 
     `conflict_reason`: a Conflict, or a word of a newer release, which runs beside this one or was rolled back: nothing here is
     decided by it, and it stays as it was written. `cancelled_booking`: whether its full refund cancelled the booking; None
@@ -61,7 +61,7 @@ class Confirm:
     """The booking is paid and held by this payment from now on.
 
     `after_session`: the money came when the session was over, by a bank debit that took its two weeks or on a page that was
-    left open; a person decides whether it goes back.
+    left open; a person decides whether to refund it.
     """
 
     after_session: bool = False
@@ -69,10 +69,10 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The payment that holds the booking was fully given back.
+    """The payment that holds the booking was fully refunded.
 
-    `confirmed_elsewhere`: the booking was confirmed and names no payment. Whoever confirms here names one, so that it was
-    the older application that confirmed it, and told its people.
+    `confirmed_elsewhere`: the booking was confirmed and names no payment. This pipeline names one when it confirms, so it was
+    the older application that confirmed it, and notified its client and its coach.
     """
 
     confirmed_elsewhere: bool

@@ -43,7 +43,7 @@ def nearest_minor(amount: Decimal, currency: str) -> int:
 
 
 def price_minor(hourly_rate: Decimal, duration_minutes: int, currency: str) -> int:
-    """Return what a session costs in minor units: the hourly rate by the minute, rounded half up to the currency's step."""
+    """Return the price of a session in minor units: the hourly rate by the minute, rounded half up to the currency's step."""
     counted = scale(currency)
     steps_per_unit = Decimal(10**counted.decimals) / counted.step_minor
     steps = (hourly_rate * duration_minutes * steps_per_unit / MINUTES_PER_HOUR).quantize(Decimal(1), ROUND_HALF_UP)

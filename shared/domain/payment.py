@@ -1,9 +1,9 @@
-"""What is true of a payment, from the set of facts that Stripe told: any order, any number of copies, one result.
+"""What is true of a payment, from the set of facts in Stripe's events: any order, any number of copies, one result.
 
-Every fact is joined into what is known by a rule that is commutative, associative and idempotent (a maximum, a union, an
-"or"), and everything shown (status, refunded amount, whether the booking must go) is derived from what is known. Time and
-arrival order decide nothing; why, tells docs/decisions.md. Enters: a Payment and one Fact. Leaves: Changed with the event
-that announces it, or Unchanged. Next in the walk: consumers/bookings/handlers.py, which reads that announcement.
+Every fact is joined into what is known by a rule that is commutative, associative and idempotent (a maximum, a union, an "or"),
+and everything shown (status, refunded amount, whether the booking must go) is derived from what is known. Time and arrival
+order decide nothing; docs/decisions.md says why. Enters: a Payment and one Fact. Leaves: Changed with the event that announces
+it, or Unchanged. Next in the walk: consumers/bookings/handlers.py, which reads that announcement.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,7 +37,7 @@ class ClosedReason(StrEnum):
 
 CLOSED_RANK = {reason: rank for rank, reason in enumerate(ClosedReason)}
 FREES_THE_SLOT = frozenset({ClosedReason.EXPIRED, ClosedReason.CANCELED, ClosedReason.ASYNC_FAILED})
-REFUNDED_IN_PARTS = "refunded_in_parts_without_charge"  # why a person is told, until the charge says so after all
+REFUNDED_IN_PARTS = "refunded_in_parts_without_charge"  # a matter for a person, until the charge shows the full refund
 
 
 class Announcement(StrEnum):
@@ -89,7 +89,7 @@ class ChargeRefunded:
 
 @dataclass(frozen=True, slots=True)
 class DisputeSeen:
-    """One dispute at one moment of its life; what the bank asks for decides nothing here, the ledger tells it."""
+    """One dispute at one moment of its life; the amount decides nothing here, and is kept in the ledger."""
 
     dispute_id: str
     status: str
@@ -129,8 +129,8 @@ class Shown(NamedTuple):
 class Payment(NamedTuple):
     """One row of `payments` with the facts kept beside it. Amounts in minor units of `currency` (upper case).
 
-    `intents` maps every payment intent id ever linked to whether it is the one that paid; `closed` tells that the row no
-    longer blocks a new checkout, whoever closed it; `slot_free` that Stripe's own event closed it unpaid.
+    `intents` maps every payment intent id ever linked to whether it is the one that paid; `closed`: the row no longer blocks a
+    new checkout, whoever closed it; `slot_free`: Stripe's own event closed it unpaid.
     """
 
     # A tuple, since each event makes several: a frozen dataclass of this size takes five times as long to copy.
@@ -196,7 +196,7 @@ class Payment(NamedTuple):
         return min(paid or self.intents, default=None)
 
     def shown(self) -> Shown:
-        """Return what of it others are shown."""
+        """Return what others are shown of it."""
         refunded_minor = self.refunded_minor
         return Shown(
             self._status(refunded_minor),
@@ -254,7 +254,7 @@ def advance(before: Payment, fact: Fact, *, session_id: str | None = None, inten
 
 
 def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
-    """Yield the reasons for which an operator is told about this change."""
+    """Yield the reasons for which this change needs a person's attention."""
     if now.status is Status.REFUNDED and not now.cancel_due and before.status is not Status.REFUNDED:
         yield REFUNDED_IN_PARTS
     # By the refund, not by what is shown: it may be a part, or fail while it is pending, or before it was seen to succeed.
@@ -264,13 +264,13 @@ def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
     if now.disputes is not before.disputes:
         if now.disputes.keys() - before.disputes.keys():
             yield "dispute_opened"
-        # Told once more: whoever looked after the opening of the dispute did so months ago.
+        # A matter of its own: the opening of the dispute was looked after months ago.
         if _lost(now) - _lost(before):
             yield "dispute_lost"
 
 
 def needs_nobody(before: Payment, now: Payment) -> Iterable[str]:
-    """Yield the reasons for which nobody has to look any more, since this change says what was missing."""
+    """Yield the reasons that are resolved, since this change brings what was missing."""
     if now.cancel_due and not before.cancel_due:
         yield REFUNDED_IN_PARTS
 
@@ -340,7 +340,7 @@ def _close(known: Payment, reason: ClosedReason) -> Payment:
 
 
 def _announcements(was: Shown, now: Shown, fact: Fact, *, was_closed: bool) -> Iterator[Announcement]:
-    """Yield what happened, the weightiest first; `was_closed` tells that the payment blocked no new checkout before."""
+    """Yield what happened, the weightiest first; `was_closed`: the payment blocked no new checkout before."""
     expires = isinstance(fact, Failed) and fact.closes in {ClosedReason.EXPIRED, ClosedReason.CANCELED}
     if now.status is Status.REFUNDED and was.status is not Status.REFUNDED:
         yield Announcement.REFUNDED

@@ -7,8 +7,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from consumers.email import store
-from consumers.email.clerk import Claimed, Clerk
 from consumers.email.ledger import Busy
+from consumers.email.ledger_writer import Claimed, LedgerWriter
 from consumers.email.store import Taking
 from consumers.email.tickets import Due
 from deploy.dev.mailbox import Fault, Switches
@@ -70,10 +70,10 @@ async def test_of_two_tickets_that_are_asked_for_in_one_go_one_has_the_letter(em
     await email.changes._batches.handle([event(sale)])
     found = await sql(engine, "select id, booking_id, kind, role from letters order by role")
     client, coach = (Due(LetterTicket(*row), attempt=0, replayed=False, record=event(sale)) for row in found)
-    clerk = Clerk(engine)
+    writer = LedgerWriter(engine)
 
     # The first question goes out at once; the two behind it go together.
-    told = await asyncio.gather(*(clerk.claim(due) for due in (coach, client, client)))
+    told = await asyncio.gather(*(writer.claim(due) for due in (coach, client, client)))
 
     assert [type(one) for one in told] == [Claimed, Claimed, Busy]
 

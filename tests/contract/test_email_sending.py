@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumers.email import sending, store
-from consumers.email.clerk import Clerk
+from consumers.email.ledger_writer import LedgerWriter
 from consumers.email.sending import MailServerSlow
 from consumers.email.tickets import Due
 from deploy.dev.mailbox import Fault, Switches
@@ -76,12 +76,12 @@ async def test_who_lost_a_letter_calls_no_operator_for_it(email, engine, told):
     async with engine.begin() as tx:
         await rows(tx, "update letters set state = 'queued', attempts = 0")
         tickets = [messages.LetterTicket(*row) for row in await rows(tx, "select id, booking_id, kind, role from letters")]
-    clerk = Clerk(engine)
-    claimed = await clerk.claim(Due(tickets[0], attempt=0, replayed=False, record=told))
+    writer = LedgerWriter(engine)
+    claimed = await writer.claim(Due(tickets[0], attempt=0, replayed=False, record=told))
     async with engine.begin() as tx:
         await rows(tx, "update letters set claim_token = gen_random_uuid()")
 
-    assert not await clerk.dead(claimed, reason="bad_address", answer=None)
+    assert not await writer.dead(claimed, reason="bad_address", answer=None)
     async with engine.begin() as tx:
         assert await rows(tx, "select 1 from attention") == []
 

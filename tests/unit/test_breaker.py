@@ -131,10 +131,10 @@ def test_whoever_found_it_away_knocks_last_the_next_time():
     made, other, third = Breaker(), uuid.UUID(int=2), uuid.UUID(int=3)
     for letter in (LETTER, other, LETTER):
         made.trip("421 4.3.2", letter)
-    assert sorted((LETTER, other, third), key=made.last_knocked) == [third, other, LETTER]
+    assert sorted((LETTER, other, third), key=made.last_trip_of) == [third, other, LETTER]
 
     made.close()
-    assert {made.last_knocked(letter) for letter in (LETTER, other, third)} == {0}
+    assert {made.last_trip_of(letter) for letter in (LETTER, other, third)} == {0}
 
 
 async def test_a_trip_that_is_over_takes_nobodys_turn():

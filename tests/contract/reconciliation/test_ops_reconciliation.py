@@ -283,7 +283,7 @@ async def test_a_run_that_leaves_a_gap_settles_nothing(engine, pause_days, days_
     then, now = clock.now() - timedelta(days=pause_days), clock.now()
     async with engine.begin() as tx:
         await reconciled.note(tx, "acct_1", since=then - timedelta(days=4), until=then)
-        await reconciled.tell_overdue(tx, now=now)
+        await reconciled.report_overdue(tx, now=now)
         await reconciled.note(tx, "acct_1", since=now - timedelta(days=days_back), until=now)
 
     assert await query(engine, "select resolved_by from attention") == [(settled_by,)]

@@ -1,7 +1,7 @@
-"""The ledger of letters as a sender uses it: a sender asks for one letter, and the database is asked for many at once.
+"""Writes the ledger of letters: a sender calls it for one letter, and concurrent calls share one transaction.
 
-Enters: tickets to be judged, and what came of them. Leaves: claims, and whether each mark still held. The three marks that
-every letter needs (claimed, handed over, sent) share their transactions with those of its neighbours; refusals and releases
+Enters: tickets to be judged, and the outcomes of sending. Leaves: claims, and whether each claim still held. The three writes
+that every letter needs (claimed, handed over, sent) share their transactions with those of other letters; refusals and releases
 are rare and have their own. Next: store.py.
 """
 
@@ -27,7 +27,7 @@ ENDED = frozenset({State.SENT, State.SUPPRESSED, State.DEAD})
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A letter that we hold the lease of, with what it is made of: both are None when its booking is gone."""
+    """A letter whose lease we hold, with its facts and templates: both are None when its booking is gone."""
 
     due: Due
     token: uuid.UUID
@@ -38,14 +38,14 @@ class Claimed:
 
     @property
     def letter_id(self) -> uuid.UUID:
-        """Which letter."""
+        """The letter's id."""
         return self.due.ticket.letter_id
 
 
 Found = Claimed | Suppress | Busy | Over
 
 
-class Clerk:
+class LedgerWriter:
     """Writes the ledger of letters for every sender of the process."""
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -57,31 +57,31 @@ class Clerk:
         self._sent: GroupCommit[Sent, Recorded] = GroupCommit(self._record_sent)
 
     async def claim(self, due: Due) -> Found:
-        """Take the lease of a letter, with what it is made of; or say why there is nothing to send."""
+        """Take the lease of a letter, and load its facts and templates; or return why there is nothing to send."""
         return await self._claims.ask(due)
 
     async def hand_over(self, claimed: Claimed) -> bool:
-        """Note that DATA begins; whether the claim still holds, for without it the letter must not leave."""
+        """Record that DATA begins, and return whether the claim still holds: without it the letter must not be sent."""
         return await self._handed_over.ask(claimed)
 
     async def sent(self, claimed: Claimed, answer: str) -> Recorded:
-        """Record a 250, whoever holds the claim by now."""
+        """Record a 250, even when another sender holds the claim by now."""
         return await self._sent.ask(Sent(claimed.letter_id, claimed.token, answer))
 
     async def retrying(self, claimed: Claimed, *, reason: str, answer: str) -> None:
-        """Count a failed attempt, whose ticket is in Kafka; whoever has the claim by now counts their own."""
+        """Count a failed attempt whose ticket is in Kafka; nothing is counted when another sender holds the claim by now."""
         async with self._engine.begin() as tx:
             await store.record_retrying(tx, claimed.letter_id, claimed.token, reason=reason, answer=answer)
 
     async def dead(self, claimed: Claimed, *, reason: str, answer: str | None) -> bool:
-        """Give a letter up, and tell an operator when no mail server judged it; False when somebody else has it by now."""
+        """Give a letter up, and notify an operator when no mail server judged it; False when another sender holds it by now."""
         judged = answer is not None
         ticket = claimed.due.ticket
         async with self._engine.begin() as tx:
             held = await store.record_dead(tx, claimed.letter_id, claimed.token, judged=judged, reason=reason, answer=answer)
             if held and not judged:
-                told = f"letter_{reason.partition(':')[0]}"
-                await attention.open_(tx, reason=told, aggregate=f"booking:{ticket.booking_id}", cause=str(claimed.letter_id))
+                matter = f"letter_{reason.partition(':')[0]}"
+                await attention.open_(tx, reason=matter, aggregate=f"booking:{ticket.booking_id}", cause=str(claimed.letter_id))
             return held or _has_ended(await store.load(tx, [claimed.letter_id]), claimed)
 
     async def release(self, claimed: Claimed) -> None:
