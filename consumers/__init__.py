@@ -1,1 +1,1 @@
-"""Three consumers of one shape: app wires, handlers tell the story, store remembers."""
+"""Three consumers of one shape: app.py wires, handlers.py handles batches, store.py has the SQL."""

@@ -19,7 +19,7 @@ from ingress.connections import Connections
 from ingress.payments import PaymentHandler
 from ingress.publisher import Publisher
 from ingress.webhook import Publishes, WebhookHandler
-from shared import settings, strangers, topics
+from shared import http_servers, settings, topics
 from shared.db import engine as engines
 from shared.stripe_api import StripeApi
 from shared.stripe_events import WEBHOOK_PATH
@@ -87,7 +87,7 @@ def build(configured: IngressSettings, held: Resources) -> web.Application:
 
     cors = http_rules.cors(origins, {CHECKOUT, PAYMENT_SHOWN})
     app = web.Application(middlewares=[held.connections.follow, cors, http_rules.no_internals])
-    app.on_response_prepare.append(strangers.hide_software)
+    app.on_response_prepare.append(http_servers.hide_software)
     app.add_routes(
         [
             web.post(WEBHOOK_PATH, webhook.handle),

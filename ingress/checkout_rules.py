@@ -133,7 +133,7 @@ def item_name(booking: Booking) -> str:
 
 
 def session_end(now: datetime, lifetime: timedelta) -> datetime:
-    """Return when a session that is made now shall end, in whole seconds."""
+    """Return when a session that is made now must end, in whole seconds."""
     return now.replace(microsecond=0) + min(lifetime, SESSION_LIFETIME_MAX)
 
 

@@ -29,7 +29,7 @@ HEAD_BYTES_MAX = 32_768
 HEAD_BYTES_AFTER_SECONDS = 1.0
 UNREAD_SECONDS_MAX = 10.0  # for a client that does not read its answer
 UNREAD_CONNECTIONS_MAX = 32  # each keeps an answer and the next requests in memory; of more, the oldest is closed
-LOOK_EVERY_SECONDS = 0.5
+CHECK_EVERY_SECONDS = 0.5
 LATE_SECONDS = 0.25  # a check that runs this late shows that the process is overloaded
 CROWD_CONNECTIONS_MIN = 256  # after this many, once all but an eighth have closed, free memory is returned
 # While draining: a client may just be writing to its idle connection, and closing it then would lose a request.
@@ -285,8 +285,8 @@ class Connections:
         most = 0
         now = clock.monotonic()
         while True:
-            due = now + LOOK_EVERY_SECONDS
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            due = now + CHECK_EVERY_SECONDS
+            await asyncio.sleep(CHECK_EVERY_SECONDS)
             now = clock.monotonic()
             self.is_late = now - due > LATE_SECONDS
             for connection in list(self._open):

@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from ingress import problems
 from ingress.store import DatabaseAway
-from shared import logs, strangers
+from shared import http_servers, logs
 
 log = logs.get(__name__)
 
@@ -44,7 +44,7 @@ class HttpProtocol(web.RequestHandler):
         """
         super().handle_error(request, status, exc, message)  # raises ConnectionError once an answer has begun
         response = problems.answer(problems.INTERNAL if status == web.HTTPInternalServerError.status_code else problems.NO_HTTP)
-        response.headers[hdrs.SERVER] = strangers.SERVER
+        response.headers[hdrs.SERVER] = http_servers.SERVER
         response.force_close()
         return response
 
@@ -65,12 +65,12 @@ def correcting(make: MakesRequest) -> MakesRequest:
 
 
 def _corrected(message: RawRequestMessage) -> RawRequestMessage:
-    """Return the head with a relative target, and closing its connection when it asks to upgrade the protocol.
+    """Return the head with a relative target; a request for another protocol closes its connection after the answer.
 
     We are no proxy and ignore the host of an absolute target (RFC 9112, section 3.2.2); aiohttp decodes it outside of all
     handlers, so that a request with an invalid one ("http://xn--/") would get no answer. We ignore an upgrade and stay with
-    HTTP/1.1 (RFC 9110, section 7.8); but aiohttp drops the bytes that arrived together with such a request, and parses the rest
-    of them as the next request.
+    HTTP/1.1 (RFC 9110, section 7.8); but aiohttp drops the bytes that came together with such a request, and parses the later
+    ones as a request.
     """
     if message.url.absolute:
         message = message._replace(url=message.url.relative())

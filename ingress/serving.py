@@ -16,7 +16,7 @@ from aiohttp import web
 from ingress import app, connections, http_rules, listener
 from ingress.app import IngressSettings
 from ingress.publisher import Publisher
-from shared import ending, environment, garbage, logs, strangers
+from shared import ending, environment, garbage, http_servers, logs
 from shared.kafka import health
 
 log = logs.get("ingress")
@@ -104,7 +104,7 @@ def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
         server,
         loop=asyncio.get_running_loop(),
         access_log=None,  # type: ignore[arg-type]  # aiohttp's own runner is typed for it, and passes it on
-        logger=strangers.SILENCED,  # errors of ours are logged in http_rules.py
+        logger=http_servers.SILENCED,  # errors of ours are logged in http_rules.py
         auto_decompress=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
         lingering_time=LINGER_SECONDS_MAX,

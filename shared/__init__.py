@@ -1,4 +1,4 @@
 """The language that two rooms must agree on: topics, messages, tables, money, and the fold.
 
-Nothing here knows a process; ingress, consumers and deploy all stand above it.
+Nothing here imports a process; ingress, consumers and deploy all import it.
 """

@@ -1,6 +1,6 @@
-"""The only place that asks what time it is.
+"""The only module that reads the clock.
 
-Pure code takes a moment as an argument; whoever calls it asks here.
+Pure code takes the time as an argument; its caller reads it here.
 """
 
 import time
@@ -14,7 +14,7 @@ def now() -> datetime:
 
 
 def stamp() -> str:
-    """Return this moment as RFC 3339 with microseconds, for log lines: half of what spelling a datetime costs."""
+    """Return this moment as RFC 3339 with microseconds, for log lines: at half the cost of formatting a datetime."""
     seconds, microseconds = divmod(time.time_ns() // 1_000, 1_000_000)
     return f"{_spelled(seconds)}.{microseconds:06}Z"
 

@@ -25,7 +25,7 @@ def read(kind: type[Settings]) -> Settings:
     try:
         held, unread = _from_files(kind)
     except (UnicodeDecodeError, OSError) as error:
-        # What a secret's file does is a fault of that file: these are of the .env, of which nothing is known then.
+        # Errors of a secret's file are reported as faults of that file; these are of the .env, of which nothing is known then.
         fault = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
         sys.stderr.write(f"{settings.ENV_FILE}: {fault}\n")
         raise SystemExit(2) from None
@@ -33,11 +33,11 @@ def read(kind: type[Settings]) -> Settings:
     try:
         configured = kind(**held)
     except ValidationError as invalid:
-        # What a file did not give is its file's fault alone, and so may be whatever a rule between variables says of it.
-        faults += [_told(fault) for fault in invalid.errors() if not unread or not {*fault["loc"][:1]} <= unread.keys()]
-        # Rules between variables are asked only once each variable is well: ask them concern by concern as well.
+        # A value that its file did not give is that file's fault alone, and so may be any broken rule between variables.
+        faults += [_line_of(fault) for fault in invalid.errors() if not unread or not {*fault["loc"][:1]} <= unread.keys()]
+        # pydantic checks rules between variables only once each variable is valid: check them concern by concern as well.
         concerns = [] if unread else [concern for concern in kind.__mro__[1:] if issubclass(concern, settings.Concern)]
-        faults += [_told(fault) for concern in concerns for fault in _faults_between(concern, held)]
+        faults += [_line_of(fault) for concern in concerns for fault in _faults_between(concern, held)]
     else:
         if not faults:
             return configured
@@ -46,7 +46,7 @@ def read(kind: type[Settings]) -> Settings:
 
 
 def secrets_of(kind: type[settings.Concern]) -> list[str]:
-    """Return the names of what may stand in a file instead."""
+    """Return the names of the settings that may be read from a file instead."""
     return [name for name, field in kind.model_fields.items() if name in IN_FILES_TOO or _is_secret(field.annotation)]
 
 
@@ -55,21 +55,21 @@ def _is_secret(annotation: object) -> bool:
 
 
 def _from_files(kind: type[settings.Concern]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return by name what files hold, and the fault of each that was named and does not."""
+    """Return the values that files hold, by setting, and the fault of each file that cannot be used."""
     names = secrets_of(kind)
     asked: dict[str, Any] = {name + ending: (str | None, None) for name in names for ending in ("", FILE)}
-    told = create_model("InFiles", __base__=settings.Concern, **asked)().model_dump()
+    given = create_model("InFiles", __base__=settings.Concern, **asked)().model_dump()
     held, unread = {}, {}
-    for name in (name for name in names if told[name + FILE]):
+    for name in (name for name in names if given[name + FILE]):
         try:
-            held[name] = _held(Path(told[name + FILE]), told[name], name.upper())
+            held[name] = _held(Path(given[name + FILE]), given[name], name.upper())
         except ValueError as fault:
             unread[name] = f"{(name + FILE).upper()}: {fault}"
     return held, unread
 
 
 def _held(file: Path, value: str | None, variable: str) -> str:
-    """Return what a secret's file holds, without the line's end that an editor leaves."""
+    """Return the content of a secret's file, without the line's end that an editor leaves."""
     if value is not None:
         raise ValueError(f"{variable} is set as well; only one of the two may be")
     try:
@@ -91,7 +91,7 @@ def _faults_between(concern: type[settings.Concern], held: dict[str, Any]) -> li
     return []
 
 
-def _told(fault: ErrorDetails) -> str:
+def _line_of(fault: ErrorDetails) -> str:
     variable = "".join(str(part).upper() for part in fault["loc"][:1])
     reason = "is not set" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
     return f"{variable}: {reason}" if variable else reason

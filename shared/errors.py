@@ -1,7 +1,7 @@
 """The error tree, by cure.
 
 PipelineError
-├── Transient        the world is unwell: wait, then do the same again (rewind, 503, pause)
+├── Transient        a service is unavailable: wait, then do the same again (rewind, 503, pause)
 │   ├── KafkaAway    no acknowledgement within the deadline; the record may or may not be in the log
 │   └── Stopping     the process ends: what was not begun is left for the next one
 └── Permanent        the data is wrong: no repetition helps (dead letter, 4xx)
@@ -13,15 +13,15 @@ class PipelineError(Exception):
 
 
 class Transient(PipelineError):
-    """The world is unwell; the same call may succeed later."""
+    """A service is unavailable; the same call may succeed later."""
 
 
 class KafkaAway(Transient):
-    """Kafka did not acknowledge in time. Unknown is treated as absent: the sender repeats, the inbox absorbs."""
+    """Kafka did not acknowledge in time. Unknown counts as absent: the sender repeats, and the inbox drops the duplicate."""
 
 
 class Stopping(Transient):
-    """The process was told to end before this was begun. No cancellation: that is asyncio's own, and nobody may swallow it."""
+    """The process is stopping and did not begin this. Not asyncio's cancellation, which nobody may swallow."""
 
 
 class Permanent(PipelineError):

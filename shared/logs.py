@@ -1,8 +1,8 @@
 """Structured logs: `noun.verb` and fields; JSON lines for machines, a readable form on a terminal.
 
-Only the fields on the list below are printed with their value. A name, an address, a secret or a body that somebody hands
-to a log call by mistake shows as "[withheld]", so that a new call cannot leak what an old rule forgot. Of an error a line tells
-what tracebacks.py makes of it. Next: outlet.py, by which it leaves the process.
+Only the fields on the list below are printed with their value. A name, an address, a secret or a body that is passed to a log
+call by mistake is printed as "[withheld]", so that a new call cannot leak what an old rule forgot. An error is printed as
+tracebacks.py formats it. Next: outlet.py, which writes the lines.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ PRINTED = frozenset({
     "outcome", "reason", "error", "code", "kind", "role", "step", "attempt", "announcement",
     # how much
     "count", "seconds", "attempts", "records", "files_max", "connections_max",
-    # what stands in our own repository, or was examined like it
+    # text of our own repository, or checked like it
     "templates", "faults",
 })  # fmt: skip
 LAST_WORDS_SECONDS_MAX = 1.0
-# A client whose broker is away, or whose topic is gone, says so a hundred times a second: of hours of it a disk is full.
+# A client whose broker is away, or whose topic is gone, logs that a hundred times a second; in hours it would fill a disk.
 SAME_LINES_MAX = 20
 SAME_LINES_SECONDS = 60.0
 KINDS_OF_LINES_MAX = 1_000
-# The stripe library tells at INFO what a customer typed wrong; stripe_api.py logs its errors by code alone.
+# The stripe library logs at INFO what a customer typed wrong; stripe_api.py logs its errors by code alone.
 NOISY = {
     "aiokafka": logging.WARNING,
-    "consumer.faststream": logging.ERROR,  # it warns at every start that topics are not made by using them, our very wish
+    "consumer.faststream": logging.ERROR,  # it warns at every start that topics are not auto-created, which we want
     "aiohttp.access": logging.WARNING,
     "stripe": logging.WARNING,
 }
@@ -54,9 +54,9 @@ Logger = structlog.typing.FilteringBoundLogger
 
 
 def configure(process: str) -> None:
-    """Set up logging for one process; `process` names it on every line. The standard library's loggers end in the same form.
+    """Set up logging for one process; `process` names it on every line. The standard library's loggers get the same form.
 
-    Our own lines do not pass through the standard library: a line a webhook is a tenth of the door's work, or a third.
+    Our own lines bypass the standard library: one line a webhook is then a tenth of the door's work, instead of a third.
     """
     terminal = sys.stderr.isatty()
     chain: list[structlog.types.Processor] = [
@@ -106,45 +106,45 @@ def withhold(_logger: object, _method: str, event: Event) -> Event:
 
 
 def traced(_logger: object, _method: str, event: Event) -> Event:
-    """Replace a line's error by its traceback; the text of a library's line loses what it repeats of the error."""
+    """Replace a line's error by its traceback; remove from the text of a library's line what it repeats of the error."""
     raised = event.pop("exc_info", None)
     error = sys.exc_info()[1] if raised is True else raised[1] if isinstance(raised, tuple) else raised
     if not isinstance(error, BaseException):
         return event
-    event["exception"] = tracebacks.told(error)
+    event["exception"] = tracebacks.formatted(error)
     if "_record" in event:
         text = str(event["event"])
-        quoted = {words for one in tracebacks.told_of(error) for words in (str(one), repr(one)) if words}
+        quoted = {words for one in tracebacks.all_errors(error) for words in (str(one), repr(one)) if words}
         for words in sorted(quoted, key=len, reverse=True):  # an error often quotes what caused it
             text = text.replace(words, WITHHELD)
-        event["event"] = text.partition("\n")[0]  # asyncio goes on with the task, and the words of its error
+        event["event"] = text.partition("\n")[0]  # asyncio appends the task, and the text of its error
     return event
 
 
 def _died(kind: type[BaseException], error: BaseException, trace_: TracebackType | None) -> None:
-    """Tell what ends the process as any other error is told; Ctrl-C is none."""
+    """Log the error that ends the process like any other; Ctrl-C is none."""
     if issubclass(kind, Exception):
         get(__name__).critical("process.died", exc_info=error)
     else:
         sys.__excepthook__(kind, error, trace_)
 
 
-def _thread_died(said: threading.ExceptHookArgs) -> None:
-    """Tell what ends a thread likewise; a thread that ends itself (SystemExit) says nothing, as Python has it."""
-    if said.exc_type is not SystemExit:
-        get(__name__).critical("thread.died", exc_info=said.exc_value)
+def _thread_died(arguments: threading.ExceptHookArgs) -> None:
+    """Log the error that ends a thread likewise; a thread that ends itself (SystemExit) is not logged, as in Python itself."""
+    if arguments.exc_type is not SystemExit:
+        get(__name__).critical("thread.died", exc_info=arguments.exc_value)
 
 
-def _ignored(said: "sys.UnraisableHookArgs") -> None:
-    """Tell what broke where Python can raise nothing, as in what the collector ends."""
-    get(__name__).error("error.ignored", exc_info=said.exc_value)
+def _ignored(arguments: "sys.UnraisableHookArgs") -> None:
+    """Log an error where Python cannot raise it, as in a finalizer."""
+    get(__name__).error("error.ignored", exc_info=arguments.exc_value)
 
 
 class _Lines:
     """Standard error, for JSON lines of the module `name`.
 
-    What is written in one turn of the event loop leaves in one write at its end: under load a write a line costs more than the
-    line. An error leaves at once, with all before it: whoever writes one may be about to end the process.
+    The lines of one turn of the event loop are written together at its end: under load one write a line costs more than the
+    line. An error is written at once, with all lines before it, since the process may be about to end.
     """
 
     waiting: ClassVar[list[bytes]] = []
@@ -182,9 +182,9 @@ class _Foreign(logging.Handler):
     """Standard error, for the lines of the standard library's loggers."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line now; a line that cannot be made is no fault of the library's work.
+        """Write the line now; a line that cannot be formatted must not break the library's work.
 
-        Its arguments stay untold: the standard library's `handleError` would print them, whatever they hold.
+        Its arguments are not printed: the standard library's `handleError` would print them, whatever they hold.
         """
         try:
             OUTLET.write(self.format(record).encode())
@@ -193,23 +193,23 @@ class _Foreign(logging.Handler):
 
 
 class _Moderation(logging.Filter):
-    """Lets a library say the same twenty times a minute, and then tells how often it has said it besides."""
+    """Lets a library log the same line twenty times a minute, and then logs how often it was repeated beyond that."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the line is printed. What a line is made of may differ; its words are the same."""
+        """Return whether the line is printed. Lines with the same text are the same, whatever their arguments."""
         line, now = (record.name, str(record.msg)), clock.monotonic()
-        since, count = self._said.pop(line, (now, 0))
+        since, count = self._seen.pop(line, (now, 0))
         if now - since > SAME_LINES_SECONDS:
             if count > SAME_LINES_MAX:
                 get(__name__).warning("log_line.repeated", kind=record.name, count=count - SAME_LINES_MAX)
             since, count = now, 0
-        self._said[line] = since, count + 1
-        if len(self._said) > KINDS_OF_LINES_MAX:
-            del self._said[next(iter(self._said))]
+        self._seen[line] = since, count + 1
+        if len(self._seen) > KINDS_OF_LINES_MAX:
+            del self._seen[next(iter(self._seen))]
         return count < SAME_LINES_MAX
 
 
@@ -230,7 +230,7 @@ def _line(_logger: object, _method: str, event: Event) -> bytes:
     try:
         return msgspec.json.encode(event, enc_hook=str)
     except (UnicodeEncodeError, OverflowError):
-        # Half a surrogate pair, or an integer of more than 64 bits: of strangers, and slower.
+        # Half a surrogate pair, or an integer of more than 64 bits, from untrusted input; this is slower.
         return json.dumps(event, default=str).encode()
 
 

@@ -1,7 +1,7 @@
-"""What crosses Kafka between our own processes: one envelope, and what it carries.
+"""The messages between our own processes: one envelope, and its data.
 
-The envelope is CloudEvents 1.0 in structured JSON (https://github.com/cloudevents/spec, "JSON Event Format"). Ids and
-amounts only, never names or addresses. Readers accept unknown fields, so that a newer writer does not stop them.
+The envelope is CloudEvents 1.0 in structured JSON (https://github.com/cloudevents/spec, "JSON Event Format"). Ids and amounts
+only, never names or addresses. Readers accept unknown fields, so that a newer writer does not stop them.
 """
 
 import uuid
@@ -13,7 +13,7 @@ import msgspec
 NAMESPACE = uuid.UUID("5d0f3c6e-5a86-4a53-9a3e-6f1b5c5b7f10")
 TYPE_PREFIX = "com.culturebridge."
 CONTENT_TYPE = b"application/cloudevents+json"
-# What decoding a stranger's bytes raises: they are no JSON or of another shape, no text, or nested deeper than Python goes.
+# What decoding untrusted bytes raises: they are no JSON or of another shape, no text, or nested too deeply for Python.
 DECODING_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 Data = TypeVar("Data")
@@ -38,7 +38,7 @@ class PaymentState(msgspec.Struct, frozen=True):
 
 
 class BookingChange(msgspec.Struct, frozen=True):
-    """`data` of `bookings.events`; `version` counts per booking, `reason` tells why when it is not plain."""
+    """`data` of `bookings.events`; `version` counts per booking, `reason` is set when the cause is not plain."""
 
     booking_id: uuid.UUID
     version: int
@@ -47,7 +47,7 @@ class BookingChange(msgspec.Struct, frozen=True):
     reason: str | None
     amount_minor: int
     currency: str
-    confirmed_elsewhere: bool = False  # as an earlier release's messages, which do not say it, were taken
+    confirmed_elsewhere: bool = False  # the value for messages of an earlier release, which lack the field
 
 
 class Envelope(msgspec.Struct, Generic[Data], frozen=True):
@@ -57,7 +57,7 @@ class Envelope(msgspec.Struct, Generic[Data], frozen=True):
     source: str
     type: str
     subject: str
-    time: Annotated[datetime, msgspec.Meta(tz=True)]  # RFC 3339 asks for a zone; without one it would mean our machine's
+    time: Annotated[datetime, msgspec.Meta(tz=True)]  # RFC 3339 requires a zone; without one it would mean our machine's
     dataschema: str
     data: Data
     specversion: str = "1.0"

@@ -1,9 +1,9 @@
-"""Standard error, for a process that must not stand still: whoever reads it may be slow, or read no more.
+"""Standard error, for a process that must not block: the reader may be slow, or read no more.
 
-A full pipe makes its writer wait, and with him the event loop: nobody would be served, and no group would hear of us. So only
-as much is written as there is room for. A line that cannot be written (the disk is full, nobody reads the pipe any more) is
-lost and counted, and its call returns: a batch that is done must not be put back, nor a process fail, for what it has to say
-about it. Enters: lines of logs.py. Leaves: bytes on standard error. Next: whoever collects the logs.
+Writing to a full pipe blocks, and with it the event loop: no request would be served and no heartbeat sent. So only as much is
+written as there is room for. A line that cannot be written (the disk is full, nobody reads the pipe any more) is lost and
+counted, and its call returns: a batch that is done must not be rewound, nor a process fail, because of a log line. Enters:
+lines of logs.py. Leaves: bytes on standard error. Next: the program that collects the logs.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from contextlib import suppress
 from shared import clock, metrics
 
 STANDARD_ERROR = 2
-UNWRITTEN_BYTES_MAX = 1_048_576  # what a pipe whose reader is slow has no room for waits here; a pipe itself holds 64 kB
+UNWRITTEN_BYTES_MAX = 1_048_576  # kept here while the pipe of a slow reader is full; a pipe itself holds 64 kB
 WRITE_AGAIN_SECONDS = 0.1
 
 
 class Outlet:
-    """Standard error of this process; of a file nothing is known: it always has room."""
+    """Standard error of this process; a file counts as always having room."""
 
     def __init__(self) -> None:
         self._unwritten = bytearray()
-        # A library may log in a thread of its own, and what the collector ends may log in the middle of a line of ours.
+        # A library may log in a thread of its own, and a finalizer may log in the middle of a line of ours.
         self._lock = threading.RLock()
         self._pouring = False
         self._room = select.poll()
@@ -35,7 +35,7 @@ class Outlet:
     def write(self, lines: bytes) -> None:
         """Write lines, or keep them until there is room, or count them as lost.
 
-        Not by `sys.stderr`: what it could not write it keeps, and fails of again and again, at last by the exit status.
+        Not by `sys.stderr`: it keeps what it could not write, and fails with it again and again, at last in the exit status.
         """
         with self._lock:
             if len(self._unwritten) + len(lines) > UNWRITTEN_BYTES_MAX:
@@ -45,7 +45,7 @@ class Outlet:
             self._pour()
 
     def pour(self, *, wait_seconds: float = 0.0) -> None:
-        """Write what waits, as far as there is room, or comes to be within so many seconds."""
+        """Write the kept lines, as far as there is room now or within so many seconds."""
         with self._lock:
             self._comes_again = False
             self._pour(wait_seconds)
@@ -59,14 +59,14 @@ class Outlet:
             while self._unwritten and self._has_room(ends_at - clock.monotonic() if wait_seconds else 0.0):
                 del self._unwritten[: os.write(STANDARD_ERROR, self._unwritten[: self._at_once()])]
         except BlockingIOError:
-            pass  # whoever shares it with us made it so that nobody waits
+            pass  # another process that shares it has made it non-blocking
         except OSError:
             metrics.log_lines_lost.inc(self._unwritten.count(b"\n"))
             self._unwritten.clear()
         finally:
             self._pouring = False
         if self._unwritten and not self._comes_again:
-            with suppress(RuntimeError):  # no event loop runs: the next line or the end comes back to it
+            with suppress(RuntimeError):  # no event loop runs: the next line or the exit writes the rest
                 asyncio.get_running_loop().call_later(WRITE_AGAIN_SECONDS, self.pour)
                 self._comes_again = True
 
@@ -74,7 +74,7 @@ class Outlet:
         return bool(self._room.poll(max(wait_seconds, 0.0) * 1000))
 
     def _at_once(self) -> int:
-        """Return how many bytes nobody has to wait for: a pipe with any room has it for so few (pipe(7))."""
+        """Return how many bytes can be written without blocking: a pipe with any room takes PIPE_BUF bytes (pipe(7))."""
         waiting = len(self._unwritten)
         return waiting if waiting <= select.PIPE_BUF or _is_file() else select.PIPE_BUF
 

@@ -1,8 +1,8 @@
-"""What a process may be told: one frozen class per concern, each with the rules that its variables keep.
+"""The settings of a process: one frozen class per concern, each with the rules for its variables.
 
-A process's settings are one class that inherits the concerns it needs; whatever takes settings names the one concern that
-it uses. A rule that is broken is a ValueError, whose words say what is right and never what was given. The table of variables
-with their meaning stands in README.md. Next: environment.py, which reads them.
+A process's settings are one class that inherits the concerns it needs; code that takes settings names the one concern that it
+uses. A broken rule is a ValueError, whose text says what is right and never what was given. The table of variables with their
+meaning stands in README.md. Next: environment.py, which reads them.
 """
 
 import re
@@ -22,7 +22,7 @@ CHECKOUT_SESSION_MINUTES_MIN = 31  # Stripe refuses less than 30 minutes from it
 CHECKOUT_SESSION_MINUTES_MAX = 1440  # Stripe's limit of 24 hours; a session asks for a minute less, for the clocks
 
 ENV_FILE = ".env"
-# No *, which no browser's origin has; a name of other letters has its own spelling, xn--…. Or an address of IPv6.
+# No *, which no browser's origin has; an international name in its ASCII form, xn--…. Or an IPv6 address.
 ORIGIN_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 DATABASE_URL_FORM = "must look like postgresql://user:password@host:port/name"
@@ -48,10 +48,10 @@ def _authorities(path: str | None) -> str | None:
 
 
 def _can_be_looked_up(host: str) -> bool:
-    """Tell whether a resolver takes this name.
+    """Return whether a resolver accepts this name.
 
-    For any other (`db..internal`) Python raises UnicodeError, which is no error of the network's: a client that waits for the
-    world would end, and a batch would blame its records.
+    For any other (`db..internal`) Python raises UnicodeError, which is no network error: a client that waits for its server
+    would end, and a batch would blame its records.
     """
     try:
         host.encode("idna")
@@ -97,7 +97,7 @@ class Database(Concern):
 
 
 class Kafka(Concern):
-    """The cluster, how to speak to it, and the names this installation uses there."""
+    """The cluster, how to connect to it, and the names this installation uses there."""
 
     kafka_bootstrap_servers: CommaSeparated
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -159,7 +159,7 @@ class StripeApi(Concern):
 
 
 class Webhook(Concern):
-    """Who may knock: the endpoint's signing secrets, several during a roll."""
+    """Whose webhooks are accepted: the endpoint's signing secrets, several during a roll."""
 
     stripe_webhook_secret: Annotated[tuple[SecretStr, ...], NoDecode]
 
@@ -187,7 +187,7 @@ class Smtp(Concern):
     smtp_port: int = Field(default=587, ge=1, le=65535)
     smtp_user: str | None = None
     smtp_password: SecretStr | None = None
-    # ASCII: not every mail server takes more (SMTPUTF8), and a domain of other letters has its own spelling, xn--….
+    # ASCII: not every mail server accepts more (SMTPUTF8), and an international domain has an ASCII form, xn--….
     smtp_from_email: str = Field(pattern=r"^[!#-+\--:=?A-~]+@[!#-+\--:=?A-~]+$")
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     smtp_ssl_ca_file: Authorities = None
@@ -204,7 +204,7 @@ class Smtp(Concern):
 
 
 class Jwt(Concern):
-    """Who issued a bearer token: one pinned algorithm and its key."""
+    """How bearer tokens are verified: one pinned algorithm and its key."""
 
     jwt_algorithm: Literal["HS256"] | AsymmetricAlgorithm = "HS256"
     jwt_secret_key: SecretStr | None = None
@@ -246,7 +246,7 @@ class Checkout(Concern):
 
 
 class Http(Concern):
-    """Where the door stands."""
+    """Where the door listens, and how many connections it accepts."""
 
     ingress_host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on every address
     ingress_port: int = Field(default=8000, ge=1, le=65535)
@@ -264,7 +264,7 @@ class Health(Concern):
 
     @property
     def health_port_is_strict(self) -> bool:
-        """Whether somebody asked for exactly this port."""
+        """Whether exactly this port was set."""
         return "health_port" in self.model_fields_set
 
 
@@ -288,7 +288,7 @@ def _origin(text: str) -> str:
 
 
 def _address_of_postgresql(address: str) -> URL:
-    """Return its parts; raises ValueError, without a word of it, unless every part can be what it is."""
+    """Return an address's parts; raises ValueError, which repeats nothing of the address, unless every part is valid."""
     try:
         parts = make_url(address)
     except (ArgumentError, ValueError):
@@ -305,8 +305,8 @@ def _address_of_postgresql(address: str) -> URL:
 
 
 def _require_ways_of_tls(query: Mapping[str, Sequence[str] | str]) -> None:
-    """Raise ValueError unless what an address of PostgreSQL says about TLS can be done, as libpq means it."""
-    asked = {name: said if isinstance(said, str) else said[-1] for name, said in query.items()}
+    """Raise ValueError unless what an address of PostgreSQL says about TLS is possible, in libpq's meaning."""
+    asked = {name: value if isinstance(value, str) else value[-1] for name, value in query.items()}
     mode, authorities = asked.get("sslmode"), asked.get("sslrootcert")
     if "ssl" in asked:
         raise ValueError("use sslmode=… instead of ssl=…")

@@ -1,10 +1,10 @@
-"""The only outgoing Stripe client: narrow questions, answers as values.
+"""The only outgoing Stripe client: one method per call, answers as values.
 
-Enters: everything that one call says. Leaves: what Stripe holds now, or one of the outcomes below; no exception of
-the library, of aiohttp or of a timeout gets past this file. Facts about stripe 16.1: StripeClient makes one attempt unless
-told, a timeout while a body is read comes as the builtin TimeoutError and is not retried, a body cut short as aiohttp's own
-error; an error's text and body may hold what a customer typed, so that only its code and request id are logged.
-API: https://docs.stripe.com/api/checkout/sessions, https://docs.stripe.com/api/idempotent_requests.
+Enters: the parameters of one call. Leaves: what Stripe holds now, or one of the failures below; no exception of the library, of
+aiohttp or of a timeout leaves this file. Facts about stripe 16.1: StripeClient makes one attempt unless configured, a timeout
+while a body is read comes as the builtin TimeoutError and is not retried, a body cut short as aiohttp's own error; an error's
+text and body may hold what a customer typed, so that only its code and request id are logged. API:
+https://docs.stripe.com/api/checkout/sessions, https://docs.stripe.com/api/idempotent_requests.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -36,7 +36,7 @@ KEY_IN_USE = "idempotency_key_in_use"  # https://docs.stripe.com/error-codes: an
 
 
 class SessionStatus(StrEnum):
-    """Where a session stands; only an open one can be paid, or expired by us."""
+    """The state of a session; only an open one can be paid, or expired by us."""
 
     OPEN = "open"
     COMPLETE = "complete"
@@ -45,7 +45,7 @@ class SessionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """All that is asked of Stripe for one payment; the same words under the same key make the same session.
+    """The request to Stripe for one payment; the same request under the same key makes the same session.
 
     `amount_minor` in minor units of `currency` (ISO code), `expires_at` in whole seconds, 30 minutes to 24 hours ahead.
     """
@@ -77,33 +77,33 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class NoSuchSession:
-    """Stripe knows no session of this id, under this account and mode."""
+    """Stripe has no session of this id, under this account and mode."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeySpent:
-    """The idempotency key answers for ever with something else: other parameters, or a stored failure."""
+    """The idempotency key will always return something else: other parameters, or a stored failure."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Stripe understood and said no; repeating the call repeats the answer. `code` is Stripe's."""
+    """Stripe understood the call and refused it; repeating it repeats the answer. `code` is Stripe's."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotAllowed:
-    """The secret key is wrong or lacks a right; what was asked for was not looked at, and may be once the key is mended."""
+    """The secret key is wrong or lacks a right; Stripe did not process the call, and may once the key is corrected."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """No answer that counts: unreachable, too slow, overloaded, or busy with the same key. The effect may have happened."""
+    """No usable answer: unreachable, too slow, overloaded, or busy with the same key. The effect may have happened."""
 
     code: str
 
@@ -122,7 +122,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ListedEvent:
-    """An event that Stripe keeps; `body` is its JSON as the Events API renders it, which nobody signed."""
+    """An event that Stripe keeps; `body` is its JSON as the Events API renders it, without a signature."""
 
     id: str
     type: str
@@ -140,8 +140,8 @@ class EventPage:
 
 Failure = NoSuchSession | KeySpent | Refused | NotAllowed | Away
 Answer = Session | Failure
-Told = TypeVar("Told")
-Said = TypeVar("Said")
+Result = TypeVar("Result")
+Reply = TypeVar("Reply")
 
 
 class StripeApi:
@@ -188,7 +188,7 @@ class StripeApi:
     async def events(
         self, kinds: Collection[str], *, since: datetime, until: datetime, after: str | None = None
     ) -> EventPage | Failure:
-        """Ask for events of these kinds (20 at most) that were made in this time, 30 days ago at most; `after` which event.
+        """Ask for events of these kinds (20 at most) that were made in this time, 30 days ago at most, and before `after`.
 
         https://docs.stripe.com/api/events/list
         """
@@ -202,7 +202,7 @@ class StripeApi:
         return await _answer("list_events", self._client.v1.events.list_async(asked), _events)
 
     async def account_id(self) -> str | Failure:
-        """Ask whose key ours is."""
+        """Ask which account our key belongs to."""
         return await _answer("retrieve_account", self._client.v1.accounts.retrieve_current_async(), lambda account: account.id)
 
 
@@ -226,19 +226,19 @@ def _parameters(request: SessionRequest) -> "SessionCreateParams":
             }
         ],
         "metadata": ours,
-        # Stripe copies a session's metadata nowhere: without these a declined card could not be told to any payment.
+        # Stripe copies a session's metadata nowhere: without these a declined card could not be matched to any payment.
         "payment_intent_data": {"metadata": ours},
     }
 
 
-async def _answer(name: str, call: Awaitable[Said], read: Callable[[Said], Told]) -> Told | Failure:
-    """Await one call, counted and timed; every failure becomes a value, told to the log by code and request id alone.
+async def _answer(name: str, call: Awaitable[Reply], read: Callable[[Reply], Result]) -> Result | Failure:
+    """Await one call, counted and timed; every failure becomes a value, logged with its code and request id alone.
 
-    `read` takes what we need from the library's object; AttributeError, TypeError, ValueError or MsgspecError when it is
+    `read` takes what we need from the library's object; it raises AttributeError, TypeError, ValueError or MsgspecError for
     another shape.
     """
     started = clock.monotonic()
-    answer: Told | Failure
+    answer: Result | Failure
     try:
         answer = read(await call)
     except stripe.StripeError as error:
@@ -256,7 +256,7 @@ async def _answer(name: str, call: Awaitable[Said], read: Callable[[Said], Told]
 
 
 def _failure(error: stripe.StripeError) -> Failure:
-    """Sort an error by what helps against it; the pairs of status and class are told in stripe/_api_requestor.py."""
+    """Sort an error by what helps against it; stripe/_api_requestor.py has the pairs of status and class."""
     code = _code(error)
     match error:
         case stripe.IdempotencyError():
@@ -268,7 +268,7 @@ def _failure(error: stripe.StripeError) -> Failure:
         case stripe.AuthenticationError() | stripe.PermissionError():
             return NotAllowed(code)
         case stripe.APIError() if (error.headers or {}).get("idempotent-replayed") == "true":
-            # Stripe keeps also a 5xx once the work had begun; under this key it will say nothing else for a day.
+            # Stripe also stores a 5xx once the work had begun, and returns nothing else under this key for a day.
             return KeySpent(code)
         case stripe.APIError():
             return Away(code)
@@ -314,6 +314,6 @@ def _events(listed: "stripe.ListObject[stripe.Event]") -> EventPage:
 
 
 def _code(error: stripe.StripeError) -> str:
-    """Return Stripe's code of an error, else the kind of error: a bounded set, without anybody's words."""
+    """Return Stripe's code of an error, else the kind of error: a bounded set, without free text."""
     inner = error.error.code if error.error is not None and isinstance(error.error.code, str) else None
     return error.code or inner or type(error).__name__

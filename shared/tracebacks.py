@@ -1,6 +1,6 @@
-"""An error as a line of the log may tell it: where it was raised, and its words only when they are ours.
+"""Formats an error for the log: where it was raised, and its text only when it is ours.
 
-Enters: an error. Leaves: its traceback, after those that caused it. PostgreSQL's words quote a whole row, Python's a value.
+Enters: an error. Leaves: its traceback, after those that caused it. PostgreSQL's text quotes a whole row, Python's a value.
 Next: logs.py puts it into the line.
 """
 
@@ -10,29 +10,29 @@ from collections.abc import Iterator, Sequence
 from shared import errors
 
 WITHHELD = "[withheld]"
-# What an error of PostgreSQL's says besides words: names of our schema, never a value.
+# What an error of PostgreSQL has beside its text: names of our schema, never a value.
 PLACE = ("sqlstate", "table_name", "column_name", "constraint_name")
 
 
-def told(error: BaseException) -> str:
-    """Return where an error was raised, after those that caused it, each with its kind; its words only when they are ours."""
+def formatted(error: BaseException) -> str:
+    """Return where an error was raised, after those that caused it, each with its kind; its text only when it is ours."""
     blocks: list[str] = []
     for one in _causes(error):
         frames = "".join(traceback.format_tb(one.__traceback__))
-        blocks += [f"Traceback (most recent call last):\n{frames}{_kind(one)}", *map(told, _members(one))]
+        blocks += [f"Traceback (most recent call last):\n{frames}{_kind(one)}", *map(formatted, _members(one))]
     return "\n\nwhich led to:\n\n".join(reversed(blocks))
 
 
-def told_of(error: BaseException) -> Iterator[BaseException]:
-    """Give every error of which `told` tells."""
+def all_errors(error: BaseException) -> Iterator[BaseException]:
+    """Yield every error that `formatted` shows."""
     for one in _causes(error):
         yield one
         for member in _members(one):
-            yield from told_of(member)
+            yield from all_errors(member)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Give an error, and each that led to it, as Python tells them."""
+    """Yield an error, and each that led to it, as Python shows them."""
     seen: set[int] = set()
     behind: BaseException | None = error
     while behind is not None and id(behind) not in seen:
@@ -50,7 +50,7 @@ def _kind(error: BaseException) -> str:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(error, errors.PipelineError):
         return f"{name}: {error}"
-    words = [str(said) for part in PLACE if (said := getattr(error, part, None))]
+    words = [str(value) for part in PLACE if (value := getattr(error, part, None))]
     if str(error):
         words.append(WITHHELD)
     return f"{name}: {' '.join(words)}" if words else name

@@ -601,7 +601,7 @@ LETTERS = (
     fault(
         "what is not due is passed by the next commit",
         "tests/contract/test_kafka_delays.py",
-        ("shared/kafka/putting_off.py", "            consumer.seek(partition, waiting.offset)\n", ""),
+        ("shared/kafka/deferral.py", "            consumer.seek(partition, waiting.offset)\n", ""),
     ),
     fault(
         "the ladder ends a step too early",

@@ -36,7 +36,7 @@ class CalendarFile:
 def message(headers: Mapping[str, str], content: Content, calendar: CalendarFile | None) -> bytes:
     """Return the message; raises NotOneLine when a header holds a control character or is too long."""
     head = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers.items()).encode("ascii")
-    # "=_" stands in no quoted-printable and "_" in no base64: no part can hold its own boundary.
+    # Quoted-printable never contains "=_", nor base64 "_": no part can contain its own boundary.
     mark = hashlib.blake2b(head, digest_size=12).hexdigest().encode()
     bodies = _multipart(
         b"alternative",

@@ -58,7 +58,7 @@ class Flight:
     task: "asyncio.Task[None] | None" = field(default=None, repr=False)
 
     def is_slow(self) -> bool:
-        """Whether the conversation takes longer than its neighbours should wait."""
+        """Whether the conversation takes longer than other letters should wait."""
         return self.begun_at is not None and clock.monotonic() - self.begun_at > PATIENCE_SECONDS
 
 

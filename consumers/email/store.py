@@ -190,7 +190,7 @@ async def enter(tx: AsyncConnection, letters: Sequence[NewLetter]) -> set[uuid.U
 
 
 async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppression]]) -> None:
-    """Enter letters as suppressed, or suppress those that no sender has claimed yet."""
+    """Enter letters as suppressed, or suppress known ones that are not being sent."""
     if not letters:
         return
     reasons = {letter.id: str(reason) for letter, reason in letters}

@@ -143,7 +143,7 @@ def state(of: Payment, shown: Shown) -> messages.PaymentState:
 
 
 def mismatch(event: Event, known: Payment, links: Mapping[str, str]) -> str | None:
-    """Return why an event must not change this payment: it names another payment's ids, or another sum than we asked for.
+    """Return why an event must not change this payment: it names another payment's ids, or not our amount or currency.
 
     `links` maps the id of an intent, a session or a charge to its payment, as far as that is known.
     """

@@ -1,4 +1,4 @@
-"""How the API version that rendered an event is counted; pure. Those that we have tried stand in shared/stripe_events.py.
+"""How the API version that rendered an event is counted; pure. shared/stripe_events.py lists those that we have tried.
 
 Stripe renders `data` once, by the version of the endpoint (from the Events API: of the account when the event was made), so
 that a new version comes with a change in Stripe's dashboard and not with a release of ours. An event of another version is

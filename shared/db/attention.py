@@ -1,7 +1,8 @@
-"""Matters for a person: one row each, opened by whoever noticed, resolved by `cb-ops attention resolve`, or by what came later.
+"""Matters for a person: one row each, opened where it is noticed, resolved by `cb-ops attention resolve` or by a later event.
 
-The id follows from reason, aggregate and cause, so that a repeated event opens nothing a second time. What happens again after
-a person looked after it is the next matter, with an id that follows from the last one's: who did what stays on record.
+The id follows from reason, aggregate and cause, so that a repeated event opens nothing a second time. When the same happens
+again after a person resolved it, that is the next matter, with an id that follows from the last one's: who did what stays on
+record.
 """
 
 import uuid
@@ -26,10 +27,10 @@ where reason = $1 and aggregate = any($2::text[]) and resolved_at is null return
 
 
 async def open_(tx: AsyncConnection, *, reason: str, aggregate: str, cause: str) -> None:
-    """Tell an operator, once: `aggregate` is what it is about (`payment:…`), `cause` the event or letter behind it.
+    """Open a matter, once: `aggregate` is its subject (`payment:…`), `cause` the event or letter behind it.
 
-    Where a person had closed it, and it is of a kind that happens again, they are told anew.
-    The metric and the log tell before the commit: a transaction that is run again tells twice, but none stands untold.
+    When a person has resolved it, and it is of a kind that can happen again, a new one is opened. The metric and the log line
+    come before the commit: a transaction that is repeated reports twice, but no matter stays unreported.
     """
     matter = uuid.uuid5(messages.NAMESPACE, f"attention/{reason}/{aggregate}/{cause}")
     while not await rows(tx, OPEN, matter, reason, aggregate, cause):
@@ -41,7 +42,7 @@ async def open_(tx: AsyncConnection, *, reason: str, aggregate: str, cause: str)
 
 
 async def settle(tx: AsyncConnection, *, reason: str, aggregates: Sequence[str], by: str) -> None:
-    """Resolve what is open about these for this reason: nobody has to look any more. `by` says who found so."""
+    """Resolve the open matters of these aggregates for this reason; `by` is recorded as the one who resolved them."""
     for matter, aggregate in await rows(tx, SETTLE, reason, aggregates, by):
         log.info("attention.settled", reason=reason, aggregate=aggregate, attention_id=str(matter))
 
@@ -52,10 +53,10 @@ async def count_open(tx: AsyncConnection) -> int:
 
 
 def _happens_again(reason: str) -> bool:
-    """Tell whether the same cause is news when it comes again: a dead letter that was replayed, and is refused once more.
+    """Return whether the same cause is a new matter when it comes again: a dead letter that was replayed and refused again.
 
-    A letter dies again only when somebody replayed it. An event that contradicts our row, or breaks its batch, has no place in
-    the inbox; when Stripe sends it again it lies among the dead letters again, too. All else would only be seen again: the
-    hourly look finds what it found, and what joined a payment or a booking has happened for good.
+    A letter is given up again only after a replay. An event that contradicts our row, or breaks its batch, is not in the inbox;
+    when Stripe sends it again, it becomes a dead letter again, too. All else would only be seen again: the hourly check finds
+    what it found before, and what was joined to a payment or a booking happened for good.
     """
     return reason.startswith(("letter_", "broke_its_batch:")) or reason.endswith("_mismatch")

@@ -1,8 +1,8 @@
-"""Whose fault an error is: one record's data, which becomes a dead letter, or the world's, which passes.
+"""Sorts errors: those of one record's data, which becomes a dead letter, and those of a service, which pass.
 
-Enters: whatever a transaction raised. Leaves: the verdict, and a name for logs. An error that cannot be blamed on a record is
-the world's: repeating a batch loses nothing, and a record that is refused wrongly waits for a person.
-Next: shared/kafka/batch.py halves a batch down to the record whose data it was.
+Enters: what a transaction raised. Leaves: the verdict, and a name for logs. An error that cannot be blamed on a record counts
+as a service's: repeating a batch loses nothing, but a record that is refused wrongly waits for a person. Next:
+shared/kafka/batch.py halves a batch down to the record whose data it was.
 """
 
 import errno
@@ -21,7 +21,7 @@ class FoldBroken(errors.Permanent):
 
 @contextmanager
 def folding() -> Iterator[None]:
-    """Mark the pure part of a transaction: what it raises is the data's fault, not the world's, but for a want of memory."""
+    """Mark the pure part of a transaction: what it raises is the fault of the data, unless memory is used up."""
     try:
         yield
     except MemoryError:
@@ -31,7 +31,7 @@ def folding() -> Iterator[None]:
 
 
 def is_data_error(error: Exception) -> bool:
-    """Tell whether one record's data is at fault, so that the others of its batch can go on without it."""
+    """Return whether one record's data is at fault, so that the others of its batch can go on without it."""
     if isinstance(error, errors.Permanent | UnicodeError):
         return True
     state = sqlstate(error)
@@ -39,7 +39,7 @@ def is_data_error(error: Exception) -> bool:
 
 
 def error_name(error: BaseException) -> str:
-    """Name an error without its text, which may hold data: its type, and its SQLSTATE, or the system's name, if it has one."""
+    """Return an error's name without its text, which may hold data: its type, and its SQLSTATE or errno's name, if any."""
     code = sqlstate(error) or (errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None)
     name = type(driver_error(error)).__name__
     return f"{name}:{code}" if code else name

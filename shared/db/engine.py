@@ -1,7 +1,7 @@
 """The one way to reach PostgreSQL: SQLAlchemy's pool and transactions, asyncpg's statements.
 
-Stores speak SQL with asyncpg's own `$1` and ask asyncpg itself: SQLAlchemy's way from a statement to its rows takes nearly
-three times asyncpg's own, and a batch of eight events has a dozen of them.
+Stores write SQL with asyncpg's own `$1` and run it on asyncpg directly: through SQLAlchemy a statement takes nearly three times
+as long, and a batch of eight events has a dozen of them.
 """
 
 import asyncio
@@ -17,12 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from shared import settings
 
 STATEMENT_TIMEOUT_MS = 30_000  # a statement of ours takes milliseconds; one that waits this long holds others up
-# A transaction of ours asks its next question within milliseconds. Whoever is silent for this long is frozen, or gone without
-# a goodbye: the server would keep his locks for two hours, and everybody else would wait for those rows.
+# A transaction of ours sends its next statement within milliseconds. A client that is silent for this long is frozen, or
+# vanished without closing: the server would keep its locks for two hours, and all others would wait for those rows.
 IDLE_IN_TRANSACTION_MS = 30_000
 CONNECT_TIMEOUT_SECONDS = 5
-# A server that is gone without a goodbye (its machine lost power, a firewall forgot us) is given up by the system after so many
-# seconds, whether it is asked something or not; by the system's own defaults after a quarter of an hour, or after two hours.
+# A server that vanished without closing (its machine lost power, a firewall dropped the connection) is given up by the system
+# after so many seconds, whether a statement is under way or not; by the system's own defaults after a quarter of an hour, or
+# after two hours.
 PEER_GONE_SECONDS = 20
 PROBE_EVERY_SECONDS = 5
 PROBES = {
@@ -35,19 +36,19 @@ PROBES = {
     }.items()
     if hasattr(socket, name)  # macOS has other names for some
 }
-# asyncpg reads the address itself (`dsn`), since it knows what libpq means by sslmode and the rest: SQLAlchemy would hand these
-# over as arguments, which asyncpg does not have (sqlalchemy issue 6275).
+# asyncpg reads the address itself (`dsn`), since it follows libpq in sslmode and the rest: SQLAlchemy would pass these on as
+# arguments, which asyncpg does not have (sqlalchemy issue 6275).
 DRIVER = "postgresql+asyncpg://"
 
-# What a transaction raises while PostgreSQL is away or refuses: asyncpg's own, and SQLAlchemy's of its beginning and its end.
-# An InternalClientError meets who asks between the server's last word on a connection and its end.
+# What a transaction raises while PostgreSQL is away or refuses: asyncpg's errors, and SQLAlchemy's when it begins and ends one.
+# asyncpg raises InternalClientError for a statement between the server's last message on a connection and its end.
 TROUBLE = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 def create(database: settings.Database, *, application: str, pool_size: int = 5) -> AsyncEngine:
-    """Return an engine whose connections call themselves `application`; nothing is connected yet.
+    """Return an engine whose connections have the name of `application`; nothing is connected yet.
 
-    Raises nothing now; its connections raise one of TROUBLE when PostgreSQL is away or lets nobody in.
+    Raises nothing now; its connections raise one of TROUBLE when PostgreSQL is away or refuses them.
     """
     engine = create_async_engine(
         DRIVER,
@@ -63,12 +64,12 @@ def create(database: settings.Database, *, application: str, pool_size: int = 5)
                 "statement_timeout": str(STATEMENT_TIMEOUT_MS),
                 "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
                 "timezone": "UTC",
-                # Offsets are committed, and Stripe is asked, once a transaction stands: whoever told this database or role to
-                # wait for no disk would lose what nobody sends again.
+                # Offsets are committed, and Stripe is called, after the commit: if this database or role is set not to wait for
+                # the disk, a crash would lose what nobody sends again.
                 "synchronous_commit": "on",
-                # Who asks the inbox after his lock must see what the lock's last holder wrote.
+                # A read of the inbox under a lock must see what the lock's last holder wrote.
                 "default_transaction_isolation": "read committed",
-                # A plan that was kept from the time when a table was empty reads it whole, until somebody analyzes it.
+                # A plan that was cached while a table was empty reads the whole table, until the table is analyzed.
                 "plan_cache_mode": "force_custom_plan",
             },
         },
@@ -79,7 +80,10 @@ def create(database: settings.Database, *, application: str, pool_size: int = 5)
 
 
 def _notice_the_end(connection: Any, _record: object) -> None:
-    """Have the system tell of a server that answers nothing any more, not even a probe; one that only takes its time does."""
+    """Let the system end a connection whose server answers nothing any more.
+
+    A server that only takes its time still answers the probes.
+    """
     wire = connection.driver_connection._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg has no setting for it
     if wire.family == socket.AF_UNIX:
         return
@@ -89,7 +93,7 @@ def _notice_the_end(connection: Any, _record: object) -> None:
 
 
 def _require_open(connection: Any, _record: object, _checked_out: object) -> None:
-    """Have the pool connect anew in place of a connection that the server has ended while it was idle; it costs no question."""
+    """Let the pool replace a connection that the server ended while it was idle; this needs no query."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError("the server ended it")
 
@@ -101,7 +105,7 @@ def dsn(database: settings.Database) -> str:
     if isinstance(several, tuple):
         url = url.update_query_dict({"host": ",".join(several)})
     if "target_session_attrs" not in url.query:
-        # After a failover the old name may lead to a standby for a while: a connection to it would live, and no write succeed.
+        # After a failover the old name may lead to a standby for a while: a connection to it would work, and every write fail.
         url = url.update_query_dict({"target_session_attrs": "primary"})
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
@@ -123,7 +127,7 @@ async def rows(tx: AsyncConnection, sql: str, *parameters: object) -> list[Any]:
 
 
 def columns(found: Iterable[Sequence[object]]) -> list[list[Any]]:
-    """Return rows, one at least, as columns: so `unnest` takes them, and a statement has as many parameters as columns."""
+    """Return rows, one at least, as columns for `unnest`: a statement then has as many parameters as columns."""
     return [list(column) for column in zip(*found, strict=True)]
 
 

@@ -1,7 +1,7 @@
 """The inbox: which events a consumer has taken for good, each with the exact bytes of what it caused.
 
 A row is written in the transaction of its effects, so that an event is either applied and known, or neither. A known event
-changes nothing, but what it caused is published again: the process that wrote it may have died before it could.
+changes nothing, but what it caused is published again: the process that wrote it may have died before publishing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,18 +16,18 @@ MONTHS_AHEAD = 3
 KEEP_DAYS = 45  # Stripe sends again by hand for 30 days, and our topics keep two weeks more
 PRUNING_GRACE = timedelta(days=7)  # `cb-ops inbox prune` runs daily or weekly: later than this it was forgotten
 LOCK_TIMEOUT = "set local lock_timeout = '5s'"  # rather give up and be run again than hold the consumers up
-# Whoever makes a month has looked into the DEFAULT partition, and wishes for all of the inbox: two would wait for each other.
-# Not of the table, so that the consumers wait no longer for it.
+# Making a month's partition reads the DEFAULT partition, and then locks the whole inbox: two processes would wait for each
+# other. An advisory lock, since a lock of the table would make the consumers wait longer.
 LOCK = "select pg_advisory_xact_lock($1)"
 LOCK_KEY = 0x0CB_1B0C
-# For each new month PostgreSQL reads the whole DEFAULT partition: who stopped it on its way there could never prune again.
+# For each new month PostgreSQL reads the whole DEFAULT partition: a timeout that stops this would end every later attempt, too.
 # PostgreSQL has the second one from 17 on.
 NO_TIMEOUT = "select set_config(name, '0', true) from pg_settings where name in ('statement_timeout', 'transaction_timeout')"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event taken for good: its own id and time, where it lay in Kafka, and what it caused."""
+    """One event taken for good: its own id and time, its place in Kafka, and what it caused."""
 
     event_id: str
     created: datetime
@@ -37,8 +37,8 @@ class Entry:
     emitted: tuple[bytes, ...] = ()
 
 
-# One after the other, each in the one partition that may hold it: of a join that may be done at once, a planner that has not
-# counted the rows yet reads the whole inbox.
+# One look-up per event, each in the one partition that may hold it: for a join over all events, a planner without statistics
+# reads the whole inbox.
 KNOWN = """
 select i.event_id, i.created, i.topic, i."partition", i."offset", i.emitted
 from unnest($2::timestamptz[], $3::text[]) as asked (created, event_id)
@@ -107,8 +107,8 @@ async def write_unlocked(tx: AsyncConnection, consumer: str, entries: Sequence[E
 async def make_partitions(tx: AsyncConnection, now: datetime) -> list[str]:
     """Make the partitions of this month and the coming three, and return those that were missing.
 
-    A month that the DEFAULT partition already serves stays there. While one is made nobody reads or writes the inbox, as long
-    as it takes to read that partition: it is empty unless nobody pruned for months.
+    A month that has rows in the DEFAULT partition stays there. While a partition is made nobody reads or writes the inbox, for
+    as long as it takes to read the DEFAULT one, which is empty unless nobody pruned for months.
     """
     made = []
     await _begin_alone(tx)
@@ -156,7 +156,7 @@ async def delete_outdated(tx: AsyncConnection, now: datetime, *, at_once_max: in
 
 
 async def _begin_alone(tx: AsyncConnection) -> None:
-    """Be the only one who changes the months, until commit; whoever waits for longer than LOCK_TIMEOUT for it gives up."""
+    """Let only this transaction change the partitions until its commit; another fails after waiting for LOCK_TIMEOUT."""
     await tx.exec_driver_sql(LOCK_TIMEOUT)
     await rows(tx, LOCK, LOCK_KEY)
 

@@ -1,7 +1,7 @@
 """The letters' templates in the database, and every version of them; rows are added and never changed.
 
-A version is a number for all files together: of each file the row with the greatest version up to it. So a letter's row in
-the ledger needs one number, and an earlier version can be put again. Enters: a connection, sources by name. Leaves: versions.
+A version is one number for all files: each file has the row with the greatest version up to it. So a letter's row in the ledger
+needs one number, and an earlier version can be put again. Enters: a connection, sources by name. Leaves: versions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from shared.letters.templates import released
 
 log = logs.get(__name__)
 
-RELEASE = "release"  # who put what nobody edited: the next release may replace it
+RELEASE = "release"  # the `put_by` of files that nobody edited: the next release may replace them
 
-# Not of the table: its lock asks for more than the rights to read and to add rows.
+# An advisory lock: one of the table would need more than the rights to read and to add rows.
 LOCK = "select pg_advisory_xact_lock($1)"
 LOCK_KEY = 0x0CB_07E3
 NEWEST = "select coalesce(max(version), 0) from letter_templates"
@@ -94,10 +94,10 @@ async def put(tx: AsyncConnection, sources: Mapping[str, str], *, by: str) -> in
 
 
 async def seed(tx: AsyncConnection) -> int | None:
-    """Put what this release brings, and leave what people edited; return the new version, None when nothing differs.
+    """Put the files of this release, and leave what people edited; return the new version, None when nothing differs.
 
-    Where the release's files no longer fit to an edited one, everything stays but what is missing: letters go on as they
-    were, and the log says why.
+    When the release's files do not fit an edited one, only missing files are put: letters stay as they were, and the log says
+    why.
     """
     before = await stored(tx, await newest(tx))
     ours = {name: source for name, source in released().items() if name not in before or before[name].put_by == RELEASE}

@@ -1,8 +1,8 @@
-"""Bring a database to the newest shape; running it twice changes nothing.
+"""Migrates a database to the newest schema; running it twice changes nothing.
 
-Enters: the database's settings. Leaves: the names of the migrations that ran now. One migrating process at a time, by a
-lock in PostgreSQL itself. The pipeline goes on meanwhile: whoever asks for a table after us waits behind our wish for it, so
-that each wish is short, and made again. Next: `cb-ops migrate` and `cb-dev up` call it.
+Enters: the database's settings. Leaves: the names of the migrations that ran now. One process migrates at a time, by a lock in
+PostgreSQL itself. The pipeline goes on meanwhile: statements on a table wait behind our request for its lock, so each request
+is short, and repeated. Next: `cb-ops migrate` and `cb-dev up` call it.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ MIGRATION_LOCK = 0x0CB_0A17
 LOOK_AGAIN_SECONDS = 1.0  # while another process migrates
 LOCK_ASKED_AGAIN = {"55P03", "40P01"}  # SQLSTATE: lock_not_available, deadlock_detected
 LOCK_TRIES_MAX = 10
-LOCK_PAUSE_SECONDS = 5.0  # what had to wait behind our wish is done by then
+LOCK_PAUSE_SECONDS = 5.0  # statements that waited behind our request are done by then
 # Shorter than a call of the door waits for its answer (5 s), longer than PostgreSQL leaves an autovacuum in our way (1 s).
 LOCK_TIMEOUT = "set lock_timeout = '3s'"
-# What an operator or a host gave to all sessions is not meant for a build of minutes; PostgreSQL has the second one from 17 on.
-# A statement whose caller was killed ends.
-# A table that is made here stands beside CultureBridge's, whichever schema a new one would come to otherwise: there an empty
-# twin would hide the table that has the bookings.
+# Timeouts that an operator or a host sets for all sessions would stop a build of minutes; PostgreSQL has the second from 17 on.
+# A statement ends when its client was killed.
+# New tables are made in the schema of CultureBridge's tables, whichever schema is the default: elsewhere an empty table of the
+# same name would hide the one that has the bookings.
 SESSION = (
     "set application_name = 'culturebridge-migrate'",
     "select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'transaction_timeout')",
@@ -48,8 +48,9 @@ SESSION = (
     from pg_class where oid = to_regclass('payments')
     """,
 )
-# CultureBridge keeps its own revision in `alembic_version`, Alembic's usual place: there it would pass for a newer one of ours,
-# and ours would stop its next migration. Databases that we migrated before we knew are mended.
+# CultureBridge keeps its own revision in `alembic_version`, Alembic's default: in that table its revision would count as a
+# newer one of ours, and ours would stop its next migration. Databases that an early release of ours migrated there are
+# corrected.
 VERSION_TABLE = "payments_alembic_version"
 LEFT_IN_THE_USUAL_PLACE = f"""
 select to_regclass('payment_ledger') is not null and to_regclass('alembic_version') is not null
@@ -73,14 +74,15 @@ class Upgraded:
 async def upgrade(database: settings.Database) -> Upgraded:
     """Run what is pending, make the inbox's coming partitions, put the release's templates.
 
-    Whoever goes back to an earlier release over a migration finds a newer database: it runs on that, and its older texts are
-    not put over the newer ones. Without one between, nothing tells which is older: letters go by whichever migrated last.
-    Raises one of engine.TROUBLE, also when others held a table through all tries; what had run stands.
+    After a rollback to an earlier release the database may be a newer one: the release runs on it, and does not put its older
+    templates over the newer ones. If no migration lies between the two, nothing shows which is older: letters use the templates
+    of the release that migrated last. Raises one of engine.TROUBLE, also when others held a table through all tries; migrations
+    that had run stay.
     """
     reached = {"dsn": engines.dsn(database), "timeout": engines.CONNECT_TIMEOUT_SECONDS}
     engine = create_async_engine(engines.DRIVER, poolclass=NullPool, connect_args=reached)
     try:
-        # The lock is of the connection that works: it stays for as long as a statement of a killed process does.
+        # The lock belongs to the connection that migrates: it lasts for as long as a statement of a killed process does.
         async with engine.connect() as connection:
             for setting in SESSION:
                 await connection.exec_driver_sql(setting)
@@ -111,12 +113,12 @@ async def _until_alone(connection: AsyncConnection) -> None:
 
 
 async def _with_patience(connection: AsyncConnection, step: Callable[[], Awaitable[Result]]) -> Result:
-    """Take a step that may be begun anew; while others hold a lock that it needs, step back and let everybody through."""
+    """Run a step that may be repeated; while others hold a lock that it needs, roll back and let their statements through."""
     for attempt in range(1, LOCK_TRIES_MAX + 1):
         try:
             taken = await step()
         except PendingRollbackError as error:
-            # Of a connection that ended within a concurrent build; why it ended stands behind it.
+            # The connection ended within a concurrent build; the error's context says why.
             raise error.__context__ or error  # noqa: B904 - it is the cause, and no consequence
         except engines.TROUBLE as error:
             await connection.rollback()

@@ -3,8 +3,8 @@
 First CultureBridge's own, which exist before us (created only where missing, never rewritten), then ours. What is true of a
 booking or a letter has one writer, its consumer. `payments` has two, column by column: ingress inserts rows and writes
 expires_at, checkout_request and idempotency_key; stripe_session_id and closed_at are set once, by whichever comes first;
-everything else belongs to consumers/payments. Who may write what is told to PostgreSQL by deploy/ops/rights.py. Amounts ending
-in _minor are minor units of the currency beside them. CultureBridge's times are naive UTC, ours are `timestamptz`.
+everything else belongs to consumers/payments. deploy/ops/rights.py grants the rights for this in PostgreSQL. Amounts ending in
+_minor are minor units of the currency beside them. CultureBridge's times are naive UTC, ours are `timestamptz`.
 """
 
 import sqlalchemy as sa

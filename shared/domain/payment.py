@@ -154,10 +154,10 @@ class Payment(NamedTuple):
 
     @property
     def refunded_minor(self) -> int:
-        """Money that went back: refunds that stand, or the charge's own total less those that failed.
+        """What was refunded: refunds that succeeded, or the charge's own total less those that failed.
 
-        Never more than the payment: after a full refund that failed and was made again, both refunds count until the event that
-        tells of the failure comes.
+        Never more than the payment: after a full refund that failed and was made again, both refunds count until the event of
+        the failure comes.
         """
         if not self.refunds:
             return min(self.charge_refunded_minor, self.amount_minor)
@@ -317,7 +317,7 @@ def _join(known: Payment, fact: Fact) -> Payment:
 
 
 def _dispute_rank(status: str) -> tuple[bool, bool, str]:
-    # Of several ends "lost" is shown: a bank that takes the money after all must not be hidden by what it said before.
+    # Of several closed statuses "lost" wins: an earlier one must not hide that the bank takes the money after all.
     return status in DISPUTE_CLOSED, status == LOST, status
 
 

@@ -1,4 +1,4 @@
-"""Kafka, told once: how a process consumes, publishes, refuses, recovers and stops.
+"""Everything about Kafka: how a process consumes, publishes, refuses, recovers and stops.
 
 FastStream's defaults lose messages; every one that matters is set here, asserted at start, and tested.
 """

@@ -1,9 +1,9 @@
-"""Who may do what in the cluster: the least that the map of topics asks for, and what the cluster allows.
+"""The rights of our processes in the cluster: the least that the map of topics asks for, and what the cluster allows.
 
-Enters: the Kafka settings and shared/topics.py. Leaves: a report; what is missing is created, what is there beyond it is told
+Enters: the Kafka settings and shared/topics.py. Leaves: a report; missing rules are created, rules beyond the map are reported
 and left alone. A process logs in as the user of its name (with `TOPIC_PREFIX` before it), writes the topics that the map lets
 it write, reads those that it reads and joins the groups by which it does; nobody may create, change or delete anything.
-aiokafka has no calls for ACLs (its issue 955), but the requests. Next: `cb-ops acls` and a secured box call it.
+aiokafka has no methods for ACLs (its issue 955), only the protocol's requests. Next: `cb-ops acls` and a secured box call it.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ PERMISSIONS: Mapping[int, str] = {2: "deny", 3: "allow"}
 
 
 class Unguarded(errors.PipelineError):
-    """The cluster has no authorizer: whoever reaches it may do everything, whatever ACLs say."""
+    """The cluster has no authorizer: every client that reaches it may do everything, whatever ACLs say."""
 
 
 class Operation(StrEnum):
@@ -100,7 +100,7 @@ def wanted(prefix: str) -> frozenset[Acl]:
 def compared(present: Iterable[Acl], *, prefix: str) -> Report:
     """Compare what a cluster allows with what is wanted. Pure.
 
-    Beyond it is every other rule about our users (and about all users), topics and groups, whoever it lets in or keeps out.
+    Beyond it is every other rule about our users (and about all users), topics and groups, whether it allows or denies.
     """
     there, asked = frozenset(present), wanted(prefix)
     users = {acl.principal for acl in asked} | {EVERY_USER}
@@ -116,12 +116,12 @@ async def plan(kafka: settings.Kafka) -> Report:
 
 
 async def apply(kafka: settings.Kafka) -> Report:
-    """Create what is missing, and return once the cluster goes by it; deletes nothing. Raises as `plan` does."""
+    """Create what is missing, and return once the cluster applies it; deletes nothing. Raises as `plan` does."""
     async with _connected(kafka) as client:
         report = compared(await _present(client), prefix=kafka.topic_prefix)
         await _create(client, report.missing)
         async with asyncio.timeout(VISIBLE_SECONDS_MAX):
-            while not set(report.missing) <= await _present(client):  # noqa: ASYNC110 - Kafka tells nobody when a rule holds
+            while not set(report.missing) <= await _present(client):  # noqa: ASYNC110 - Kafka notifies nobody of it
                 await asyncio.sleep(VISIBLE_EVERY_SECONDS)
     return report
 
@@ -156,13 +156,13 @@ async def _present(client: AIOKafkaClient) -> set[Acl]:
 
 
 class _Creations(CreateAclsRequest):
-    """aiokafka's request creates one rule, the protocol's many: each would wait for the controllers' quorum."""
+    """A request for many rules; aiokafka's own creates one, and each would wait for the controllers' quorum."""
 
     def __init__(self, rules: Sequence[tuple[object, ...]]) -> None:
         self._rules = rules
 
     def build(self, request_struct_class: Any) -> Any:
-        """Return the request; its first version, of brokers older than 2.0, knows no patterns."""
+        """Return the request; its first version, of brokers older than 2.0, has no patterns."""
         return request_struct_class(self._rules)
 
 
@@ -195,7 +195,7 @@ def _require_done(code: int, message: str | None) -> None:
 
 
 def _named(names: Mapping[int, str], code: Any) -> str:
-    return names.get(code, f"code-{code}")  # of a cluster that is newer than we are
+    return names.get(code, f"code-{code}")  # of a cluster that is newer than this release
 
 
 def _code(names: Mapping[int, str], name: str) -> int:

@@ -1,4 +1,4 @@
-"""Wait before doing the same again: never a busy loop, never longer than ten seconds, over at once when we stop."""
+"""Waits before the same is done again: never a busy loop, at most ten seconds, ended at once when the process stops."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ DOUBLINGS_MAX = 6  # 0.2 s doubled six times passes the maximum
 
 
 class Backoff:
-    """Counts failures in a row and waits longer after each, with jitter so that many processes do not knock together."""
+    """Counts failures in a row and waits longer after each, with jitter so that many processes do not retry together."""
 
     def __init__(self) -> None:
         self.failures = 0

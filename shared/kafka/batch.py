@@ -24,7 +24,7 @@ CULPRITS_PER_MINUTE_MAX = 20  # more than that is no bad event but bad code: sto
 CULPRITS_COUNT_SECONDS = 60
 
 
-class Carried(Protocol):
+class FromRecord(Protocol):
     """What a consumer makes of a record: it remembers the record that it came from."""
 
     @property
@@ -32,7 +32,7 @@ class Carried(Protocol):
         """That record."""
 
 
-Item = TypeVar("Item", bound=Carried)
+ItemT = TypeVar("ItemT", bound=FromRecord)
 
 
 class TooManyCulprits(errors.PipelineError):
@@ -59,16 +59,16 @@ class Applied:
     after_commit: list[Callable[[], None]] = field(default_factory=list)
 
 
-class Consumer(Protocol[Item]):
+class Consumer(Protocol[ItemT]):
     """What a consumer does with its records; everything else is the same for all and is done here."""
 
-    def judge(self, record: Incoming) -> Item | Refused:
+    def judge(self, record: Incoming) -> ItemT | Refused:
         """Decode one record, or say why it cannot be taken. Pure."""
 
-    async def apply(self, tx: AsyncConnection, items: Sequence[Item]) -> Applied:
+    async def apply(self, tx: AsyncConnection, items: Sequence[ItemT]) -> Applied:
         """Lock, look up, fold and write; no network but the database's."""
 
-    async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
+    async def note_culprit(self, tx: AsyncConnection, item: ItemT, reason: str) -> None:
         """Write down that an item breaks every batch, if there is a place for that; its dead letter says so anyway."""
 
 
@@ -90,7 +90,7 @@ class Culprits:
             raise TooManyCulprits(f"more than {CULPRITS_PER_MINUTE_MAX} culprits within a minute") from error
 
 
-class Batches(Generic[Item]):
+class Batches(Generic[ItemT]):
     """Handles batches for one consumer: `target` takes what it emits, `refusals` what it refuses (full topic names).
 
     `target` is None for a consumer that emits nothing.
@@ -98,7 +98,7 @@ class Batches(Generic[Item]):
 
     def __init__(
         self,
-        consumer: Consumer[Item],
+        consumer: Consumer[ItemT],
         *,
         engine: AsyncEngine,
         producer: Producer,
@@ -117,18 +117,18 @@ class Batches(Generic[Item]):
     async def handle(self, records: Sequence[Incoming]) -> None:
         """Take one batch to the point where its offsets may be committed.
 
-        Raises whatever the world does (connection, deadlock, Kafka away): the caller rewinds. Raises TooManyCulprits when
-        the process must end.
+        Raises the errors of PostgreSQL and Kafka (connection, deadlock, Kafka away): the caller rewinds. Raises TooManyCulprits
+        when the process must end.
         """
         refused: list[Refused] = []
-        items: list[Item] = []
+        items: list[ItemT] = []
         for record in records:
             judged = self._consumer.judge(record)
             if isinstance(judged, Refused):
                 refused.append(judged)
             else:
                 items.append(judged)
-        culprits: list[tuple[Item, Refused]] = []
+        culprits: list[tuple[ItemT, Refused]] = []
         applied = await self._apply(items, culprits)
         # Only now: a process that ends because of too many culprits refuses none of them, and its successor may take them all.
         for item, culprit in culprits:
@@ -136,7 +136,7 @@ class Batches(Generic[Item]):
         refused += [*applied.refused, *(culprit for _, culprit in culprits)]
         await self._publish(applied.emitted, refused)
 
-    async def _apply(self, items: Sequence[Item], culprits: list[tuple[Item, Refused]]) -> Applied:
+    async def _apply(self, items: Sequence[ItemT], culprits: list[tuple[ItemT, Refused]]) -> Applied:
         """Apply in one transaction; on an error of data halve, down to the one culprit, which is added to `culprits`."""
         if not items:
             return Applied()
@@ -156,22 +156,22 @@ class Batches(Generic[Item]):
             middle = len(items) // 2
             first, second = await self._apply(items[:middle], culprits), await self._apply(items[middle:], culprits)
             return Applied(first.emitted + second.emitted, first.refused + second.refused)
-        for tell in applied.after_commit:
-            tell()
+        for report in applied.after_commit:
+            report()
         return applied
 
-    def _culprit(self, item: Item, error: Exception) -> Refused:
+    def _culprit(self, item: ItemT, error: Exception) -> Refused:
         self._culprits.add(item.record.place, error)
         return Refused(item.record, f"broke_its_batch:{error_name(error)}")
 
-    async def _note(self, item: Item, culprit: Refused) -> None:
+    async def _note(self, item: ItemT, culprit: Refused) -> None:
         async with self._engine.begin() as tx:
             try:
                 await self._consumer.note_culprit(tx, item, culprit.reason)
             except Exception as unwritable:
                 if not is_data_error(unwritable):
                     raise
-                # Its dead letter tells of it all the same.
+                # Its dead letter shows it all the same.
                 await tx.rollback()
                 log.warning("culprit.not_noted", reason=culprit.reason, error=error_name(unwritable))
 

@@ -22,13 +22,13 @@ from shared.kafka import connection, passed_over
 from shared.kafka.rewinding import RewindingConsumer
 from shared.kafka.subscription import Subscription
 
-# FastStream sleeps this long after an empty poll, deaf to what comes meanwhile; that waiting is rewinding.py's.
+# FastStream sleeps this long after an empty poll, and notices no record meanwhile; rewinding.py waits instead.
 BATCH_TIMEOUT_MS = 1
-# A broker answers as soon as there is a record; until then this is how often it is asked, by every subscription.
+# A broker answers as soon as there is a record, else after this time, and every subscription fetches again.
 FETCH_WAIT_MS = 500
-# Partitions that an operator added are nobody's until we ask again, and producers that were started since write there.
+# Partitions that an operator added are read only after the next request for metadata; new producers write there before.
 METADATA_AGE_MS_MAX = 20_000
-SESSION_TIMEOUT_MS = 12_000  # a dead member's partitions stand still this long; heartbeats share the event loop
+SESSION_TIMEOUT_MS = 12_000  # nobody reads a dead member's partitions for this long; heartbeats share the event loop
 HEARTBEAT_INTERVAL_MS = 1_000
 REBALANCE_TIMEOUT_MS = 30_000
 REQUEST_TIMEOUT_MS = 40_000  # above the rebalance timeout: a join is a request, too, and would be cut off
@@ -41,7 +41,7 @@ FASTSTREAM = logging.getLogger("consumer.faststream")
 
 
 class UnsafeSubscription(errors.PipelineError):
-    """A subscription would lose messages: its policy, offset reset or auto-commit is not what this house requires."""
+    """A subscription would lose messages: its policy, offset reset or auto-commit is not what we require."""
 
 
 def create(kafka: settings.Kafka, *, client_id: str, subscriptions: Sequence[Subscription]) -> KafkaBroker:
@@ -93,7 +93,7 @@ def _bind(broker: KafkaBroker, subscription: Subscription) -> None:
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:
-    """Tell whether FastStream's traceback says more than `batch.rewound`: not of what we raised ourselves, as at every stop."""
+    """Return whether FastStream's traceback adds to `batch.rewound`: not for errors that we raised, as at every stop."""
     return not (record.exc_info and isinstance(record.exc_info[1], errors.Transient))
 
 
@@ -103,7 +103,7 @@ async def start(broker: KafkaBroker) -> None:
     await broker.connect()
     config: Any = broker.config.broker_config
     config.builder = functools.partial(RewindingConsumer, **config.builder.keywords)
-    # Side by side, and not by FastStream's own start, which waits for each group's assignment before it joins the next.
+    # Concurrently, and not by FastStream's own start, which waits for each group's assignment before it joins the next.
     subscribers: Sequence[Any] = broker.subscribers
     starting = [asyncio.ensure_future(subscriber.start()) for subscriber in subscribers]
     try:
@@ -134,14 +134,14 @@ def require_safe(broker: KafkaBroker) -> None:
 
 
 async def raw_bodies(message: Any) -> Any:
-    """FastStream's decoder, which would parse JSON: hand on the bytes as they are."""
+    """Replace FastStream's decoder, which would parse JSON: return the bytes as they are."""
     return message.body
 
 
 async def tolerant_parser(raw: Any, original: Callable[[Any], Awaitable[Any]]) -> Any:
-    """FastStream's parser, which loses a whole batch over one header that is null or not UTF-8: leave such headers out.
+    """Replace FastStream's parser, which loses a whole batch over one header that is null or not UTF-8: omit such headers.
 
-    The handler sees the record's own headers; only FastStream's copy is cut.
+    The handler gets the record's own headers; only FastStream's copy is cut.
     """
     try:
         return await original(raw)

@@ -1,4 +1,4 @@
-"""How every client of ours reaches the cluster: addresses, encryption, credentials, and patience until it answers."""
+"""How every client of ours reaches the cluster: addresses, encryption, credentials, and the wait until it answers."""
 
 import asyncio
 import ssl
@@ -21,7 +21,7 @@ from shared.kafka.backoff import Backoff
 log = logs.get(__name__)
 
 ASKING_TIMEOUT_MS = 3_000
-GOODBYE_SECONDS_MAX = 0.3  # a broker that refuses somebody lets a tenth of a second pass before it hangs up
+GOODBYE_SECONDS_MAX = 0.3  # a broker that refuses a client waits a tenth of a second before it closes
 NOBODY = "no broker answers"
 
 
@@ -75,27 +75,26 @@ async def until_answers(
 
 
 async def _unless_stopping(start: Callable[[], Awaitable[object]], stopping: asyncio.Event) -> None:
-    """Await `start()`, or raise errors.Stopping once `stopping` is set: a join or an unknown topic waits for long."""
-    starting, told = asyncio.ensure_future(start()), asyncio.create_task(stopping.wait())
+    """Await `start()`, or raise errors.Stopping once `stopping` is set: a join or a look-up of an unknown topic takes long."""
+    starting, stopped = asyncio.ensure_future(start()), asyncio.create_task(stopping.wait())
     try:
-        await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             raise errors.Stopping("Kafka was not reached")
         await starting
     finally:
-        for task in (starting, told):
+        for task in (starting, stopped):
             task.cancel()
-        await asyncio.gather(starting, told, return_exceptions=True)
+        await asyncio.gather(starting, stopped, return_exceptions=True)
 
 
 async def refusal(kafka: settings.Kafka) -> str:
-    """Return why the cluster takes no connection of ours, by asking its servers once more; never a password.
+    """Return why the cluster refuses our connections, by connecting to its servers once more; never a password.
 
-    A wrong password, a certificate that nobody trusts and a cluster that is away are one error to aiokafka, whose log alone
-    tells them apart.
+    A wrong password, an untrusted certificate and an unreachable cluster are one error to aiokafka; only its log shows which.
     """
-    told = await asyncio.gather(*(_refusal_by(server, kafka) for server in kafka.kafka_bootstrap_servers))
-    return next((reason for reason in told if reason != NOBODY), NOBODY)
+    reasons = await asyncio.gather(*(_refusal_by(server, kafka) for server in kafka.kafka_bootstrap_servers))
+    return next((reason for reason in reasons if reason != NOBODY), NOBODY)
 
 
 async def _refusal_by(server: str, kafka: settings.Kafka) -> str:
@@ -105,14 +104,14 @@ async def _refusal_by(server: str, kafka: settings.Kafka) -> str:
     asked = AIOKafkaConnection(host, int(port), **arguments)
     try:
         await asked.connect()
-        # Whoever is asked to log in and does not is told so only now.
+        # A client that had to log in and did not gets the error only now.
         await asked.send(MetadataRequest([]))
     except (KafkaError, OSError, TimeoutError) as error:
         return _reason(error, kafka)
     finally:
-        # TLS says goodbye, and waits to hear it, too: our caller may end with its loop before that.
+        # TLS waits for the other side's close, too: our caller may end with its loop before that.
         await asyncio.wait((asked.close(),), timeout=GOODBYE_SECONDS_MAX)
-    return NOBODY  # it does by now
+    return NOBODY  # a broker answers by now
 
 
 def _reason(error: Exception, kafka: settings.Kafka) -> str:

@@ -1,4 +1,4 @@
-"""What a dead letter looks like: the same key and bytes, and in its headers why, who refused it and where it lay.
+"""The form of a dead letter: the same key and bytes, and headers with the reason, the group that refused it and its origin.
 
 Next: `cb-ops dlt`, which reads these headers.
 """
@@ -12,14 +12,14 @@ REASON = "x-error"
 GROUP = "x-group"
 ATTEMPT = "x-attempt"
 REPLAY = "x-replay"  # set by a replay: only with it a letter that was given up is claimed again
-OMITTED_BYTES = "x-omitted-bytes"  # how many bytes the value has where it lay first; here it has none
+OMITTED_BYTES = "x-omitted-bytes"  # the size of the original value; the dead letter's own is empty
 REASON_CHARACTERS_MAX = 200
-ATTEMPTS_DIGITS_MAX = 9  # nobody tries more often, and int() takes time over thousands of digits
+ATTEMPTS_DIGITS_MAX = 9  # no letter is tried more often, and int() is slow on thousands of digits
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that will not be taken; `reason` is a stable code with an optional detail after a colon, without PII."""
+    """A record that is refused; `reason` is a stable code with an optional detail after a colon, without PII."""
 
     record: Incoming
     reason: str
@@ -31,7 +31,7 @@ class Refused:
 
 
 def attempts(record: Incoming) -> int | None:
-    """Return how often a letter was tried before this record, by its header; None where nobody counted readably."""
+    """Return how often a letter was tried before this record, by its header; None without a readable number."""
     value = record.header(ATTEMPT) or b""
     return int(value) if value.isdigit() and len(value) <= ATTEMPTS_DIGITS_MAX else None
 
@@ -39,23 +39,23 @@ def attempts(record: Incoming) -> int | None:
 def letter(refused: Refused, *, topic: str, group: str) -> Record:
     """Return the record for the dead letter topic.
 
-    A topic's limit counts compressed bytes, so a stranger's record may unpack to more than any dead letter holds. Its letter
-    then leaves out the value and the foreign headers: refused it would repeat its batch for ever.
+    A topic's limit counts compressed bytes, so another producer's record may unpack to more than a dead letter can hold. Its
+    dead letter then leaves out the value and the foreign headers: one that Kafka refuses would repeat its batch for ever.
     """
     ours = {REASON, GROUP, ORIGIN, REPLAY, OMITTED_BYTES}
     kept = tuple((name, value) for name, value in refused.record.headers if name not in ours)
-    told = (
+    added = (
         (REASON, refused.reason[:REASON_CHARACTERS_MAX].encode()),
         (GROUP, group.encode()),
         (ORIGIN, _origin(refused.record)),
     )
-    whole = Record(topic, refused.record.key, refused.record.value, kept + told)
+    whole = Record(topic, refused.record.key, refused.record.value, kept + added)
     if whole.bytes_max <= DEAD_LETTER_BYTES_MAX:
         return whole
     key = refused.record.key if len(refused.record.key) <= FOREIGN_BYTES_MAX else b""
-    return Record(topic, key, b"", (*told, (OMITTED_BYTES, b"%d" % len(refused.record.value))))
+    return Record(topic, key, b"", (*added, (OMITTED_BYTES, b"%d" % len(refused.record.value))))
 
 
 def _origin(record: Incoming) -> bytes:
-    """Return where a record lay first: that of a replay says it, as far as it was a dead letter before."""
+    """Return the origin of a record: its place, or for a replayed dead letter the origin that its header names."""
     return record.place.encode() if record.header(REPLAY) is None else record.first_place

@@ -1,7 +1,7 @@
 """Health and metrics of a process, on a port of its own: /health/live, /health/ready, /metrics.
 
-Live = restart me if not. Ready = send me traffic, or look at `reasons`. Both answer JSON and never versions or addresses.
-Whoever scrapes reads in `process_ready` what /health/ready would say at that moment.
+Live = restart me if not. Ready = send me traffic, or look at `reasons`. Both answer JSON and never versions or addresses. A
+scrape of /metrics has in `process_ready` what /health/ready would answer at that moment.
 """
 
 import asyncio
@@ -11,19 +11,19 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shared import errors, logs, metrics, settings, strangers
+from shared import errors, http_servers, logs, metrics, settings
 from shared.db.data_errors import error_name
 
 log = logs.get(__name__)
 
-# Kafka and the database have 2 s to answer, and the driver as long to let go of a silent one. A probe of Kubernetes waits for
-# 5 s, Prometheus for 10.
+# Kafka and the database have 2 s to answer, and the driver as long to close a silent connection. A probe of Kubernetes waits
+# for 5 s, Prometheus for 10.
 READY_WITHIN_SECONDS = 4.0
 STOP_SECONDS_MAX = 0.5  # for who asks while we leave; aiohttp's default is a minute, and who reads nothing takes all of it
 
 
 class NotServed(errors.PipelineError):
-    """Nobody could ask how this process is: its port is another's, or not ours to take."""
+    """The health port cannot be opened: another process has it, or this one lacks the right."""
 
 
 Check = Callable[[], Awaitable[Sequence[str]]]
@@ -32,19 +32,20 @@ Check = Callable[[], Awaitable[Sequence[str]]]
 
 @asynccontextmanager
 async def served(health: settings.Health, *, live: Check, ready: Check) -> AsyncIterator[int | None]:
-    """Serve until the block ends; give the port, or None when HEALTH_PORT is 0.
+    """Serve until the block ends; yield the port, or None when HEALTH_PORT is 0.
 
-    Raises NotServed when a port that was asked for cannot be had; a default gives way to any free one, logged.
+    Raises NotServed when a port that was set cannot be opened; in place of a default that is taken, any free port is used and
+    logged.
     """
     if health.health_port == 0:
         yield None
         return
     app = web.Application()
-    app.on_response_prepare.append(strangers.hide_software)
+    app.on_response_prepare.append(http_servers.hide_software)
     app.router.add_get("/health/live", _answering(live))
     app.router.add_get("/health/ready", _answering(ready))
     app.router.add_get("/metrics", _measuring(ready))
-    runner = web.AppRunner(app, access_log=None, logger=strangers.SILENCED, shutdown_timeout=STOP_SECONDS_MAX)
+    runner = web.AppRunner(app, access_log=None, logger=http_servers.SILENCED, shutdown_timeout=STOP_SECONDS_MAX)
     await runner.setup()
     try:
         try:
@@ -82,9 +83,9 @@ def _measuring(ready: Check) -> Callable[[web.Request], Awaitable[web.Response]]
 
 
 async def _holds(check: Check) -> bool:
-    """Whether nothing is wrong; a check that hangs or breaks says no, for its metrics are wanted most just then."""
+    """Return whether a check finds nothing wrong; False when it hangs or raises, since metrics are needed most then."""
     asked = asyncio.ensure_future(check())
-    # Not asyncio.timeout, which waits for what it cancels: a driver's goodbye to a silent server takes its time.
+    # Not asyncio.timeout, which waits for what it cancels: a driver takes long to close a connection to a silent server.
     done, _ = await asyncio.wait((asked,), timeout=READY_WITHIN_SECONDS)
     if not done or asked.cancelled():
         asked.cancel()

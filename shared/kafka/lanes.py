@@ -1,9 +1,9 @@
-"""The way of records to the broker: what comes while a batch is under way goes together in the next.
+"""Sends records to the broker in batches: records that come while a batch is under way go together in the next one.
 
-Enters: records, each with the delivery that its publisher waits for. Leaves: one record batch at a time, and
-deliveries that end when their last record is acknowledged, or with the first error. A batch costs the same for one record as
-for a hundred, and the busier the broker, the larger they grow; only a busy lane that keeps no order waits two milliseconds for
-as many as came the last time. Next: producer.py.
+Enters: records, each with the Delivery that its publisher waits for. Leaves: one record batch at a time, and deliveries that
+are done when their last record is acknowledged, or at the first error. A batch costs the same for one record as for a hundred,
+so batches grow with the load on the broker; only a busy lane that keeps no order waits two milliseconds, to gather as many
+records as the last time. Next: producer.py.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from aiokafka.errors import KafkaError
 
 from shared.kafka.records import Record
 
-# A batch that is under way for longer no longer holds up others of its lane, if they can go elsewhere: with every replica well
-# an acknowledgement takes milliseconds, and the partitions of a dead leader take seconds.
+# A batch that takes longer no longer holds up its lane, if there is another partition: with all replicas healthy an
+# acknowledgement takes milliseconds, and from the partitions of a dead leader seconds.
 STALLED_SECONDS = 0.1
-# Publishers who come one by one and wait for their answers fall into two halves, of which each fills the turn of the other:
-# twice as many batches, of half the size, for the broker and for us.
+# Without this wait, publishers that each wait for their acknowledgement split into two halves that alternate: twice as many
+# batches of half the size, for the broker and for us.
 GATHERING_SECONDS = 0.002
-GATHERING_RECORDS = 8  # the last batch was larger: below it nobody waits
+GATHERING_RECORDS = 8  # only after a batch that was larger than this
 
 
 class Batch(Protocol):
@@ -38,15 +38,15 @@ class Sends(Protocol):
         """Begin a batch."""
 
     async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> Awaitable[object]:
-        """Hand a batch over, and return what ends with its acknowledgement."""
+        """Send a batch, and return what is done with its acknowledgement."""
 
 
 class Delivery:
-    """What a publisher waits for: `done` ends with None once each of `count` records is acknowledged, else with what one met.
+    """What a publisher waits for: `done` is None once all `count` records are acknowledged, else the first error.
 
-    Whoever gives up cancels `done`: records of it that are not under way by then never will be. What was met is a value, not
-    raised from here: a batch that is under way to a broker that stands still holds its deliveries, and an exception that was
-    raised would hold all that its publisher held.
+    A publisher that gives up cancels `done`: its records that are not under way by then are never sent. The error is a value
+    and is not raised here: a batch that is under way to a stalled broker keeps its deliveries alive, and a raised exception
+    would keep alive whatever its publisher held.
     """
 
     __slots__ = ("_missing", "done")
@@ -56,25 +56,25 @@ class Delivery:
         self.done: asyncio.Future[KafkaError | TimeoutError | None] = loop.create_future()
 
     def acknowledge(self) -> None:
-        """One more record is in the log."""
+        """Count one record that is acknowledged."""
         self._missing -= 1
         if not self._missing and not self.done.done():
             self.done.set_result(None)
 
     def fail(self, error: KafkaError | TimeoutError) -> None:
-        """One record is not in the log, or nobody knows."""
+        """End the delivery with the error of one record, which is not in the log, or perhaps is."""
         if not self.done.done():
             self.done.set_result(error)
 
 
 class Lane:
-    """A queue whose batches go to any of `partitions`: to one, and its records keep their order; to all, and none stops it."""
+    """A queue whose batches go to `partitions`: to one, which keeps the order, or to any of several, so that none stops it."""
 
     def __init__(self, client: Sends, topic: str, partitions: Sequence[int]) -> None:
         self._client = client
         self._topic = topic
         self._partitions = deque(partitions)
-        # Who asks for order publishes whole batches, after which nobody else comes.
+        # Publishers that need order publish whole batches: there is nothing to gather.
         self._gathers = len(partitions) > 1
         self._last_records = 0
         self._waiting: deque[tuple[Record, Delivery]] = deque()
@@ -82,7 +82,7 @@ class Lane:
         self._running: asyncio.Task[None] | None = None
 
     def put(self, record: Record, delivery: Delivery) -> None:
-        """Queue a record. It is on its way at the end of this turn of the loop, or after the batch that is under way."""
+        """Queue a record; it is sent at the end of this turn of the event loop, or after the batch that is under way."""
         self._forget_abandoned()
         self._waiting.append((record, delivery))
         if self._running is None:
@@ -94,7 +94,7 @@ class Lane:
             await asyncio.wait(under_way)
 
     def _forget_abandoned(self) -> None:
-        """Free what nobody waits for any more: while Kafka is away nothing else would."""
+        """Drop the first records while no publisher waits for them any more: while Kafka is away nothing else drops them."""
         while self._waiting and self._waiting[0][1].done.done():
             self._waiting.popleft()
 

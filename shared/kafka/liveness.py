@@ -1,7 +1,7 @@
-"""Is this consumer making progress? A ping is not enough: aiokafka's tasks can die while the cluster still answers.
+"""Checks that a consumer makes progress. A ping is not enough: aiokafka's tasks can die while the cluster still answers.
 
 Alive = its tasks run and, while the cluster answers, no batch is stuck and every assigned partition was polled lately, or has
-fetched records that wait for their turn. A consumer whose cluster is away waits, and restarting it would help nobody.
+fetched records that wait for their turn. A consumer whose cluster is away waits, and a restart would not help.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ log = logs.get(__name__)
 POLL_AGE_SECONDS_MAX = 60.0
 BATCH_SECONDS_MAX = 120.0
 CLUSTER_ANSWERS_WITHIN_SECONDS = 2.0
-RECOVERY_SECONDS = 30.0  # what an outage held up may need this long to go on once the cluster answers again
+RECOVERY_SECONDS = 30.0  # what an outage held up may need this long to go on after it
 LAG_EVERY_SECONDS = 5.0
 MS_PER_SECOND = 1000
 
@@ -73,7 +73,7 @@ async def watch_lag(subscriptions: Sequence[Subscription]) -> None:
             except (KafkaError, TimeoutError):
                 continue
             except Exception:
-                # Nobody awaits this task: its gauges would stand still, and alerts with them, and nobody would hear why.
+                # Nobody awaits this task: if it ended, its gauges would stand still, and no alert or log line would show it.
                 log.exception("kafka_lag.not_measured", topic=subscription.topic)
         await asyncio.sleep(LAG_EVERY_SECONDS)
 
@@ -82,22 +82,23 @@ async def _measure(subscription: Subscription) -> None:
     consumer = subscription.consumer
     if consumer is None:
         return
-    # First, since it needs no answer of Kafka's: the busier a process, or the slower Kafka, the sooner time is up below.
+    # First, since it needs no answer of Kafka: below, a busy process or a slow Kafka may run out of time.
     head_ms = subscription.head_timestamp_ms
     age = clock.now().timestamp() - head_ms / MS_PER_SECOND if head_ms is not None else 0.0
     metrics.oldest_unprocessed_seconds.labels(subscription.topic).set(max(age, 0.0))
     lag = 0
     for partition in consumer.assignment():
         if partition not in consumer.assignment():
-            continue  # a rebalance took it while we asked about another
+            continue  # a rebalance took it while another one was measured
         lag += max((consumer.highwater(partition) or 0) - (await consumer.committed(partition) or 0), 0)
     metrics.lag_records.labels(subscription.topic).set(lag)
 
 
 def _note_polls(subscription: Subscription, consumer: RewindingConsumer) -> None:
-    """Note for each partition when its last poll was seen, by a clock that nobody sets.
+    """Record for each partition when its last poll was seen, by the monotonic clock.
 
-    Where fetched records wait, no more is asked for until they are handled, for minutes perhaps: that is no silence.
+    While fetched records of a partition wait to be handled, for minutes perhaps, nothing more is fetched for it: that is no
+    fault.
     """
     for partition in consumer.assignment():
         polled_ms = consumer.last_poll_timestamp(partition)

@@ -1,8 +1,8 @@
-"""Notice records that were deleted before they were read: Kafka has lost a group's next one, and reading goes on behind it.
+"""Detects records that were deleted before they were read: Kafka lost a group's next one, and reading goes on behind it.
 
-This happens when a consumer stood still for longer than its topic keeps records, or when a topic was made anew. Nobody
-handles the records in between, and afterwards all looks well: no lag, no error. aiokafka mentions it in one line of its log,
-at a level that we do not print; that line is caught here, counted and told. Next: the alert RecordsPassedOver.
+This happens when a consumer stood still for longer than its topic keeps records, or when a topic was made anew. No consumer
+handles the records in between, and afterwards nothing shows it: no lag, no error. aiokafka mentions it in one line of its log,
+at a level that we do not print; that line is caught here, counted, and logged as an error. Next: the alert RecordsPassedOver.
 """
 
 import logging
@@ -18,7 +18,7 @@ SAYING = "Fetch offset %s is out of range"  # with the offset, and topic and par
 
 
 class _DeletedRecords(logging.Filter):
-    """Catches that line, counts it, and tells it in our words."""
+    """Catches that line, counts it, and logs it under a name of ours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether aiokafka's line is to be printed."""
@@ -36,6 +36,6 @@ DELETED_RECORDS = _DeletedRecords()
 
 
 def listen() -> None:
-    """Notice them from now on; a second call changes nothing."""
+    """Detect them from now on; a second call changes nothing."""
     FETCHER.setLevel(logging.INFO)
     FETCHER.addFilter(DELETED_RECORDS)

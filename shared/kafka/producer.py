@@ -1,7 +1,7 @@
-"""Publish, and know that Kafka has it: nothing returns before every in-sync replica acknowledged.
+"""Publishes records: nothing returns before every in-sync replica acknowledged.
 
-`acks=all` without producer idempotence: aiokafka's idempotent producer can wedge for good after a lost sequence
-(aiokafka issues 1017 and 1101), and the duplicates that it would save us the inboxes absorb.
+`acks=all` without producer idempotence: aiokafka's idempotent producer can wedge for good after a lost sequence (aiokafka
+issues 1017 and 1101), and the inboxes drop the duplicates that it would prevent.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from shared.topics import DEAD_LETTER_BYTES_MAX
 REQUEST_TIMEOUT_MS = 10_000
 BATCH_BYTES_MAX = 262_144  # with the default of 16 KiB a full buffer blocked senders during an outage
 DEADLINE_SECONDS = 5.0
-EMPTY_SECONDS = 2.0  # for what is under way when we leave, and as much again for the connection's own goodbye
+EMPTY_SECONDS = 2.0  # for records under way at the end; closing the connection may take as long again
 STOP_SECONDS = 2.0
 
 PARTITIONER = DefaultPartitioner()
@@ -74,15 +74,15 @@ class Producer:
 
     @property
     def is_dead(self) -> bool:
-        """Whether the task that sends has ended: every later record would wait in vain, and only a restart mends that."""
+        """Whether the task that sends has ended: no later record would be sent, and only a restart helps."""
         task = self._client._sender.sender_task  # noqa: SLF001 - aiokafka shows its tasks nowhere else
         return task is not None and bool(task.done())
 
     async def answers(self, *topics: str, deadline_seconds: float = 2.0) -> bool:
-        """Tell whether the cluster knows the partitions of all these topics and answers now, for readiness."""
+        """Return whether the cluster knows the partitions of all these topics and answers now, for readiness."""
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(deadline_seconds):
-                # Not what the client remembers: a topic that is gone would be known to it for minutes.
+                # Not from the client's cache, which keeps a topic that is gone for minutes.
                 known = await self._client.client.fetch_all_metadata()
                 return all(known.partitions_for_topic(topic) for topic in topics)
         return False
@@ -98,7 +98,7 @@ class Producer:
         if record.topic in self._unordered:
             partitions = range(count)
         else:
-            # The choice that every Kafka client makes by default, so that whoever writes to our topics agrees with us.
+            # The default choice of every Kafka client, so that other producers of our topics choose the same partition.
             chosen = PARTITIONER(record.key, range(count), ())
             partitions = range(chosen, chosen + 1)
         lane = self._lanes.get((record.topic, partitions))
@@ -120,11 +120,11 @@ async def opened(
     unordered: Collection[str] = (),
     stopping: asyncio.Event | None = None,
 ) -> AsyncIterator[Producer]:
-    """Give a started producer, waiting for Kafka as long as it is away and saying so once; `warm` are topics to look up.
+    """Yield a started producer; while Kafka is away, wait, and log that once; `warm` are topics to look up.
 
-    The records of the topics `unordered` go to whatever partition is free, whatever their key: no order is asked of them, and
-    the partitions of a dead leader hold nobody up for long.
-    Raises errors.Stopping when `stopping` is set before Kafka answered.
+    The records of the topics `unordered` go to any partition that is free, whatever their key: their readers need no order, and
+    the partitions of a dead leader then delay no publisher for long. Raises errors.Stopping when `stopping` is set before Kafka
+    answered.
     """
     client = AIOKafkaProducer(
         **connection.for_aiokafka(kafka),
@@ -135,7 +135,7 @@ async def opened(
         max_batch_size=BATCH_BYTES_MAX,
         max_request_size=DEAD_LETTER_BYTES_MAX,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
-        # A µs a webhook; aiokafka packs lz4 at its highest level, for eleven. docs/topics tells those who read it elsewhere.
+        # 1 µs a webhook; aiokafka's lz4 always has the highest level and takes 11 µs. docs/topics says so to other readers.
         compression_type="snappy",
     )
     client._sender.client = PausingClient(client.client, client._message_accumulator.waiter)  # noqa: SLF001 - there is no setting

@@ -1,4 +1,4 @@
-"""Make the cluster look like the map: create what is missing, report what differs, delete and shrink nothing.
+"""Makes the cluster look like the map: create what is missing, report what differs, delete and shrink nothing.
 
 Enters: the Kafka settings and shared/topics.py. Leaves: a report, one line a topic. Next: `cb-ops topics apply`.
 """
@@ -22,7 +22,7 @@ BROKERS_SECONDS_MAX = 60.0  # within which a whole cluster comes up
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One way in which a topic that exists is not as the map says; an operator decides what to do about it."""
+    """One setting of an existing topic that is not as the map says; an operator decides what to do about it."""
 
     topic: str
     setting: str
@@ -42,8 +42,8 @@ class Report:
 async def apply(kafka: settings.Kafka, *, brokers_min: int = 1) -> Report:
     """Create every missing topic of the map and compare the others with it, once so many brokers are there.
 
-    A topic keeps the replicas that it was made with: one that was made while brokers were away would lose what they are for.
-    Raises errors.Transient when they do not come, KafkaError when the cluster refuses.
+    A topic keeps the number of replicas that it was made with: made while brokers are away it would have too few for good.
+    Raises errors.Transient when the brokers do not come, KafkaError when the cluster refuses.
     """
     admin = AIOKafkaAdminClient(**connection.for_aiokafka(kafka), client_id="culturebridge-topics")
     await connection.until_answers(kafka, admin.start, stopping=None)
@@ -67,7 +67,7 @@ async def _until_there(admin: AIOKafkaAdminClient, brokers_min: int) -> int:
     brokers = 0
     try:
         async with asyncio.timeout(BROKERS_SECONDS_MAX):
-            while (brokers := len((await admin.describe_cluster())["brokers"])) < brokers_min:  # noqa: ASYNC110 - Kafka tells nobody of it
+            while (brokers := len((await admin.describe_cluster())["brokers"])) < brokers_min:  # noqa: ASYNC110 - Kafka notifies nobody of it
                 await asyncio.sleep(VISIBLE_EVERY_SECONDS)
     except TimeoutError:
         raise errors.Transient(f"{brokers} of {brokers_min} brokers are there, and no topic was made") from None
@@ -82,12 +82,12 @@ def configuration(topic: topics.Topic, *, brokers: int) -> dict[str, str]:
         "max.message.bytes": str(topic.message_bytes_max),
         "min.insync.replicas": str(IN_SYNC_REPLICAS_MIN if brokers >= REPLICATION_MAX else 1),
         "cleanup.policy": "delete",
-        # A broker may delete beyond a size of its own, and pack anew what not every reader then unpacks: what docs/topics
-        # promises must not hang on its defaults.
+        # By its own defaults a broker may delete records beyond a size, and compress batches anew in a way that not every
+        # reader can unpack: what docs/topics promises must not depend on them.
         "retention.bytes": "-1",
         "compression.type": "producer",
-        # Retention goes by it: what a process wrote whose clock is weeks behind would be gone before anybody read it, and what
-        # one wrote whose clock is an hour ahead is refused. A step of the ladder is written and read by one clock.
+        # Retention uses it: with the producer's time, records of a process whose clock is weeks behind would be deleted before
+        # anybody read them, and records from an hour ahead are refused. A step of the ladder is written and read by one clock.
         "message.timestamp.type": "CreateTime" if topic.delay_seconds else "LogAppendTime",
         "unclean.leader.election.enable": "false",
     }
@@ -114,9 +114,9 @@ async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
 
 
 async def _until_visible(admin: AIOKafkaAdminClient, names: list[str]) -> None:
-    """Wait until the broker that we ask shows what the controller made: a moment earlier nobody could use it."""
+    """Wait until the broker that we ask shows the topics that the controller made: before that nobody could use them."""
     async with asyncio.timeout(VISIBLE_SECONDS_MAX):
-        while not set(names) <= set(await admin.list_topics()):  # noqa: ASYNC110 - Kafka tells nobody when a topic is there
+        while not set(names) <= set(await admin.list_topics()):  # noqa: ASYNC110 - as above
             await asyncio.sleep(VISIBLE_EVERY_SECONDS)
 
 

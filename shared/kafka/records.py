@@ -11,14 +11,14 @@ TRACEPARENT = "traceparent"
 CONTENT_TYPE = "content-type"
 ORIGIN = "x-origin"
 RECONCILED = (ORIGIN, b"reconciliation")  # of an event that no webhook brought, but `cb-ops stripe reconcile`
-# Of a stranger's key or header that goes on with what it causes: ids and traces are shorter, and what follows has to fit too.
+# Of a foreign key or header that is copied to the next records: ids and traces are shorter, and those records have to fit.
 FOREIGN_BYTES_MAX = 1_024
 TRACE_IDS = random.Random()  # noqa: S311 - they need to differ, not to be secret, and asking the system costs as much as HMAC
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record as it lay in Kafka; `value` is empty for a tombstone, `timestamp_ms` the broker's or producer's clock."""
+    """A record as read from Kafka; `value` is empty for a tombstone, `timestamp_ms` the broker's or producer's clock."""
 
     topic: str
     partition: int
@@ -30,21 +30,21 @@ class Incoming:
 
     @property
     def place(self) -> str:
-        """Where it lay, as `topic/partition/offset`."""
+        """Its place in Kafka, as `topic/partition/offset`."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     @property
     def first_place(self) -> bytes:
-        """Where it says that it lay first; where it lies, when it says nothing that could be a place."""
-        told = self.header(ORIGIN)
-        return told if told and len(told) <= FOREIGN_BYTES_MAX else self.place.encode()
+        """Its origin as its header names it; its own place when the header holds nothing that could be one."""
+        origin = self.header(ORIGIN)
+        return origin if origin and len(origin) <= FOREIGN_BYTES_MAX else self.place.encode()
 
     def header(self, name: str) -> bytes | None:
         """Return the value of the first header of this name, None when there is none."""
         return next((value for known, value in self.headers if known == name), None)
 
     def travelling(self) -> tuple[tuple[str, bytes], ...]:
-        """Return the headers that go on to whatever this record causes."""
+        """Return the headers that are copied to all records that this one causes."""
         return tuple((n, v) for n, v in self.headers if n in {CORRELATION_ID, TRACEPARENT} and len(v) <= FOREIGN_BYTES_MAX)
 
 
@@ -65,7 +65,7 @@ class Record:
 
 
 def headers_of_stripe(event_id: str, *, traceparent: bytes | None = None) -> tuple[tuple[str, bytes], ...]:
-    """Return the headers of a record of `stripe.events`, which go on to all that it causes; without a trace one begins."""
+    """Return the headers of a record of `stripe.events`, which all that it causes gets, too; without a trace one begins."""
     begun = b"00-%032x-%016x-01" % (TRACE_IDS.getrandbits(128), TRACE_IDS.getrandbits(64))
     return (
         (CONTENT_TYPE, b"application/json"),

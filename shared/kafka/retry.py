@@ -1,8 +1,8 @@
 """The ladder: where a record is tried again, when it is due there, and when it is given up; pure.
 
 Enters: how often a record was tried, or a batch of a step's records. Leaves: the next step, or those that are due. A record
-that is not due stays in Kafka: within a partition a step's constant delay keeps due times in order, so that the first one
-that is not due ends what may be taken. Next: putting_off.py, which makes the consumer wait for the others.
+that is not due stays in Kafka: within a partition a step's constant delay keeps due times in order, so the first one that is
+not due ends what may be taken. Next: deferral.py, which makes the consumer wait for the others.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from shared.topics import Topic
 DUE = "x-due-ms"  # absolute, milliseconds since the epoch
 MS_PER_SECOND = 1000
 CLOCKS_APART_MS_MAX = 60_000  # two machines' clocks may differ by less: then a retry is late by as much, and not early
-MOMENT_DIGITS_MAX = 15  # no moment has more, and int() takes time over thousands
+MOMENT_DIGITS_MAX = 15  # no time has more, and int() is slow on thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def split(records: Sequence[Incoming], *, now_ms: int, delay_seconds: int) -> Sp
     """Cut a batch of one step into what is due now and what is not; records of a partition come in their order.
 
     No header makes a record wait longer than its step's delay after it was written. One that was written in our future is due:
-    our clock is behind, or was put back, by an hour perhaps, and nobody shall wait until it has caught up.
+    our clock is behind, or was set back, by an hour perhaps, and no letter should wait until it has caught up.
     """
     cut = Split()
     for record in records:
@@ -75,6 +75,6 @@ def split(records: Sequence[Incoming], *, now_ms: int, delay_seconds: int) -> Sp
 
 
 def _due_ms(record: Incoming) -> int:
-    """Return when a record is due by its header; one without a readable moment is due at once."""
+    """Return when a record is due by its header; one without a readable time is due at once."""
     value = record.header(DUE) or b""
     return int(value) if value.isdigit() and len(value) <= MOMENT_DIGITS_MAX else 0

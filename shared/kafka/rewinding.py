@@ -21,11 +21,11 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from shared.kafka.metadata_pause import PausingClient
 
 POLL_WAIT_MS = 1_000
-JOINING_MS = 5  # as long as a broker takes that has something
+JOINING_MS = 5  # as long as a broker that has records takes to answer
 
 
 class OffsetErrorsClient:
-    """aiokafka's client, which raises the error of a coordinator that does not tell the committed offsets.
+    """aiokafka's client, which raises the error of a coordinator that does not return the committed offsets.
 
     Such an answer has its error code at the top and names no partition, but aiokafka reads only the partitions. It would take a
     coordinator that was just moved, or is still loading, for one without commits, and read the topic from its beginning.
@@ -38,7 +38,7 @@ class OffsetErrorsClient:
         return getattr(self._client, name)
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:
-        """Send, and return the answer. Raises the KafkaError by which a coordinator refuses to tell what is committed."""
+        """Send, and return the answer. Raises the KafkaError for which a coordinator returns no committed offsets."""
         answer = await self._client.send(node_id, request, **options)
         if isinstance(request, OffsetFetchRequest) and answer.error_code:
             raise for_code(answer.error_code)
@@ -48,7 +48,7 @@ class OffsetErrorsClient:
 class RewindingConsumer(AIOKafkaConsumer):
     """aiokafka's consumer, whose positions move only with records that were handed out.
 
-    `poll_error` names what the last poll died of, None when it went well.
+    `poll_error` names the error of the last poll, None when it went well.
     """
 
     poll_error: str | None = None
@@ -60,18 +60,18 @@ class RewindingConsumer(AIOKafkaConsumer):
 
     @property
     def has_joined(self) -> bool:
-        """Whether the group has said which partitions are its own, be it none: `assignment()` is empty before that, too."""
+        """Whether the group has assigned its partitions, even if none: `assignment()` is empty before that, too."""
         return self._assignment() is not None
 
     @property
     def waiting(self) -> Container[TopicPartition]:
-        """The partitions of which records were fetched and not handed out yet: no more is asked of these meanwhile."""
+        """The partitions of which records were fetched and not handed out yet: these are not fetched meanwhile."""
         fetched: Container[TopicPartition] = self._fetcher._records  # noqa: SLF001 - aiokafka shows its buffer nowhere else
         return fetched
 
     @property
     def ended_task(self) -> str | None:
-        """Which of the tasks that it lives by has ended, in words; None while all of them run."""
+        """Which of the tasks that it needs has ended, in words; None while all of them run."""
         tasks = {
             "the coordination task ended": getattr(self._coordinator, "_coordination_task", None),
             "the fetch task ended": getattr(self._fetcher, "_fetch_task", None),
@@ -79,7 +79,7 @@ class RewindingConsumer(AIOKafkaConsumer):
         return next((name for name, task in tasks.items() if task is not None and task.done()), None)
 
     async def start(self) -> None:
-        """Connect and join; what is asked about a partition without a leader is asked in moderation."""
+        """Connect and join; requests for metadata pause while a partition has no leader."""
         await super().start()
         self._fetcher._client = PausingClient(self._client)  # noqa: SLF001 - there is no setting
         self._join_as_who_it_is()
@@ -106,7 +106,7 @@ class RewindingConsumer(AIOKafkaConsumer):
                 if self._subscription.reassignment_in_progress:
                     return {}  # no handler has these records yet: drop them, so that the rebalance does not wait for us
                 if self._assignment() is not handed_out:
-                    records = {}  # whoever has those partitions now, perhaps we, reads them from what is committed
+                    records = {}  # their present owner, perhaps this consumer, reads from what is committed
                 for partition, later in more.items():
                     records.setdefault(partition, []).extend(later)
         except ConsumerStoppedError:
@@ -114,7 +114,7 @@ class RewindingConsumer(AIOKafkaConsumer):
         except Exception as error:
             self.poll_error = type(error).__name__
             self._rejoin_without_its_tasks()
-            # Positions of an assignment that is over may lie behind a batch that failed under it, and was nobody's to rewind.
+            # Positions of an earlier assignment may lie after a batch that failed under it, and that nobody rewound.
             await self._rewind(before if self._assignment() is assignment else {})
             if isinstance(error, KafkaError):
                 raise
@@ -139,7 +139,7 @@ class RewindingConsumer(AIOKafkaConsumer):
             self._coordinator.request_rejoin()
 
     def _rejoin_without_its_tasks(self) -> None:
-        """Join anew where a task of the membership broke off: only a join begins one, and until then no poll succeeds."""
+        """Rejoin when a task of the membership has failed: only a join starts it again, and until then no poll succeeds."""
         tasks = [getattr(self._coordinator, name, None) for name in ("_heartbeat_task", "_commit_refresh_task")]
         if any(task is not None and task.done() and not task.cancelled() and task.exception() for task in tasks):
             self._coordinator.request_rejoin()

@@ -1,6 +1,6 @@
-"""The life of a consumer process: wait for Kafka, consume, answer for its health, drain, and say how it ended.
+"""The life of a consumer process: wait for Kafka, consume, serve its health, drain, and return how it ended.
 
-Enters: settings and a function that builds the process's subscriptions once a producer stands. Leaves: an exit status, 0
+Enters: settings and a function that builds the process's subscriptions once a producer has started. Leaves: an exit status, 0
 after SIGTERM or SIGINT, 1 when something broke that a restart must mend.
 """
 
@@ -18,7 +18,7 @@ from shared import errors, garbage, logs, settings
 from shared.db import engine as engines
 from shared.db import health as database_health
 from shared.kafka import broker, connection, health, liveness, producer
-from shared.kafka.batch import Batches, Consumer, Item
+from shared.kafka.batch import Batches, Consumer, ItemT
 from shared.kafka.producer import Producer
 from shared.kafka.subscription import Subscription
 from shared.topics import Topic
@@ -26,11 +26,11 @@ from shared.topics import Topic
 log = logs.get(__name__)
 
 LIVENESS_EVERY_SECONDS = 5.0
-STOP_SECONDS_MAX = 9.5  # SIGTERM ends us within 10 s, whatever a client library still waits for
+STOP_SECONDS_MAX = 9.5  # SIGTERM ends the process within 10 s, whatever a client library still waits for
 
 
 class NotAlive(errors.PipelineError):
-    """The process runs and makes no progress: only a new one will."""
+    """The process runs and makes no progress: only a restart helps."""
 
 
 class ServiceSettings(settings.Kafka, settings.Health):
@@ -56,7 +56,7 @@ class _End:
         """Let everything stop, and end the process after STOP_SECONDS_MAX whatever still waits; a second call does nothing."""
         if not self.stopping.is_set():
             self.stopping.set()
-            # From here on nothing may keep us: a commit waits for a whole outage, a join for its request's timeout.
+            # From here on nothing may delay the end: a commit waits for a whole outage, a join for its request's timeout.
             self._loop.call_later(STOP_SECONDS_MAX, self._give_up)
 
     def status(self) -> int:
@@ -125,7 +125,7 @@ async def _until_over(
 
 
 async def _reasons(subscriptions: Sequence[Subscription], publisher: Producer | None, trouble: Trouble) -> list[str]:
-    """Return why it is not ready. Kafka and the rest are asked at once: a probe waits for 5 s, and both may be silent."""
+    """Return why it is not ready. Kafka and the rest are checked at once: a probe waits for 5 s, and neither may answer."""
     kafkas, others = await asyncio.gather(_trouble_of_kafka(subscriptions, publisher), trouble())
     return [*kafkas, *others]
 
@@ -140,9 +140,9 @@ async def _trouble_of_kafka(subscriptions: Sequence[Subscription], publisher: Pr
 
 
 async def _faults(subscriptions: Sequence[Subscription], publisher: Producer | None) -> list[str]:
-    """Return why it is dead. All are asked at once: one after the other, seven would outlast a probe while Kafka is silent."""
-    told = await asyncio.gather(*(liveness.fault(s) for s in subscriptions))
-    faults = [reason for reason in told if reason is not None]
+    """Return why it is dead. All are checked concurrently: seven in a row would outlast a probe while Kafka is silent."""
+    found = await asyncio.gather(*(liveness.fault(s) for s in subscriptions))
+    faults = [reason for reason in found if reason is not None]
     if publisher is not None and publisher.is_dead:
         faults.append("the producer's sender task ended")
     return faults
@@ -154,14 +154,14 @@ async def _stop(consuming: KafkaBroker) -> None:
 
 
 class DatabaseConsumerSettings(ServiceSettings, settings.Database):
-    """What a consumer reads whose effects are rows: Kafka, its health, and PostgreSQL."""
+    """The settings of a consumer whose effects are rows: Kafka, its health, and PostgreSQL."""
 
 
 async def run_database_consumer(
     configured: DatabaseConsumerSettings,
     *,
     name: str,
-    consumer: Consumer[Item],
+    consumer: Consumer[ItemT],
     source: Topic,
     target: Topic,
     refusals: Topic,

@@ -1,7 +1,8 @@
-"""One topic read by one group: each batch handled and committed under a lock that a rebalance waits for, or put back.
+"""One topic read by one group: each batch handled and committed under a lock that a rebalance waits for, or rewound.
 
 Enters: what FastStream polled. Leaves: a batch whose handler returned and whose offsets are committed; any exception rewinds it
-after a pause, and what was given away meanwhile is neither handled nor committed nor rewound. Next: batch.py, its handler.
+after a pause, and a batch whose partitions were given away meanwhile is neither handled nor committed nor rewound. Next:
+batch.py, its handler.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from shared import clock, logs, metrics, settings
 from shared.db.data_errors import error_name
 from shared.kafka.backoff import Backoff
 from shared.kafka.batch import TooManyCulprits
-from shared.kafka.putting_off import PuttingOff
+from shared.kafka.deferral import Deferral
 from shared.kafka.records import Incoming, incoming
 from shared.kafka.rewinding import RewindingConsumer
 from shared.topics import Topic
@@ -47,7 +48,7 @@ class InFlight(ConsumerRebalanceListener):
         self.revocations += 1
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:  # noqa: ARG002 - same
-        """Tell the subscription; there is nothing to prepare, state lives in the database."""
+        """Notify the subscription; there is nothing to prepare, since all state is in the database."""
         self._assigned()
 
 
@@ -70,14 +71,14 @@ class Subscription:
         self.busy_since: float | None = None
         self.cluster_away_at: float | None = None
         self.head_timestamp_ms: int | None = None
-        self.polls_seen: dict[TopicPartition, tuple[int | None, float]] = {}  # of each its own moment, and ours (monotonic)
+        self.polls_seen: dict[TopicPartition, tuple[int | None, float]] = {}  # of each the poll's time, and ours (monotonic)
         self.subscriber: Any = None
         self.fatal: asyncio.Future[BaseException] | None = None
         self.instance_id = f"{kafka.kafka_instance_id}-{group}" if kafka.kafka_instance_id else None
         self.records_max = records_max
         self.in_flight = InFlight(self._reassigned)
         self._handle = handle
-        self._putting_off = PuttingOff(topic.delay_seconds) if topic.delay_seconds else None
+        self._deferral = Deferral(topic.delay_seconds) if topic.delay_seconds else None
         self._stopping = stopping
         self._backoff = Backoff()
         self._trouble: str | None = None
@@ -96,7 +97,7 @@ class Subscription:
 
     @property
     def trouble(self) -> str | None:
-        """What the batch at hand, or else the last poll, failed of; None while all goes well."""
+        """The error of the batch at hand, or else of the last poll; None while all goes well."""
         return self._trouble or (None if self.consumer is None else self.consumer.poll_error)
 
     async def on_batch(self, message: KafkaMessage) -> None:
@@ -121,17 +122,17 @@ class Subscription:
             await self._pause(error, len(records))
             if self._given_away(message, taken):
                 return
-            if self._putting_off is not None:
-                self._putting_off.wake_all(message.consumer)
+            if self._deferral is not None:
+                self._deferral.wake_all(message.consumer)
             raise
         self._recovered(len(records), seconds)
 
     def _due(self, message: KafkaMessage, records: list[Incoming]) -> list[Incoming]:
         """Return what may be handled now; of a topic with a delay the rest stays in Kafka."""
-        return records if self._putting_off is None else self._putting_off.take_due(message.consumer, records)
+        return records if self._deferral is None else self._deferral.take_due(message.consumer, records)
 
     async def _take(self, message: KafkaMessage, records: Sequence[Incoming]) -> float:
-        """Handle records and commit them, and let liveness know since when; return how many seconds it took."""
+        """Handle records and commit them, and show liveness since when; return how many seconds it took."""
         self.head_timestamp_ms = min(record.timestamp_ms for record in records)
         began = self.busy_since = clock.monotonic()
         try:
@@ -142,13 +143,13 @@ class Subscription:
         return clock.monotonic() - began
 
     async def _end_the_process(self, fatal: TooManyCulprits) -> None:
-        """Ask for the end, and hold the batch until it comes: let go, it would be polled again at once."""
+        """Request the end of the process, and hold the batch until then: if it returned, it would be polled again at once."""
         if self.fatal is not None and not self.fatal.done():
             self.fatal.set_result(fatal)
         await self._stopping.wait()
 
     async def _pause(self, error: Exception, records: int) -> None:
-        """Report why the batch failed, in the log once for each error in a row, and wait before it comes again."""
+        """Report the error of a batch, in the log once for each error in a row, and wait before the batch comes again."""
         metrics.batch_failures.labels(self.topic, type(error).__name__).inc()
         if self._trouble != error_name(error):
             log.warning("batch.rewound", topic=self.topic, records=records, error=error_name(error))
@@ -160,15 +161,15 @@ class Subscription:
             # Here and not by the policy: the lock must cover the commit, and FastStream swallows a commit's errors.
             await message.ack()
         except (CommitFailedError, IllegalStateError):
-            # The group gave our partitions to somebody else; what we did is in the inbox, and is recognised there.
-            message.committed = AckStatus.NACKED  # FastStream's policy would try again, and call the same refusal critical
+            # The group gave our partitions to another member; what we did is in the inbox, and is recognised there.
+            message.committed = AckStatus.NACKED  # FastStream's policy would try again, and log the same refusal as critical
             metrics.commit_failures.labels(self.topic).inc()
             log.warning("offsets.not_ours_any_more", topic=self.topic, group=self.group)
 
     def _given_away(self, message: KafkaMessage, taken: int) -> bool:
-        """Tell whether a rebalance came since the batch was taken; its records are then read again from what is committed.
+        """Return whether a rebalance came since the batch was taken; its records are then read again from what is committed.
 
-        Whoever has the partitions now may be at work on them: neither handling nor committing nor rewinding is ours.
+        The partitions' new owner may be at work on them: this process may neither handle nor commit nor rewind them.
         """
         if self.in_flight.revocations == taken:
             return False
@@ -177,7 +178,7 @@ class Subscription:
         return True
 
     def _reassigned(self) -> None:
-        """Forget what failed: it may be another member's now; if it is still ours, its next failure says so again."""
+        """Forget the error: its partition may be another member's now; if it is still ours, the next failure reports it."""
         self._trouble = self.head_timestamp_ms = None
 
     def _recovered(self, records: int, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """All templates -> the faults for which they must not be put; pure.
 
-What passes here renders whatever booking it meets: every variable is known, every example of every letter renders, a subject
-is one line, and in none of them can a name become markup. Next: whoever puts a template refuses it, or puts it.
+Templates that pass render for every booking: every variable is known, every example of every letter renders, a subject is one
+line, and in none of them can a name become markup. Next: shared/db/letter_templates.py refuses them, or puts them.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Words -> what a person reads, by one version of all templates; pure.
 
-Jinja2 in its sandbox, HTML escaped by itself, nothing but the words in reach: no function, no loop over numbers, no file.
-Next: consumers/email/compose.py makes a letter of it.
+Jinja2 in its sandbox, with automatic escaping of HTML and access to the words alone: no function, no loop over numbers, no
+file. Next: consumers/email/compose.py makes a letter of it.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Templates:
 
 
 def environment(sources: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
-    """Return what compiles these sources."""
+    """Return the Jinja2 environment that compiles these sources."""
     compiler = ImmutableSandboxedEnvironment(
         loader=DictLoader(sources),
         autoescape=select_autoescape(["html"], default=False),

@@ -22,13 +22,13 @@ class Words(TypedDict):
     time_zone: str
     duration: str
     amount: str  # what the session costs
-    refunded: str | None  # what went back of it so far, in a letter that tells of a refund; as `amount` when it was all
+    refunded: str | None  # what was refunded so far, in a letter that names a refund; as `amount` when it was all
     cancelled: bool  # whether the booking is cancelled by now
     booking_id: str
 
 
 NAMES = frozenset(Words.__annotations__)
-# Every letter, and whether it may tell of a refund: always, perhaps, or never.
+# Every letter, and whether it may name a refund: always, perhaps, or never.
 LETTERS = {
     "client_confirmation": (None,),
     "coach_confirmation": (None,),
@@ -47,7 +47,7 @@ def example(letter: str) -> Words:
 
 
 def hostile(words: Words) -> Words:
-    """Return the same case, with names that would change the HTML if a template let them; who has none stays without."""
+    """Return the same case, with names that would change the HTML if a template let them; a missing name stays missing."""
     first, client, coach = (name and MARKUP for name in (words["first_name"], words["client_name"], words["coach_name"]))
     return words | {"first_name": first, "client_name": client, "coach_name": coach}
 

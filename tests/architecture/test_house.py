@@ -20,7 +20,7 @@ SQL = re.compile(
 FENCES = {
     "faststream": r".*/app\.py|shared/kafka/.*",
     "stripe": r"shared/stripe_api\.py",
-    "aiohttp.web": r"ingress/.*|shared/(kafka/health|strangers)\.py|deploy/.*",
+    "aiohttp.web": r"ingress/.*|shared/(kafka/health|http_servers)\.py|deploy/.*",
     "aiosmtplib": r"consumers/email/delivery\.py",
     "asyncpg": r".*/store\.py|shared/db/.*|deploy/.*",
 }

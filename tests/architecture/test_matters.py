@@ -12,13 +12,8 @@ NAMED = {
     "consumers/payments/decide.py": r'"(\w+_mismatch|broke_\w+)',
     "consumers/payments/handlers.py": r'"(broke_\w+)',
     "consumers/payments/translate.py": r'Refusal\(f?"(\w+)',
-<<<<<<< HEAD
     "consumers/bookings/decide.py": r'_matter\(f?"(\w+)',
-    "consumers/email/clerk.py": r'told = f"(letter_)',
-=======
-    "consumers/bookings/handlers.py": r'PAID_AFTER_SESSION = "(\w+)|attention\.append\(\(f?"(\w+)',
     "consumers/email/ledger_writer.py": r'matter = f"(letter_)',
->>>>>>> 09b2bfd (Say in the consumers' files and the domain's at first reading what they do, in the field's words)
 }
 OPENED = r'attention\.open_\(tx, reason=f?"(\w+)|^REASON = "(\w+)'
 

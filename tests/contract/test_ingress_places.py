@@ -21,7 +21,7 @@ async def quick(monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS_MAX", 0.2)
     monkeypatch.setattr(connections, "UNREAD_SECONDS_MAX", 0.2)
     monkeypatch.setattr(connections, "HEAD_BYTES_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr(connections, "LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "CHECK_EVERY_SECONDS", 0.05)
 
 
 @asynccontextmanager

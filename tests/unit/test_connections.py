@@ -154,7 +154,7 @@ def test_nobody_makes_room_while_we_are_late():
 
 async def test_a_late_look_is_noticed(monkeypatch):
     """What keeps the loop busy keeps us from looking; the next look that is in time says so, too."""
-    monkeypatch.setattr(connections, "LOOK_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(connections, "CHECK_EVERY_SECONDS", 0.01)
     monkeypatch.setattr(connections, "LATE_SECONDS", 0.05)
     everybody = places()
     async with everybody.watched():
@@ -167,7 +167,7 @@ async def test_a_late_look_is_noticed(monkeypatch):
 
 async def test_a_fault_in_one_look_ends_no_later_look(monkeypatch):
     """Whoever watches is one task for all connections, and for as long as the door stands."""
-    monkeypatch.setattr(connections, "LOOK_EVERY_SECONDS", 0)
+    monkeypatch.setattr(connections, "CHECK_EVERY_SECONDS", 0)
     everybody = places()
     broken, sound = knock(everybody), knock(everybody)
     looked = []
@@ -343,7 +343,7 @@ def test_few_files_are_few_places():
 
 async def test_a_crowd_that_has_left_leaves_its_memory(monkeypatch):
     """Once, when all but a few of it are gone; not while it is there."""
-    monkeypatch.setattr(connections, "LOOK_EVERY_SECONDS", 0)
+    monkeypatch.setattr(connections, "CHECK_EVERY_SECONDS", 0)
     monkeypatch.setattr(connections, "CROWD_CONNECTIONS_MIN", 3)
     given_back = []
     monkeypatch.setattr(connections.garbage, "give_back", lambda: given_back.append(1))

@@ -49,7 +49,7 @@ def test_a_subscription_that_would_lose_messages_is_refused_at_start(unsafe):
     made.subscriber("topic", **(SAFE | unsafe))(nothing)
     with pytest.raises(UnsafeSubscription) as refused:
         broker.require_safe(made)
-    assert tracebacks.told(refused.value).endswith("['topic']: NACK_ON_ERROR, earliest and a group are required")
+    assert tracebacks.formatted(refused.value).endswith("['topic']: NACK_ON_ERROR, earliest and a group are required")
 
 
 def test_the_default_policy_is_refused_at_start():

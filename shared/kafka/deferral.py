@@ -1,7 +1,8 @@
-"""Leaves records in Kafka until they are due: the position goes back to the first of them, and its partition pauses.
+"""Leaves records in Kafka until they are due: the position is set back to the first of them, and its partition is paused.
 
-Nobody sleeps: what is due in other partitions is handled meanwhile, a rebalance or a stop finds nothing to wait for, and a
-crash forgets nothing, since what is put off was never committed. Facts about aiokafka's pause stand in docs/kafka.md.
+The consumer does not sleep: what is due in other partitions is handled meanwhile, a rebalance or a stop has nothing to wait
+for, and a crash loses nothing, since deferred records were never committed. Facts about aiokafka's pause stand in
+docs/kafka.md.
 """
 
 import asyncio
@@ -15,15 +16,15 @@ from shared.kafka import retry
 from shared.kafka.records import Incoming
 
 
-class PuttingOff:
-    """One step's subscription remembers here which partitions wait, and wakes each when its first record is due."""
+class Deferral:
+    """The paused partitions of one step's subscription; each is resumed when its first record is due."""
 
     def __init__(self, delay_seconds: int) -> None:
         self._delay_seconds = delay_seconds
         self._alarms: dict[TopicPartition, asyncio.TimerHandle] = {}
 
     def take_due(self, consumer: Any, records: Sequence[Incoming]) -> list[Incoming]:
-        """Return the records that are due, and put the others off; call it while the partitions are certainly ours."""
+        """Return the records that are due, and defer the others; call it while the partitions are certainly ours."""
         now_ms = clock.now().timestamp() * retry.MS_PER_SECOND
         cut = retry.split(records, now_ms=int(now_ms), delay_seconds=self._delay_seconds)
         for (topic, number), waiting in cut.waiting.items():
@@ -37,7 +38,7 @@ class PuttingOff:
         return cut.due
 
     def wake_all(self, consumer: Any) -> None:
-        """Let every partition go on now: a batch failed, and its records come again from where it began."""
+        """Resume every partition now: a batch failed, and its records come again from where it began."""
         for partition in list(self._alarms):
             self._wake(consumer, partition)
 
