@@ -1,1 +1,1 @@
-"""Three consumers of one shape: app.py wires, handlers.py handles batches, store.py has the SQL."""
+"""Three consumers of one shape: app.py wires, handlers.py handles batches, pure modules decide, store.py has the SQL."""

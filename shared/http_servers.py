@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 # aiohttp's default names aiohttp, Python and both versions: an attacker would know which vulnerabilities to try.
 SERVER = "CultureBridge"
 # A broken request is answered 400 by aiohttp and is no error of ours; aiohttp's line about it names the client's address.
-SILENCED = logging.getLogger("strangers")
+SILENCED = logging.getLogger("http_servers")
 SILENCED.setLevel(logging.CRITICAL)
 
 

@@ -12,8 +12,8 @@ import pytest
 from consumers.bookings import app as bookings
 from consumers.email import app as email
 from consumers.email import tickets
-from consumers.email.clerk import UNKNOWN
 from consumers.email.kinds import Kind
+from consumers.email.ledger_writer import UNKNOWN
 from consumers.email.tickets import UNDECODABLE
 from consumers.payments import app as payments
 from consumers.payments.translate import UNKNOWN_REASON
