@@ -31,7 +31,7 @@ def forget_other_databases() -> None:
 
 
 def marked(box: Path) -> dict[str, str]:
-    """Return this environment for a process of ours that belongs to the box in this folder."""
+    """Return this environment for one of our processes, marked as belonging to the box in this folder."""
     return {**os.environ, BOX_MARK: str(box)}  # noqa: TID251 - its home here
 
 
@@ -44,7 +44,7 @@ def passed_on_to_docker() -> dict[str, str]:
 def cache_folder() -> Path:
     """Return the folder for downloads shared by all boxes of this user (XDG Base Directory, `XDG_CACHE_HOME`), made.
 
-    BoxError where it cannot be: a home that is read-only, or nobody's.
+    BoxError when it cannot be created: the home folder is read-only, or missing.
     """
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"  # noqa: TID251 - its home here

@@ -1,6 +1,6 @@
-"""What a box remembers in its folder: the lock that says who runs it, its secrets, its ports, its processes.
+"""The state that a box keeps in its folder: the lock of the process that runs it, its secrets, ports and processes.
 
-Every file is replaced as a whole, so that a kill -9 leaves the old one or the new one and never half of one.
+Every file is replaced atomically: after a kill -9 it is the old one or the new one, never half of one.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ class Box:
         return hashlib.sha256(str(self.home).encode()).hexdigest()[:10]
 
     def command(self, words: str) -> str:
-        """Return what a person types to do something with this box, from where they are: make puts no .venv on their PATH."""
+        """Return the command line for this box, relative to the current folder: make puts no .venv on the PATH."""
         name = sys.argv[0] if Path(sys.argv[0]).name == "cb-dev" else "cb-dev"
         where = "" if self.home == Box().home else f" --dir {shlex.quote(str(self.home))}"
         return f"{shlex.quote(name)} {words}{where}"
@@ -58,7 +58,7 @@ class Box:
             self.logs.mkdir(parents=True, exist_ok=True)
 
     def take(self) -> None:
-        """Become the one who runs this box, until `release` or death; AlreadyUp when another is."""
+        """Take the lock of this box until `release` or death; AlreadyUp when another process has it."""
         self.make_logs()
         with self._reached():
             try:
@@ -72,7 +72,7 @@ class Box:
         self.lock.release()
 
     def begin_to_end(self) -> None:
-        """From now on no process of this box is born."""
+        """From now on no process of this box is started."""
         with self.spawning:
             self.is_ending = True
 
@@ -89,7 +89,7 @@ class Box:
                 return True
 
     def is_made(self) -> bool:
-        """Tell whether a box was ever begun in this folder: what else lies in it is nobody's here to touch."""
+        """Tell whether a box was ever started in this folder: otherwise its files are somebody else's."""
         with self._reached():
             was_run = self.logs.is_dir() or (self.home / "ports.json").exists()
             return was_run and Path(self.lock.lock_file).exists()
@@ -117,14 +117,14 @@ class Box:
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
-        """Say in one line that the folder is not there to be used: read-only, another user's, below a file."""
+        """Raise a one-line error when the folder cannot be used: read-only, another user's, below a file."""
         try:
             yield
         except OSError as error:
             raise BoxError(f"the box in {self.home} cannot be used: {error.strerror} ({error.filename})") from error
 
     def secrets(self) -> dict[str, str]:
-        """Return this box's own secrets; made up once, so that no secret stands in the repository."""
+        """Return this box's own secrets; they are generated once, so that the repository contains none."""
         if not (known := self.read("secrets")):
             known = {
                 "STRIPE_SECRET_KEY": f"sk_test_{secrets.token_hex(24)}",

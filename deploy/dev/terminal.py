@@ -1,4 +1,4 @@
-"""How the box speaks: lines with a time for a person, plain lines when nobody watches a terminal."""
+"""What `cb-dev` prints: lines with a time on a terminal, plain lines elsewhere."""
 
 import atexit
 import contextlib
@@ -14,14 +14,14 @@ PLAIN_STEPS = 4
 
 
 class Voice:
-    """Tells a developer what the box does. What is said is shown as it stands: a folder's name may look like markup."""
+    """Prints what the box does. Text is never read as markup: a folder's name may look like it."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
 
     @property
     def is_watched(self) -> bool:
-        """Tell whether a terminal shows it; FORCE_COLOR and others let the console treat anything as one."""
+        """Tell whether the output is a real terminal; with FORCE_COLOR and others the console treats anything as one."""
         return self.console.file.isatty()
 
     def say(self, piece: str, what: str | Text) -> None:

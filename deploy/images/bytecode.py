@@ -1,8 +1,8 @@
 """Writes the bytecode of what the processes import, and of nothing else: `python bytecode.py NAME…`, while an image is built.
 
-Enters: modules and packages of ours, and PYTHONPYCACHEPREFIX. Leaves: below that folder, for every module that they import,
-Python's own among them, a file that is used without a look at its source. A container may write nowhere, and would compile
-at each start; all that is installed would be three times as much.
+Enters: our modules and packages, and PYTHONPYCACHEPREFIX. Leaves: below that folder a bytecode file for every module that they
+import, Python's own included, which is used without looking at the source. A container cannot write, and would compile at each
+start; bytecode of everything installed would be three times as large.
 """
 
 import importlib
@@ -18,21 +18,21 @@ LATE = ("sqlalchemy.dialects.postgresql.asyncpg",)
 
 
 def modules_of(name: str) -> Iterator[str]:
-    """Return a module's name, and those of all below it."""
+    """Return the names of a module and of everything below it."""
     yield name
     for found in pkgutil.walk_packages(getattr(importlib.import_module(name), "__path__", ()), f"{name}."):
         yield found.name
 
 
 def bring_in(names: Iterable[str]) -> None:
-    """Import these with all below them, and what comes late."""
+    """Import these with everything below them, and what is imported only later."""
     for name in (*LATE, *(module for asked in names for module in modules_of(asked))):
         if name != RUN_BY_ALEMBIC:
             importlib.import_module(name)
 
 
 def main() -> None:
-    """Import whatever is named, then compile whatever that has brought in."""
+    """Import the named modules, then compile every module that was imported."""
     bring_in(sys.argv[1:])
     for name, module in list(sys.modules.items()):
         source = getattr(module, "__file__", None) or ""

@@ -1,7 +1,7 @@
 """Takes out of an image's packages what no process reads: `python trim.py SITE_PACKAGES`, where they have just been installed.
 
-Enters: the folder. Leaves: the folder without what DROPPED names, and every compiled module without what only a debugger reads.
-A rule, so that a package's next version is trimmed as well. Next: bytecode.py.
+Enters: the folder. Leaves: the folder without what DROPPED matches, and every compiled module without debugging symbols.
+Patterns, not a list of files, so that a package's next version is trimmed as well. Next: bytecode.py.
 """
 
 import shutil
@@ -20,7 +20,7 @@ KEPT = {f"babel/locale-data/{locale}.dat" for locale in LOCALES}
 
 
 def dropped(folder: Path) -> list[Path]:
-    """Return what goes, as it lies there."""
+    """Return the paths to remove."""
     kept = {folder / name for name in KEPT}
     return sorted(path for pattern in DROPPED for path in folder.glob(pattern) if path not in kept)
 

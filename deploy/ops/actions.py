@@ -1,7 +1,7 @@
-"""Put dead letters back, or give them up; each can be repeated without a second effect, and leaves its author's name.
+"""Replay or drop dead letters; each can be repeated without a second effect, and records who did it.
 
-Enters: settings, and which dead letters. Leaves: what was done; who did it stands in `dead_letter_actions` before anything is
-published. Next: whoever reads the topic takes a replay like any other record.
+Enters: settings, and which dead letters. Leaves: what was done; `dead_letter_actions` names the author before anything is
+published. Next: the topic's consumers process a replay like any other record.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class Chosen:
 async def choose(
     kafka: settings.Kafka, source: Topic, wanted: Wanted, *, audit: Audit, progress: Progress, dropped_too: bool = False
 ) -> list[Chosen]:
-    """Return the dead letters of a topic that are wanted, oldest first; what was dropped only with `dropped_too`.
+    """Return the selected dead letters of a topic, oldest first; dropped ones only with `dropped_too`.
 
     Raises NotFound when an id fits none of them; KafkaUnavailable or DatabaseUnavailable.
     """
@@ -55,9 +55,9 @@ async def choose(
 
 
 async def replay(kafka: settings.Kafka, source: Topic, chosen: Sequence[Chosen], *, audit: Audit, by: str) -> int:
-    """Put dead letters back where they were refused; of equal ones the first. Return how many went back.
+    """Publish dead letters to the topic that they came from; of equal ones only the first. Return how many were published.
 
-    What was acknowledged before a failure stays, and the same call may be repeated: readers absorb what they know. Raises
+    What was acknowledged before a failure stays, and the call may be repeated: consumers ignore what they know. Raises
     KafkaUnavailable or DatabaseUnavailable.
     """
     first = {(one.record.key, one.record.value): one.record for one in reversed(chosen)}
@@ -94,7 +94,7 @@ async def put_back(kafka: settings.Kafka, records: Sequence[Record]) -> None:
 
 
 def _narrow(spans: Mapping[TopicPartition, Span], wanted: Wanted) -> Mapping[TopicPartition, Span]:
-    """Return what has to be read: of a long topic only the one place when only a place is asked for."""
+    """Return the range to read: a single offset when only one place is asked for."""
     places = wanted.places
     if places is None:
         return spans

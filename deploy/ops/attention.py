@@ -1,4 +1,4 @@
-"""Matters for a person: what `attention` holds, and marking one as looked after.
+"""The table `attention`: matters for a person, listed and resolved.
 
 Enters: a connection. Leaves: plain values; resolving twice keeps who did it first.
 """
@@ -41,7 +41,7 @@ class Matter:
 
 
 async def listed(tx: AsyncConnection, *, resolved_too: bool) -> list[Matter]:
-    """Return what waits for a person, oldest first; `resolved_too` adds what no longer does."""
+    """Return open matters, oldest first; `resolved_too` adds resolved ones."""
     return [Matter(*row) for row in await rows(tx, ALL if resolved_too else OPEN)]
 
 
@@ -51,7 +51,7 @@ async def about(tx: AsyncConnection, aggregates: Sequence[str]) -> list[Matter]:
 
 
 async def resolve(tx: AsyncConnection, matter_id: uuid.UUID, *, by: str) -> tuple[Matter, bool]:
-    """Mark a matter as done; return it, and whether it was open until now (who resolved it first stays). Raises NotFound."""
+    """Resolve a matter; return it, and whether it was open until now (the first resolver stays). Raises NotFound."""
     was_open = bool(await rows(tx, RESOLVE, matter_id, by))
     found = await rows(tx, ONE, matter_id)
     if not found:

@@ -1,7 +1,7 @@
 """Who did what with which dead letter, and when: the table `dead_letter_actions`.
 
-Enters: a way to work in a transaction. Leaves: rows that are written before anything is published, and closed after it; what
-an operator gave up is remembered here alone, since a record of Kafka cannot be taken out of its topic.
+Enters: a way to open a transaction. Leaves: rows that are written before anything is published, and completed after it. Only
+this table knows what an operator dropped, since a record cannot be removed from its Kafka topic.
 """
 
 import dataclasses
@@ -36,15 +36,15 @@ InTransaction = Callable[[Callable[[AsyncConnection], Awaitable[Any]]], Awaitabl
 
 
 class Audit:
-    """The operators' deeds; raises DatabaseUnavailable where `in_transaction` does."""
+    """The operators' actions; raises DatabaseUnavailable where `in_transaction` does."""
 
     def __init__(self, in_transaction: InTransaction) -> None:
         self._in_transaction = in_transaction
 
     async def tell(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        """Return the letters, each with what was done with it since it died.
+        """Return the letters, each with the actions on it since it became a dead letter.
 
-        What was begun before is another letter's: a topic that was made anew counts its offsets from 0 again.
+        Earlier actions belong to another letter: a recreated topic counts its offsets from 0 again.
         """
         topics, partitions, offsets = _columns(letters)
         found = await self._in_transaction(lambda tx: rows(tx, TOLD, topics, partitions, offsets))
@@ -56,13 +56,13 @@ class Audit:
         ]
 
     async def begin(self, what: What, letters: Sequence[DeadLetter], *, by: str) -> list[int]:
-        """Write down what is about to be done, and return the rows' ids."""
+        """Record what is about to be done, and return the rows' ids."""
         reasons = [letter.reason for letter in letters]
         found = await self._in_transaction(lambda tx: rows(tx, BEGIN, *_columns(letters), reasons, str(what), by))
         return [row[0] for row in found]
 
     async def finish(self, begun: Sequence[int]) -> None:
-        """Write down that it was done."""
+        """Record that it was done."""
         await self._in_transaction(lambda tx: rows(tx, FINISH, list(begun)))
 
 

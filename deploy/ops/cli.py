@@ -27,7 +27,7 @@ for _face in (waiting, attention, dead_letters, templates, stripe_account, inbox
 def migrate() -> None:
     """Bring the database to the newest shape, and letters to this release's texts; a second run changes nothing.
 
-    Nor does an older release's, where a migration lies between the two.
+    An older release's run changes nothing either, if a migration lies between the two.
     """
     database = environment.read(settings.Database)
 

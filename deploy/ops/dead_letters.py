@@ -1,7 +1,7 @@
-"""A dead letter as an operator sees it, chooses it, and puts it back; pure.
+"""A dead letter as an operator sees, selects and replays it; pure.
 
-Enters: a record of a dead-letter topic. Leaves: its description without its body, whether it is one of those that were asked
-for, or the record that repeats it. Next: insights.py reads them, actions.py puts them back, audit.py remembers who did.
+Enters: a record of a dead-letter topic. Leaves: its description without its body, whether it is selected, or the record that
+replays it. Next: insights.py reads them, actions.py replays them, audit.py records who did.
 """
 
 import re
@@ -39,7 +39,7 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that was done with a dead letter; without `done_at` it was begun, and perhaps never done."""
+    """One action on a dead letter; without `done_at` it was started, and perhaps never completed."""
 
     action: str
     actor: str
@@ -79,13 +79,13 @@ class DeadLetter:
         return any(action.action == What.DROP and action.done_at is not None for action in self.actions)
 
     def answers_to(self, wished: str) -> bool:
-        """Whether it lies at this place, or is about this event, payment or booking."""
+        """Whether it is at this place, or about this event, payment or booking."""
         return wished == self.id or _spelt(wished) == _spelt(self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which dead letters of a topic: every condition that is given must hold; `ids` are places or keys."""
+    """The dead letters that an operator selects: all given conditions must hold; `ids` are places or keys."""
 
     ids: tuple[str, ...] = ()
     code: str | None = None
@@ -111,7 +111,7 @@ class Wanted:
 
 
 def describe(record: Incoming) -> DeadLetter:
-    """Return what may be shown of a record of a dead-letter topic."""
+    """Return the parts of a dead letter that may be shown."""
     headers = dict(record.headers)
     return DeadLetter(
         id=f"{record.partition}/{record.offset}",
@@ -129,9 +129,9 @@ def describe(record: Incoming) -> DeadLetter:
 
 
 def replayed(record: Incoming, source: Topic, *, prefix: str) -> Record:
-    """Return the record that repeats a dead letter: the same key and bytes, marked as a replay, its attempts forgotten.
+    """Return the record that replays a dead letter: the same key and bytes, marked as a replay, attempts reset.
 
-    Whoever reads it absorbs what it knows already (inbox, ledger of letters), so that replaying twice does nothing twice.
+    Its consumers ignore what they know already (inbox, ledger of letters), so that replaying twice does nothing twice.
     """
     goal = REPLAYED_TO[source]
     kept = tuple((name, value) for name, value in record.headers if name not in TOLD_BY_THE_REFUSAL)

@@ -16,7 +16,7 @@ EVERY_KIND = "*"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found; `wrong`: events are lost or misread until somebody mends it. `what` is a stable code."""
+    """One finding; `wrong`: events are lost or misread until somebody fixes it. `what` is a stable code."""
 
     wrong: bool
     what: str
@@ -50,7 +50,7 @@ def _account(account_id: str, expected: str | None) -> Iterator[Finding]:
 
 
 def _whole(ours: Sequence[Endpoint], every: Sequence[Endpoint], *, livemode: bool) -> Iterator[Finding]:
-    """Find what no single endpoint is to blame for: a kind need not come by each, but must come by one that is enabled."""
+    """Find faults of all endpoints together: each kind of event must come through at least one that is enabled."""
     if not ours:
         elsewhere = ", ".join(endpoint.url for endpoint in every) or "none at all"
         yield Finding(wrong=True, what="no_endpoint", text=f"no endpoint leads to {WEBHOOK_PATH}; the account has {elsewhere}")

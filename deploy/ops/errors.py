@@ -1,4 +1,4 @@
-"""What an operator has to know, each as one clear line and exit status 1.
+"""The errors of `cb-ops`, each shown as one clear line, with exit status 1.
 
 OpsError
 ├── KafkaUnavailable     no answer in time, or the cluster refused

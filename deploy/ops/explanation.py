@@ -1,7 +1,7 @@
-"""Tell a story in plain words, in time order; pure.
+"""Explain a story in plain words, in time order; pure.
 
-Enters: a Story. Leaves: how things stand, what happened step by step, and what is still open. Unknown words (a decision, a
-reason or a state that newer code wrote) are told as they are, never left out. Next: faces/why.py shows it.
+Enters: a Story. Leaves: the present state, what happened step by step, and what is still open. Unknown words (a decision, a
+reason or a state that newer code wrote) are shown as they are, never left out. Next: faces/why.py shows it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -91,12 +91,12 @@ def amount(minor: int, currency: str) -> str:
 
 
 def moment(at: datetime) -> str:
-    """Return a moment to the second, with its zone: the clock on an operator's wall has another."""
+    """Return a moment to the second, with its time zone: the operator's own may differ."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def difference(before: State, after: State, payment: Payment | None) -> str:
-    """Say what an event changed of a payment, between two states as the ledger keeps them."""
+    """Say what an event changed in a payment, between two states of the ledger."""
     changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     said = []
     if "status" in changed:
@@ -136,7 +136,7 @@ def _now(story: Story, names: dict[object, str]) -> Iterator[str]:
 
 
 def _beside(payment: Payment, name: str, story: Story) -> Iterator[str]:
-    """Say where money is that the payment's status does not tell of: a refund under way, a dispute that was lost."""
+    """Say where money is that the status does not show: a refund under way, a dispute that was lost."""
     for refund in story.refunds:
         if refund.payment_id == payment.id:
             yield f"refund {refund.id} of {name}: {amount(refund.amount_minor, payment.currency)}, {refund.status}"
@@ -147,14 +147,14 @@ def _beside(payment: Payment, name: str, story: Story) -> Iterator[str]:
 
 
 def _asked(dispute: Dispute, story: Story) -> str:
-    """Say what a bank asks for, as the events of its dispute last said."""
+    """Say what the bank demands, according to the latest event of its dispute."""
     facts = [line.fact for line in story.lines if line.fact and line.fact.get("dispute_id") == dispute.id]
     sums = [said for fact in facts if (said := _sum(fact, "amount_minor"))]
     return f" for {sums[-1]}" if sums else ""
 
 
 def _sum(fact: State, name: str) -> str | None:
-    """Return an amount of a fact as people write it; None where it has none, or says not of which currency."""
+    """Return a fact's amount as people write it; None when it has no amount or no currency."""
     minor, currency = fact.get(name), fact.get("currency")
     return amount(minor, currency) if isinstance(minor, int) and isinstance(currency, str) else None
 
@@ -235,7 +235,7 @@ def _about(fact: State) -> str:
 
 
 def _total(fact: State, after: State) -> str:
-    """Say what a charge told of all its refunds, where that is not what is shown: one of them failed, or more is known."""
+    """Say which refunded total a charge reported, where it differs from the one shown: a refund failed, or more is known."""
     if fact.get("amount_refunded_minor") == after.get("amount_refunded_minor"):
         return ""
     said = _sum(fact, "amount_refunded_minor")
@@ -243,7 +243,7 @@ def _total(fact: State, after: State) -> str:
 
 
 def _of(fact: State) -> str:
-    """Say of what sum an event spoke that moved none."""
+    """Say which amount an event named although it moved no money."""
     said = _sum(fact, "amount_minor") or _sum(fact, "amount_refunded_minor")
     return f" (it said {said})" if said else ""
 
@@ -311,11 +311,11 @@ def _open(story: Story, names: dict[object, str], *, now: datetime) -> Iterator[
 
 
 def _not_taken(story: Story, names: dict[object, str]) -> Iterator[str]:
-    """Say which consumer has not taken what the one before it told: it stands, or the message lies among the dead letters.
+    """Say which consumer has not processed its predecessor's message: it is not running, or the message is a dead letter.
 
-    A payment that succeeded confirms a booking that is pending, whatever else is true of the two; a row of the older
-    application, of which no event has changed anything (version 0), was never told of. One that was given back in full cancels
-    the booking that it holds. A confirmation of ours has its letters' rows at once, those that are withheld, too.
+    A payment that succeeded confirms its pending booking, whatever else is true of the two; no message was ever sent about a
+    row of the older application that no event has changed (version 0). A payment that was refunded in full cancels the booking
+    that it holds. A confirmation of ours gets its letters' rows at once, suppressed ones included.
     """
     if story.booking is None:
         return
@@ -337,7 +337,7 @@ def _not_taken(story: Story, names: dict[object, str]) -> Iterator[str]:
 
 
 def _is_moot(letter: Letter, booking: Booking) -> bool:
-    """Tell whether a letter says what is not true, or of no use, any more: nobody has to put it back."""
+    """Tell whether a letter is no longer true or of no use: nobody has to replay it."""
     match letter.kind:
         case "confirmation":
             return booking.status in {Status.CANCELLED, Status.COMPLETED}

@@ -77,7 +77,7 @@ async def reader(
 async def read(
     consumer: AIOKafkaConsumer, spans: Mapping[TopicPartition, Span], *, progress: Progress
 ) -> AsyncIterator[Incoming]:
-    """Yield the records that lie within the spans, and nothing that came after; `progress` is told of how many are done."""
+    """Yield the records within the spans, and no later ones; `progress` gets how many are done."""
     left = {partition: span for partition, span in spans.items() if span[0] < span[1]}
     total, done = sum(end - first for first, end in left.values()), 0
     consumer.assign(list(left))
@@ -103,7 +103,7 @@ async def read(
 
 
 async def until_taken(kafka: settings.Kafka, topic: Topic, *, seconds_max: float) -> int:
-    """Wait until the topic's first group has taken all that lies there now; return how many records it had left in the end.
+    """Wait until the topic's first group has processed all that is there now; return how many records were left at the end.
 
     Raises as `dead_letters` does.
     """
@@ -137,7 +137,7 @@ async def _left(admin: AIOKafkaAdminClient, group: str, spans: Mapping[TopicPart
 
 
 def _end_if_told_to() -> None:
-    """Raise CancelledError again: aiokafka's goodbye swallows it, and what somebody stopped would go on."""
+    """Raise CancelledError again: aiokafka swallows it while it closes, and the cancelled work would go on."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
@@ -161,5 +161,5 @@ async def _partitions(kafka: settings.Kafka, names: Sequence[str]) -> list[Topic
 
 
 async def require_kafka(kafka: settings.Kafka) -> None:
-    """Raise KafkaError or TimeoutError unless the cluster answers now: what comes next would wait for it for ever."""
+    """Raise KafkaError or TimeoutError unless the cluster answers now: the next call would wait for it for ever."""
     await _partitions(kafka, ())

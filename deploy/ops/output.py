@@ -1,4 +1,4 @@
-"""What an answer is written to: a terminal, a pipe or a file, which may know few letters or have no room left.
+"""Standard output: a terminal, a pipe or a file, which may lack characters or have no room left.
 
 Enters: a command that writes. Leaves: all of its answer, or one line and status 1. Next: cli.py runs every command inside.
 """
@@ -17,14 +17,14 @@ NO_ANSWER = 1
 
 
 def take_every_letter() -> None:
-    """Have a question mark written for what stdout's encoding lacks; stderr spells it out as it is."""
+    """Replace characters that stdout's encoding lacks by a question mark; stderr escapes them already."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 
 
 @contextmanager
 def complete() -> Iterator[None]:
-    """End the process with one line and status 1 when there was no room for its answer; silently when nobody reads it."""
+    """Exit with one line and status 1 when there was no room for the answer; silently when its reader is gone."""
     try:
         try:
             yield

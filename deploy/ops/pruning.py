@@ -1,4 +1,4 @@
-"""Forget what nobody needs any more, each step a transaction of its own, so that a stopped run is simply run again.
+"""Delete what nobody needs any more, each step in its own transaction, so that a stopped run can simply be repeated.
 
 Enters: an engine of the database's owner, and this moment. Leaves: what was made, dropped and deleted of the inbox, whole
 months at once, and how many checkouts were forgotten. An event that is redelivered after its entry is gone changes nothing: the
@@ -46,14 +46,14 @@ class Pruned:
 
 
 async def moment(engine: AsyncEngine) -> datetime:
-    """Return this moment by the database's clock: a machine of an operator's that is ahead would forget what is young."""
+    """Return the database's present time: an operator's machine whose clock is ahead would delete too much."""
     async with engine.begin() as tx:
         now: datetime = (await rows(tx, NOW))[0][0]
         return now
 
 
 async def prune(engine: AsyncEngine, now: datetime, *, progress: Progress) -> Pruned:
-    """Make the coming months, drop the outdated ones, empty the DEFAULT partition of what is outdated.
+    """Create the partitions of the coming months, drop expired ones, delete expired rows of the DEFAULT partition.
 
     Raises one of engine.TROUBLE, also when a lock could not be had in 5 s; `progress` is told of entries deleted so far.
     """

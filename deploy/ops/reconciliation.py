@@ -1,10 +1,10 @@
-"""Find the events that Stripe keeps and we never took, and bring them in by the way that webhooks go.
+"""Find events that Stripe keeps and we never processed, and publish them where webhooks are published.
 
-Stripe gives a webhook up after three days, and sends nothing at all to an endpoint that is disabled or was never told of a
-kind; but it keeps every event for thirty days (https://docs.stripe.com/api/events/list). Enters: Stripe, our database and
-Kafka, and from when to when. Leaves: what was missing, on `stripe.events` with the header `x-origin: reconciliation`, where
-the payments consumer takes it like any other; an event that came in meanwhile all the same is known there and changes nothing.
-Until when all was compared stands in `stripe_reconciliations`.
+Stripe stops retrying a webhook after three days, and sends nothing to an endpoint that is disabled or not subscribed to the
+kind of event; but it keeps every event for thirty days (https://docs.stripe.com/api/events/list). Enters: Stripe, our database
+and Kafka, and a period. Leaves: the missing events, on `stripe.events` with the header `x-origin: reconciliation`, where the
+payments consumer processes them like any other; an event that has come in meanwhile is known there and changes nothing.
+`stripe_reconciliations` holds the time up to which everything was compared.
 """
 
 import re
@@ -86,8 +86,8 @@ async def reconcile(
 ) -> Reconciled:
     """Compare Stripe's events with ours page by page and, with `publish`, bring those that are missing.
 
-    `again` publishes also what was taken: where Kafka lost its records, nobody else knows which of our messages were published
-    and never read. A dead letter is left to an operator, unless it was put back and taken since.
+    `again` also publishes events that were processed: after Kafka lost its records, nobody else knows which of our messages
+    were never read. A dead letter is left to an operator, unless it was replayed and processed since.
 
     What was published before a failure stays, and the same call may be repeated. Raises StripeUnavailable, AnotherAccount,
     KafkaUnavailable or DatabaseUnavailable, and ConsumerBehind when the payments consumer still has events before it.
@@ -114,12 +114,12 @@ async def reconcile(
 
 
 def untaken(events: Sequence[ListedEvent], taken: Collection[str]) -> list[ListedEvent]:
-    """Return the events that nobody took, oldest first. Pure."""
+    """Return the events that nobody processed, oldest first. Pure."""
     return [event for event in reversed(events) if event.id not in taken]
 
 
 def named(body: bytes) -> tuple[str, ...]:
-    """Return the sessions of Stripe's and the ids of ours that an event names, wherever it does. Pure."""
+    """Return the Stripe sessions and our own ids that an event names anywhere. Pure."""
     return tuple(sorted({name.decode() for name in NAMES.findall(body)}))
 
 
@@ -164,7 +164,7 @@ async def _refused(kafka: settings.Kafka, *, progress: Progress) -> set[str]:
 
 
 async def _account(api: StripeApi, configured: settings.StripeApi) -> str:
-    """Return whose key it is. Another account's events would be another business's."""
+    """Return the account of the key. Another account's events would be another business's."""
     match await api.account_id():
         case str(account_id):
             if configured.stripe_account_id not in {None, account_id}:

@@ -1,7 +1,7 @@
 """Bring the roles of a database to what rights.py says: the statements that are missing, and running them.
 
-Enters: a connection of who owns the tables and may create roles. Leaves: a plan, empty when nothing differs. The roles are
-ours alone, so that rights which the map does not give are taken from them; tables, logins and other roles stay as they are.
+Enters: a connection as the owner of the tables, who may create roles. Leaves: a plan, empty when nothing differs. The roles are
+ours alone, so rights that the map does not give are revoked; tables, logins and other roles stay as they are.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

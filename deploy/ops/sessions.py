@@ -1,10 +1,10 @@
-"""Find payments that stand still because Stripe never made the event that would move them.
+"""Find payments that are stuck because Stripe never made the event that would change them.
 
-In rare cases Stripe fails to make an event, and then neither brings nor lists it
+In rare cases Stripe fails to make an event, and then neither sends nor lists it
 (https://docs.stripe.com/webhooks/handle-irrecoverable-events): the customer has paid, and the booking can be neither confirmed
-nor paid again. So Stripe is asked for each session that should be over and of which no event said how it ended. Enters: our
-database, Stripe, and which events are on their way. Leaves: how these sessions stand; for each that is paid a matter for a
-person, resolved here once the payment moves. Nothing else is written: money changes by events alone.
+nor paid again. So each session that should be over, and whose end no event reported, is looked up at Stripe. Enters: our
+database, Stripe, and the events on their way. Leaves: the state of these sessions; for each paid one a matter for a person,
+resolved here once the payment changes. Nothing else is written: only events change money.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ where a.reason = $1 and a.resolved_at is null and (p.paid or p.closed_at is not 
 
 
 class Standing(StrEnum):
-    """How a session stands at Stripe that should be over."""
+    """The state at Stripe of a session that should be over."""
 
     PAID = "paid"
     EXPIRED = "expired"
@@ -67,7 +67,7 @@ class Overdue:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How overdue payments stand at Stripe; of those `left` nobody asked in this run.
+    """The state of overdue payments at Stripe; `left` were not looked up in this run.
 
     Each that is `paid` is a matter for a person, `moved_on` counts earlier matters that are none any more.
     """
@@ -82,7 +82,7 @@ class Swept:
 
 
 def standing(answer: Session | NoSuchSession) -> Standing:
-    """Judge what Stripe says of a session. Pure."""
+    """Classify what Stripe says about a session. Pure."""
     match answer:
         case NoSuchSession():
             return Standing.UNKNOWN
@@ -104,7 +104,7 @@ async def sweep(
     tell: bool,
     progress: Progress,
 ) -> Swept:
-    """Ask for each overdue session, and open a matter for each that is paid unless not told to.
+    """Look up each overdue session, and open a matter for each paid one unless told not to.
 
     `coming` are ids that events name which nobody took yet; younger ones than `compared_until` are looked up here. Raises
     StripeUnavailable or DatabaseUnavailable; of what Stripe said before it fell silent a person is told.
@@ -143,7 +143,7 @@ def _unnamed(overdue: Sequence[Overdue], names: Collection[str]) -> list[Overdue
 async def _ask(
     api: StripeApi, overdue: Sequence[Overdue], *, progress: Progress
 ) -> tuple[dict[Overdue, Standing], Failure | None]:
-    """Return what Stripe says of each; where it fails, what it said until then."""
+    """Return what Stripe says about each; after a failure, what it said before."""
     stands: dict[Overdue, Standing] = {}
     for begin in range(0, len(overdue), ASKED_PER_SECOND_MAX):
         if begin:

@@ -1,4 +1,4 @@
-"""How `cb-ops` speaks: answers on stdout as a table or as JSON, progress and trouble on stderr.
+"""The output of `cb-ops`: answers on stdout as a table or as JSON, progress and errors on stderr.
 
 Enters: plain values. Leaves: text. Nothing here knows where the values came from.
 """
@@ -34,7 +34,7 @@ def say(line: str) -> None:
 
 
 def fail(line: str) -> None:
-    """Print one line of trouble."""
+    """Print one line about an error."""
     _console(stderr=True).print(line, soft_wrap=True, style="red")
 
 
@@ -44,7 +44,7 @@ def json(value: object) -> None:
 
 
 def text(content: str) -> None:
-    """Print somebody else's text, line by line; a terminal gets no character that it would obey."""
+    """Print text from outside, line by line; control characters never reach a terminal."""
     sys.stdout.write("".join(c if _is_harmless(c) else "\N{REPLACEMENT CHARACTER}" for c in content) + "\n")
 
 
@@ -61,10 +61,10 @@ def _is_harmless(character: str) -> bool:
 
 
 def table(columns: Sequence[str], lines: Sequence[Sequence[object]], *, whole: Collection[str] = ()) -> None:
-    """Print the answer for a person; what is too long for the terminal goes on below, nothing is cut off.
+    """Print the answer for a person; what is too wide for the terminal is wrapped, nothing is cut off.
 
-    The columns `whole` hold what is copied: ids stay in one piece, and where a terminal has no room for that a line is told
-    field by field. Without a terminal there is no width to fit: a line stays a line, for grep and its like.
+    The columns `whole` hold ids, which people copy and which are never broken; on a terminal too narrow for that, each row is
+    printed field by field. Without a terminal there is no width to fit: a row stays one line, for grep and the like.
     """
     cells = [["" if cell is None else str(cell) for cell in line] for line in lines]
     widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
@@ -85,7 +85,7 @@ def table(columns: Sequence[str], lines: Sequence[Sequence[object]], *, whole: C
 
 
 def _fields(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    """Print each line as its fields, one below the other; the terminal breaks what is too long for it, and copies it whole."""
+    """Print each row as its fields, one below the other; the terminal wraps long ones, and copies them whole."""
     width = max(map(cell_len, columns))
     for row in cells:
         for column, cell in zip(columns, row, strict=True):

@@ -1,7 +1,7 @@
-"""What the letters say: looking at it, changing it, and taking a change back.
+"""The templates of letters: list, show, preview, change, roll back.
 
-Enters: a connection. Leaves: plain values. What would not render its examples is refused here, so that it can never fail when
-a letter is written. Next: shared/letters/examination.py judges, shared/db/letter_templates.py keeps.
+Enters: a connection. Leaves: plain values. A template that cannot render its examples is refused here, so that no letter fails
+later. Next: shared/letters/examination.py checks, shared/db/letter_templates.py stores.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
-"""Events that wait for their payment: looking at them, offering them again, giving them up.
+"""Events that wait for their payment: list, replay, drop.
 
-Enters: a connection, and which. Leaves: plain values; a replay leaves its event where it is until the payments consumer has
-taken it, a drop is told in the ledger with who did it. Next: whoever reads `stripe.events` takes a replay like any record.
+Enters: a connection, and which events. Leaves: plain values; a replayed event stays where it is until the payments consumer has
+processed it, a dropped one is recorded in the ledger with who dropped it. Next: consumers of `stripe.events` process a replay
+like any record.
 """
 
 from collections.abc import Sequence

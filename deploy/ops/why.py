@@ -1,7 +1,7 @@
 """Find what an id belongs to, and read everything that is known about it.
 
-Enters: a connection, and an id of ours or of Stripe's. Leaves: a Story; every question is answered by an index. What the
-inbox has forgotten (after 45 days) is missing from the story, its outcome is not: rows and ledger stay. Next: explanation.py.
+Enters: a connection, and an id of ours or of Stripe's. Leaves: a Story; every query uses an index. After 45 days the inbox's
+part is missing from the story, its outcome is not: rows and ledger stay. Next: explanation.py.
 """
 
 import uuid
@@ -91,7 +91,7 @@ async def story(tx: AsyncConnection, asked: str) -> Story:
 
 
 def _elsewhere(asked: str) -> str:
-    """Say where it may be found all the same.
+    """Say where else an unknown id may be found.
 
     The ledger names an event, and the payment of those that were believed; what waits is kept by the intent that it names.
     """

@@ -12,7 +12,7 @@ from deploy.dev.terminal import Voice
 
 
 def main() -> None:
-    """Keep the box of the given folder up; a failure is the last thing said, with exit status 1."""
+    """Keep the box of the given folder up; on a failure, print it last and exit with status 1."""
     parser = argparse.ArgumentParser(prog="python -m deploy.dev.box.background")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--services-only", action="store_true")

@@ -1,4 +1,4 @@
-"""Bring a box up, join it, end it, empty it: what the commands of commands/cli.py do to a box as a whole."""
+"""Start a box, join a running one, stop it, empty it: the work behind the commands of commands/cli.py."""
 
 import contextlib
 import shutil
@@ -31,7 +31,7 @@ SUPERVISOR_LOG = "cb-dev.log"
 
 
 def is_up(box: Box) -> bool:
-    """Tell whether somebody runs this box, be it still on its way up."""
+    """Tell whether a process runs this box, including while it is starting."""
     return box.is_taken()
 
 
@@ -84,7 +84,7 @@ def kept_up(
 
 @contextlib.contextmanager
 def joined_or_kept_up(home: Path | None, voice: Voice) -> Iterator[bool]:
-    """Have a whole box up inside the block: the one that is up and stays so, or one of our own; yields whether it is ours."""
+    """Keep a whole box up inside the block: join the running one, or start our own; yields whether it is ours."""
     box = Box(home)
     with contextlib.ExitStack() as stack:
         ours = not is_up(box)
@@ -104,7 +104,7 @@ def wait_for_ever() -> None:
 
 
 def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = None, secure: bool = False) -> None:
-    """Bring the box up by a process of its own that stays; returns when it is up, BoxError when it does not come up."""
+    """Start the box in a background process; returns when it is up, BoxError when it does not come up."""
     box.make_logs()
     log = box.logs / SUPERVISOR_LOG
     asked = ["--services-only"] if services_only else []
@@ -139,7 +139,7 @@ def detach(box: Box, voice: Voice, *, services_only: bool, brokers: int | None =
 
 
 def join(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = None, secure: bool = False) -> None:
-    """Say that the box is up already; wait for it when another brings it up just now."""
+    """Say that the box is up already; wait for it while another process is starting it."""
     deadline = time.monotonic() + UP_SECONDS_MAX
     if not _is_ready(box):
         voice.say("box", "another cb-dev is bringing it up; waiting for it")
@@ -155,7 +155,7 @@ def join(box: Box, voice: Voice, *, services_only: bool, brokers: int | None = N
 
 
 def down(box: Box, voice: Voice) -> None:
-    """End whoever runs the box, and whatever a crash left of it."""
+    """Stop the process that runs the box, and all processes that a crash has left."""
     begun = time.monotonic()
     was_up = is_up(box)
     if was_up:
@@ -167,7 +167,7 @@ def down(box: Box, voice: Voice) -> None:
 
 
 def reset(box: Box, voice: Voice) -> None:
-    """End everything and remove all that the box remembers."""
+    """Stop everything and delete the state of the box."""
     down(box, voice)
     if not box.is_made():
         voice.say("box", f"there is none in {box.home}; nothing was removed")

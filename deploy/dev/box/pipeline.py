@@ -1,4 +1,4 @@
-"""The four processes of the pipeline as pieces of the box, and what must be there before they start."""
+"""The pipeline's four processes as pieces of the box, and the tables and topics that they need before they start."""
 
 import asyncio
 import http.client
@@ -49,7 +49,7 @@ def pieces(box: Box, environment: Mapping[str, str], ports: ChosenPorts) -> list
 
 
 def make_tables(database_url: str) -> None:
-    """Migrate the database, and see that it holds people and a booking to pay for."""
+    """Migrate the database and make sure that it holds the people and a booking to pay for."""
 
     async def make() -> None:
         database = settings.Database(database_url=SecretStr(database_url))
@@ -60,7 +60,7 @@ def make_tables(database_url: str) -> None:
 
 
 def make_topics(variables: Mapping[str, str]) -> None:
-    """Create the topics that are missing and, in a secured box, let the pipeline's users at them."""
+    """Create missing topics and, in a secured box, grant the pipeline's users access to them."""
     kafka = kafka_settings.of(variables)
 
     async def make() -> None:

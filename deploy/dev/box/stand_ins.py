@@ -1,4 +1,4 @@
-"""The pieces that stand for the world around us: the mailbox and the Stripe sandbox."""
+"""The pieces that stand in for the outside world: the mailbox and the Stripe sandbox."""
 
 import socket
 import sys
@@ -13,7 +13,7 @@ PORTS = ("smtp", "mailbox", "sandbox", "ingress")
 
 
 def pieces(box: Box, ports: ChosenPorts) -> list[Piece]:
-    """Return both; the port of the ingress, which the sandbox will knock at, must be chosen before."""
+    """Return both; the ingress port, to which the sandbox sends webhooks, must be chosen before."""
     found_by_path = {"PYTHONPATH": str(PROJECT)}
     return [
         Piece(

@@ -1,4 +1,4 @@
-"""A whole box: services, the world around us, the pipeline, in the order in which they come up.
+"""A whole box: services, mailbox and Stripe sandbox, and the pipeline, started in the order in which they need each other.
 
 Next: processes/supervisor.py keeps it up; commands/cli.py is how a person asks for it.
 """
@@ -15,7 +15,7 @@ from deploy.dev.services.stack import Services, concurrently
 
 
 class WholeBox(Services):
-    """The services, the world around us (mailbox, Stripe sandbox), and the four processes of the pipeline."""
+    """The services, the mailbox and the Stripe sandbox, and the four processes of the pipeline."""
 
     is_whole = True
 
@@ -24,7 +24,7 @@ class WholeBox(Services):
         return environment.of_whole_box(self.box, self.ports, brokers=self.brokers)
 
     def bring_up(self) -> None:
-        """Start all of it: what needs nothing of each other side by side, the pipeline last."""
+        """Start everything: independent pieces in parallel, the pipeline last."""
         # What migrations and topics log is for operators; the box says it in its own words.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
         concurrently(self._database_with_tables, self._broker_with_topics, self._start_world)

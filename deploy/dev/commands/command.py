@@ -1,4 +1,4 @@
-"""`cb-dev` as the shell calls it; Ctrl-C is a goodbye from its first moment on. Next: cli.py."""
+"""`cb-dev` as the shell calls it; from the first moment on, Ctrl-C ends it without a traceback. Next: cli.py."""
 
 import signal
 

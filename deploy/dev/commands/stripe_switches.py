@@ -189,7 +189,7 @@ def _call(directory: Folder, url: str, method: str, path: str, words: object = N
 
 
 def _refusal(base: str, refused: urllib.error.HTTPError) -> str:
-    """Return what the sandbox says against the words; whoever else answers there says it in another shape."""
+    """Return why the sandbox refuses the words; a server that is not the sandbox answers in another shape."""
     try:
         return f"the sandbox refuses: {json.load(refused)['error']}"
     except (ValueError, LookupError, TypeError):

@@ -33,7 +33,7 @@ from shared import settings
 class Composition:
     """A compose file as a command of ours has it up: `published` is what it publishes, and where a person would look for it.
 
-    `name` is that of its project; `instead` tells what there is for who has no engine.
+    `name` is that of its project; `instead` says what to use on a machine without a Docker engine.
     """
 
     command: str
@@ -96,7 +96,7 @@ class Stack:
 
     @contextlib.contextmanager
     def kept_up(self, *, stay: bool) -> Iterator[None]:
-        """Have it up inside the block, from nothing; afterwards nothing is left of it, unless it is to stay."""
+        """Keep it up inside the block, started from nothing; afterwards remove all of it, unless it is to stay."""
         self._write_env_file()
         self._down()  # what a killed run has left
         try:
@@ -112,7 +112,7 @@ class Stack:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """What leads to it from this machine."""
+        """The variables by which this machine reaches it."""
         port = self._ports
         brokers = [f"{ports.LOOPBACK}:{number}" for name, number in port.items() if name.startswith("KAFKA")]
         return {
@@ -122,7 +122,7 @@ class Stack:
         }
 
     def port(self, name: str) -> int:
-        """Return where this machine finds what is published under a name of the composition."""
+        """Return the local port under which this machine reaches a published service."""
         return self._ports[name]
 
     @property

@@ -209,9 +209,9 @@ class Purchase:
 
 
 async def letters_before(http: aiohttp.ClientSession, mailbox: str) -> str:
-    """Return an id that every later letter is beyond: as many as there are, since ids count letters and never go back.
+    """Return an id below that of every later letter: the number of letters so far, since their ids count up.
 
-    None of them is read for it: a simulation leaves thousands.
+    No letter is read for this: a simulation leaves thousands.
     """
     async with http.get(f"{mailbox}/api/letters", params={"after": "~"}) as answer:
         return f"{int(answer.headers['X-Total-Count']):08d}"
@@ -230,7 +230,7 @@ async def _until(
     found: Callable[[Any], Json | None],
     headers: Mapping[str, str] | None = None,
 ) -> Json:
-    """Ask again and again, also one who does not answer just now, until `found` finds something in the answer."""
+    """Ask repeatedly, also while there is no answer, until `found` finds something in the answer."""
     while True:
         with contextlib.suppress(aiohttp.ClientError):
             async with http.get(url, headers=headers) as answer:

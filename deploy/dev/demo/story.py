@@ -1,4 +1,4 @@
-"""Tells one purchase to a person, hop by hop, and of a missing hop where to look.
+"""Shows one purchase to a person, hop by hop; if a hop is missing, says where to look.
 
 Enters: a running stack. Leaves: lines for a terminal or plain ones, and whether every hop was seen. Next: purchase.py makes
 the purchase, demo.py is who usually asks for it.

@@ -1,6 +1,6 @@
 """Where a purchase is made: the addresses, a client's token, and where to look when a hop is missing.
 
-Next: story.py tells a purchase in any of these; compose.py has the other one.
+Next: story.py shows a purchase in any target; compose.py has the other one.
 """
 
 import http.client
@@ -21,11 +21,11 @@ LOG_LINES = 6
 
 
 class Target(Protocol):
-    """The whole pipeline with the world around it, up."""
+    """A running pipeline with its mailbox and Stripe sandbox."""
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """What leads to it, by the names of `cb-dev env`."""
+        """The variables by which it is reached, as `cb-dev env` names them."""
 
     @property
     def token(self) -> str:

@@ -1,4 +1,4 @@
-"""Fetch jars from Maven Central, or the mirror that CB_MAVEN_REPOSITORY names, and believe none before its SHA-256 fits."""
+"""Download jars from Maven Central, or the mirror of CB_MAVEN_REPOSITORY, and check the SHA-256 of each before use."""
 
 import contextlib
 import ssl
@@ -22,9 +22,9 @@ DOWNLOAD_STALL_SECONDS_MAX = 30
 
 
 class TrustOfTheSystem(HTTPAdapter):
-    """Takes the word of the system's authorities, too, not only of those that requests brings.
+    """Trusts the system's certificate authorities in addition to those that requests brings.
 
-    A company's proxy that opens TLS signs by an authority of its own, which its machines know and no package does.
+    A company's proxy that intercepts TLS signs with its own authority, which its machines trust and no package includes.
     """
 
     def init_poolmanager(self, *given: Any, **named: Any) -> None:

@@ -34,7 +34,7 @@ USUAL = {
 class Ports:
     """The ports of one box, chosen one by one and remembered for its next start.
 
-    A usual port is reserved among this user's boxes from the choice on: its process may bind it seconds later.
+    A usual port is reserved against this user's other boxes as soon as it is chosen: its process may bind it seconds later.
     """
 
     def __init__(self, box: Box, *, usual: bool) -> None:

@@ -1,4 +1,4 @@
-"""One process of the box, as data (Piece) and as something that runs (Running); and the end of what was left over.
+"""One process of the box, as data (Piece) and as it runs (Running); and ending processes that an earlier run has left.
 
 Next: services/stack.py starts them, supervisor.py keeps them up.
 """
@@ -66,7 +66,7 @@ class Running:
         self.wait_ready()
 
     def spawn(self) -> None:
-        """Start the process, without waiting; PieceFailed when it cannot be started or the box is being ended."""
+        """Start the process without waiting; PieceFailed when it cannot start, or while the box is being stopped."""
         with self.box.spawning, self.log.open("ab") as log:
             if self.box.is_ending:
                 raise PieceFailed(self.piece.name, "not started, the box is being ended", self.log)
@@ -125,7 +125,7 @@ class Running:
             self._process.send_signal(self.piece.stop_signal)
 
     def stop(self) -> None:
-        """Ask the process to end, and end it when it does not."""
+        """Ask the process to end, and kill it when it does not."""
         if self._process is None:
             return
         children = self._children()
@@ -187,7 +187,7 @@ def run_once(
 
 
 def end_steps(box: Box) -> None:
-    """End the steps of preparation under way; each is done aside, so that the next start does it again from its beginning."""
+    """End running preparation steps; each writes to a temporary place, so the next start repeats it from the beginning."""
     for step in list(box.steps):
         _quietly(os.killpg, step.pid, signal.SIGKILL)
         step.wait()
@@ -196,8 +196,8 @@ def end_steps(box: Box) -> None:
 def end_left_over(box: Box) -> list[str]:
     """End whatever an earlier cb-dev of this box left running; returns their names.
 
-    Found by the note of pid and start time, and by the mark in the environment of those that were not noted in time.
-    Only to be called by who holds the box's lock, or where there is no box to lock any more.
+    They are found by their noted pid and start time, and by the mark in the environment of those that were not noted in time.
+    Call it only while holding the box's lock, or when there is no box left to lock.
     """
     left = {process.pid: (name, process) for name, process in remembered(box).items()}
     for process in _marked(box):
@@ -213,7 +213,7 @@ def end_left_over(box: Box) -> list[str]:
 
 
 def remembered(box: Box) -> dict[str, psutil.Process]:
-    """Return the noted processes that still run; another process that got the same pid is not one of them."""
+    """Return the noted processes that still run; a process that reuses a noted pid does not count."""
     found = {name: of_note(note) for name, note in box.read("processes").items()}
     return {name: process for name, process in found.items() if process is not None}
 
@@ -224,7 +224,7 @@ def noted(process: psutil.Process) -> dict[str, Any]:
 
 
 def of_note(note: Mapping[str, Any]) -> psutil.Process | None:
-    """Return the process that was noted, while it runs; None also for another one of that pid."""
+    """Return the noted process while it runs; None when it ended, or another process has its pid."""
     try:
         process = psutil.Process(note["pid"])
         apart = process.create_time() - note["started"]

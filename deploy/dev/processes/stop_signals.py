@@ -1,4 +1,4 @@
-"""What ends a command that keeps something up, and how asyncio's work ends then: cancelled, in good order.
+"""The signals that stop a long-running command, and how asyncio's work ends then: cancelled, with its clean-up done.
 
 Enters: a coroutine. Leaves: its result, or KeyboardInterrupt once it was cancelled and has cleaned up.
 Next: box/control.py keeps a box up until one of these signals comes.
@@ -17,16 +17,16 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def signals() -> list[signal.Signals]:
-    """Return the signals that end what keeps something up; under nohup the end of a terminal is none of them."""
+    """Return the signals that stop a command; under nohup, SIGHUP is not among them."""
     is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in ENDING if not (is_deaf and number is signal.SIGHUP)]
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end, in the main thread. A signal that ends us cancels it, and is then raised as KeyboardInterrupt.
+    """Run it to its end, in the main thread; a stop signal cancels it, and is then raised as KeyboardInterrupt.
 
-    An exception that a signal handler raises may hit the event loop between two of its steps: whoever was to be woken by them
-    would never wake, and the loop wait for it for ever. asyncio.run knows that of SIGINT, unless somebody handles it.
+    An exception raised by a signal handler may interrupt the event loop between two of its steps. A task that these would have
+    woken never wakes, and the loop waits for it for ever. asyncio.run avoids that for SIGINT, unless somebody handles it.
     """
     heard: list[int] = []
     with asyncio.Runner() as runner:

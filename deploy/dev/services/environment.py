@@ -1,4 +1,4 @@
-"""The variables of a box: what its own processes get, and what `cb-dev env` prints so that any other process may join.
+"""The variables of a box: its own processes get them, and `cb-dev env` prints them so that other processes can join.
 
 Their meaning stands in the table of README.md; shared/environment.py reads them.
 """
@@ -25,7 +25,7 @@ class ChosenPorts(Protocol):
 
 
 def of_services(box: Box, ports: ChosenPorts, *, brokers: int) -> dict[str, str]:
-    """Return what leads to database and broker, and the box's own secrets, so that a process may run by hand."""
+    """Return the variables of database and broker, and the box's own secrets, so that a process can be run by hand."""
     return {
         "DATABASE_URL": database_url(ports),
         **of_cluster(box, ports, brokers=brokers),
@@ -40,9 +40,9 @@ def of_cluster(box: Box, ports: ChosenPorts, *, brokers: int) -> dict[str, str]:
 
 
 def of_whole_box(box: Box, ports: ChosenPorts, *, brokers: int) -> dict[str, str]:
-    """Return all that the pipeline's processes need, and where a person or a test finds the rest.
+    """Return all variables of the pipeline's processes, and the addresses that a person or a test needs.
 
-    HEALTH_PORT differs from process to process: theirs are told under names of the box's own.
+    HEALTH_PORT differs from process to process: the box has a variable of its own for each.
     """
     mailbox, sandbox = url(ports["mailbox"]), url(ports["sandbox"])
     origins = (*FRONTENDS, url(ports["ingress"]), f"http://localhost:{ports['ingress']}", mailbox, sandbox)

@@ -1,7 +1,7 @@
-"""What a secured box is locked with: certificates by an authority of its own, and users with passwords, made once.
+"""The credentials of a secured box: certificates of its own authority, and users with passwords, made once.
 
-Enters: a box. Leaves: files in its folder `keys`, and the variables by which a user gets in. The names are those that
-production uses (docs/security.md): one user for each process, `cb-ops` for operators. Next: broker.py locks with them.
+Enters: a box. Leaves: files in its folder `keys`, and the variables with which a user signs in. The names are those of
+production (docs/security.md): one user for each process, `cb-ops` for operators. Next: broker.py uses them.
 """
 
 import secrets
@@ -19,7 +19,7 @@ NOTE = "users"
 
 
 def authority(box: Box) -> Path:
-    """Return the file of the authority whose word clients of the box's brokers take."""
+    """Return the certificate file of the authority that clients of the box's brokers trust."""
     return box.home / "keys" / "authority.pem"
 
 
@@ -34,7 +34,7 @@ def passwords(box: Box) -> dict[str, str]:
 
 
 def make(box: Box) -> None:
-    """Make all of it where it is not there yet; the authority's own key is not kept, so that nobody else is ever certified."""
+    """Make what is missing; the authority's private key is not kept, so that nobody can issue another certificate."""
     if passwords(box):
         return
     # Nobody else needs these, which take a while to import.
@@ -54,7 +54,7 @@ def make(box: Box) -> None:
 
 
 def variables(box: Box, user: str) -> dict[str, str]:
-    """Return what a process needs to get in as `user`; nothing in a box that is not secured."""
+    """Return the variables with which a process signs in as `user`; none in a box that is not secured."""
     if not (known := passwords(box)):
         return {}
     return {

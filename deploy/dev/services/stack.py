@@ -1,4 +1,4 @@
-"""The database and the broker of a box, and how pieces come up and go down.
+"""The database and the broker of a box, and starting and stopping pieces.
 
 Tests and development use `Services` directly. Next: box/whole_box.py adds all the rest.
 """
@@ -25,8 +25,7 @@ PORT_TRIES = 3
 class Services:
     """The database and the broker of one box.
 
-    After `start` a test of bad days may `stop`, `kill` and `start` each of `database` and `broker` by itself; both keep
-    their port and their data.
+    After `start` a failure test may `stop`, `kill` and `start` each of `database` and `broker`; both keep port and data.
     """
 
     is_whole = False
@@ -87,7 +86,7 @@ class Services:
         return self.environment()
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which any process finds what runs."""
+        """Return the variables by which any process reaches what runs."""
         return environment.of_services(self.box, self.ports, brokers=self.brokers)
 
     def stop(self) -> None:
@@ -180,7 +179,7 @@ def stop_all(pieces: Iterable[Running]) -> None:
 def concurrently(*calls: Callable[[], None]) -> None:
     """Run the calls side by side; the first error is raised at once, without waiting for the others.
 
-    Their threads end by themselves: once the box is being ended no process is born, and those that they wait for end.
+    Their threads end by themselves: once the box is being stopped, no process is started, and those that they wait for end.
     """
     ended = threading.Semaphore(0)
     errors: list[BaseException] = []

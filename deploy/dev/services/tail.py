@@ -1,4 +1,4 @@
-"""Reads topics as any stranger may: from now on, in no group, nothing committed, so that nobody's work is touched.
+"""Reads topics without joining a group or committing offsets, from now on, so that it disturbs no consumer.
 
 Enters: a cluster and topics. Leaves: records as they arrive, with the moment they were seen.
 """
@@ -69,7 +69,7 @@ class Tail:
 
 @contextlib.asynccontextmanager
 async def opened(kafka: settings.Kafka, *topics: str) -> AsyncIterator[Tail]:
-    """Follow these topics while the block runs; whatever is written after its begin is seen.
+    """Follow these topics inside the block; every record written after it began is seen.
 
     Raises aiokafka.errors.KafkaError when Kafka does not answer.
     """

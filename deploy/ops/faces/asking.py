@@ -1,4 +1,4 @@
-"""What every command does alike: how it is grouped, run, and given a database."""
+"""What all commands share: groups, running, and a database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -32,7 +32,7 @@ def person(by: str) -> str:
 
 
 def run(work: Coroutine[object, object, Answer]) -> Answer:
-    """Do the work; whatever an operator has to know ends the command with one line and status 1."""
+    """Do the work; an OpsError ends the command with one line and status 1."""
     try:
         return asyncio.run(work)
     except OpsError as error:

@@ -38,7 +38,7 @@ OneTopic = Annotated[str, typer.Argument(help="The dead-letter topic.")]
 
 
 class Deciding(settings.Database, settings.Kafka):
-    """What is read: the cluster that holds the letters, and the database that holds what was done with them."""
+    """The settings: the cluster that holds the letters, and the database that holds the actions on them."""
 
 
 @app.command("list")
@@ -192,7 +192,7 @@ def _wanted(ids: list[str] | None, reason: str | None, older_than: str | None, n
 
 
 def _narrowed(wanted: Wanted, *, every: bool) -> Wanted:
-    """Return what is wanted; a call that names nothing must not mean everything."""
+    """Return the selection; a call without one must not mean everything."""
     if every == (wanted != Wanted()):
         raise typer.BadParameter("say which: --all, or any of --id, --reason, --older-than, --newer-than")
     return wanted
