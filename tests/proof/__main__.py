@@ -100,8 +100,8 @@ async def racing_consumers(ground, quick, progress):
         report = await storm.run(ground.database, seconds=seconds, seed=SEED, told=lambda r: progress(r.seconds, seconds))
     return Proved(
         title=f"A storm of {storm.PAYMENTS_CONSUMERS} payments and {storm.BOOKINGS_CONSUMERS} bookings consumers",
-        how=f"{seconds} seconds over the same payments at once, with copies, disorder and deaths before publishing: no "
-        "deadlock, versions rise one by one, and every end is the one written by hand beside its story.",
+        how=f"All consumers process the same payments at once for {seconds} seconds, with copies, disorder and crashes before "
+        "publishing: no deadlock, versions rise one by one, and every end is the one written by hand beside its story.",
         cases={name: count for name, count in vars(report).items() if name != "seconds"},
         seed=SEED,
     )

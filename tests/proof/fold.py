@@ -146,8 +146,9 @@ def every_sequence(length_max, progress=silent):
     return Proved(
         title=f"Every sequence of up to {length_max} facts",
         how=f"{len(ALPHABET)} facts of one payment's life, each at most {COPIES_MAX} times, in every order: all columns but "
-        "`version`, `closed_at`, `slot_free` and `updated_at` end as the set of the facts says, and no step takes anything "
-        "back for a reader (a failed refund apart). Sequences are walked over their states: `tests/proof/fold.py` explains.",
+        "`version`, `closed_at`, `slot_free` and `updated_at` depend only on the set of facts, and no step takes back "
+        "what a reader was told (except a failed refund). The proof walks over states, not single sequences: "
+        "`tests/proof/fold.py` explains.",
         cases={"sequences": sequences, "sets of facts with copies": multisets, "states": len(walk.states), "steps": walk.steps},
     )
 

@@ -5,12 +5,12 @@ from tests.proof.result import Proved
 HEAD = """# Proofs
 
 Users of comparable systems see late events turn paid orders back to failed, refunds counted twice, and events dropped because
-they came too early. This page tells why that cannot happen here, and on how many cases it was tried. It is written by
+they came too early. This page shows why that cannot happen here, and on how many cases it was checked. It is written by
 
     make proof    # about {minutes} minutes on two cores; rewrites this page
 
-Run on {day} with Python {python}, PostgreSQL and Kafka of the box (`deploy/dev`). Every proof held: a single difference would
-have ended the run with its counterexample and left this page as it was. `make test` runs a quick form of each.
+Run on {day} with Python {python}, PostgreSQL and Kafka of the box (`deploy/dev`). Every proof passed: a single difference would
+have ended the run with its counterexample and left this page unchanged. `make test` runs a quick form of each.
 """
 
 

@@ -58,10 +58,10 @@ async def every_order(database, engine, *, seed, sample=None, progress=silent):
         counts["stories"] += 1
     return Proved(
         title="Every order of every story, through PostgreSQL" if sample is None else "Drawn orders of every story",
-        how="Each order is a payment of its own. Two consumers work at once: first each order as it stands, then both hold "
-        f"every event, one of them backwards; batches of 1 to {BATCH_MAX}, {COPIED:.0%} copies inside and across them, "
+        how="Each order is a payment of its own. Two consumers process it at once: first each event in its order, then both "
+        f"get every event, one of them backwards; batches of 1 to {BATCH_MAX}, {COPIED:.0%} copies inside and across them, "
         "publishing that fails after the commit. All rows of a story are equal by a hash over all columns, the ends are "
-        "those written by hand beside the story, versions have no gap, the ledger tells of each event once.",
+        "those written by hand beside the story, versions have no gap, the ledger lists each event once.",
         cases=counts,
         seed=seed,
     )

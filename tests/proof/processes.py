@@ -47,7 +47,7 @@ async def through_kafka(pipeline, engine, kafka, *, seed, payments, progress=sil
     assert set(manifest.junk) <= refused, f"dropped in silence: {set(manifest.junk) - refused}"
     return Proved(
         title="Drawn lives against the oracle, through Kafka",
-        how="The same kind of lives, taken by the processes over real topics: two of `consumers.payments` and one of "
+        how="The same kind of lives, processed by real processes through real topics: two of `consumers.payments` and one of "
         "`consumers.bookings`.",
         cases=counted(manifest, coming),
         seed=seed,

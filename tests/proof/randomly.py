@@ -42,10 +42,10 @@ async def against_the_oracle(database, engine, *, seed, payments, progress=silen
     assert set(manifest.junk) <= refused, f"dropped in silence: {set(manifest.junk) - refused}"
     return Proved(
         title="Drawn lives against the oracle, in one process",
-        how=f"Two consumers of each kind: {DISORDER:.0%} of the events at any other place, {COPIES:.0%} copies, {FORGED:.0%} "
+        how=f"Two consumers of each kind: {DISORDER:.0%} of the events at a random place, {COPIES:.0%} copies, {FORGED:.0%} "
         f"forged, {LOST:.0%} lost for good, {LATE:.0%} after all others; {DIES:.0%} of the batches lose Kafka after their "
-        "commit and come again; versions of a payment reach the bookings in no order. No difference in any payment, booking, "
-        "refunded amount, newest message, refusal, waiting event or conflict.",
+        "commit and are repeated; versions of a payment reach the bookings consumer in any order. No difference in any "
+        "payment, booking, refunded amount, newest message, refusal, waiting event or conflict.",
         cases=counted(manifest, coming) | {"batches published twice": pair.published.deaths},
         seed=seed,
     )
