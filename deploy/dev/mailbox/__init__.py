@@ -1,7 +1,7 @@
 """The mailbox of the box: SMTP in, a page for people and JSON for programs out.
 
-It is a real mail server on real sockets that keeps every letter and delivers none. Its switches make it as unfriendly as
-mail servers are: see `switches.py`. Run it by `python -m deploy.dev.mailbox`, or inside a test by `open_mailbox`.
+A real mail server on real sockets that keeps every letter and delivers none. Its switches make it fail as mail servers do: see
+`switches.py`. Run it by `python -m deploy.dev.mailbox`, or inside a test by `open_mailbox`.
 """
 
 from deploy.dev.mailbox.letters import Letter

@@ -1,4 +1,4 @@
-"""The letters that were accepted, on disk: one `.eml` with the exact bytes and one `.json` with the envelope each.
+"""The accepted letters on disk: one `.eml` with the exact bytes and one `.json` with the envelope each.
 
 The `.json` appears last and whole (rename), so a crash between the two leaves no half letter.
 """
@@ -113,7 +113,7 @@ class Letters:
 
 
 class _ReadOnce(email.policy.EmailPolicy):
-    """Headers are read as they are parsed: Python's policy reads one anew whenever somebody asks for it, 15 times a letter."""
+    """Reads each header once, while parsing: Python's policy reads it anew at each access, 15 times a letter."""
 
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, Any]:
         name, value = super().header_source_parse(sourcelines)
@@ -144,7 +144,7 @@ def _parsed(envelope: Envelope, raw: bytes) -> Letter:
 
 
 def _unreadable(envelope: Envelope, raw: bytes) -> Letter:
-    """Return a letter that no mail program would understand, as it came."""
+    """Return a letter that no mail program could parse, as it came."""
     return Letter(
         id=envelope.id,
         message_id=None,

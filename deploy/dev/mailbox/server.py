@@ -50,7 +50,7 @@ class Mailbox:
 
     @property
     def switches(self) -> Switches:
-        """How unfriendly the server is now; faults with `times` have counted down."""
+        """The present faults and delays; faults with `times` have counted down."""
         return self._switches
 
     @property
@@ -59,7 +59,7 @@ class Mailbox:
         return self.store.after("")
 
     async def switch(self, switches: Switches) -> None:
-        """Be as unfriendly as this from now on; switching `listening` off ends open conversations too."""
+        """Set all switches; switching `listening` off also ends open conversations."""
         self._switches = switches
         if switches.listening:
             await self._listen()
@@ -82,7 +82,7 @@ class Mailbox:
         return fault
 
     async def keep(self, mail_from: str, rcpt_to: list[str], raw: bytes) -> None:
-        """Take one letter for good and wake who waits for it."""
+        """Store one letter and wake the callers that wait for it."""
         self.store.keep(mail_from, rcpt_to, raw)
         async with self._arrived:
             self._arrived.notify_all()

@@ -14,7 +14,7 @@ HOSTNAME = "mailbox.localhost"  # a fixed name: asking the resolver for ours can
 
 
 class Keeper(Protocol):
-    """What a conversation needs of the mailbox that it belongs to."""
+    """The part of the mailbox that a conversation uses."""
 
     conversations: set["Conversation | Turned"]
 
@@ -65,7 +65,7 @@ class Conversation(SMTP):
         super().connection_lost(error)
 
     def eof_received(self) -> bool:
-        """End with the client. aiosmtpd stops talking, and leaves the connection open where that came before the greeting."""
+        """Close when the client has closed. aiosmtpd would leave the connection open if that came before the greeting."""
         super().eof_received()
         return False
 
@@ -83,7 +83,7 @@ class Conversation(SMTP):
         await super().push(status)
 
     async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802 - aiosmtpd looks for this name
-        """Begin TLS, or answer the client's handshake with what is none."""
+        """Begin TLS, or answer the client's handshake with nonsense."""
         if self._keeper.switches.starttls != "broken":
             await super().smtp_STARTTLS(arg)
             return
@@ -111,7 +111,7 @@ class Conversation(SMTP):
 
 
 class Turned(asyncio.Protocol):
-    """A client that is turned away at the door, with a code or without a word, or is left standing there."""
+    """A connection that is refused with a code, closed without a word, or left without an answer."""
 
     def __init__(self, keeper: Keeper, fault: Fault) -> None:
         self._keeper = keeper
@@ -119,7 +119,7 @@ class Turned(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say no, or nothing, and close; who is left standing is sent away when the mailbox is switched off."""
+        """Refuse or say nothing, and close; a connection left open is closed when the mailbox is switched off."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._keeper.conversations.add(self)
@@ -193,7 +193,7 @@ class Hooks:
         return "250 OK, kept"
 
     async def _stage(self, server: Conversation, at: Stage, recipients: list[str]) -> str | None:
-        """Return the refusal that is switched on for this stage, or None; a cut never returns."""
+        """Return the refusal set for this stage, or None; a cut never returns."""
         fault = self._keeper.fault(at, recipients)
         if fault is None:
             return None

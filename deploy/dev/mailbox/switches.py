@@ -1,4 +1,4 @@
-"""How unfriendly the mail server is today, as one JSON object: what `PUT /api/switches` takes and `GET` shows."""
+"""The faults and delays of the mail server as one JSON object: what `PUT /api/switches` takes and `GET` shows."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -23,7 +23,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     times: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what could never happen, so that a typing slip is an answer 400 and not a friendly server."""
+        """Refuse impossible values, so that a typing error is answered 400 and does not switch all faults off."""
         if self.what == "accept_then_cut" and self.at != "data":
             raise ValueError("accept_then_cut happens only at data: before it there is no letter to accept")
         if self.recipient is not None and self.at not in {"rcpt", "data"}:

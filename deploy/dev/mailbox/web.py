@@ -24,16 +24,16 @@ PAGE_FILES = {
 
 
 class Owner(Protocol):
-    """What the page needs of the mailbox that it shows."""
+    """The part of the mailbox that the page uses."""
 
     store: Letters
 
     @property
     def switches(self) -> Switches:
-        """How unfriendly the server is now."""
+        """The present faults and delays."""
 
     async def switch(self, switches: Switches) -> None:
-        """Be as unfriendly as this."""
+        """Set all switches."""
 
 
 def application(owner: Owner, ask_wording: Ask) -> web.Application:

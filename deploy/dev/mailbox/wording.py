@@ -1,4 +1,4 @@
-"""What every letter says now, by example: the templates that are in force in the box, else the release's.
+"""An example of every letter, from the templates in force in the box, else from the release's.
 
 Enters: the box's folder. Leaves: each letter's content. Next: web.py shows them.
 """
@@ -20,7 +20,7 @@ class Wording:
 
 
 class Unknown(Exception):
-    """Nobody says now what letters say: the box is on its way, or its database is away."""
+    """The templates are not available now: the box is starting, or its database is away."""
 
 
 Ask = Callable[[], Awaitable[Wording]]
@@ -32,7 +32,7 @@ async def of_release() -> Wording:
 
 
 def of_box(folder: Path) -> Ask:
-    """Return what asks the database of the box in this folder, each time anew; Unknown when nobody answers there."""
+    """Return a function that asks the database of the box in this folder at each call; Unknown when it does not answer."""
 
     async def ask() -> Wording:
         # These take half a second to import, which a box's start need not wait for.

@@ -1,7 +1,7 @@
-"""What Stripe knows: sessions, intents, charges, refunds and disputes as its /v1 API lists them.
+"""Stripe's records: sessions, intents, charges, refunds and disputes as its /v1 API lists them.
 
-Enters: the lists' JSON. Leaves: the few words of each object that a comparison asks. Shapes:
-https://docs.stripe.com/api. Next: comparison.py.
+Enters: the lists' JSON. Leaves: the few fields of each object that a comparison needs. Shapes: https://docs.stripe.com/api.
+Next: comparison.py.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -75,7 +75,7 @@ class Dispute:
 
 @dataclass(frozen=True)
 class Paper:
-    """All that Stripe holds of one checkout: what one payment of ours must say."""
+    """All that Stripe has recorded of one checkout: one payment of ours must agree with it."""
 
     session: Session
     intent: Intent | None = None
@@ -90,12 +90,12 @@ class Paper:
 
     @property
     def refunded_minor(self) -> int:
-        """What went back and stayed there."""
+        """The amount that was refunded and did not come back."""
         return sum(charge.refunded_minor for charge in self.paid)
 
     @property
     def given_back_once(self) -> bool:
-        """Whether all of it went back, be it that it came back later: then the booking is off."""
+        """Whether all of it was ever refunded, even if a refund came back later: then the booking is cancelled."""
         came_back = max((refund.amount_minor for refund in self.refunds if refund.came_back), default=0)
         return bool(self.paid) and max(self.refunded_minor, came_back) >= self.session.amount_minor
 

@@ -1,4 +1,4 @@
-"""Do Stripe's books, our database and the mailbox tell one story? Pure.
+"""Compares Stripe's records, our database and the mailbox. Pure.
 
 Enters: what each of the three says once everything is quiet. Leaves: a Difference for everything that does not fit, with the
 command that explains ours. What only the order of arrival decides (whether a letter was still wanted) fits either way. Next:
@@ -19,7 +19,7 @@ REFUND_UNDONE = frozenset({"failed", "canceled"})
 
 @dataclass(frozen=True)
 class Difference:
-    """What does not fit, as either side says it; `ask` is the command that explains ours."""
+    """A difference, as each side states it; `ask` is the command that explains ours."""
 
     what: str
     stripe_says: str
@@ -170,7 +170,7 @@ def _told(open_ones: Counter[tuple[str, str]], aggregate: str, ask: str, due: se
 
 
 def _due(paper: Paper) -> set[str]:
-    """Return the reasons for which a person must have been told."""
+    """Return the reasons for which a matter must have been opened."""
     undone = any(refund.status in REFUND_UNDONE for refund in paper.refunds)
     lost = any(dispute.status == "lost" for dispute in paper.disputes)
     due = {"dispute_opened": paper.disputes, "dispute_lost": lost, "refund_failed": undone}

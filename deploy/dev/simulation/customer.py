@@ -132,7 +132,7 @@ class Customer:
             raise Hindered(f"card …{attempt.number[-4:]}", f"ended as {end.name.lower()}, not as {wanted.name.lower()}")
 
     async def _checkout(self, key: str, *, again: bool, alone: bool) -> Opened | None:
-        """Ask for a page to pay at; None when there is nothing left to pay, which another tab may have done."""
+        """Create a checkout; None when there is nothing left to pay, which another tab may have done."""
         wish = {
             "booking_id": self._booking_id,
             "success_url": self._places.success_url,
@@ -197,7 +197,7 @@ class Customer:
         return await self._patience.until(f"page {url}", look)
 
     async def _press(self, page_url: str, page: Form, typed: dict[str, str]) -> tuple[int, str]:
-        """Send a form once; whoever pays does not press again when nobody answers."""
+        """Send a form once; a customer does not press again when nobody answers."""
         sent = page.fields | {name: value for name, value in typed.items() if name in page.fields or name == "answer"}
         try:
             async with self._http.post(

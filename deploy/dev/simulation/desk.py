@@ -20,7 +20,7 @@ PASSING = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class Unknown(Hindered):
-    """Under this key Stripe says nothing but that something went wrong: whether it was done has to be looked up."""
+    """Under this idempotency key Stripe only repeats an error: whether it was done has to be looked up."""
 
 
 class Desk:
@@ -37,7 +37,7 @@ class Desk:
         return await self._patience.until(f"GET {path}", lambda: self._call("GET", path, query, None, {}))
 
     async def post(self, path: str, words: Mapping[str, str], *, key: str) -> Json:
-        """Do something once, however often it has to be asked for; Unknown when this key will never tell."""
+        """Do something once, however often the call is repeated; Unknown when this key will never have an answer."""
         headers = {"Idempotency-Key": key}
         return await self._patience.until(f"POST {path}", lambda: self._call("POST", path, None, words, headers))
 

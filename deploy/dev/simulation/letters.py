@@ -1,4 +1,4 @@
-"""Was everybody told what is true, once? Pure.
+"""Checks that everybody got the right letters, once, with true contents. Pure.
 
 Enters: Stripe's papers, our rows, what the mailbox accepted. Leaves: a Difference for each letter that is missing, too much,
 addressed to another or untrue (wording.py). A booking that was cancelled quickly may have been confirmed first or not: both
@@ -22,7 +22,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Accepted:
-    """One letter that the mail server took: its Message-ID, to whom it went and what it says."""
+    """One letter that the mail server accepted: its Message-ID, recipient and text."""
 
     message_id: str | None
     to: tuple[str, ...]
@@ -31,7 +31,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a booking's two people are written to."""
+    """The addresses of a booking's two people."""
 
     client: str
     coach: str
@@ -107,7 +107,7 @@ def _failed(paper: Paper) -> bool:
 
 
 def _perhaps(known: Mapping[Key, Letter], role: str) -> bool:
-    """Tell whether nobody knows if the confirmation went out: then a cancellation is better than silence."""
+    """Tell whether it is unknown if the confirmation was sent: then a cancellation is better than silence."""
     confirmation, cancellation = known.get(("confirmation", role, "")), known.get(("cancellation", role, ""))
     if confirmation is None or cancellation is None:
         return False

@@ -15,7 +15,7 @@ PAUSE_GROWS = 1.6
 
 
 class NotYet(Exception):
-    """It is not so by now; the message says what is so instead."""
+    """It has not happened yet; the message says what is the case instead."""
 
 
 class Hindered(Exception):

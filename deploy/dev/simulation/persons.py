@@ -1,4 +1,4 @@
-"""Who comes, when, with which cards, and what they will do: all of it follows from the seed; pure.
+"""Who comes, when, with which cards, and what they do, drawn from the seed; pure.
 
 Enters: a seed, a rate, a duration. Leaves: coaches and customers, the same for the same words on every machine. A person is
 drawn from the seed and their number alone, so that a longer run begins with the persons of a shorter one. Next: customer.py

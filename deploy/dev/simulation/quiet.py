@@ -1,6 +1,6 @@
-"""Is everything quiet? Nothing on its way from Stripe, nothing unread in Kafka, no letter under way.
+"""Waits until nothing is on its way from Stripe, unread in Kafka, or unsent among the letters.
 
-Asked upstream first: what is quiet there gives nothing more to what is asked after it. Next: run.py compares then.
+It looks upstream first: what is quiet there sends nothing more to what is looked at next. Next: run.py compares then.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ FETCH_MS_MAX = 500
 
 
 class Cluster:
-    """What the broker knows of its topics and their readers; made by `reaching`."""
+    """The broker's topics and consumer groups; made by `reaching`."""
 
     def __init__(self, kafka: settings.Kafka, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer) -> None:
         self._kafka = kafka
@@ -39,7 +39,7 @@ class Cluster:
         self._consumer = consumer
 
     async def unread(self, topic: topics.Topic, group: str) -> int:
-        """Return how many records of a topic a group has not handled to the end."""
+        """Return how many records of a topic a group has not processed."""
         partitions = self._partitions(topic)
         ends, begins = await self._consumer.end_offsets(partitions), await self._consumer.beginning_offsets(partitions)
         committed = await self._admin.list_consumer_group_offsets(group, partitions=partitions)

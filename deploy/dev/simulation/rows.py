@@ -1,4 +1,4 @@
-"""What our database says of a simulation's bookings: the rows of ours that a comparison asks. Next: comparison.py."""
+"""Our database's rows about a simulation's bookings, as far as a comparison needs them. Next: comparison.py."""
 
 from dataclasses import dataclass
 

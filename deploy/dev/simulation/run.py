@@ -51,14 +51,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of it: how many bookings ended how, and what does not fit."""
+    """The result: how many bookings ended how, and the differences."""
 
     outcomes: Mapping[str, int]
     differences: tuple[Difference, ...]
 
 
 async def simulate(box: Box, plan: Plan, tell: Tell) -> Report:
-    """Let everybody live, wait until everything is quiet, compare.
+    """Run all customers, wait until everything is quiet, compare.
 
     BoxError when the box is not up, loses a process, or is told to lose events, which nobody could find again.
     """
@@ -98,7 +98,7 @@ async def _simulate(variables: Mapping[str, str], plan: Plan, tell: Tell) -> Rep
 
 
 class _Run:
-    """What one simulation holds in its hands."""
+    """The connections and state of one simulation."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class _Run:
         return Report(outcomes.count(papers, ours), tuple(differences))
 
     async def _live(self, booked: Booked) -> None:
-        """Let one person live to the end of what was drawn, or to what hinders them."""
+        """Run one person to the end of what was drawn, or to what hinders them."""
         person = booked.person
         customer = Customer(self._http, self._places, self._bearer(booked), booked.booking_id, self._patience, self._tell)
         self._tell(Step.CAME)
@@ -181,7 +181,7 @@ class _Run:
 
     @contextlib.asynccontextmanager
     async def _bad_days(self) -> AsyncIterator[None]:
-        """Pull the drawn switches while the block runs, if they are wanted; put them to rest afterwards."""
+        """Set the drawn switches inside the block, if bad days are wanted; clear them afterwards."""
         if not self._plan.bad_days:
             yield
             return
@@ -222,7 +222,7 @@ class _Run:
             return [Accepted(one["message_id"], tuple(one["to"]), one["text"] or "") for one in await answer.json()]
 
     async def _shown(self, booked: Sequence[Booked], ours: Rows) -> dict[str, told.Json]:
-        """Return what the API shows of each payment to the client whose it is."""
+        """Return what the API shows each payment's client about it."""
         bearers = {one.booking_id: self._bearer(one) for one in booked}
         shown: dict[str, told.Json] = {}
         for payment in ours.payments:

@@ -1,4 +1,4 @@
-"""What a person sees of a simulation: how it goes on while it runs, what came of it, every difference.
+"""The display of a simulation: its progress, its result, every difference.
 
 Enters: steps and reports. Leaves: a display that lives at a terminal, whole lines elsewhere.
 """
@@ -80,7 +80,7 @@ class Board:
 
 
 def tell_report(board: Board, plan: Plan, report: Report, voice: Voice) -> None:
-    """Say what came of one simulation: a line, how the bookings ended, and every difference."""
+    """Print the result of one simulation: a line, how the bookings ended, and every difference."""
     verdict = (_many(report.differences), "bold red") if report.differences else ("no difference", "green")
     voice.ready(f"seed {plan.seed}", Text.assemble(f"{board.steps[Step.CAME]} customers, ", verdict), board.began_at)
     if report.differences:
@@ -88,7 +88,7 @@ def tell_report(board: Board, plan: Plan, report: Report, voice: Voice) -> None:
 
 
 def tell_outcomes(outcomes: Counter[str], voice: Voice) -> None:
-    """Say how many bookings ended in which way."""
+    """Print how many bookings ended in which way."""
     for ended, count in sorted(outcomes.items(), key=lambda one: (-one[1], one[0])):
         voice.console.print(f"{count:>8}  {ended}", markup=False)
 

@@ -50,7 +50,7 @@ class Support:
         self._tell(Step.REFUNDED)
 
     async def _refund(self, intent_id: str, act: GiveBack, name: str) -> Json:
-        """Refund once: a key that will never tell is given up only when the list shows that nothing was done under it."""
+        """Refund once: after an unknown outcome, try again only when the list shows that nothing was done under the key."""
         words = {
             "payment_intent": intent_id,
             "amount": str(act.amount_minor),

@@ -1,4 +1,4 @@
-"""What became of the bookings, as it was told: other services by our topics, customers by our API. Pure.
+"""Compares what other services read in our topics, and customers in our API, with what is true. Pure.
 
 Enters: Stripe's papers, our rows, the messages of a simulation, what `GET /payment/{id}` shows at its end. Leaves: a Difference
 for each payment or booking of which something else was told than what is true. Messages are read by their contract

@@ -1,4 +1,4 @@
-"""Sees to it that nobody simulates against a box that has lost one of its processes."""
+"""Stops a simulation when its box has lost one of its processes."""
 
 import asyncio
 from typing import NoReturn
@@ -16,7 +16,7 @@ class PieceEnded(BoxError):
 
 
 async def until_one_ends(box: Box) -> NoReturn:
-    """Return never; PieceEnded names the first process that is gone, or was started anew, since the call."""
+    """Never return; raise PieceEnded for the first process that ended, or was restarted, since the call."""
     pids = {name: found.pid for name, found in process.remembered(box).items()}
     while True:
         await asyncio.sleep(LOOK_EVERY_SECONDS)

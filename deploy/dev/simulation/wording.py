@@ -1,4 +1,4 @@
-"""Does a letter say what is true of its booking? Pure.
+"""Checks that a letter says nothing untrue about its booking. Pure.
 
 Enters: the text that the mailbox holds, and what the letter is about. Leaves: what it says that belongs to another booking or
 is no amount of this one. Texts are what people make them: only what a letter must not say is looked for, and in a letter
@@ -17,7 +17,7 @@ AMOUNTS = re.compile(r"([$€£¥]|\bKWD)\s*(\d+(?:,\d{3})*(?:\.\d+)?)")
 
 
 def untrue(text: str, booking_id: str, price: tuple[int, str], refunded_minor: int | None) -> Iterator[str]:
-    """Yield what the text says wrongly; amounts are in minor units, `refunded_minor` is of a letter that must tell it."""
+    """Yield what is wrong in the text; amounts are in minor units, `refunded_minor` is that of a letter which must name it."""
     yield from (f"names the booking {foreign}" for foreign in sorted(set(IDS.findall(text)) - {booking_id}))
     amount_minor, currency = price
     may = {_spelled(amount_minor, currency)} | ({_spelled(refunded_minor, currency)} if refunded_minor else set())

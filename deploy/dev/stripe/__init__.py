@@ -1,4 +1,4 @@
-"""A Stripe to hold in the hand: hosted Checkout, cards, refunds, events and signed webhooks, without the internet.
+"""A local Stripe: hosted Checkout, cards, refunds, events and signed webhooks, without the internet.
 
 Requests of the official ``stripe`` library and the form of the hosted page enter; Stripe's answers and signed webhooks
 leave. It shares no code with the pipeline, which meets it only as ``STRIPE_API_BASE`` and as a caller of its webhook.

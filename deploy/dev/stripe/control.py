@@ -1,4 +1,4 @@
-"""The switches under /_sandbox: arm bad days, disturb deliveries, move the clock, look at what happened.
+"""The switches under /_sandbox: arm faults, disturb deliveries, move the clock, look at what happened.
 
 ``LEVERS`` is the table of all of them: HTTP (here), the page with buttons (``switchboard``) and tests pull the same ones.
 JSON enters, JSON leaves.

@@ -1,4 +1,4 @@
-"""Carries webhooks: signed anew for every attempt, retried on a schedule, no redirect followed.
+"""Sends webhooks: signed anew for every attempt, retried on a schedule, no redirect followed.
 
 Deliveries enter, HTTP requests leave; ``outbox`` is told after each attempt, so that it can keep what happened.
 """

@@ -1,6 +1,6 @@
-"""Which webhooks are owed, when, and how they may be disturbed. No I/O. Next: ``courier`` carries them.
+"""Which webhooks are due, when, and how they may be disturbed. No I/O. Next: ``courier`` sends them.
 
-Stripe promises at least once and no order (docs.stripe.com/webhooks); the switches make a receiver feel it.
+Stripe promises delivery at least once and no order (docs.stripe.com/webhooks); the switches make both visible.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""Bad days, armed one by one: calls that fail in a chosen way, events that are never born. No I/O.
+"""Faults, armed one by one: calls that fail in a chosen way, events that are never made. No I/O.
 
 Next: ``gate`` takes faults, ``world`` takes losses.
 """

@@ -1,6 +1,6 @@
-"""Webhooks that a receiver must not take at their word, made from true ones. Pure. Next: ``courier`` sends them.
+"""Webhooks that a receiver must not believe, made from true ones. Pure. Next: ``courier`` sends them.
 
-All but two are signed rightly: what is wrong with them is what they say.
+All but two have a valid signature: their contents are wrong.
 """
 
 from collections.abc import Sequence
