@@ -2,12 +2,12 @@
 
 import pytest
 
+from deploy.dev.simulation.bad_days import FAULTS
 from deploy.dev.simulation.desk import Desk
 from deploy.dev.simulation.patience import Hindered, Patience
 from deploy.dev.simulation.persons import Accept, Answer, GiveBack, Wait
 from deploy.dev.simulation.steps import Step
 from deploy.dev.simulation.support import Support
-from deploy.dev.simulation.weather import FAULTS
 
 REFUND = GiveBack(2500, "duplicate")
 DISPUTED = "4000000000000259"

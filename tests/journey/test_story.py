@@ -215,7 +215,7 @@ def simulating(demo, *more):
 
 
 def test_a_simulation_finds_no_difference_and_bad_days_change_no_end(demo):
-    """Customers pay, fail, leave and dispute; all books agree, and the same seed ends the same, whatever the weather."""
+    """Customers pay, fail, leave and dispute; all books agree, and the same seed ends the same, whatever the bad days."""
     fair, bad = demos.run_here(*SIMULATION, folder=demo.folder), demos.run_here(*SIMULATION, "--bad-days", folder=demo.folder)
 
     for status, said in (fair, bad):

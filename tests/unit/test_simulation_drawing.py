@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.dev.simulation import persons, weather
+from deploy.dev.simulation import bad_days, persons
 from deploy.dev.simulation.persons import Accept, Answer, AtBank, Ending, GiveBack, Wait
 from deploy.dev.stripe import cards
 from deploy.dev.stripe import money as stripes_money
@@ -31,7 +31,7 @@ def test_the_same_seed_is_the_same_world(seed, rate, seconds):
     drawn = persons.draw(seed, rate=rate, seconds=seconds)
 
     assert persons.draw(seed, rate=rate, seconds=seconds) == drawn
-    assert weather.draw(seed, seconds=seconds) == weather.draw(seed, seconds=seconds)
+    assert bad_days.draw(seed, seconds=seconds) == bad_days.draw(seed, seconds=seconds)
     assert all(one.arrives_seconds < seconds for one in drawn.persons)
     assert all(one.arrives_seconds <= after.arrives_seconds for one, after in pairwise(drawn.persons))
 
@@ -86,12 +86,12 @@ def test_refunds_are_what_stripe_takes(many):
 
 def test_bad_days_are_words_that_the_sandbox_knows():
     """Nothing drawn is refused, every fault occurs, and no event is lost for good."""
-    drawn = weather.draw(1, seconds=600)
+    drawn = bad_days.draw(1, seconds=600)
     faults = [msgspec.convert(one.words, Fault) for one in drawn if one.path == "faults"]
     spells = [msgspec.convert(one.words, Switches) for one in drawn if one.path == "deliveries"]
 
     assert {one.path for one in drawn} == {"faults", "deliveries"}
-    assert {fault.kind for fault in faults} == set(weather.FAULTS)
+    assert {fault.kind for fault in faults} == set(bad_days.FAULTS)
     assert {fault.route for fault in faults} <= {route.name for route in ROUTES}
     assert min(spell.duplicates for spell in spells) > 0
     assert {spell.drop_first for spell in spells} == {0, 1}

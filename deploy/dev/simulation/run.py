@@ -19,7 +19,7 @@ from deploy.dev.demo.purchase import TROUBLE, letters_before
 from deploy.dev.errors import BoxError
 from deploy.dev.seed import token
 from deploy.dev.services import kafka_settings
-from deploy.dev.simulation import books, comparison, letters, outcomes, persons, quiet, store, told, watch, weather
+from deploy.dev.simulation import bad_days, books, comparison, letters, outcomes, persons, quiet, store, told, watch
 from deploy.dev.simulation.comparison import NOTHING, Difference
 from deploy.dev.simulation.customer import Customer, Places
 from deploy.dev.simulation.desk import Desk
@@ -185,16 +185,16 @@ class _Run:
         if not self._plan.bad_days:
             yield
             return
-        pulling = asyncio.create_task(self._pull(weather.draw(self._plan.seed, seconds=self._plan.seconds)))
+        pulling = asyncio.create_task(self._pull(bad_days.draw(self._plan.seed, seconds=self._plan.seconds)))
         try:
             yield
         finally:
             pulling.cancel()
             await asyncio.gather(pulling, return_exceptions=True)
             await self._switch("DELETE", "faults", {})
-            await self._switch("PUT", "deliveries", weather.REST)
+            await self._switch("PUT", "deliveries", bad_days.REST)
 
-    async def _pull(self, switches: Sequence[weather.Switch]) -> None:
+    async def _pull(self, switches: Sequence[bad_days.Switch]) -> None:
         began_at = clock.monotonic()
         for switch in switches:
             await asyncio.sleep(began_at + switch.after_seconds - clock.monotonic())
