@@ -23,7 +23,7 @@ from shared import settings
 from shared.db import engine as engines
 from shared.db import migrate
 from shared.kafka import connection as kafka_connection
-from tests.pool import Pool
+from tests.support.pool import Pool
 
 # A slow moment of a busy machine is no failure of a property.
 hypothesis.settings.register_profile("house", deadline=None)
@@ -183,7 +183,7 @@ def _needs_a_box(arguments):
 
 def first_free_box():
     """Start a box for this run, whose services know their `environment`; its libraries are loaded only where one is needed."""
-    from tests import run_box
+    from tests.support import run_box
 
     services = run_box.first_free()
     if services is None:
@@ -194,7 +194,7 @@ def first_free_box():
 
 def containers():
     """Start the official images' services in place of a box."""
-    from tests.containers import NAME, Containers
+    from tests.support.containers import NAME, Containers
 
     services = Containers()
     services.environment = services.start()

@@ -17,7 +17,7 @@ from consumers.email.compose import Facts, Letter, Person, compose
 from shared.letters.templates import Templates, released
 from shared.letters.words import LETTERS
 from tests import sandbox_pictures
-from tests.browsers import kept, launched
+from tests.support.browsers import kept, launched
 
 FOLDER = Path(__file__).parent.parent / "docs" / "letters"
 WIDTHS = {"desktop": 720, "phone": 375}

@@ -12,9 +12,9 @@ from deploy.dev.stripe import page as pages
 from deploy.dev.stripe import switchboard
 from deploy.dev.stripe.brands import BRANDS
 from deploy.dev.stripe.cards import SEPA_ACCOUNTS, TEST_CARDS
-from tests.browsers import kept
-from tests.sandboxes import listening, opened
-from tests.waiting import until
+from tests.support.browsers import kept
+from tests.support.sandboxes import listening, opened
+from tests.support.waiting import until
 
 FOLDER = Path(__file__).parent.parent / "docs" / "sandbox"
 DESK, PHONE = 1280, 390

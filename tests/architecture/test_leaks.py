@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from tests import leaks
+from tests.support import leaks
 
 # Drawn values that are no secret: where, and why.
 KNOWN = {

@@ -25,9 +25,9 @@ from shared.domain.payment import FREES_THE_SLOT, Announcement, ClosedReason
 from shared.kafka import broker, dead_letters, retry, service
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
-from tests import schemas
 from tests.architecture.source import ROOT, product
-from tests.story import example, told
+from tests.support import schemas
+from tests.support.story import example, told
 
 PAGES = ROOT / "docs" / "topics"
 PREFIX = "stage."

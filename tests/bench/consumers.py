@@ -17,10 +17,10 @@ from shared.kafka.records import Record
 from shared.topics import BOOKINGS_EVENTS, PAYMENTS_EVENTS, STRIPE_EVENTS
 from tests.bench.ground import SALES_AT_ONCE, beside, ground, sales, started
 from tests.bench.payloads import body_of
-from tests.builders import confirmed, paid
-from tests.members import administration
-from tests.plans import FILL
-from tests.waiting import until
+from tests.support.builders import confirmed, paid
+from tests.support.members import administration
+from tests.support.plans import FILL
+from tests.support.waiting import until
 
 SINK_PORT = 29_002
 COPIES_EVERY = 50

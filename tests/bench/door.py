@@ -2,9 +2,9 @@
 
 from tests.bench.ground import beside, ground, load, only_200, started
 from tests.bench.payloads import body_of
-from tests.builders import Sale
 from tests.load import webhooks
 from tests.load.seen import Load
+from tests.support.builders import Sale
 
 CEILING_PORT = 29_001
 WEBHOOKS = 2_000  # more would not fit into the generator's caches

@@ -17,10 +17,10 @@ from pathlib import Path
 from shared import settings
 from shared.db import engine as engines
 from shared.db import migrate
-from tests.builders import Sale, insert_sales
 from tests.journey.pipeline import ROOT, opened, spawned
 from tests.load import webhooks
-from tests.waiting import until
+from tests.support.builders import Sale, insert_sales
+from tests.support.waiting import until
 
 CONNECTIONS = 128  # Stripe delivers to one endpoint over many at once
 SALES_AT_ONCE = 1_000

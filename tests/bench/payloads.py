@@ -1,6 +1,6 @@
 """Events as large as Stripe's: recorded payloads with the ids and amounts of a sale of ours.
 
-Enters: an event of tests/builders.py, which holds what decides. Leaves: the body that Stripe would sign, some
+Enters: an event of tests/support/builders.py, which holds what decides. Leaves: the body that Stripe would sign, some
 kilobytes of it. A bench of small bodies would flatter whoever copies, hashes, parses and packs them.
 """
 
@@ -9,7 +9,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from tests.builders import bytes_of
+from tests.support.builders import bytes_of
 
 RECORDED = Path(__file__).parent.parent / "examples" / "stripe"
 

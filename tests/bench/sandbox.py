@@ -11,7 +11,7 @@ import time
 import aiohttp
 
 from tests.journey.pipeline import ROOT, WEBHOOK_SECRET
-from tests.waiting import until
+from tests.support.waiting import until
 
 PORT = 29_003
 URL = f"http://127.0.0.1:{PORT}"

@@ -15,12 +15,12 @@ from shared.topics import BOOKINGS_EVENTS
 from tests.bench.consumers import SINK_PORT
 from tests.bench.ground import beside, ground, load, only_200, sales, started
 from tests.bench.payloads import body_of
-from tests.builders import confirmed
 from tests.journey.pipeline import PROCESSES
 from tests.load import webhooks
 from tests.load.seen import Load
-from tests.members import everything
-from tests.waiting import until
+from tests.support.builders import confirmed
+from tests.support.members import everything
+from tests.support.waiting import until
 
 PAYMENTS_PER_SECOND = 100
 WARMING_SECONDS = 3.0

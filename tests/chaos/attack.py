@@ -16,8 +16,8 @@ from contextlib import suppress
 
 import uvloop
 
-from tests import corpus
-from tests.served import statuses
+from tests.support import corpus
+from tests.support.served import statuses
 
 AT_ONCE = 32
 SOURCES = [f"127.0.{net}.{host}" for net in (2, 3) for host in range(1, 11)]

@@ -20,8 +20,8 @@ from shared import clock, messages, topics
 from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
-from tests.builders import Sale, booking_event, confirmed, insert_sales
-from tests.waiting import until
+from tests.support.builders import Sale, booking_event, confirmed, insert_sales
+from tests.support.waiting import until
 
 LADDER_SECONDS = tuple(topic.delay_seconds for topic in topics.EMAIL_LADDER)
 FULL = "full@example.org"

@@ -26,7 +26,7 @@ from shared import clock
 from tests.chaos import cluster_cases as cases
 from tests.chaos.cluster_ground import COMPOSITION, TOLD, Cluster
 from tests.chaos.door import ANSWER_SECONDS_MAX, told
-from tests.served import ROOT
+from tests.support.served import ROOT
 
 PAGE = ROOT / "docs" / "scaling.md"
 HEAD, END = "<!-- chaos-cluster -->\n", "<!-- /chaos-cluster -->\n"

@@ -20,10 +20,10 @@ from tests.chaos import cases
 from tests.chaos.door_cases import in_the_log, leader_of_most
 from tests.load import webhooks
 from tests.load.seen import Load
-from tests.members import everything
 from tests.proof.ends import Setting, differences
 from tests.proof.processes import GROUPS, until_caught_up
-from tests.waiting import until
+from tests.support.members import everything
+from tests.support.waiting import until
 
 SALES_AT_ONCE = 5_000
 RESENT_AT_ONCE = 16

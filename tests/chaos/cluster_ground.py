@@ -19,10 +19,10 @@ from deploy.dev.demo.compose import Composition
 from deploy.dev.state import PROJECT
 from shared import settings
 from shared.db import engine as engines
-from tests import corpus
 from tests.journey.pipeline import signature
-from tests.members import administration
-from tests.waiting import until
+from tests.support import corpus
+from tests.support.members import administration
+from tests.support.waiting import until
 
 COMPOSITION = Composition(
     command="chaos-cluster",

@@ -19,7 +19,7 @@ from rich.console import Console
 from deploy.dev.services.stack import Services
 from shared import clock, settings
 from tests.chaos import door_cases as cases
-from tests.served import ROOT
+from tests.support.served import ROOT
 
 PAGE = ROOT / "docs" / "bench.md"
 HEAD, END = "<!-- chaos-door -->\n", "<!-- /chaos-door -->\n"

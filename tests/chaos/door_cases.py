@@ -15,9 +15,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from shared import topics
 from shared.kafka import connection, provision
-from tests.frozen import frozen
 from tests.load.seen import Load
-from tests.served import ROOT, Process, values
+from tests.support.frozen import frozen
+from tests.support.served import ROOT, Process, values
 
 MB = 1_000_000
 WARM_REQUESTS = 500  # so that what every process learns in its first second counts as its start

@@ -23,9 +23,9 @@ from deploy.dev.services.stack import Services
 from shared import clock, settings
 from shared.db import engine as engines
 from shared.db import migrate
-from tests import certificates
 from tests.chaos import cases
 from tests.journey.pipeline import ROOT, opened
+from tests.support import certificates
 
 PAGE = ROOT / "docs" / "letters.md"
 HEAD, END = "<!-- measured: make chaos-letters -->\n", "<!-- /measured -->\n"

@@ -4,14 +4,14 @@ import pytest
 
 from consumers.email.delivery import Delivery
 from deploy.dev.mailbox import open_mailbox
-from tests import door as doors
-from tests.builders import Sale, insert_sales
-from tests.chain import Chain
-from tests.consumers import Email, bookings_of, patient, payments_of
-from tests.door import sandbox
-from tests.fakes import Published
-from tests.mail import smtp
-from tests.sandboxes import listening, opened
+from tests.support import door as doors
+from tests.support.builders import Sale, insert_sales
+from tests.support.chain import Chain
+from tests.support.consumers import Email, bookings_of, patient, payments_of
+from tests.support.door import sandbox
+from tests.support.fakes import Published
+from tests.support.mail import smtp
+from tests.support.sandboxes import listening, opened
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from consumers.bookings import store
 from consumers.bookings.handlers import Bookings
 from shared import messages, metrics
 from shared.db.engine import rows
-from tests.builders import Sale, insert_sales, payment_event, record
-from tests.database import query, waits_for_a_lock
-from tests.waiting import until
+from tests.support.builders import Sale, insert_sales, payment_event, record
+from tests.support.database import query, waits_for_a_lock
+from tests.support.waiting import until
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import pytest
 from ingress import store
 from ingress.checkout_rules import session_end
 from shared import clock, settings
-from tests.door import ORIGIN, PAYMENTS, gathered, meeting, opened, person, sandbox
+from tests.support.door import ORIGIN, PAYMENTS, gathered, meeting, opened, person, sandbox
 
 
 async def test_a_second_checkout_is_shown_the_open_one(door):

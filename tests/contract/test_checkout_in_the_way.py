@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from tests.door import PAYMENTS, meeting
+from tests.support.door import PAYMENTS, meeting
 
 
 @pytest.mark.parametrize("status", ["confirmed", "completed", "cancelled"])

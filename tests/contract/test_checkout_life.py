@@ -9,10 +9,10 @@ from ingress import store
 from ingress.access import Caller
 from ingress.checkout import Checkout, Opened
 from ingress.checkout_rules import Wish
-from tests.builders import Sale
-from tests.chain import Chain
-from tests.door import URLS, ingress_settings, meeting
-from tests.fake_stripe import FakeStripe
+from tests.support.builders import Sale
+from tests.support.chain import Chain
+from tests.support.door import URLS, ingress_settings, meeting
+from tests.support.fake_stripe import FakeStripe
 
 SHOWN = "status::text, closed_at is not null, closed_reason, slot_free"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.door import ORIGIN, PAYMENTS, URLS, meeting, opened, sandbox
+from tests.support.door import ORIGIN, PAYMENTS, URLS, meeting, opened, sandbox
 
 FAULTS = ["error_before", "conflict", "rate_limit", "cut"]
 

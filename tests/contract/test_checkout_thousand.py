@@ -11,8 +11,8 @@ from ingress.checkout import Checkout, Opened
 from ingress.checkout_rules import Wish
 from ingress.store import DatabaseAway
 from shared.db import engine as engines
-from tests.door import URLS, ingress_settings, meeting, person
-from tests.fake_stripe import FakeStripe
+from tests.support.door import URLS, ingress_settings, meeting, person
+from tests.support.fake_stripe import FakeStripe
 
 CALLS = 1000
 PROCESSES = 4

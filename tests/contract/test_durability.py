@@ -13,7 +13,7 @@ from shared import settings
 from shared.db import engine as engines
 from shared.db import health
 from shared.db.engine import rows
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from consumers.email.tickets import Due
 from deploy.dev.mailbox import Fault, Switches
 from shared.kafka import backoff
 from shared.messages import LetterTicket
-from tests.letters import address, counted_as_sent, event, headers, now_ms, recipients, sales, sql, states
-from tests.waiting import until
+from tests.support.letters import address, counted_as_sent, event, headers, now_ms, recipients, sales, sql, states
+from tests.support.waiting import until
 
 
 @pytest.fixture

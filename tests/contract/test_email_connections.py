@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from consumers.email.delivery import Delivery
 from consumers.email.outcomes import Accepted, ServerTrouble
 from deploy.dev.mailbox import Fault, Switches
-from tests.mail import a_letter, deliver, smtp
-from tests.waiting import until
+from tests.support.mail import a_letter, deliver, smtp
+from tests.support.waiting import until
 
 
 async def test_connections_are_kept_and_shared(mailbox, delivery):

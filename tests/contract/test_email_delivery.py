@@ -7,7 +7,7 @@ import pytest
 from consumers.email.outcomes import Accepted, HeldBack, LetterRefused, ServerTrouble
 from deploy.dev.mailbox import Fault, Switches
 from deploy.dev.mailbox.smtp import Conversation
-from tests.mail import a_letter, deliver
+from tests.support.mail import a_letter, deliver
 
 
 async def test_a_letter_arrives_byte_for_byte(mailbox, delivery):

@@ -7,8 +7,8 @@ import pytest
 from shared import messages
 from shared.errors import Stopping
 from shared.kafka.batch import CULPRITS_PER_MINUTE_MAX
-from tests.builders import record
-from tests.letters import address, both, event, headers, recipients, sales, sql, states
+from tests.support.builders import record
+from tests.support.letters import address, both, event, headers, recipients, sales, sql, states
 
 
 @pytest.fixture

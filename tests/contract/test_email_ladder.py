@@ -8,7 +8,7 @@ from deploy.dev.mailbox import Fault, Switches
 from shared import messages, metrics
 from shared.errors import KafkaAway
 from shared.kafka.records import Incoming
-from tests.letters import address, both, event, headers, now_ms, recipients, replay_of, sales, sql, states
+from tests.support.letters import address, both, event, headers, now_ms, recipients, replay_of, sales, sql, states
 
 
 @pytest.fixture

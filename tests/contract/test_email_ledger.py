@@ -14,9 +14,9 @@ from consumers.email.store import Sent, Taking
 from shared.db import engine as engines
 from shared.db.engine import rows
 from shared.kafka.liveness import BATCH_SECONDS_MAX
-from tests.builders import Sale, confirmed, insert_sales
-from tests.database import waits_for_a_lock
-from tests.waiting import until
+from tests.support.builders import Sale, confirmed, insert_sales
+from tests.support.database import waits_for_a_lock
+from tests.support.waiting import until
 
 ROUNDS = 200  # in one of thirty both are between looking for the letter and writing it
 WRITTEN = {

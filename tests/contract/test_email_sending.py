@@ -13,8 +13,8 @@ from deploy.dev.mailbox import Fault, Switches
 from shared import clock, messages, metrics
 from shared.db.engine import rows
 from shared.errors import Stopping
-from tests.builders import Sale, confirmed, insert_sales, record
-from tests.members import until
+from tests.support.builders import Sale, confirmed, insert_sales, record
+from tests.support.members import until
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from consumers.email import sending
 from consumers.email.breaker import MailServerAway
 from deploy.dev.mailbox import Fault, Switches
 from shared import errors
-from tests.letters import address, both, counted_as_sent, event, headers, recipients, sales, sql, states
-from tests.waiting import until
+from tests.support.letters import address, both, counted_as_sent, event, headers, recipients, sales, sql, states
+from tests.support.waiting import until
 
 
 async def test_while_the_mail_server_is_away_nothing_is_lost_and_nothing_counted(email, mailbox, engine):

@@ -15,9 +15,9 @@ from consumers.email.delivery import Delivery
 from consumers.email.outcomes import Accepted, LetterRefused, ServerTrouble
 from deploy.dev.mailbox import Fault, Switches
 from deploy.dev.mailbox.smtp import Conversation
-from tests.letters import both, event, recipients, states
-from tests.mail import a_letter, deliver, smtp
-from tests.waiting import until
+from tests.support.letters import both, event, recipients, states
+from tests.support.mail import a_letter, deliver, smtp
+from tests.support.waiting import until
 
 
 async def test_a_kept_connection_that_ended_without_a_word_costs_a_moment(mailbox, monkeypatch):

@@ -7,8 +7,8 @@ import pytest
 from consumers.email.delivery import Delivery
 from consumers.email.outcomes import Accepted, ServerTrouble
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
-from tests import certificates
-from tests.mail import a_letter, deliver, smtp
+from tests.support import certificates
+from tests.support.mail import a_letter, deliver, smtp
 
 
 @pytest.fixture(scope="module")

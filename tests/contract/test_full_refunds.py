@@ -3,9 +3,9 @@
 import pytest
 
 from deploy.dev.mailbox import open_mailbox
-from tests.builders import Sale, insert_sales
-from tests.consumers import walking
-from tests.database import query
+from tests.support.builders import Sale, insert_sales
+from tests.support.consumers import walking
+from tests.support.database import query
 
 ENDED = ("cancelled", "completed")
 REFUNDS = "select state, reason from letters where kind = 'refund'"

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from ingress import pages, problems
 from shared import metrics
 from shared.domain.payment import ClosedReason
-from tests import description
-from tests.door import ORIGIN, URLS, Person, bearer, meeting, opened, person, sandbox
+from tests.support import description
+from tests.support.door import ORIGIN, URLS, Person, bearer, meeting, opened, person, sandbox
 
 
 async def cast(door):

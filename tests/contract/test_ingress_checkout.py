@@ -7,7 +7,7 @@ import pytest
 
 from shared import metrics, settings
 from shared.domain import money
-from tests.door import ORIGIN, PAYMENTS, URLS, Person, bearer, meeting, opened
+from tests.support.door import ORIGIN, PAYMENTS, URLS, Person, bearer, meeting, opened
 
 
 async def test_a_checkout_answers_the_address_of_the_hosted_page(door):

@@ -11,11 +11,11 @@ from collections import Counter
 import asyncpg
 import pytest
 
-from tests import corpus
 from tests.conftest import TEMPLATE, _administer, database_settings
-from tests.door import opened
-from tests.served import ANSWER_SECONDS_MAX, served, statuses
-from tests.tokens import CLAIMS, EC, ES, HEADERS, KEY, PLAIN, RS, RSA, USER, claims, raw, spellings, token
+from tests.support import corpus
+from tests.support.door import opened
+from tests.support.served import ANSWER_SECONDS_MAX, served, statuses
+from tests.support.tokens import CLAIMS, EC, ES, HEADERS, KEY, PLAIN, RS, RSA, USER, claims, raw, spellings, token
 
 NOBODY = f"GET /payment/{uuid.UUID(int=0)} HTTP/1.1\r\nHost: door\r\nConnection: close\r\nAuthorization: Bearer ".encode()
 

@@ -9,10 +9,10 @@ from ingress import bodies, connections, publisher
 from ingress.publisher import Publisher
 from shared import clock, errors, settings
 from shared.kafka.records import Record
-from tests import corpus
-from tests.builders import Sale, bytes_of
-from tests.door import opened
-from tests.waiting import until
+from tests.support import corpus
+from tests.support.builders import Sale, bytes_of
+from tests.support.door import opened
+from tests.support.waiting import until
 
 
 @pytest.fixture

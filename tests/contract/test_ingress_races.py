@@ -11,8 +11,8 @@ from ingress.checkout import ROUNDS_MAX, Checkout, ReadAgain
 from ingress.checkout_rules import Insert, Wish
 from shared import clock
 from shared.stripe_api import KEY_IN_USE, Away, Refused, StripeApi
-from tests.door import URLS, ingress_settings, meeting, opened, person, sandbox
-from tests.waiting import until
+from tests.support.door import URLS, ingress_settings, meeting, opened, person, sandbox
+from tests.support.waiting import until
 
 
 class Held(StripeApi):

@@ -10,10 +10,10 @@ from ingress import webhook
 from ingress.publisher import Publisher
 from shared import topics
 from shared.kafka.records import Record
-from tests.builders import Sale, bytes_of, stripe_event
-from tests.door import WEBHOOK_SECRET, FakePublisher, opened, signed
-from tests.members import make_topics
-from tests.waiting import until
+from tests.support.builders import Sale, bytes_of, stripe_event
+from tests.support.door import WEBHOOK_SECRET, FakePublisher, opened, signed
+from tests.support.members import make_topics
+from tests.support.waiting import until
 
 
 class RealPublisher(Publisher):

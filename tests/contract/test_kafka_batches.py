@@ -16,9 +16,9 @@ from shared.kafka import batch, producer, provision
 from shared.kafka.batch import Applied, Batches, Emitted, TooManyCulprits
 from shared.kafka.dead_letters import Refused
 from shared.topics import STRIPE_EVENTS, STRIPE_EVENTS_DLT
-from tests.builders import record
-from tests.members import THINGS, committed, everything, make_topics, member, put
-from tests.waiting import until
+from tests.support.builders import record
+from tests.support.members import THINGS, committed, everything, make_topics, member, put
+from tests.support.waiting import until
 
 LARGEST = STRIPE_EVENTS.message_bytes_max - 100
 CREATE = "create table effects (value text primary key check (value <> 'unwanted'), number smallint)"

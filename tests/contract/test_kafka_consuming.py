@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from shared import clock, errors
 from shared.kafka import broker, liveness, metadata_pause, rewinding, subscription
 from shared.kafka.rewinding import RewindingConsumer
-from tests.members import THINGS, Taken, administration, committed, everything, make_topics, member, put
-from tests.waiting import until
+from tests.support.members import THINGS, Taken, administration, committed, everything, make_topics, member, put
+from tests.support.waiting import until
 
 
 async def commits(kafka, expected, *, group="group"):

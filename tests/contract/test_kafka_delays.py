@@ -4,8 +4,8 @@ import asyncio
 import dataclasses
 
 from shared import clock
-from tests.members import THINGS, Taken, committed, make_topics, member, put
-from tests.waiting import until
+from tests.support.members import THINGS, Taken, committed, make_topics, member, put
+from tests.support.waiting import until
 
 LATER = dataclasses.replace(THINGS, name="later", delay_seconds=16)
 

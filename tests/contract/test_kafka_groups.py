@@ -23,8 +23,8 @@ from shared import metrics
 from shared.kafka import broker, connection, liveness, rewinding
 from shared.kafka.rewinding import RewindingConsumer
 from shared.kafka.subscription import Subscription
-from tests.members import THINGS, Taken, administration, committed, make_topics, member, put
-from tests.waiting import until
+from tests.support.members import THINGS, Taken, administration, committed, make_topics, member, put
+from tests.support.waiting import until
 
 PARTITIONS = 4
 

@@ -10,8 +10,8 @@ import pytest
 from shared import clock, metrics, settings
 from shared.kafka import health, liveness, producer, service
 from shared.kafka.records import Record
-from tests.members import THINGS, Taken, make_topics, member, put
-from tests.waiting import until
+from tests.support.members import THINGS, Taken, make_topics, member, put
+from tests.support.waiting import until
 
 
 async def nothing():

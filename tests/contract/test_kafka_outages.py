@@ -11,8 +11,8 @@ import pytest
 from shared import clock, errors, topics
 from shared.kafka import liveness, producer
 from shared.kafka.records import Record
-from tests.frozen import frozen
-from tests.members import (
+from tests.support.frozen import frozen
+from tests.support.members import (
     THINGS,
     BrokerAlone,
     Taken,
@@ -23,7 +23,7 @@ from tests.members import (
     own_kafka,
     process,
 )
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 from shared import topics
 from shared.db.engine import rows
 from shared.messages import payment_states
-from tests.builders import Sale, bytes_of, insert_sales
-from tests.members import committed, everything, make_topics, process, put
-from tests.waiting import until
+from tests.support.builders import Sale, bytes_of, insert_sales
+from tests.support.members import committed, everything, make_topics, process, put
+from tests.support.waiting import until
 
 
 @pytest.fixture

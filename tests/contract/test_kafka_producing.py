@@ -12,8 +12,8 @@ from shared import clock, errors, topics
 from shared.kafka import metadata_pause, producer
 from shared.kafka.records import Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
-from tests.members import THINGS, administration, everything, make_topics
-from tests.waiting import until
+from tests.support.members import THINGS, administration, everything, make_topics
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.builders import Sale
-from tests.chain import insert_twin
+from tests.support.builders import Sale
+from tests.support.chain import insert_twin
 
 
 @pytest.fixture

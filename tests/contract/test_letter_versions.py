@@ -10,10 +10,10 @@ from deploy.ops.cli import app
 from shared.db import letter_templates, migrate
 from shared.db.engine import rows
 from shared.letters.templates import FILES, released
-from tests.builders import Sale, insert_sales
-from tests.consumers import Email
 from tests.contract.test_letters_due import CONFIRMED, booking
-from tests.database import query
+from tests.support.builders import Sale, insert_sales
+from tests.support.consumers import Email
+from tests.support.database import query
 
 SUBJECT = "client_confirmation/subject.txt"
 

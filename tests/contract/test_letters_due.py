@@ -7,8 +7,8 @@ import pytest
 from consumers.email import store
 from consumers.email.store import Taking
 from shared.db.engine import rows
-from tests.builders import Sale, booking_event, insert_sales, payment_event, record
-from tests.database import query
+from tests.support.builders import Sale, booking_event, insert_sales, payment_event, record
+from tests.support.database import query
 
 CONFIRMED, CANCELLED = "booking.confirmed", "booking.cancelled"
 

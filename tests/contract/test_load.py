@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from tests.builders import Sale, bytes_of
 from tests.journey.pipeline import ROOT
 from tests.load import webhooks
 from tests.load.seen import Load, Seen
+from tests.support.builders import Sale, bytes_of
 
 RATE, SECONDS, STALL_SECONDS = 100, 2.0, 0.5
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.builders import Sale, insert_sales
+from tests.support.builders import Sale, insert_sales
 
 CONFIRMED = [("confirmation", "client", "queued"), ("confirmation", "coach", "queued")]
 

@@ -12,7 +12,7 @@ from deploy.ops.errors import KafkaUnavailable, kafka_errors_as_ops_errors
 from shared import clock, settings
 from shared.db import engine
 from shared.kafka.records import Record
-from tests.builders import Sale, record
+from tests.support.builders import Sale, record
 
 UNASKED = {"DATABASE_URL": "postgresql://cb@127.0.0.1:9/culturebridge"}
 

@@ -17,8 +17,8 @@ from shared.db.engine import rows
 from shared.errors import KafkaAway
 from shared.kafka import connection, producer, provision
 from shared.kafka.records import Record
-from tests.database import query
-from tests.topics import records_of
+from tests.support.database import query
+from tests.support.topics import records_of
 
 BY = ("--by", "Ada")
 SECRET = b'{"email": "ada@example.com"}'

@@ -16,9 +16,9 @@ from shared import clock
 from shared.db import inbox
 from shared.db.engine import rows
 from shared.db.inbox import Entry
-from tests.builders import Sale, insert_sales, record
-from tests.database import query, waits_for_a_lock
-from tests.waiting import until
+from tests.support.builders import Sale, insert_sales, record
+from tests.support.database import query, waits_for_a_lock
+from tests.support.waiting import until
 
 NOW = datetime(2027, 6, 20, 12, 0, tzinfo=UTC)  # the day 45 days ago lies in May
 MONTHS = "select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'inbox'::regclass"

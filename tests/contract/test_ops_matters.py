@@ -9,9 +9,9 @@ from consumers.payments import housekeeping
 from shared import clock
 from shared.db import attention
 from shared.db.inbox import KEEP_DAYS
-from tests.builders import Sale, record
-from tests.database import query
-from tests.letters import event, replay_of
+from tests.support.builders import Sale, record
+from tests.support.database import query
+from tests.support.letters import event, replay_of
 
 MATTERS = "select reason, resolved_by from attention order by opened_at, resolved_at"
 RESOLVE = "update attention set resolved_at = clock_timestamp(), resolved_by = $1 where resolved_at is null"

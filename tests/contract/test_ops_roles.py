@@ -27,9 +27,9 @@ from shared.db import attention, inbox, letter_templates, reconciled, waiting
 from shared.db import engine as engines
 from shared.db.engine import rows
 from shared.db.inbox import Entry
-from tests.builders import Sale, insert_sales
-from tests.consumers import walking
-from tests.plans import STATEMENTS
+from tests.support.builders import Sale, insert_sales
+from tests.support.consumers import walking
+from tests.support.plans import STATEMENTS
 
 # What each role asks for, beside the constants of its own room.
 SHARED = {

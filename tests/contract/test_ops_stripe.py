@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from deploy.ops.cli import app
 from shared.stripe_events import API_VERSION, Kind
-from tests.sandboxes import Webhook, opened
+from tests.support.sandboxes import Webhook, opened
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from deploy.ops.cli import app
 from shared import clock, topics
 from shared.kafka import connection, provision
-from tests.members import everything, put
-from tests.waiting import until
+from tests.support.members import everything, put
+from tests.support.waiting import until
 
 KEPT = {"retention.ms", "segment.ms"}
 OF_THE_TOPIC = 1  # whose a setting is, in Kafka's answer to DescribeConfigs (KIP-226)

@@ -16,11 +16,11 @@ from shared import clock, metrics, topics
 from shared.db import attention, waiting
 from shared.db.engine import rows
 from shared.kafka import provision
-from tests.builders import Sale, bytes_of, insert_sales, record
-from tests.database import query
-from tests.members import process
-from tests.topics import records_of
-from tests.waiting import until
+from tests.support.builders import Sale, bytes_of, insert_sales, record
+from tests.support.database import query
+from tests.support.members import process
+from tests.support.topics import records_of
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
 from deploy.ops.cli import app
 from shared.db.engine import rows
-from tests.builders import Sale, insert_sales, record, stripe_event
-from tests.consumers import walking
+from tests.support.builders import Sale, insert_sales, record, stripe_event
+from tests.support.consumers import walking
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from shared.db import engine as engines
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
 from shared.messages import payment_states
-from tests.builders import Sale, insert_sales, record, stripe_event
-from tests.database import query, waits_for_a_lock
-from tests.waiting import until
+from tests.support.builders import Sale, insert_sales, record, stripe_event
+from tests.support.database import query, waits_for_a_lock
+from tests.support.waiting import until
 
 ROUNDS = 12
 RIVALS = 2

@@ -9,8 +9,8 @@ from shared import clock, metrics
 from shared.domain.payment import Payment
 from shared.kafka.records import RECONCILED
 from shared.messages import CONTENT_TYPE
-from tests.builders import Sale, insert_sales, record, stripe_event
-from tests.database import folded, query
+from tests.support.builders import Sale, insert_sales, record, stripe_event
+from tests.support.database import folded, query
 
 
 async def test_a_paid_event_makes_the_payment_succeeded_and_tells_it_once(payments, published, engine, sale):

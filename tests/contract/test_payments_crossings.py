@@ -13,8 +13,8 @@ from shared.db import engine as engines
 from shared.db import waiting
 from shared.db.engine import rows
 from shared.messages import payment_states
-from tests.builders import Sale, insert_sales, record
-from tests.crossings import Rival, all_end, every_crossing
+from tests.support.builders import Sale, insert_sales, record
+from tests.support.crossings import Rival, all_end, every_crossing
 
 RUNS_MIN = 60  # fewer would mean that the crossings are not seen
 ENDS = """

@@ -11,9 +11,9 @@ from consumers.payments.handlers import Payments
 from consumers.payments.translate import Refusal, translate
 from shared.db.engine import rows
 from shared.messages import payment_states
-from tests.builders import Sale, insert_sales, record
-from tests.database import query
-from tests.waiting import until
+from tests.support.builders import Sale, insert_sales, record
+from tests.support.database import query
+from tests.support.waiting import until
 
 
 async def sales(engine, count):

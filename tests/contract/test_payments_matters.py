@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from tests.builders import record
-from tests.database import query
+from tests.support.builders import record
+from tests.support.database import query
 
 
 @pytest.mark.parametrize("statuses", [("needs_response", "lost"), ("lost", "needs_response")])

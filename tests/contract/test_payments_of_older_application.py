@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from tests.builders import Sale, insert_sales, record
-from tests.database import folded, query
+from tests.support.builders import Sale, insert_sales, record
+from tests.support.database import folded, query
 
 OLDER = """
 update payments set amount_minor = null, amount = 75.00, status = $2::text::paymentstatus, stripe_payment_intent_id = $3

@@ -3,8 +3,8 @@
 import pytest
 
 from shared import metrics
-from tests.builders import Sale, insert_sales, record, stripe_event
-from tests.database import folded, query
+from tests.support.builders import Sale, insert_sales, record, stripe_event
+from tests.support.database import folded, query
 
 STRANGER = "6f2c1d0e-0000-4000-8000-000000000001"
 

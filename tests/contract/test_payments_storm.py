@@ -13,9 +13,9 @@ from shared.errors import KafkaAway
 from shared.kafka.batch import Batches
 from shared.kafka.records import Incoming
 from shared.messages import booking_changes, payment_states
-from tests.builders import Sale, insert_sales, record
-from tests.fakes import Published
 from tests.proof import storm
+from tests.support.builders import Sale, insert_sales, record
+from tests.support.fakes import Published
 
 STORM_SECONDS = 60
 

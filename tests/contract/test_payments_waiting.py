@@ -1,8 +1,8 @@
 """Events that come before their payment is known: they wait, join when it is linked, or are put back by an operator."""
 
 from shared.db.engine import rows
-from tests.builders import bytes_of, record
-from tests.database import folded, query
+from tests.support.builders import bytes_of, record
+from tests.support.database import folded, query
 
 
 async def test_a_refund_that_comes_first_waits_and_joins_in_the_transaction_that_links_it(payments, published, engine, sale):

@@ -1,4 +1,4 @@
-"""What one test did to its database never reaches the next (`tests/pool.py`)."""
+"""What one test did to its database never reaches the next (`tests/support/pool.py`)."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from tests.conftest import TEMPLATE, server
-from tests.pool import Pool
+from tests.support.pool import Pool
 
 HERE = "do $$ begin execute format('alter database %I set work_mem = 1024', current_database()); end $$"
 MORE_THAN_ROWS = {

@@ -5,7 +5,7 @@ import pytest
 from deploy.ops import sessions
 from shared.db import inbox
 from shared.db.engine import rows
-from tests import plans
+from tests.support import plans
 
 ROWS = 4_000
 # Catalogues have a row for each of our tables and partitions, whatever becomes of what is in them.

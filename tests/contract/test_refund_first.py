@@ -5,9 +5,9 @@ import itertools
 import pytest
 
 from deploy.dev.mailbox import open_mailbox
-from tests.builders import Sale, insert_sales
-from tests.consumers import walking
-from tests.database import query
+from tests.support.builders import Sale, insert_sales
+from tests.support.consumers import walking
+from tests.support.database import query
 
 LETTERS = "select kind, role, state, reason from letters order by kind, role"
 

@@ -21,9 +21,9 @@ from shared.kafka import acls, connection, producer
 from shared.kafka.acls import Acl
 from shared.kafka.records import Record
 from shared.kafka.rewinding import RewindingConsumer
-from tests.builders import Sale, bytes_of, insert_sales
-from tests.members import BrokerAlone, administration, everything, make_topics, process
-from tests.waiting import until
+from tests.support.builders import Sale, bytes_of, insert_sales
+from tests.support.members import BrokerAlone, administration, everything, make_topics, process
+from tests.support.waiting import until
 
 PROCESSES = ("ingress", "payments", "bookings", "email")
 READ = [(process, topic, group) for topic in topics.ALL for process, group in zip(topic.consumers, topic.groups, strict=True)]

@@ -9,8 +9,8 @@ import stripe as stripe_library
 
 from shared import clock, settings, stripe_api
 from shared.stripe_api import Away, KeySpent, NoSuchSession, NotAllowed, Refused, Session, SessionStatus, StripeApi
-from tests.fake_stripe import FakeStripe
-from tests.sandboxes import listening, opened, session_request
+from tests.support.fake_stripe import FakeStripe
+from tests.support.sandboxes import listening, opened, session_request
 
 
 class Stripe:

@@ -6,8 +6,8 @@ import pytest
 import stripe
 
 from deploy.dev.stripe.deliveries import LIVE_SCHEDULE_SECONDS
-from tests.sandboxes import SECRET, expired, opened, shown, until_all_delivered
-from tests.waiting import until
+from tests.support.sandboxes import SECRET, expired, opened, shown, until_all_delivered
+from tests.support.waiting import until
 
 HOUR, DAY = 3600, 24 * 3600
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 import stripe
 
-from tests.sandboxes import opened, order
-from tests.waiting import until
+from tests.support.sandboxes import opened, order
+from tests.support.waiting import until
 
 CREATE = "POST /v1/checkout/sessions"
 INTENTS = "POST /v1/payment_intents"

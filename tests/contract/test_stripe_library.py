@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import stripe
 
-from tests.sandboxes import listening, opened, order, until_all_delivered
-from tests.waiting import until
+from tests.support.sandboxes import listening, opened, order, until_all_delivered
+from tests.support.waiting import until
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "stripe"
 PAID = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]

@@ -9,7 +9,7 @@ import re
 import pytest
 import stripe
 
-from tests.sandboxes import SECRET, opened, order
+from tests.support.sandboxes import SECRET, opened, order
 
 PAID = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]
 

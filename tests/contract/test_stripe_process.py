@@ -11,7 +11,7 @@ import stripe
 
 from deploy.dev.state import PROJECT
 from deploy.dev.stripe import __main__ as command_line
-from tests.waiting import until
+from tests.support.waiting import until
 
 OLD, NEW = "whsec_of_yesterday", "whsec_of_today"
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.sandboxes import all_delivered, opened, until_all_delivered
+from tests.support.sandboxes import all_delivered, opened, until_all_delivered
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "stripe"
 PAID = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]

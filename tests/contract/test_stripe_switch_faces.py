@@ -12,7 +12,7 @@ from deploy.dev.errors import BoxError
 from deploy.dev.stripe.faults import Kind
 from deploy.dev.stripe.forgeries import Forgery
 from deploy.dev.stripe.switchboard import BUTTONS
-from tests.sandboxes import expired
+from tests.support.sandboxes import expired
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.sandboxes import SECRET, expired, listening, shown, until_all_delivered
-from tests.waiting import until
+from tests.support.sandboxes import SECRET, expired, listening, shown, until_all_delivered
+from tests.support.waiting import until
 
 PAID = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]
 

@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.sandboxes import opened, order, until_all_delivered
-from tests.waiting import until
+from tests.support.sandboxes import opened, order, until_all_delivered
+from tests.support.waiting import until
 
 CREATE = "POST /v1/checkout/sessions"
 

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from ingress import bodies, webhook
-from tests.builders import Sale, bytes_of
-from tests.door import HEAD, WEBHOOK_SECRET, signed, talk
+from tests.support.builders import Sale, bytes_of
+from tests.support.door import HEAD, WEBHOOK_SECRET, signed, talk
 
 HOSTILE = {
     "a list": b"[1]",

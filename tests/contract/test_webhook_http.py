@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.builders import Sale, bytes_of
-from tests.door import HEAD, first_line, signed, talk
+from tests.support.builders import Sale, bytes_of
+from tests.support.door import HEAD, first_line, signed, talk
 
 RAW = {
     "99 MB declared": HEAD + b"Content-Length: 99000000\r\n\r\n" + b"x" * 70_000,

@@ -1,7 +1,7 @@
 """`python -m tests.images`: builds every image and sees whether it keeps what docs/containers.md promises. A line each.
 
-Needs a Docker engine: PostgreSQL and Kafka are the official images (tests/containers.py), every process runs in its own image,
-locked as docker-compose.yml locks it. Exits non-zero where a promise is broken. `--write` puts the figures into the page.
+Needs a Docker engine: PostgreSQL and Kafka are the official images (tests/support/containers.py), every process runs in its own
+image, locked as docker-compose.yml locks it. Exits non-zero where a promise is broken. `--write` puts the figures on the page.
 """
 
 import argparse
@@ -19,13 +19,13 @@ from shared import clock, settings
 from shared.db import engine as engines
 from shared.db.engine import rows
 from tests.architecture.source import ROOT
-from tests.builders import Sale, bytes_of, insert_sales
-from tests.containers import Containers
 from tests.images import contained, secured, words
 from tests.images.contained import Contained, once
 from tests.journey.pipeline import PROCESSES, opened
 from tests.referees.__main__ import asked
-from tests.waiting import until
+from tests.support.builders import Sale, bytes_of, insert_sales
+from tests.support.containers import Containers
+from tests.support.waiting import until
 
 TARGETS = (*PROCESSES, "cb-ops")
 ADDED_BYTES_MAX = 120_000_000

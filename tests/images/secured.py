@@ -10,10 +10,10 @@ from pathlib import Path
 from deploy.dev.services import kafka_settings, keys
 from shared import settings
 from shared.db import engine as engines
-from tests.builders import Sale, bytes_of, insert_sales
 from tests.images.contained import Contained, once
 from tests.journey.pipeline import PROCESSES, opened
-from tests.members import BrokerAlone
+from tests.support.builders import Sale, bytes_of, insert_sales
+from tests.support.members import BrokerAlone
 
 PASSWORD, AUTHORITY = "/run/secrets/kafka_sasl_password", "/etc/culturebridge/kafka-ca.pem"
 

@@ -19,7 +19,7 @@ from ingress.app import IngressSettings
 from ingress.checkout_rules import Wish
 from shared.db import engine as engines
 from shared.stripe_api import StripeApi
-from tests.door import URLS
+from tests.support.door import URLS
 
 
 class Failpoints:

@@ -3,8 +3,8 @@
 import pytest
 import pytest_asyncio
 
-from tests import browsers
 from tests.journey.pipeline import opened
+from tests.support import browsers
 
 
 @pytest.fixture

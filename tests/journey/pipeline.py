@@ -18,9 +18,9 @@ import aiohttp
 from deploy.dev.mailbox import open_mailbox
 from deploy.dev.processes.ports import is_free
 from shared.kafka import provision
-from tests.corpus import SECRET as WEBHOOK_SECRET
 from tests.journey.forked import Forked
-from tests.waiting import DEADLINE_SECONDS, until
+from tests.support.corpus import SECRET as WEBHOOK_SECRET
+from tests.support.waiting import DEADLINE_SECONDS, until
 
 ROOT = Path(__file__).parent.parent.parent
 PROCESSES = ("ingress", "payments", "bookings", "email")

@@ -7,9 +7,9 @@ from playwright.async_api import expect
 
 from deploy.dev.mailbox import open_mailbox
 from shared.letters.words import LETTERS
-from tests.door import opened as opened_door
 from tests.journey.test_pages import send
-from tests.sandboxes import listening, opened
+from tests.support.door import opened as opened_door
+from tests.support.sandboxes import listening, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 

@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browsers import CONTRASTS
-from tests.door import ORIGIN, meeting, opened, sandbox
+from tests.support.browsers import CONTRASTS
+from tests.support.door import ORIGIN, meeting, opened, sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 

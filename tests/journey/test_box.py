@@ -19,7 +19,7 @@ from deploy.dev.services.stack import Services
 from deploy.dev.state import Box
 from deploy.dev.terminal import Silence
 from tests.journey.kept import admin, connection, found, leave_something, spoil_the_database
-from tests.waiting import until_blocking
+from tests.support.waiting import until_blocking
 
 
 class DatabaseAlone(Services):

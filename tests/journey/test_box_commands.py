@@ -28,7 +28,7 @@ from deploy.dev.seed import store, token
 from deploy.dev.state import Box
 from deploy.dev.terminal import Silence, Voice
 from tests.journey.demos import DEADLINE_SECONDS, Said
-from tests.waiting import until_blocking
+from tests.support.waiting import until_blocking
 
 HOLDS = """
 import sys, time

@@ -16,7 +16,7 @@ from deploy.dev.state import Box
 from deploy.dev.terminal import Silence
 from tests.journey import demos
 from tests.journey.kept import found, leave_something, spoil_the_database
-from tests.waiting import until_blocking
+from tests.support.waiting import until_blocking
 
 
 class Kept:

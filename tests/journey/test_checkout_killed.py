@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.door import ORIGIN, WEBHOOK_SECRET, meeting, opened, person, sandbox
+from tests.support.door import ORIGIN, WEBHOOK_SECRET, meeting, opened, person, sandbox
 
 ROOT = Path(__file__).parent.parent.parent
 CROSSINGS_MAX = 30

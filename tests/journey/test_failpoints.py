@@ -11,10 +11,10 @@ from shared import topics
 from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
-from tests.builders import Sale, bytes_of, confirmed, insert_sales, paid
 from tests.journey.pipeline import ROOT
 from tests.journey.zygote import SENTINEL
-from tests.waiting import until
+from tests.support.builders import Sale, bytes_of, confirmed, insert_sales, paid
+from tests.support.waiting import until
 
 CROSSINGS_MAX = 80
 CROSSINGS_MIN = 8  # fewer would mean that the instruments do not see the consumer's steps

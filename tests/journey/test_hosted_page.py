@@ -7,8 +7,8 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from deploy.dev.stripe import cards
-from tests.browsers import CONTRASTS
-from tests.sandboxes import listening, opened
+from tests.support.browsers import CONTRASTS
+from tests.support.sandboxes import listening, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 

@@ -2,10 +2,10 @@
 
 from shared import topics
 from shared.db.engine import rows
-from tests import corpus
-from tests.builders import Sale, bytes_of, insert_sales
-from tests.served import values
-from tests.waiting import until
+from tests.support import corpus
+from tests.support.builders import Sale, bytes_of, insert_sales
+from tests.support.served import values
+from tests.support.waiting import until
 
 NO_EVENTS = {"no type", "type a list", "created a string", "amount a string", "amount a float", "metadata a list", "no data"}
 NOT_OUR_MONEY = {"amount negative", "amount zero", "currency unknown"}

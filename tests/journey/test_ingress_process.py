@@ -12,12 +12,12 @@ from deploy.dev.processes.ports import any_free
 from ingress.publisher import Publisher
 from shared import settings, topics
 from shared.kafka import provision
-from tests.builders import Sale, bytes_of
-from tests.door import ORIGIN, WEBHOOK_SECRET, opened, signed
-from tests.frozen import frozen
 from tests.journey.forked import Forked
-from tests.members import BrokerAlone, make_topics
-from tests.waiting import until
+from tests.support.builders import Sale, bytes_of
+from tests.support.door import ORIGIN, WEBHOOK_SECRET, opened, signed
+from tests.support.frozen import frozen
+from tests.support.members import BrokerAlone, make_topics
+from tests.support.waiting import until
 
 
 class Process:

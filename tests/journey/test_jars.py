@@ -11,7 +11,7 @@ import pytest
 from deploy.dev.errors import DownloadRefused
 from deploy.dev.jars import cache
 from deploy.dev.terminal import Silence
-from tests import certificates
+from tests.support import certificates
 
 GOOD = b"what was pinned"
 JAR = cache.Jar(hashlib.sha256(GOOD).hexdigest(), "org.example", "thing", "1.0", len(GOOD))

@@ -11,8 +11,8 @@ from shared import topics
 from shared.db.engine import rows
 from shared.kafka import producer
 from shared.kafka.records import Record
-from tests.builders import Sale, confirmed, insert_sales
-from tests.waiting import until
+from tests.support.builders import Sale, confirmed, insert_sales
+from tests.support.waiting import until
 
 
 @pytest.fixture

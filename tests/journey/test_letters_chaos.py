@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests import certificates
 from tests.chaos import cases
 from tests.journey.pipeline import opened
+from tests.support import certificates
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from shared.db import engine as engines
 from shared.db import migrate, migrations
 from shared.db.engine import rows
 from tests.journey.pipeline import ROOT
-from tests.waiting import until
+from tests.support.waiting import until
 
 FOLDER = Path(migrations.__file__).parent
 OLDER = "0006"  # from here two migrations touch tables that its release's processes are writing to

@@ -9,7 +9,7 @@ from playwright.async_api import expect
 
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
 from shared.letters.words import LETTERS
-from tests.browsers import CONTRASTS
+from tests.support.browsers import CONTRASTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 

@@ -9,9 +9,9 @@ from contextlib import suppress
 import pytest
 
 from deploy.dev.processes.ports import any_free
-from tests.door import ORIGIN, WEBHOOK_SECRET
 from tests.journey.forked import Forked
-from tests.waiting import until
+from tests.support.door import ORIGIN, WEBHOOK_SECRET
+from tests.support.waiting import until
 
 PROCESSES = ("ingress", "consumers.payments", "consumers.bookings", "consumers.email")
 STATUS_WITHIN_SECONDS = 60

@@ -1,9 +1,9 @@
 """Webhook in, letters out, on the four real processes."""
 
 from shared.db.engine import rows
-from tests.builders import Sale, bytes_of, insert_sales
 from tests.journey.pipeline import PROCESSES
-from tests.waiting import until
+from tests.support.builders import Sale, bytes_of, insert_sales
+from tests.support.waiting import until
 
 
 async def test_a_paid_webhook_becomes_a_confirmed_booking_and_two_letters(pipeline, engine):

@@ -2,11 +2,11 @@
 
 from deploy.dev.mailbox.switches import Fault, Switches
 from shared.db.engine import rows
-from tests.builders import Sale, bytes_of, insert_sales
-from tests.database import query
 from tests.journey.ops import ops
 from tests.journey.pipeline import PROCESSES
-from tests.waiting import until
+from tests.support.builders import Sale, bytes_of, insert_sales
+from tests.support.database import query
+from tests.support.waiting import until
 
 
 async def test_an_event_that_was_quarantined_is_replayed_twice_and_counts_once(pipeline, engine):

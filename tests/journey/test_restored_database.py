@@ -10,12 +10,12 @@ from deploy.ops.faces.stripe_account import SETTLED
 from shared import clock
 from shared.db import migrate
 from shared.db.engine import rows
-from tests.builders import Sale, insert_sales
-from tests.database import query
 from tests.journey.ops import ops
 from tests.journey.pipeline import PROCESSES
-from tests.sandboxes import SECRET, Webhook, opened
-from tests.waiting import until
+from tests.support.builders import Sale, insert_sales
+from tests.support.database import query
+from tests.support.sandboxes import SECRET, Webhook, opened
+from tests.support.waiting import until
 
 STANDING = """
 select b.id::text, b.status::text, count(l.id) filter (where l.state = 'sent')

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from shared.db.engine import rows
 from shared.topics import BOOKINGS_EVENTS, PAYMENTS_EVENTS
-from tests.builders import Sale, bytes_of, insert_sales
 from tests.journey.pipeline import PROCESSES
-from tests.members import committed, everything
 from tests.proof.processes import kill_again_and_again, send
-from tests.waiting import until
+from tests.support.builders import Sale, bytes_of, insert_sales
+from tests.support.members import committed, everything
+from tests.support.waiting import until
 
 PAYMENTS = 200
 KILLS_EACH = 5

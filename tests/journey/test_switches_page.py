@@ -8,9 +8,9 @@ import pytest_asyncio
 import stripe
 from playwright.async_api import expect
 
-from tests.browsers import CONTRASTS
-from tests.sandboxes import listening, opened, until_all_delivered
-from tests.waiting import until
+from tests.support.browsers import CONTRASTS
+from tests.support.sandboxes import listening, opened, until_all_delivered
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 

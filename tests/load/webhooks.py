@@ -5,8 +5,8 @@ Enters: a file, or nothing. Leaves: pairs of an event's id and its body, and who
 
 import json
 
-from tests import corpus
-from tests.builders import Sale, bytes_of
+from tests.support import corpus
+from tests.support.builders import Sale, bytes_of
 
 
 def lay(file, webhooks):

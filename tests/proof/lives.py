@@ -9,9 +9,9 @@ import uuid
 from dataclasses import dataclass, field, replace
 
 from tests import oracle
-from tests.builders import Sale, bytes_of, stripe_event
 from tests.proof import seeding
 from tests.proof.stories import FIRST_CREATED, dispute, refund
+from tests.support.builders import Sale, bytes_of, stripe_event
 
 PRICES = (("USD", 7500), ("EUR", 4999), ("JPY", 8000), ("KWD", 12_340), ("USD", 1))
 DECLINES = ("generic_decline", "insufficient_funds", "expired_card", "authentication_required")

@@ -12,12 +12,12 @@ import random
 
 from shared.db.engine import rows
 from tests import oracle
-from tests.builders import Sale, record
 from tests.proof import seeding
 from tests.proof.consumers import BOOKINGS_EVENTS, PAYMENTS_EVENTS, RIVALS, as_consumed, cut, rivals
 from tests.proof.ends import Setting, differences
 from tests.proof.result import Proved, silent
 from tests.proof.stories import STORIES
+from tests.support.builders import Sale, record
 
 COPIED = 0.2
 DIES = 0.02

@@ -12,12 +12,12 @@ from shared.kafka import producer
 from shared.kafka.records import Record
 from shared.topics import BOOKINGS_EVENTS, PAYMENTS_EVENTS, STRIPE_EVENTS, STRIPE_EVENTS_DLT
 from tests.journey.pipeline import PROCESSES
-from tests.members import committed, everything
 from tests.proof import lives, seeding
 from tests.proof.ends import Setting, differences, stories_of_bookings
 from tests.proof.randomly import COPIES, DISORDER, FORGED, LATE, LOST, counted
 from tests.proof.result import Proved, silent
-from tests.waiting import until
+from tests.support.members import committed, everything
+from tests.support.waiting import until
 
 GROUPS = {STRIPE_EVENTS: "payments", PAYMENTS_EVENTS: "bookings", BOOKINGS_EVENTS: "email"}
 CONSUMERS = ("payments", "payments-2", "bookings")

@@ -7,11 +7,11 @@ bookings, and publishing that fails after a commit. Through Kafka the processes 
 import asyncio
 import random
 
-from tests.builders import record
 from tests.proof import lives, seeding
 from tests.proof.consumers import BOOKINGS_EVENTS, PAYMENTS_EVENTS, REFUSED, RIVALS, as_consumed, cut, rivals
 from tests.proof.ends import Setting, differences
 from tests.proof.result import Proved, silent
+from tests.support.builders import record
 
 FORGED, DISORDER, COPIES, LOST, LATE, DIES = 0.05, 0.5, 0.15, 0.02, 0.1, 0.05
 BATCH_MAX = 150

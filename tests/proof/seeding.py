@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from shared.db.engine import driver, rows
 from shared.domain import money
-from tests.builders import SESSION_AT
+from tests.support.builders import SESSION_AT
 
 CLIENT_ID = "10000000-0000-4000-8000-000000000001"
 COACH_ID = "10000000-0000-4000-8000-000000000002"

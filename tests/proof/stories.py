@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.builders import Sale, stripe_event
+from tests.support.builders import Sale, stripe_event
 
 FIRST_CREATED = 1_790_000_000  # seconds; every event of a story keeps its own `created`, in whatever order it arrives
 

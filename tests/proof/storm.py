@@ -20,7 +20,7 @@ from shared.errors import KafkaAway
 from shared.kafka.batch import Batches
 from shared.kafka.records import Incoming
 from shared.messages import payment_states
-from tests.builders import Sale, insert_sales, record, stripe_event
+from tests.support.builders import Sale, insert_sales, record, stripe_event
 
 PAYMENTS_CONSUMERS = 3
 BOOKINGS_CONSUMERS = 2

@@ -8,7 +8,7 @@ from deploy.dev.stripe import open_sandbox
 from shared import settings
 from shared.stripe_api import StripeApi
 from tests.referees import watch
-from tests.sandboxes import session_request
+from tests.support.sandboxes import session_request
 
 
 def requests():

@@ -11,7 +11,7 @@ from functools import cache
 from deploy.dev.stripe import cards, disputes
 from deploy.dev.stripe.errors import ApiError
 from tests.referees.stripe_mock import Request
-from tests.stripe_offline import URL, OfflineStripe, pairs
+from tests.support.stripe_offline import URL, OfflineStripe, pairs
 
 SEED = 23
 DAY_SECONDS = 86_400

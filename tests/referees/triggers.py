@@ -13,7 +13,7 @@ import aiohttp
 
 from deploy.dev.stripe import open_sandbox
 from tests.referees import fetching, watch
-from tests.waiting import until
+from tests.support.waiting import until
 
 KEY = "sk_test_of_the_referees"
 NOBODY = "http://127.0.0.1:9/"

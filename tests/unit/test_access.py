@@ -8,7 +8,7 @@ import pytest
 from ingress import access
 from ingress.access import Caller, Unproven
 from shared import clock, settings
-from tests.tokens import CLAIMS, EC, ES, HEADERS, KEY, PLAIN, RS, RSA, SPELLINGS, USER, claims, raw, token
+from tests.support.tokens import CLAIMS, EC, ES, HEADERS, KEY, PLAIN, RS, RSA, SPELLINGS, USER, claims, raw, token
 
 
 def jwt_settings(**values):

@@ -16,7 +16,7 @@ from consumers.bookings.handlers import Bookings
 from shared import messages
 from shared.domain.booking import Booking, Known, Status
 from tests import oracle
-from tests.builders import Sale, payment_event, record
+from tests.support.builders import Sale, payment_event, record
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 24, 12, 1, tzinfo=UTC)

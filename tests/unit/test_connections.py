@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from ingress import connections
 from ingress.connections import Connections, address_of
 from shared import settings
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 class Wire(asyncio.Transport):

@@ -18,7 +18,7 @@ from consumers.email import mime, names
 from consumers.email.compose import Facts, Letter, Person, Unwritten, amount, compose
 from shared.letters.templates import Content, Templates, released
 from shared.letters.words import LETTERS
-from tests.names import HOSTILE, REAL
+from tests.support.names import HOSTILE, REAL
 
 ADA = Person("ada@example.org", "Ada", "Lovelace", "Europe/Berlin")
 CHARLES = Person("charles@example.org", "Charles", "Babbage", "America/New_York")

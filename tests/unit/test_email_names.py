@@ -5,7 +5,7 @@ import re
 import pytest
 
 from consumers.email import names
-from tests.names import HOSTILE, REAL
+from tests.support.names import HOSTILE, REAL
 
 
 def test_whatever_stands_between_two_words_of_a_name_becomes_one_blank():

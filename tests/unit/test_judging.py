@@ -15,7 +15,7 @@ from shared.kafka import dead_letters
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming, Record, incoming
 from shared.kafka.retry import Step
-from tests.story import EXAMPLES
+from tests.support.story import EXAMPLES
 
 READERS = {
     "payments": Payments().judge,

@@ -12,7 +12,7 @@ from shared.kafka import lanes
 from shared.kafka.lanes import Delivery, Lane
 from shared.kafka.producer import Producer
 from shared.kafka.records import Record
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 class Batch:

@@ -6,8 +6,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ingress import keys
 from shared import settings
-from tests.door import ingress_settings
-from tests.tokens import EC, RSA, pem
+from tests.support.door import ingress_settings
+from tests.support.tokens import EC, RSA, pem
 
 WEAK = rsa.generate_private_key(public_exponent=65537, key_size=1024)
 PRIVATE = RSA.private_bytes(

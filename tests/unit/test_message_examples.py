@@ -16,7 +16,7 @@ from consumers.payments.translate import Event, translate
 from shared import messages, topics
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
-from tests.story import EXAMPLES, compact, example, told
+from tests.support.story import EXAMPLES, compact, example, told
 
 DECODERS = {
     topics.PAYMENTS_EVENTS.name: messages.payment_states,

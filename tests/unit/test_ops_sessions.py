@@ -10,7 +10,7 @@ from deploy.ops import sessions
 from deploy.ops.reconciliation import named
 from deploy.ops.sessions import Overdue, Standing, standing
 from shared.stripe_api import Away, NoSuchSession, Session, SessionStatus
-from tests.builders import Sale, bytes_of
+from tests.support.builders import Sale, bytes_of
 
 ENDED = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

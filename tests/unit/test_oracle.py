@@ -4,9 +4,9 @@ import pytest
 
 from shared.stripe_events import Kind
 from tests import oracle
-from tests.builders import Sale
 from tests.oracle import Booking, Row, Told
 from tests.proof.stories import STORIES
+from tests.support.builders import Sale
 
 SALE, TWIN = Sale(), Sale()
 CONFIRMED, CANCELLED, CONFLICT = "booking.confirmed", "booking.cancelled", "booking.payment_conflict"

@@ -25,8 +25,8 @@ from shared.domain.payment import (
     needs_a_person,
     needs_nobody,
 )
-from tests.builders import Sale
 from tests.proof.fold import ALPHABET
+from tests.support.builders import Sale
 
 AMOUNT = 100
 AMOUNTS = st.sampled_from([0, 1, 40, 60, 99, 100, 160])

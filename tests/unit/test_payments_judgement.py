@@ -9,7 +9,7 @@ from consumers.payments.decide import Decision, Item, Loaded, decide, mismatch
 from consumers.payments.translate import translate
 from shared.domain.payment import Paid, Shown
 from shared.messages import PaymentState, payment_states
-from tests.builders import Sale, bytes_of, record
+from tests.support.builders import Sale, bytes_of, record
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 STRANGER = str(uuid.UUID(int=7))

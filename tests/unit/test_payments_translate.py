@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from consumers.payments.translate import FACTS, Event, Refusal, translate
 from shared.domain.payment import ChargeRefunded, ClosedReason, DisputeSeen, Failed, Noted, Paid, RefundSeen
 from shared.stripe_events import Kind
-from tests.builders import Sale, bytes_of, stripe_event
+from tests.support.builders import Sale, bytes_of, stripe_event
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "stripe"
 

@@ -10,7 +10,7 @@ from consumers.payments import versions
 from consumers.payments.translate import Event, Refusal, translate
 from shared.domain.payment import ChargeRefunded, DisputeSeen, Failed, Paid, RefundSeen
 from shared.stripe_events import API_VERSION, API_VERSIONS_KNOWN
-from tests.builders import Sale, bytes_of
+from tests.support.builders import Sale, bytes_of
 
 FOLDER = Path(__file__).parent.parent / "examples" / "stripe" / "versions"
 OLDEST = "2025-04-30.basil"

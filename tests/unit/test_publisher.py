@@ -5,7 +5,7 @@ import pytest
 from ingress import publisher
 from ingress.publisher import Publisher
 from shared import settings
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 async def test_a_door_that_can_never_reach_kafka_does_not_wait_for_it_in_silence(monkeypatch):

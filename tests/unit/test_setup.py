@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import until_blocking
+from tests.support.waiting import until_blocking
 
 PROJECT = Path(__file__).resolve().parents[2]
 # The real one, but for what it says of its version.

@@ -13,7 +13,7 @@ from deploy.dev.simulation import letters, outcomes, told, wording
 from deploy.dev.simulation.letters import Accepted
 from deploy.dev.simulation.rows import Matter, Rows, Waiting
 from deploy.dev.simulation.rows import Refund as KeptRefund
-from tests.simulated import KINDS, PAID, Told, all_told
+from tests.support.simulated import KINDS, PAID, Told, all_told
 
 
 @given(kinds=st.lists(st.sampled_from(KINDS), max_size=6))

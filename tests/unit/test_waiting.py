@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.waiting import until, until_blocking
+from tests.support.waiting import until, until_blocking
 
 
 async def test_what_came_is_given_back():

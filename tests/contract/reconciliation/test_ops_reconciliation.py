@@ -13,12 +13,12 @@ from shared.db import reconciled
 from shared.db.engine import rows
 from shared.kafka import provision
 from shared.stripe_events import Kind
-from tests.builders import Sale
-from tests.database import query
-from tests.members import administration, process, put
-from tests.reconciling import answer, sold, statuses, take
-from tests.topics import records_of
-from tests.waiting import until
+from tests.support.builders import Sale
+from tests.support.database import query
+from tests.support.members import administration, process, put
+from tests.support.reconciling import answer, sold, statuses, take
+from tests.support.topics import records_of
+from tests.support.waiting import until
 
 JUDGED = """
 insert into payment_ledger (event_id, event_type, decision, topic, "partition", "offset")

@@ -11,9 +11,9 @@ from shared import clock
 from shared.db import attention
 from shared.db.engine import rows
 from shared.stripe_events import Kind
-from tests.builders import Sale, insert_sales
-from tests.reconciling import answer, statuses, take
-from tests.sandboxes import order
+from tests.support.builders import Sale, insert_sales
+from tests.support.reconciling import answer, statuses, take
+from tests.support.sandboxes import order
 
 
 async def overdue(world, engine, sale, *, hours=2.0, **wish):

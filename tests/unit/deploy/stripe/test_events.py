@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.dev.stripe.errors import ApiError
-from tests.stripe_offline import OfflineStripe
+from tests.support.stripe_offline import OfflineStripe
 
 DAY = 24 * 60 * 60
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from deploy.dev.stripe import forms, params
 from deploy.dev.stripe.errors import ApiError
-from tests.stripe_offline import OfflineStripe
+from tests.support.stripe_offline import OfflineStripe
 
 
 @pytest.mark.parametrize(

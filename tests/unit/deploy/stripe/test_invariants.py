@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from deploy.dev.stripe import cards, disputes
 from deploy.dev.stripe.errors import ApiError
 from deploy.dev.stripe.ids import stem_of
-from tests.stripe_offline import URL, OfflineStripe
+from tests.support.stripe_offline import URL, OfflineStripe
 
 KINDS = list({card.behaviour: card for card in (*cards.TEST_CARDS, *cards.SEPA_ACCOUNTS)}.values())  # one for each behaviour
 NUMBERS = some.sampled_from([card.number for card in KINDS])

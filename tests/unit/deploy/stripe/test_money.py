@@ -4,7 +4,7 @@ import pytest
 
 from deploy.dev.stripe import money
 from deploy.dev.stripe.errors import ApiError
-from tests.stripe_offline import OfflineStripe
+from tests.support.stripe_offline import OfflineStripe
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from consumers.payments.translate import Event, translate
 from deploy.dev.stripe import cards, disputes, forgeries
 from deploy.dev.stripe.errors import ApiError
 from shared.domain.payment import Payment, advance
-from tests.stripe_offline import URL, OfflineStripe
+from tests.support.stripe_offline import URL, OfflineStripe
 
 AMOUNT = 5000
 TIMING = {"version": 0, "closed": False, "slot_free": False}  # these tell of the order, and may

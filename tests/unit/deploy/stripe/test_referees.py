@@ -19,7 +19,7 @@ from tests.referees import __main__ as referees
 from tests.referees import fetching, specification, tour, typescript
 from tests.referees.differences import ADDITIONS, KNOWN, UNTYPED
 from tests.referees.judge import amended, complaints, judge, kind_of, schemas
-from tests.stripe_offline import OfflineStripe
+from tests.support.stripe_offline import OfflineStripe
 
 SANDBOX = Path(__file__).parents[4] / "deploy" / "dev" / "stripe"
 

@@ -8,7 +8,7 @@ from deploy.dev.stripe.errors import ApiError
 from deploy.dev.stripe.objects import event
 from deploy.dev.stripe.payments import At
 from deploy.dev.stripe.world import World
-from tests.stripe_offline import OfflineStripe
+from tests.support.stripe_offline import OfflineStripe
 
 URL = "http://127.0.0.1:1"
 NOBODY = event.cause()

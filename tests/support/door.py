@@ -18,9 +18,9 @@ from shared import errors
 from shared.db import engine as engines
 from shared.stripe_api import StripeApi
 from shared.stripe_events import WEBHOOK_PATH
-from tests import description
-from tests.database import query
 from tests.referees import watch
+from tests.support import description
+from tests.support.database import query
 
 WEBHOOK_SECRET = "whsec_" + "d" * 32
 JWT_SECRET = "door-" + "j" * 32

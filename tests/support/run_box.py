@@ -15,7 +15,7 @@ from deploy.dev.services.stack import Services
 from deploy.dev.state import Box
 from deploy.dev.terminal import Silence
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MEMORY = Path("/dev/shm")
 FREE_BYTES_MIN = 2 * 1024**3  # a box needs a tenth of it; containers often have 64 MiB in all
 BOXES_MAX = 8

@@ -1,7 +1,7 @@
 """Stand-ins for what a test does not ask about."""
 
 from shared.messages import booking_changes, payment_states
-from tests import schemas
+from tests.support import schemas
 
 
 class Published:

@@ -12,9 +12,9 @@ from consumers.payments.handlers import Payments
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
 from shared.messages import booking_changes, payment_states
-from tests.builders import record
-from tests.database import query
-from tests.fakes import Published
+from tests.support.builders import record
+from tests.support.database import query
+from tests.support.fakes import Published
 
 LINKS = (
     (Payments, "payments", "stripe.events", "payments.events"),

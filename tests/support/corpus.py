@@ -12,7 +12,7 @@ import struct
 import time
 import zlib
 
-from tests.builders import Sale, bytes_of, stripe_event
+from tests.support.builders import Sale, bytes_of, stripe_event
 
 SECRET = "whsec_" + "d" * 32
 HONEST = b'{"id":"evt_corpus","object":"event","type":"x","created":1}'

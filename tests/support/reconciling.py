@@ -5,9 +5,9 @@ import json
 from consumers.payments.handlers import Payments
 from shared.db.engine import rows
 from shared.kafka.batch import Batches
-from tests import builders
-from tests.builders import insert_sales
-from tests.fakes import Published
+from tests.support import builders
+from tests.support.builders import insert_sales
+from tests.support.fakes import Published
 
 
 async def sold(world, engine, *sales):

@@ -17,8 +17,8 @@ from shared.errors import KafkaAway
 from shared.kafka import retry
 from shared.kafka.batch import Batches
 from shared.kafka.records import Incoming
-from tests.builders import record
-from tests.fakes import Published
+from tests.support.builders import record
+from tests.support.fakes import Published
 
 
 def payments_of(engine, producer):

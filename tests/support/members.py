@@ -21,7 +21,7 @@ from shared.kafka import broker, connection
 from shared.kafka.records import incoming
 from shared.kafka.subscription import Subscription
 from tests.journey.forked import Forked
-from tests.waiting import DEADLINE_SECONDS, until
+from tests.support.waiting import DEADLINE_SECONDS, until
 
 THINGS = topics.Topic("things", key="", value="", producers=(), consumers=(), retention_days=1)
 _SHORT = aiohttp.ClientTimeout(total=5)

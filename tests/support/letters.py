@@ -3,7 +3,7 @@
 from shared import clock, metrics
 from shared.db.engine import rows
 from shared.kafka.records import Incoming
-from tests.builders import Sale, booking_event, insert_sales, record
+from tests.support.builders import Sale, booking_event, insert_sales, record
 
 
 async def sales(engine, count):

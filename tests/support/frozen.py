@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.waiting import until_blocking
+from tests.support.waiting import until_blocking
 
 
 @contextmanager

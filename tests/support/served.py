@@ -17,11 +17,11 @@ from aiokafka import AIOKafkaConsumer
 
 from shared import settings, topics
 from shared.kafka import provision
-from tests import corpus
-from tests.builders import Sale, bytes_of
 from tests.journey.pipeline import _ports
+from tests.support import corpus
+from tests.support.builders import Sale, bytes_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 15
 SILENT_SECONDS = 1.0  # who says nothing for so long waits for more of us

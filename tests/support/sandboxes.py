@@ -15,7 +15,7 @@ from deploy.dev.stripe import open_sandbox
 from shared import clock
 from shared.stripe_api import SessionRequest
 from tests.referees import watch
-from tests.waiting import until
+from tests.support.waiting import until
 
 SECRET = "whsec_of_these_tests_and_long_enough"
 

@@ -1,6 +1,6 @@
 """The story that the examples of messages tell: what our own code makes of them, one after the other.
 
-`python -m tests.story` writes the files that follow from others; the tests hold that they are what the code says.
+`python -m tests.support.story` writes the files that follow from others; the tests hold that they are what the code says.
 """
 
 import json
@@ -19,7 +19,7 @@ from shared.domain.booking import Booking, Status
 from shared.domain.payment import Payment
 from shared.kafka.records import Incoming
 
-EXAMPLES = Path(__file__).parent / "examples" / "messages"
+EXAMPLES = Path(__file__).parents[1] / "examples" / "messages"
 PAYMENT_ID = "019c1f6e-7a51-7c2e-9b7d-3f1f0a6d2c11"
 BOOKING_ID = "6b1f7e52-41f7-4c0f-a9a5-0d5f3c1f8e21"
 AT = datetime(2027, 2, 3, 9, 30, 0, 250_000, UTC)

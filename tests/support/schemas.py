@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema_rs
 
-FOLDER = Path(__file__).parent.parent / "docs" / "topics"
+FOLDER = Path(__file__).parents[2] / "docs" / "topics"
 SCHEMAS = {
     path.name.partition(".v1.")[0]: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.events.v1.schema.json"))
 }
