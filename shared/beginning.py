@@ -1,9 +1,9 @@
-"""How a process ends that is told to before it has come up: at once, with status 0.
+"""Ends a process that gets SIGTERM or SIGINT before it has started: at once, with status 0.
 
-While it imports and reads its settings, for a second, or ten where the machine is busy, nothing is under way. Left to the
-system it would end as one that was killed; in a container, whose first process it is, it would not even hear of a SIGTERM:
-that one gets no signal that it has no handler for (pid_namespaces(7)). Enters: nothing. Leaves: handlers, until the event loop
-has its own. Next: garbage.py, under which the imports go on.
+While it imports and reads its settings, for a second, or ten on a busy machine, nothing is under way. By default it would end
+as if it were killed; as the first process of a container it would not even notice a SIGTERM, since the kernel sends that
+process no signal without a handler (pid_namespaces(7)). Enters: nothing. Leaves: handlers, until the event loop has its own.
+Next: garbage.py, under which the imports go on.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""The end of a process: its event loop is closed, within a moment, and its exit status handed on.
+"""The end of a process: closes its event loop, within a moment, and returns its exit status.
 
-uvloop closes only when every name that it looks up has been answered for, though nobody waits for the answer any more: while a
-resolver is silent that takes longer than SIGTERM gives. Enters: a process's life, which has a limit of its own for its last
-words (shared/kafka/service.py, ingress/serving.py). Leaves: its exit status.
+uvloop closes only when every name that it looks up is answered, although nothing waits for the answer any more: while a
+resolver is silent that takes longer than the time after SIGTERM. Enters: a process's life, which limits the time of its own
+stop (shared/kafka/service.py, ingress/serving.py). Leaves: its exit status.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from shared import logs
 
 log = logs.get(__name__)
 
-CLOSE_SECONDS_MAX = 0.4  # milliseconds do; a life may have taken 9.5 of the 10 s after SIGTERM
+CLOSE_SECONDS_MAX = 0.4  # milliseconds are enough; a life may have taken 9.5 of the 10 s after SIGTERM
 
 
 def run_to_the_end(life: Coroutine[object, object, int]) -> int:
-    """Run a process's life on uvloop and return its exit status; what its loop waits for afterwards keeps nobody."""
+    """Run a process's life on uvloop and return its exit status; what the loop still waits for then does not delay it."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         status = runner.run(life)
         hurry = threading.Timer(CLOSE_SECONDS_MAX, _end, (status,))

@@ -259,7 +259,7 @@ class Sender:
                 await self._record(*self._unrecorded.popitem()[1])
 
     async def _record_in_time(self) -> None:
-        """Record what no batch may come for: another member that has it by now would send it again after its lease."""
+        """Record what no later batch may: another member that has the letter by now would send it again after its lease."""
         backoff = Backoff()
         while self._unrecorded:
             await backoff.pause(self._stopping)

@@ -117,7 +117,7 @@ async def rows(tx: AsyncConnection, sql: str, *parameters: object) -> list[Any]:
         try:
             found: list[Any] = await raw.fetch(sql, *parameters)
         except asyncio.CancelledError:
-            # As SQLAlchemy does for what goes through it: a server that falls silent answers no ROLLBACK, either.
+            # As SQLAlchemy does for its own statements: a server that no longer answers would not answer a ROLLBACK, either.
             await tx.invalidate()
             raise
         return found

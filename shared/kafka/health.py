@@ -19,7 +19,7 @@ log = logs.get(__name__)
 # Kafka and the database have 2 s to answer, and the driver as long to close a silent connection. A probe of Kubernetes waits
 # for 5 s, Prometheus for 10.
 READY_WITHIN_SECONDS = 4.0
-STOP_SECONDS_MAX = 0.5  # for who asks while we leave; aiohttp's default is a minute, and who reads nothing takes all of it
+STOP_SECONDS_MAX = 0.5  # for requests at the end; aiohttp's default is a minute, all of which a client that reads nothing takes
 
 
 class NotServed(errors.PipelineError):

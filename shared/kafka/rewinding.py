@@ -130,10 +130,10 @@ class RewindingConsumer(AIOKafkaConsumer):
                 await self.seek_to_beginning(partition)
 
     def _join_as_who_it_is(self) -> None:
-        """Join once more under a static name: only then is who took the leader's place told so, and shares all partitions out.
+        """Join once more under a static name: only then does the leader's replacement learn that it leads, and assigns all.
 
-        The first join gives such a member its old place, by which nobody leads: partitions that are added would be nobody's.
-        A member that is not the leader gets the same answer again, and the others hear nothing of it.
+        The first join gives such a member its old place, under which nobody leads: partitions that are added would not be
+        assigned. A member that is not the leader gets the same answer again, and the others notice nothing.
         """
         if self._group_instance_id is not None and self._coordinator._group_subscription is None:  # noqa: SLF001 - as above
             self._coordinator.request_rejoin()
