@@ -19,7 +19,8 @@ from shared.kafka.metadata_pause import PausingClient
 from shared.kafka.records import Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
 
-# Above the 3 s after which the controller fences a dead in-sync replica, below our answer's deadline twice over.
+# Above the 3 s after which the controller fences a dead in-sync replica: what only waits for that need not be sent again. A
+# caller's own deadline ends before it.
 REQUEST_TIMEOUT_MS = 10_000
 BATCH_BYTES_MAX = 262_144  # with the default of 16 KiB a full buffer blocked senders during an outage
 DEADLINE_SECONDS = 5.0
