@@ -147,7 +147,7 @@ class Batches(Generic[ItemT]):
                 applied = await self._consumer.apply(tx, items)
         except Exception as error:
             # Before the transaction began no record can be at fault, even if the error is one of data: PostgreSQL refuses a
-            # connection with 22023 for a setting that it does not know.
+            # connection with 22023 for a value that a setting cannot have.
             if not begun or not is_data_error(error):
                 raise
             if len(items) == 1:
