@@ -142,7 +142,7 @@ class Sender:
     def _ended_alone(self, task: "asyncio.Task[None]") -> None:
         self._going_on.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Its ticket in the first step brings it again.
+            # Its letter comes again: by its ticket in the first step, or with its batch. An unrecorded 250 waits in memory.
             log.warning("letter.left_alone_failed", error=type(error).__name__)
 
     async def _in_turn(self, flight: Flight, trips: int) -> None:
