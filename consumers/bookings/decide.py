@@ -1,8 +1,8 @@
 """What a batch of payments' changes does to their bookings; pure, message by message in batch order.
 
-Enters: what the store loaded under locks, and the batch. Leaves: everything to write, to publish and to tell. A refused
-message changes nothing and gets no inbox row, so that its replay is never taken for a duplicate. What one booking does about
-one message is for shared/domain/booking.py to say. Next: store.py writes it.
+Enters: what the store loaded under locks, and the batch. Leaves: everything to write, to publish and to log. A refused
+message changes nothing and gets no inbox row, so that its replay is never taken for a duplicate. What one message does to one
+booking is decided in shared/domain/booking.py. Next: store.py writes it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What became of a booking, for the log once it stands."""
+    """What became of a booking, for the log and the metrics after the commit."""
 
     name: str
     booking_id: str
@@ -48,9 +48,9 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the database knows, read under locks: bookings by id, what each knows of its payments by their ids, inbox entries.
+    """What the database holds, read under locks: bookings by id, the payments of each by their ids, inbox entries.
 
-    `versions` are the numbers of the last events that told of each booking.
+    `versions` are the numbers of the last event emitted about each booking.
     """
 
     bookings: Mapping[str, Booking]
@@ -99,7 +99,7 @@ class _Batch:
         if event_id in self.decided.entries:
             return
         if event_id in self._loaded.known:
-            # Whoever wrote the entry may have died before it could publish.
+            # The process that wrote the entry may have died before it could publish.
             self._emit(item, self._loaded.known[event_id].emitted)
             return
         found = self.decided.bookings.get(booking_id) or self._loaded.bookings.get(booking_id)
@@ -115,7 +115,7 @@ class _Batch:
         self.decided.emitted += [Emitted(event, item.record) for event in events]
 
     def _follow(self, found: Booking, event: messages.Envelope[messages.PaymentState]) -> tuple[bytes, ...]:
-        """Let a booking follow a message of one payment; return the event that tells what became of it, if anything did."""
+        """Let a booking follow a message of one payment; return the event to emit, if anything became of it."""
         data = event.data
         payment_id = str(data.payment_id)
         payments = self._payments.setdefault(found.id, {})
@@ -153,7 +153,7 @@ class _Batch:
         reason: str | None = None,
         confirmed_elsewhere: bool = False,
     ) -> tuple[bytes, ...]:
-        """Count what became of a booking, and return the event that tells it: how it stands now, because of which payment."""
+        """Count one more change of a booking, and return its event: the booking as it is now, because of which payment."""
         data = event.data
         version = self.decided.versions[stands.id] = self.decided.versions.get(stands.id, 0) + 1
         change = messages.BookingChange(

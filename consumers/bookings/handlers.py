@@ -45,7 +45,7 @@ class Bookings:
 
 
 def tell(decided: Decided) -> None:
-    """Count and log what now stands in the database."""
+    """Count and log what is now committed."""
     for told in decided.told:
         metrics.bookings_changed.labels(told.name).inc()
         log.info(
