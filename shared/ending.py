@@ -31,5 +31,5 @@ def run_to_the_end(life: Coroutine[object, object, int]) -> int:
 
 
 def _end(status: int) -> None:
-    log.warning("process.closed_hard", seconds=CLOSE_SECONDS_MAX)
+    log.error("process.closed_hard", seconds=CLOSE_SECONDS_MAX)
     os._exit(status)
