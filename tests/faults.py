@@ -230,6 +230,11 @@ KAFKA = (
         (BROKER, 'auto_offset_reset="earliest"', 'auto_offset_reset="latest"'),
         (BROKER, "    require_safe(broker)\n    return broker", "    return broker"),
     ),
+    fault(
+        "nobody watches for added partitions once the leader was started again",
+        ("tests/contract/test_kafka_groups.py", "-k", "after_the_leader"),
+        ("shared/kafka/rewinding.py", "        self._join_as_who_it_is()\n", ""),
+    ),
 )
 MATCHING = (
     fault(
@@ -612,6 +617,11 @@ LETTERS = (
         "a slow recipient holds up its batch",
         (AWAY_TESTS, "-k", "hangs_holds_up_nobody"),
         (SENDING, "all(flight.is_slow() for flight in pending.values())", "not pending"),
+    ),
+    fault(
+        "a 250 that the database did not take waits for a batch that never comes",
+        (CLAIM_TESTS, "-k", "no_batch_comes"),
+        (SENDING, "                self._let_go_on(self._recording)\n", "                self._recording.cancel()\n"),
     ),
 )
 DOOR = (
