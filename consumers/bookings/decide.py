@@ -14,6 +14,7 @@ from shared import messages
 from shared.db.inbox import Entry
 from shared.domain import booking
 from shared.domain.booking import Booking, Cancel, Confirm, Known, Leave, RaiseConflict, Status
+from shared.domain.matter import Matter
 from shared.kafka.batch import Emitted
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
@@ -35,15 +36,6 @@ class Told:
     booking_id: str
     payment_id: str
     reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """A matter for a person; the same reason, aggregate and cause is one matter, however often it is seen."""
-
-    reason: str
-    aggregate: str
-    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,7 @@ class Decided:
     bookings: dict[str, Booking] = field(default_factory=dict)
     payments: dict[tuple[str, str], Known] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
-    attention: list[Attention] = field(default_factory=list)
+    attention: list[Matter] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     emitted: list[Emitted] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -170,5 +162,5 @@ class _Batch:
         return (messages.booking_event(name, change, cause=str(event.id), at=self._at),)
 
 
-def _matter(reason: str, payment: Known, found: Booking) -> Attention:
-    return Attention(reason, f"booking:{found.id}", f"payment:{payment.payment_id}")
+def _matter(reason: str, payment: Known, found: Booking) -> Matter:
+    return Matter(reason, f"booking:{found.id}", f"payment:{payment.payment_id}")

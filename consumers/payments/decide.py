@@ -17,6 +17,7 @@ from shared import messages
 from shared.db.inbox import Entry
 from shared.domain import payment
 from shared.domain.ledger import Decision
+from shared.domain.matter import Matter
 from shared.domain.payment import (
     Announcement,
     Changed,
@@ -62,15 +63,6 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
-    """A matter for a person; the same reason, aggregate and cause is one matter, however often it is seen."""
-
-    reason: str
-    aggregate: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
 class Loaded:
     """What the database holds, read under locks: payments by id, ids by key, inbox entries, events waiting by key.
 
@@ -106,7 +98,7 @@ class Decided:
     waiting: dict[str, Item] = field(default_factory=dict)
     freed: set[str] = field(default_factory=set)
     refused_waiting: set[str] = field(default_factory=set)
-    attention: list[Attention] = field(default_factory=list)
+    attention: list[Matter] = field(default_factory=list)
     settled: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     emitted: list[Emitted] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -241,7 +233,7 @@ class _Batch:
     def _quarantine(self, item: Item, known: Payment, reason: str) -> None:
         unchanged = _ledger_state(known, known.shown())
         self.decided.lines.append(Line(item, Decision.QUARANTINED, known.id, reason, before=unchanged, after=unchanged))
-        self.decided.attention.append(Attention(reason, f"payment:{known.id}", item.event.id))
+        self.decided.attention.append(Matter(reason, f"payment:{known.id}", item.event.id))
 
     def _fold(self, item: Item, found: Payment) -> tuple[bytes, ...]:
         """Fold the events that waited for the ids of this one, then this one; return all events to emit.
@@ -269,7 +261,7 @@ class _Batch:
                 line = Line(item, Decision.UNCHANGED, now.id, before=unchanged, after=unchanged)
         self.decided.lines.append(line)
         aggregate = f"payment:{now.id}"
-        self.decided.attention += [Attention(r, aggregate, event.id) for r in payment.needs_a_person(before, now)]
+        self.decided.attention += [Matter(r, aggregate, event.id) for r in payment.needs_a_person(before, now)]
         for reason in payment.needs_nobody(before, now):
             self.decided.settled[reason].append(aggregate)
         if now is not before or now.id in self._loaded.older:
@@ -282,7 +274,7 @@ class _Batch:
         if key not in self._waiting and key not in self._loaded.unreadable:
             return emitted
         for event_id, why in self._loaded.unreadable.get(key, {}).items():
-            self.decided.attention.append(Attention(why, f"payment:{payment_id}", event_id))
+            self.decided.attention.append(Matter(why, f"payment:{payment_id}", event_id))
             self.decided.refused_waiting.add(event_id)
         for event_id, item in sorted(self._waiting.pop(key, {}).items()):
             known = self._payment(payment_id)

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.bookings.decide import Attention, Loaded, decide
+from consumers.bookings.decide import Loaded, decide
 from consumers.bookings.handlers import Bookings
 from shared import messages
 from shared.domain.booking import Booking, Known, Status
+from shared.domain.matter import Matter
 from tests import oracle
 from tests.support.builders import Sale, payment_event, record
 
@@ -148,7 +149,7 @@ def test_a_person_is_told_of_each_conflict_and_of_money_after_the_session(life, 
             due.append(("paid_after_session", change.data.payment_id))
 
     assert Counter(matter for step in steps for matter in step.attention) == Counter(
-        Attention(reason, f"booking:{SALE.booking_id}", f"payment:{payment_id}") for reason, payment_id in due
+        Matter(reason, f"booking:{SALE.booking_id}", f"payment:{payment_id}") for reason, payment_id in due
     )
 
 
