@@ -5,10 +5,7 @@ broke that a restart must mend; 2 when a setting is missing or malformed. Next: 
 """
 
 import asyncio
-import os
-import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 
 from aiohttp import web
@@ -27,8 +24,6 @@ SHUTDOWN_SECONDS_MAX = 0.5  # for what is under way even then; it is cancelled
 LINGER_SECONDS_MAX = 1.0  # for the rest of a body that was refused; then the connection is closed
 READ_BUFFER_BYTES = 16_384  # a connection may send twice this ahead of its turn; aiohttp's default is four times as much
 REACH_SECONDS_MAX = 3.0  # without Kafka the port opens all the same, and webhooks get a 503
-LIVENESS_EVERY_SECONDS = 5.0
-STOP_SECONDS_MAX = 9.5  # SIGTERM ends the process within 10 s, whatever a client library still waits for
 
 
 def main() -> int:
@@ -40,10 +35,7 @@ def main() -> int:
 
 async def serve(configured: IngressSettings) -> int:
     """Serve until a signal or a fault comes, then finish what is under way."""
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
+    end = ending.End()
     files_max = listener.raise_files_max(configured.ingress_connections_max + connections.FILES_OF_OURS)
     clients = connections.of_settings(configured, files_max)
     async with app.opened(configured, clients) as (application, publisher), clients.watched():
@@ -52,7 +44,7 @@ async def serve(configured: IngressSettings) -> int:
             return [publisher.fault] if publisher.fault is not None else []
 
         async def ready() -> Sequence[str]:
-            return ["draining"] if stopping.is_set() else await publisher.trouble()
+            return ["draining"] if end.stopping.is_set() else await publisher.trouble()
 
         runner = runner_of(application)
         await runner.setup()
@@ -63,14 +55,12 @@ async def serve(configured: IngressSettings) -> int:
                 except OSError as error:
                     log.error("ingress.not_served", port=configured.ingress_port, reason=str(error))  # noqa: TRY400 - one line is enough
                     return 1
-                status = await until_over(publisher, stopping)
-                loop.call_later(STOP_SECONDS_MAX, give_up, status)
+                await end.until_over(live)
                 await door.stop()
                 await clients.drained(seconds_max=DRAIN_SECONDS_MAX)
         finally:
             await runner.cleanup()
-    log.info("ingress.stopped")
-    return status
+    return end.status()
 
 
 async def open_door(
@@ -110,20 +100,3 @@ def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
         lingering_time=LINGER_SECONDS_MAX,
         read_bufsize=READ_BUFFER_BYTES,
     )
-
-
-async def until_over(publisher: Publisher, stopping: asyncio.Event) -> int:
-    """Wait for a signal, or for a fault after which only a restart can publish; return the exit status."""
-    while publisher.fault is None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), LIVENESS_EVERY_SECONDS)
-            return 0
-    log.error("ingress.gave_up", reason=publisher.fault)
-    stopping.set()
-    return 1
-
-
-def give_up(status: int) -> None:
-    """End the process although something still waits."""
-    log.error("ingress.stopped_hard", seconds=STOP_SECONDS_MAX)
-    os._exit(status)

@@ -5,8 +5,6 @@ after SIGTERM or SIGINT, 1 when something broke that a restart must mend.
 """
 
 import asyncio
-import os
-import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 
@@ -14,7 +12,7 @@ from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared import errors, garbage, logs, settings
+from shared import ending, errors, garbage, logs, settings
 from shared.db import engine as engines
 from shared.db import health as database_health
 from shared.kafka import broker, connection, health, liveness, producer
@@ -25,13 +23,6 @@ from shared.topics import Topic
 
 log = logs.get(__name__)
 
-LIVENESS_EVERY_SECONDS = 5.0
-STOP_SECONDS_MAX = 9.5  # SIGTERM ends the process within 10 s, whatever a client library still waits for
-
-
-class NotAlive(errors.PipelineError):
-    """The process runs and makes no progress: only a restart helps."""
-
 
 class ServiceSettings(settings.Kafka, settings.Health):
     """What every consumer process needs to live."""
@@ -41,42 +32,9 @@ Build = Callable[[Producer, asyncio.Event], Sequence[Subscription]]
 Trouble = Callable[[], Awaitable[Sequence[str]]]
 
 
-class _End:
-    """How a process comes to its end: `stopping` is set by a signal, `fatal` holds the fault that a restart must mend."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._loop = asyncio.get_running_loop()
-        self.stopping = asyncio.Event()
-        self.fatal: asyncio.Future[BaseException] = self._loop.create_future()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(signum, self.begin)
-
-    def begin(self) -> None:
-        """Let everything stop, and end the process after STOP_SECONDS_MAX whatever still waits; a second call does nothing."""
-        if not self.stopping.is_set():
-            self.stopping.set()
-            # From here on nothing may delay the end: a commit waits for a whole outage, a join for its request's timeout.
-            self._loop.call_later(STOP_SECONDS_MAX, self._give_up)
-
-    def status(self) -> int:
-        """Log why the process ends, and return its exit status."""
-        if not self.fatal.done():
-            log.info("consumer.stopped", consumer=self._name)
-            return 0
-        fault = self.fatal.result()
-        log.error("consumer.gave_up", consumer=self._name, error=type(fault).__name__, reason=str(fault))
-        return 1
-
-    def _give_up(self) -> None:
-        error = type(self.fatal.result()).__name__ if self.fatal.done() else None
-        log.error("consumer.stopped_hard", consumer=self._name, seconds=STOP_SECONDS_MAX, error=error)
-        os._exit(1 if self.fatal.done() else 0)
-
-
 async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: Trouble) -> int:
     """Run until a signal or a fault; `trouble` adds the process's own reasons for not being ready (its database, …)."""
-    end = _End(name)
+    end = ending.End()
     client_id = f"culturebridge-{name}"
     subscriptions: Sequence[Subscription] = ()
     publisher: Producer | None = None
@@ -97,31 +55,13 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
                 await connection.until_answers(configured, lambda: broker.start(consuming), stopping=end.stopping)
                 garbage.collect_rarely()
                 log.info("consumer.started", consumer=name)
-                await _until_over(subscriptions, publisher, end.stopping, end.fatal)
-                end.begin()
-                await _stop(consuming)
+                lag = asyncio.create_task(liveness.watch_lag(subscriptions))
+                try:
+                    await end.until_over(live)
+                finally:
+                    lag.cancel()
+                    await _stop(consuming)
     return end.status()
-
-
-async def _until_over(
-    subscriptions: Sequence[Subscription],
-    publisher: Producer,
-    stopping: asyncio.Event,
-    fatal: "asyncio.Future[BaseException]",
-) -> None:
-    lag = asyncio.create_task(liveness.watch_lag(subscriptions))
-    signalled = asyncio.create_task(stopping.wait())
-    try:
-        while True:
-            await asyncio.wait((signalled, fatal), timeout=LIVENESS_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if stopping.is_set() or fatal.done():
-                return
-            faults = await _faults(subscriptions, publisher)
-            if faults and not fatal.done():
-                fatal.set_result(NotAlive("; ".join(faults)))
-    finally:
-        lag.cancel()
-        signalled.cancel()
 
 
 async def _reasons(subscriptions: Sequence[Subscription], publisher: Producer | None, trouble: Trouble) -> list[str]:

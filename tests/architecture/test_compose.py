@@ -11,8 +11,8 @@ from consumers.payments.app import Settings as PaymentsSettings
 from deploy.dev.box.pipeline import PROCESSES
 from deploy.dev.demo import compose
 from shared import environment, settings
+from shared.ending import STOP_SECONDS_MAX
 from shared.kafka import acls
-from shared.kafka.service import STOP_SECONDS_MAX
 from tests.architecture import composition
 from tests.architecture.source import ROOT
 from tests.architecture.test_images import SETTINGS, STAGES

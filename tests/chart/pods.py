@@ -4,9 +4,8 @@ import re
 
 from pydantic import ValidationError
 
-from ingress.serving import STOP_SECONDS_MAX as DOOR_STOP_SECONDS_MAX
+from shared.ending import STOP_SECONDS_MAX
 from shared.kafka.health import READY_WITHIN_SECONDS
-from shared.kafka.service import STOP_SECONDS_MAX
 from tests.architecture import dockerfile
 from tests.architecture.source import ROOT
 from tests.architecture.test_images import STAGES
@@ -82,7 +81,7 @@ def _of_health(name, pod):
 def _of_stopping(name, pod):
     grace = pod["terminationGracePeriodSeconds"]
     before = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    if grace < before + max(STOP_SECONDS_MAX, DOOR_STOP_SECONDS_MAX) + MARGIN_SECONDS:
+    if grace < before + STOP_SECONDS_MAX + MARGIN_SECONDS:
         yield f"{name}: {grace} s are too short to drain"
     if name == "ingress" and not before:
         yield f"{name}: it stops before the balancers know"

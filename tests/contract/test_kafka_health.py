@@ -245,22 +245,6 @@ async def test_a_producer_that_can_send_no_more_is_a_fault():
     assert await service._faults([], Dead()) == ["the producer's sender task ended"]
 
 
-async def test_a_process_that_makes_no_progress_ends_itself(monkeypatch):
-    """Nobody may be there to ask whether it lives."""
-    monkeypatch.setattr(service, "LIVENESS_EVERY_SECONDS", 0.01)
-
-    async def dead(_subscriptions, _publisher):
-        return ["things: the fetch task ended", "the producer's sender task ended"]
-
-    monkeypatch.setattr(service, "_faults", dead)
-    fatal = asyncio.get_running_loop().create_future()
-    async with asyncio.timeout(10):
-        await service._until_over([], None, asyncio.Event(), fatal)
-
-    assert isinstance(fatal.result(), service.NotAlive)
-    assert str(fatal.result()) == "things: the fetch task ended; the producer's sender task ended"
-
-
 async def test_a_process_one_of_whose_groups_has_not_joined_is_not_ready(monkeypatch):
     """The email consumer reads seven topics: six of them are not all of its work."""
 

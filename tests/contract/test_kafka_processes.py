@@ -42,7 +42,7 @@ async def test_sigterm_drains_and_exits_0(payments, kafka, engine):
     await feeding
 
     assert (status, seconds < 10) == (0, True)
-    assert payments.said("consumer.stopped")
+    assert payments.said("process.stopped")
     offset = (await committed(kafka, topics.STRIPE_EVENTS, "payments")).get(0, 0)
     async with engine.begin() as tx:
         applied = (await rows(tx, "select count(*) from inbox"))[0][0]
@@ -103,7 +103,7 @@ async def test_a_storm_of_culprits_ends_the_process_and_refuses_nothing_more(pay
     await payments.start()
 
     assert await payments.exit_status() == 1
-    [told] = payments.said("consumer.gave_up")
+    [told] = payments.said("process.gave_up")
     assert told["error"] == "TooManyCulprits"
     assert await everything(kafka, topics.STRIPE_EVENTS_DLT) == []
     assert await committed(kafka, topics.STRIPE_EVENTS, "payments") == {}

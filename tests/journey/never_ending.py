@@ -11,7 +11,8 @@ import sys
 from consumers.bookings import app as consumer
 from ingress import serving as door
 from ingress.publisher import Publisher
-from shared.kafka import broker, health, producer, service
+from shared import ending
+from shared.kafka import broker, health, producer
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +36,8 @@ async def at_once(_consuming):
 
 if __name__ == "__main__":
     health.served = never_over
-    service.STOP_SECONDS_MAX = door.STOP_SECONDS_MAX = service.LIVENESS_EVERY_SECONDS = 0.2
+    door.REACH_SECONDS_MAX = 600
+    ending.STOP_SECONDS_MAX = ending.LIVENESS_EVERY_SECONDS = 0.2
     if "BROKEN" in os.environ:
         producer.opened, broker.start = (dead if os.environ["PROCESS"] == "consumer" else producer.opened), at_once
         Publisher.fault = "the producer's sender task ended"

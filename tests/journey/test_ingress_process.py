@@ -228,7 +228,7 @@ async def test_a_door_that_can_publish_nothing_more_asks_for_its_restart(started
             assert await process.running.wait() == 1
     assert live[0] == 503
     assert "sender task ended" in live[1]
-    assert "ingress.gave_up" in process.said()
+    assert "process.gave_up" in process.said()
 
 
 async def test_two_processes_share_a_port_when_asked(started):
