@@ -107,11 +107,19 @@ class WebhookHandler:
         self._topic = topic
         # Chooses only the word in the answer; what is a duplicate, the inbox decides.
         self._acknowledged = RecentIds()
+        _answered(problems.INTERNAL.code)  # is 0 from the start, so that Prometheus sees the first exception as an increase
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one delivery."""
+        """Answer one delivery.
+
+        An exception is counted, too, before http_rules.no_internals answers it: the alert WebhooksBroken depends on this count.
+        """
         started = clock.monotonic()
-        outcome = await self._take(request)
+        try:
+            outcome = await self._take(request)
+        except Exception:
+            _answered(problems.INTERNAL.code).inc()
+            raise
         match outcome:
             case Taken(event=event, known=known):
                 status = "already_processed" if known else "accepted"

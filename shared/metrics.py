@@ -10,7 +10,11 @@ from prometheus_client import Counter, Gauge, Histogram
 FAST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 # The door
-webhook_requests = Counter("webhook_requests_total", "Webhooks answered, by what was said", ["outcome"])
+webhook_requests = Counter(
+    "webhook_requests_total",
+    "Webhooks answered: `accepted`, `already_processed`, `ignored_…`, or a problem's code",
+    ["outcome"],
+)
 webhook_seconds = Histogram("webhook_processing_seconds", "From a webhook's head to its answer", buckets=FAST_SECONDS)
 webhook_bytes = Histogram("webhook_body_bytes", "Size of accepted bodies", buckets=(1024, 4096, 16384, 65536, 262144))
 checkout_requests = Counter("checkout_requests_total", "Checkouts answered, by problem code or `created`", ["outcome"])

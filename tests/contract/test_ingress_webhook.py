@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer
 
 from ingress import webhook
 from ingress.publisher import Publisher
-from shared import topics
+from shared import metrics, topics
 from shared.kafka.records import Record
 from tests.support.builders import Sale, bytes_of, stripe_event
 from tests.support.door import WEBHOOK_SECRET, FakePublisher, opened, signed
@@ -139,6 +139,21 @@ async def test_without_kafka_it_is_503_and_stripe_comes_again(door_alone):
 
     door_alone.publisher.away = False
     assert await door_alone.deliver(body) == (200, {"status": "accepted"})
+
+
+async def test_an_exception_is_500_and_counted_once(door_alone, monkeypatch):
+    """The alert WebhooksBroken depends on this count, which is 0 before; the next delivery is accepted."""
+    body = bytes_of(Sale().succeeded())
+    counted = metrics.webhook_requests.labels("internal")._value
+    before = counted.get()
+    with monkeypatch.context() as broken:
+        broken.setattr(door_alone.publisher, "publish", None)
+        status, answer = await door_alone.deliver(body)
+
+    assert (status, answer["code"]) == (500, "internal")
+    assert counted.get() == before + 1
+    assert await door_alone.deliver(body) == (200, {"status": "accepted"})
+    assert counted.get() == before + 1
 
 
 IGNORED = {
