@@ -187,7 +187,7 @@ class Checkout:
         if row is not None and row.closed_at is None:
             return ReadAgain("the payment that was refused was bound or paid meanwhile")
         log.info("payment.given_up", payment_id=str(payment.id), booking_id=str(payment.booking_id), code=code)
-        return problems.STRIPE_REFUSED
+        return checkout_rules.refusal(code)
 
     async def _ask(self, session_id: str, stripe_answers: StripeAnswers) -> Problem | ReadAgain:
         answer = await self._stripe.retrieve_session(session_id)

@@ -27,6 +27,17 @@ KEY_AGE_MAX = timedelta(hours=23)  # Stripe keeps an idempotency key for at leas
 # application's column has room for eight before the point.
 AMOUNT_MINOR_MAX = 99_999_999
 AMOUNT_MINOR_MAX_OF_IDR = 9_999_999_999
+# Stripe's codes for what a coach or a client has in their profile: https://docs.stripe.com/error-codes. The smallest charge
+# depends on the account's settlement currency and the rate of the day, so that only Stripe knows it.
+PROBLEMS_OF_PROFILES = {
+    "amount_too_small": problems.BOOKING_HAS_NO_PRICE.about(
+        "The price of the booking is less than the payment provider charges."
+    ),
+    "amount_too_large": problems.BOOKING_HAS_NO_PRICE.about(
+        "The price of the booking is more than the payment provider charges."
+    ),
+    "email_invalid": problems.CLIENT_EMAIL_REFUSED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,11 @@ def price_minor(booking: Booking) -> int | None:
     price = money.price_minor(rate, booking.duration_minutes, booking.currency)
     highest = AMOUNT_MINOR_MAX_OF_IDR if booking.currency.upper() == "IDR" else AMOUNT_MINOR_MAX
     return price if 0 < price <= highest else None
+
+
+def refusal(code: str) -> Problem:
+    """Return the problem for a request that Stripe refused with this code: 400 when a profile must be corrected, else 502."""
+    return PROBLEMS_OF_PROFILES.get(code, problems.STRIPE_REFUSED)
 
 
 def item_name(booking: Booking) -> str:

@@ -72,6 +72,11 @@ PAYMENT_NOT_FOUND = Problem(404, "payment_not_found", "There is no such payment.
 BOOKING_NOT_PENDING = Problem(400, "booking_not_pending", "The booking is not waiting for a payment.")
 BOOKING_PAST = Problem(400, "booking_past", "The booked session lies in the past.")
 BOOKING_HAS_NO_PRICE = Problem(400, "booking_has_no_price", "The coach has no hourly rate that can be charged.")
+CLIENT_EMAIL_REFUSED = Problem(
+    400,
+    "client_email_refused",
+    "The payment provider does not accept the client's e-mail address; once it is corrected, the same call succeeds.",
+)
 PAYMENT_ALREADY_EXISTS = Problem(
     400,
     "payment_already_exists",

@@ -712,6 +712,11 @@ WIRE = (
         ("ingress/checkout_http.py", "            metrics.checkout_requests.labels(outcome=problem.code).inc()\n", ""),
     ),
     fault(
+        "one coach's low price calls the operator",
+        ("tests/contract/test_checkout_stripe_fails.py", "-k", "of_a_profile"),
+        ("ingress/checkout.py", "return checkout_rules.refusal(code)", "return problems.STRIPE_REFUSED"),
+    ),
+    fault(
         "the address's word about TLS is lost",
         ("tests/contract/test_database_tls.py", "-k", "another_name"),
         ("shared/db/engine.py", 'url.set(drivername="postgresql")', 'url.set(drivername="postgresql", query={})'),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared import metrics
 from tests.support.door import ORIGIN, PAYMENTS, URLS, meeting, opened, sandbox
 
 FAULTS = ["error_before", "conflict", "rate_limit", "cut"]
@@ -85,21 +86,53 @@ async def test_a_key_that_was_used_for_something_else_gives_way(door):
 
 
 @pytest.mark.parametrize("key", [None, "k-1"])
-async def test_what_stripe_refuses_is_502_until_it_is_mended(door, key):
-    """Less than Stripe charges, told with its own code; the next call says what price and address are by then."""
-    booked = await meeting(door.engine, rate="0.10")
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("update coach_profiles set hourly_rate = 0.10", "booking_has_no_price"),
+        ("update users set email = 'nobody' where role = 'client'", "client_email_refused"),
+    ],
+)
+async def test_what_stripe_refuses_of_a_profile_is_400_until_it_is_corrected(door, change, code, key):
+    """Less than Stripe charges, or no e-mail address: no alert fires, and the next call sends the price and address of then."""
+    booked = await meeting(door.engine)
+    failed = metrics.checkout_requests.labels("stripe_refused")._value
+    before = failed.get()
+    await door.sql(change)
 
     for _ in range(2):
         status, body = await door.checkout(booked.booking_id, booked.client, key=key)
-        assert (status, body["code"]) == (502, "stripe_refused")
+        assert (status, body["code"]) == (400, code)
     await door.sql("update coach_profiles set hourly_rate = 75")
-    await door.sql("update users set email = 'mended@example.com' where id = $1", booked.client.id)
+    await door.sql("update users set email = 'corrected@example.com' where id = $1", booked.client.id)
     status, body = await door.checkout(booked.booking_id, booked.client, key=key)
 
     assert (status, body.get("amount")) == (201, 75), body
     [session] = door.sessions()
-    assert session["customer_email"] == "mended@example.com"
+    assert session["customer_email"] == "corrected@example.com"
     assert [row[4:] for row in await door.sql(PAYMENTS)] == [(None, False), (None, False), (session["id"], True)]
+    assert failed.get() == before
+
+
+async def test_a_price_below_stripes_minimum_says_so(door):
+    """The code is that of every price which cannot be charged, and the detail names the reason."""
+    booked = await meeting(door.engine, rate="0.10")
+
+    _, body = await door.checkout(booked.booking_id, booked.client)
+
+    assert body["detail"] == "The price of the booking is less than the payment provider charges."
+
+
+async def test_what_stripe_refuses_for_another_reason_is_502_until_it_is_mended(door):
+    """A currency that Stripe does not charge in: an operator has to look; the next call sends what the profile says then."""
+    booked = await meeting(door.engine, currency="XXX")
+
+    for _ in range(2):
+        status, body = await door.checkout(booked.booking_id, booked.client)
+        assert (status, body["code"]) == (502, "stripe_refused")
+    await door.sql("update coach_profiles set currency = 'USD'")
+
+    assert (await door.checkout(booked.booking_id, booked.client))[0] == 201
 
 
 async def test_a_refusal_that_nobody_wrote_down_is_heard_again(door):
@@ -111,7 +144,7 @@ async def test_a_refusal_that_nobody_wrote_down_is_heard_again(door):
 
     first, second = [await door.checkout(booked.booking_id, booked.client) for _ in range(2)]
 
-    assert [status for status, _ in (first, second)] == [502, 201]
+    assert [status for status, _ in (first, second)] == [400, 201]
     assert [row[5] for row in await door.sql(PAYMENTS)] == [False, True]
 
 

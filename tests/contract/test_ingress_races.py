@@ -106,7 +106,7 @@ async def test_two_who_are_refused_at_once_close_one_row(doors):
     held.let_go.set()
 
     assert await first == second
-    assert (second[0], second[1]["code"]) == (502, "stripe_refused")
+    assert (second[0], second[1]["code"]) == (400, "booking_has_no_price")
     assert await quick.sql("select closed_at is null from payments") == [(False,)]
 
 

@@ -66,6 +66,23 @@ def refused(step):
     return step.problem
 
 
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("amount_too_small", problems.BOOKING_HAS_NO_PRICE),
+        ("amount_too_large", problems.BOOKING_HAS_NO_PRICE),
+        ("email_invalid", problems.CLIENT_EMAIL_REFUSED),
+        ("parameter_invalid_integer", problems.STRIPE_REFUSED),
+        ("InvalidRequestError", problems.STRIPE_REFUSED),
+    ],
+)
+def test_only_what_a_profile_can_correct_is_not_our_fault(code, problem):
+    """Every other refusal stays a 502, by which the alert CheckoutsFail fires."""
+    refused = checkout_rules.refusal(code)
+
+    assert (refused.status, refused.code) == (problem.status, problem.code)
+
+
 def test_a_first_checkout_begins_with_a_row():
     """A row is added first, whatever else."""
     assert next_step() == Insert()
