@@ -77,7 +77,11 @@ class Publishes(Protocol):
 
 
 def judge(body: bytes, stripe: settings.StripeApi) -> Event | Ignored | Problem:
-    """Decide by its head what a signed body is. Pure; next: the consumer's translate.py judges the rest."""
+    """Decide by its head what a signed body is. Pure; next: the consumer's translate.py judges the rest.
+
+    `account` names a connected account (https://docs.stripe.com/api/events/object#event_object-account). The events of another
+    account of ours have none: only the signing secret, which each endpoint has for itself, keeps those out.
+    """
     try:
         head = DECODER.decode(body)
     except messages.DECODING_ERRORS:

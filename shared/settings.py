@@ -135,9 +135,10 @@ class Kafka(Concern):
 
 
 class StripeApi(Concern):
-    """How we call Stripe, and whose events are ours: those of the key's mode, and of the account when it is pinned.
+    """How we call Stripe, and which signed events are ours: those of the key's mode that name no other account.
 
-    An empty base is Stripe itself.
+    Stripe names an account only in the events of connected ones; an event of another account of ours names none, and is
+    kept out by the signing secret, which each endpoint has for itself. An empty base is Stripe itself.
     """
 
     stripe_secret_key: SecretStr

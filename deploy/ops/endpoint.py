@@ -45,7 +45,7 @@ def _account(account_id: str, expected: str | None) -> Iterator[Finding]:
         yield Finding(
             wrong=True,
             what="another_account",
-            text=f"STRIPE_ACCOUNT_ID is {expected}, but the key belongs to {account_id}: its events would be ignored",
+            text=f"STRIPE_ACCOUNT_ID is {expected}, but the key belongs to {account_id}: customers would pay into the latter",
         )
 
 

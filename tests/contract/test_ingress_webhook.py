@@ -159,7 +159,7 @@ async def test_an_exception_is_500_and_counted_once(door_alone, monkeypatch):
 IGNORED = {
     "live event under a test key": {"livemode": True},
     "thin event": {"object": "v2.core.event"},
-    "foreign account": {"account": "acct_other"},
+    "event of a connected account": {"account": "acct_other"},
 }
 
 
@@ -175,7 +175,7 @@ async def test_foreign_events_are_ignored(database, changes):
 
 @pytest.mark.parametrize("account", [None, "acct_ours", "absent"])
 async def test_our_own_account_is_no_foreigner(database, account):
-    """Events of one's own account name it or not."""
+    """Its events name it or not. Those of another account of ours name none either: the signing secret keeps these out."""
     event = Sale().succeeded() | ({} if account == "absent" else {"account": account})
     async with opened(database, stripe_account_id="acct_ours") as door:
         assert await door.deliver(bytes_of(event)) == (200, {"status": "accepted"})
