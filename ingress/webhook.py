@@ -111,7 +111,7 @@ class WebhookHandler:
         self._topic = topic
         # Chooses only the word in the answer; what is a duplicate, the inbox decides.
         self._acknowledged = RecentIds()
-        _answered(problems.INTERNAL.code)  # is 0 from the start, so that Prometheus sees the first exception as an increase
+        _answered(problems.INTERNAL.code)  # is 0 from the start, so that the first increase can be seen
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one delivery.

@@ -14,13 +14,14 @@ from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
 from consumers.email.handlers import Changes, Entering, Reading, Retries
 from consumers.email.sending import Sender
-from shared import ending, environment, logs, settings, topics
+from shared import ending, environment, logs, metrics, settings, topics
 from shared.db import engine as engines
 from shared.db import health
 from shared.kafka import retry, service
 from shared.kafka.batch import Batches
 from shared.kafka.producer import Producer
 from shared.kafka.subscription import Handler, Subscription
+from shared.letters.words import LETTERS
 
 GROUP = "email"
 PAYMENTS_GROUP = "email-payments"
@@ -54,6 +55,9 @@ class Wiring:
         self._breaker = Breaker()
         self._database_trouble = health.trouble(engine)
         self._sender: Sender | None = None
+        for letter in LETTERS:
+            role, _, kind = letter.partition("_")
+            metrics.letters.labels(kind, role, "dead")  # is 0 from the start, so that the first increase can be seen
 
     def subscriptions(self, producer: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
         """Return a subscription for each topic; `producer` has started, and the sender publishes on it."""

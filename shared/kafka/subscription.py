@@ -67,6 +67,7 @@ class Subscription:
     ) -> None:
         """`records_max` bounds a batch; of a topic with a delay the handler gets what is due, and the rest stays in Kafka."""
         self.topic = topic.named(kafka.topic_prefix)
+        metrics.records_passed_over.labels(self.topic)  # is 0 from the start, so that the first increase can be seen
         self.group = kafka.topic_prefix + group
         self.busy_since: float | None = None
         self.cluster_away_at: float | None = None

@@ -125,11 +125,14 @@ class Pipeline:
     async def progress(self, name):
         """How much a process has done since it started; None while it does not answer."""
         with suppress(aiohttp.ClientError, TimeoutError):
-            async with self.http.get(f"http://127.0.0.1:{self._health[name]}/metrics", timeout=_SHORT) as answer:
-                text = await answer.text()
-            lines = [line for line in text.splitlines() if line.startswith(PROGRESS[_kind(name)])]
+            lines = [line for line in await self.metrics(name) if line.startswith(PROGRESS[_kind(name)])]
             return sum(float(line.rpartition(" ")[2]) for line in lines)
         return None
+
+    async def metrics(self, name):
+        """The lines of a process's /metrics."""
+        async with self.http.get(f"http://127.0.0.1:{self._health[name]}/metrics", timeout=_SHORT) as answer:
+            return (await answer.text()).splitlines()
 
     async def post(self, body, *, at=None):
         """Knock as Stripe does, once; return the status, or None when nobody answers."""
