@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -73,44 +75,60 @@ class Reconciling(settings.Database, settings.Kafka, settings.StripeApi):
     """The settings: which Stripe account is asked, which database knows what was taken, which Kafka gets what is missing."""
 
 
-async def reconcile(
-    configured: Reconciling,
-    api: StripeApi,
-    engine: AsyncEngine,
-    *,
-    since: datetime,
-    until: datetime,
-    publish: bool,
-    again: bool,
-    progress: Progress,
-) -> Reconciled:
-    """Compare Stripe's events with ours page by page and, with `publish`, bring those that are missing.
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a reconciliation asks: Stripe by its API, PostgreSQL by an engine, and Kafka by the settings."""
 
-    `again` also publishes events that were processed: after Kafka lost its records, nobody else knows which of our messages
-    were never read. A dead letter is left to an operator, unless it was replayed and processed since.
+    configured: Reconciling
+    api: StripeApi
+    engine: AsyncEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A period of Stripe's `created`, both ends included, in whole seconds."""
+
+    since: datetime
+    until: datetime
+
+
+class Scope(StrEnum):
+    """Which events of a window are published: those that never came, or with them those that were processed.
+
+    `ALL` is for when Kafka lost its records: nothing else shows which of our messages were never read. Either leaves a dead
+    letter to an operator, unless it was replayed and processed since.
+    """
+
+    MISSING = "missing"
+    ALL = "all"
+
+
+async def reconcile(resources: Resources, window: Window, scope: Scope, *, dry_run: bool, progress: Progress) -> Reconciled:
+    """Compare Stripe's events with ours page by page, and publish those of the scope; `dry_run` only finds them.
 
     What was published before a failure stays, and the same call may be repeated. Raises StripeUnavailable, AnotherAccount,
     KafkaUnavailable or DatabaseUnavailable, and ConsumerBehind when the payments consumer still has events before it.
     """
-    account_id = await _account(api, configured)
+    configured = resources.configured
+    account_id = await _account(resources)
     refused = await _refused(configured, progress=progress)
     count, repeated, missing = 0, 0, []
-    async for page in pages(api, configured, since=since, until=until):
-        lost, going = await _compare(configured, engine, page, refused, again=again)
-        if going and publish:
+    async for page in pages(resources, window):
+        lost, going = await _compare(resources, page, refused, scope)
+        if going and not dry_run:
             async with kafka_errors_as_ops_errors(configured):
                 await actions.put_back(configured, [_record(event, prefix=configured.topic_prefix) for event in going])
         for event in lost:
-            outcome = "published" if publish else "only told"
+            outcome = "only found" if dry_run else "published"
             log.warning("stripe_event.missing", event_id=event.id, event_type=event.type, outcome=outcome)
         missing += [Missing(event.id, event.type, event.created, named(event.body)) for event in lost]
         count += len(page)
         repeated += len(going) - len(lost)
         progress(count, count)
-    if publish:
-        async with database_errors_as_ops_errors(configured), engine.begin() as tx:
-            await reconciled.note(tx, account_id, since=since, until=until)
-    return Reconciled(since, until, count, tuple(missing), repeated, publish)
+    if not dry_run:
+        async with database_errors_as_ops_errors(configured), resources.engine.begin() as tx:
+            await reconciled.note(tx, account_id, since=window.since, until=window.until)
+    return Reconciled(window.since, window.until, count, tuple(missing), repeated, not dry_run)
 
 
 def untaken(events: Sequence[ListedEvent], taken: Collection[str]) -> list[ListedEvent]:
@@ -123,35 +141,36 @@ def named(body: bytes) -> tuple[str, ...]:
     return tuple(sorted({name.decode() for name in NAMES.findall(body)}))
 
 
-async def pages(
-    api: StripeApi, configured: settings.StripeApi, *, since: datetime, until: datetime
-) -> AsyncIterator[tuple[ListedEvent, ...]]:
+async def pages(resources: Resources, window: Window) -> AsyncIterator[tuple[ListedEvent, ...]]:
     """Yield the events that we handle, newest first, a page at a time; raises StripeUnavailable."""
     after, more = None, True
     while more:
-        match await api.events(list(Kind), since=since, until=until, after=after):
+        match await resources.api.events(list(Kind), since=window.since, until=window.until, after=after):
             case EventPage(events=events, has_more=has_more):
                 yield events
                 after, more = (events[-1].id, has_more) if events else (None, False)
             case failure:
-                raise StripeUnavailable(configured, failure)
+                raise StripeUnavailable(resources.configured, failure)
 
 
 async def _compare(
-    database: settings.Database, engine: AsyncEngine, page: Sequence[ListedEvent], refused: AbstractSet[str], *, again: bool
+    resources: Resources, page: Sequence[ListedEvent], refused: AbstractSet[str], scope: Scope
 ) -> tuple[list[ListedEvent], list[ListedEvent]]:
     """Return which events of a page were never taken, and which are to be published, both oldest first.
 
-    To be published are those that were never taken and, with `again`, all others; of the dead letters (`refused`) only those
-    that were taken since. Raises DatabaseUnavailable.
+    Of the dead letters (`refused`) the scope ALL has only those that were taken since. Raises DatabaseUnavailable.
     """
-    async with database_errors_as_ops_errors(database), engine.begin() as tx:
+    async with database_errors_as_ops_errors(resources.configured), resources.engine.begin() as tx:
         taken = {row[0]: row[1] for row in await rows(tx, TAKEN, [event.id for event in page], list(SETTLED))}
     lost = untaken(page, taken.keys() | refused)
-    if not again:
-        return lost, lost
-    settled = {event_id for event_id, is_settled in taken.items() if is_settled}
-    return lost, untaken(page, refused - settled)
+    match scope:
+        case Scope.MISSING:
+            return lost, lost
+        case Scope.ALL:
+            settled = {event_id for event_id, is_settled in taken.items() if is_settled}
+            return lost, untaken(page, refused - settled)
+        case _ as never:
+            assert_never(never)
 
 
 async def _refused(kafka: settings.Kafka, *, progress: Progress) -> set[str]:
@@ -163,9 +182,10 @@ async def _refused(kafka: settings.Kafka, *, progress: Progress) -> set[str]:
     return {letter.key for letter in letters}
 
 
-async def _account(api: StripeApi, configured: settings.StripeApi) -> str:
+async def _account(resources: Resources) -> str:
     """Return the account of the key. Another account's events would be another business's."""
-    match await api.account_id():
+    configured = resources.configured
+    match await resources.api.account_id():
         case str(account_id):
             if configured.stripe_account_id not in {None, account_id}:
                 raise AnotherAccount(

@@ -10,15 +10,15 @@ resolved here once the payment changes. Nothing else is written: only events cha
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.ops.errors import StripeUnavailable, database_errors_as_ops_errors
 from deploy.ops.progress import Progress
-from deploy.ops.reconciliation import Reconciling, named, pages
+from deploy.ops.reconciliation import Reconciled, Resources, Window, named, pages
 from shared import clock
 from shared.db import attention, reconciled
 from shared.db.engine import rows
@@ -94,36 +94,28 @@ def standing(answer: Session | NoSuchSession) -> Standing:
             return Standing.UNDER_WAY
 
 
-async def sweep(
-    configured: Reconciling,
-    api: StripeApi,
-    engine: AsyncEngine,
-    *,
-    coming: Collection[str],
-    compared_until: datetime,
-    tell: bool,
-    progress: Progress,
-) -> Swept:
-    """Look up each overdue session, and open a matter for each paid one unless told not to.
+async def sweep(resources: Resources, compared: Reconciled, *, dry_run: bool, progress: Progress) -> Swept:
+    """Look up each overdue session, and open a matter for each paid one; `dry_run` only finds them.
 
-    `coming` are ids that events name which nobody took yet; younger ones than `compared_until` are looked up here. Raises
-    StripeUnavailable or DatabaseUnavailable; of what Stripe said before it fell silent a person is told.
+    A session that an event names which is missing in `compared`, or which Stripe made since, is no matter. Raises
+    StripeUnavailable or DatabaseUnavailable; a matter is opened for what Stripe returned before its failure.
     """
-    async with database_errors_as_ops_errors(configured), engine.begin() as tx:
+    coming = {name for one in compared.missing for name in one.about}
+    async with database_errors_as_ops_errors(resources.configured), resources.engine.begin() as tx:
         found = await rows(tx, OVERDUE, clock.now() - GRACE, REASON, ASKED_MAX)
     overdue = _unnamed([Overdue(payment_id, session_id) for payment_id, session_id, _ in found], coming)
-    stands, failure = await _ask(api, overdue, progress=progress)
+    stands, failure = await _ask(resources.api, overdue, progress=progress)
     paid = [one for one in overdue if stands.get(one) is Standing.PAID]
     if paid:
         # Its money may have come a moment ago, and its event be on its way like any other.
-        young = [page async for page in pages(api, configured, since=compared_until, until=clock.now())]
+        young = [page async for page in pages(resources, Window(compared.until, clock.now()))]
         paid = _unnamed(paid, {name for page in young for event in page for name in named(event.body)})
     moved_on = 0
-    if tell:
-        async with database_errors_as_ops_errors(configured), engine.begin() as tx:
-            moved_on = await _tell(tx, paid)
+    if not dry_run:
+        async with database_errors_as_ops_errors(resources.configured), resources.engine.begin() as tx:
+            moved_on = await _open_matters(tx, paid)
     if failure is not None:
-        raise StripeUnavailable(configured, failure)
+        raise StripeUnavailable(resources.configured, failure)
     count = list(stands.values()).count
     return Swept(
         asked=len(stands),
@@ -163,7 +155,7 @@ async def _ask(
     return stands, None
 
 
-async def _tell(tx: AsyncConnection, paid: Sequence[Overdue]) -> int:
+async def _open_matters(tx: AsyncConnection, paid: Sequence[Overdue]) -> int:
     """Open a matter for each of these, resolve those whose payment is paid or closed by now, and return how many those were."""
     for one in paid:
         await attention.open_(tx, reason=REASON, aggregate=f"payment:{one.payment_id}", cause=one.session_id)

@@ -53,9 +53,11 @@ async def _files(tx: AsyncConnection, version: int | None) -> dict[str, Stored]:
     newest = await letter_templates.newest(tx)
     if newest == 0:
         raise NotFound("there are no templates yet: run `cb-ops migrate`")
-    if version is not None and version > newest:
+    if version is None:
+        return await letter_templates.stored(tx, newest)
+    if not 1 <= version <= newest:
         raise NotFound(f"there is no version {version}; the newest is {newest}")
-    return await letter_templates.stored(tx, version or newest)
+    return await letter_templates.stored(tx, version)
 
 
 async def _put(tx: AsyncConnection, sources: Mapping[str, str], *, by: str) -> int | None:

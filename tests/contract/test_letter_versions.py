@@ -6,7 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.dev.mailbox import open_mailbox
+from deploy.ops import templates
 from deploy.ops.cli import app
+from deploy.ops.errors import NotFound
 from shared.db import letter_templates, migrate
 from shared.db.engine import rows
 from shared.letters.templates import FILES, released
@@ -46,6 +48,15 @@ async def subject(engine, version=None):
 
 def brings(monkeypatch, **changes):
     monkeypatch.setattr(letter_templates, "released", lambda: released() | changes)
+
+
+@pytest.mark.parametrize("version", [0, -1])
+async def test_a_version_before_the_first_is_never_the_newest(engine, version):
+    """Nor for a caller beside the command, which bounds it by itself."""
+    await put(engine, **{SUBJECT: "another subject"})
+
+    with pytest.raises(NotFound, match=f"there is no version {version}"):
+        await in_database(engine, lambda tx: templates.rollback(tx, version, by="kim"))
 
 
 async def test_the_files_of_the_release_are_version_1(engine, database):
@@ -208,6 +219,8 @@ async def test_an_operator_lists_shows_previews_puts_and_rolls_back(ops, engine,
         (("show", SUBJECT, "--version", "9"), 1, "there is no version 9"),
         (("preview", "nobody_letter"), 1, "no letter is called nobody_letter"),
         (("rollback", "9", "--by", "kim"), 1, "there is no version 9"),
+        (("rollback", "0", "--by", "kim"), 2, "should be greater than or equal to 1"),
+        (("show", SUBJECT, "--version", "0"), 2, "should be greater than or equal to 1"),
         (("put", SUBJECT, "BAD", "--by", "kim"), 1, "there is no variable nobody"),
         (("put", "client_refund/footer.html", "BAD", "--by", "kim"), 1, "no file is called client_refund/footer.html"),
         (("preview", "client_refund", "--file", SUBJECT, "--as", "BAD"), 1, "there is no variable nobody"),

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -12,7 +12,7 @@ from deploy.ops import endpoint, reconciliation, sessions, show
 from deploy.ops.endpoint import Finding
 from deploy.ops.errors import StripeUnavailable
 from deploy.ops.faces.asking import Json, engine_of, group, run
-from deploy.ops.reconciliation import Reconciled, Reconciling
+from deploy.ops.reconciliation import Reconciled, Reconciling, Resources, Scope, Window
 from deploy.ops.sessions import Standing, Swept
 from shared import clock, environment, settings
 from shared.stripe_api import Endpoint, StripeApi
@@ -67,8 +67,8 @@ def reconcile(*, days: Days = DAYS_DEFAULT, again: Again = False, dry_run: DryRu
     """
     configured = environment.read(Reconciling)
     now = clock.now()
-    work = _compare(configured, since=now - timedelta(days=days), until=now - SETTLED, again=again, publish=not dry_run)
-    reconciled, swept = run(work)
+    window = Window(now - timedelta(days=days), now - SETTLED)
+    reconciled, swept = run(_compare(configured, window, Scope.ALL if again else Scope.MISSING, dry_run=dry_run))
     if as_json:
         show.json(asdict(reconciled) | {"sessions": swept})
     else:
@@ -83,31 +83,13 @@ def reconcile(*, days: Days = DAYS_DEFAULT, again: Again = False, dry_run: DryRu
         raise typer.Exit(1)
 
 
-async def _compare(
-    configured: Reconciling, *, since: datetime, until: datetime, again: bool, publish: bool
-) -> tuple[Reconciled, Swept]:
+async def _compare(configured: Reconciling, window: Window, scope: Scope, *, dry_run: bool) -> tuple[Reconciled, Swept]:
     async with engine_of(configured) as engine, _client_of(configured) as api:
+        resources = Resources(configured, api, engine)
         with show.progress("comparing with Stripe's events") as told:
-            reconciled = await reconciliation.reconcile(
-                configured,
-                api,
-                engine,
-                since=since,
-                until=until,
-                publish=publish,
-                again=again,
-                progress=told,
-            )
+            reconciled = await reconciliation.reconcile(resources, window, scope, dry_run=dry_run, progress=told)
         with show.progress("asking Stripe for sessions that are over") as told:
-            swept = await sessions.sweep(
-                configured,
-                api,
-                engine,
-                coming={name for one in reconciled.missing for name in one.about},
-                compared_until=reconciled.until,
-                tell=publish,
-                progress=told,
-            )
+            swept = await sessions.sweep(resources, reconciled, dry_run=dry_run, progress=told)
     return reconciled, swept
 
 
