@@ -1,7 +1,7 @@
 """THE MAP: every topic, who writes it, who reads it, and how long it is kept.
 
 `cb-ops topics apply` makes the cluster look like this; nothing is created by being used. One page a topic, with tested
-examples, stands in docs/topics/. Next in the walk: consumers/payments/app.py.
+examples, stands in docs/topics/. Next in the walk: consumers/payments/handlers.py.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 Enters: one composed letter, and a callback that is called before DATA. Leaves: an outcome (outcomes.py); never an exception of
 the mail library. Only the answers to RCPT TO and DATA judge a letter. Connect, banner, EHLO, STARTTLS, AUTH and MAIL FROM judge
 the server, and so do a 421, lost connections and refusals when they meet more than one letter. Source of the dialogue: RFC
-5321; of the window between the final dot and our record: RFC 1047.
+5321; of the window between the final dot and our record: RFC 1047. The walk ends here.
 """
 
 import asyncio

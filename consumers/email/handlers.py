@@ -2,7 +2,7 @@
 
 Enters: records of `bookings.events` and `payments.events`, and tickets of the ladder's steps. Leaves: rows of `letters`;
 letters accepted, dead letters that Kafka acknowledged, or tickets for a step. Only then may the offsets be committed.
-Next in the walk: compose.py.
+Next in the walk: sending.py.
 """
 
 import uuid

@@ -4,7 +4,7 @@ Safety lies in the order. A claim is a lease with a token. Between RCPT and DATA
 still holds, records that DATA begins, and renews the lease. The mail server's 250 is always recorded, even when another sender
 holds the lease by then. A refused letter has its next record in Kafka before the ledger says so. A process that dies in between
 leaves a lease that expires; the letter is then sent again under the same Message-ID, and counted as a possible duplicate if
-DATA had begun (RFC 1047 says why this window cannot be closed).
+DATA had begun (RFC 1047 says why this window cannot be closed). Next in the walk: compose.py, which writes a letter.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Wiring of the payments consumer: `stripe.events` in, `payments.events` out, bound to handlers.py, and housekeeping.
 
-Next in the walk: handlers.py.
+Next: handlers.py.
 """
 
 from consumers.payments.handlers import Payments

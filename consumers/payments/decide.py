@@ -1,7 +1,8 @@
 """What a batch of events does to the payments it touches; pure, event by event in batch order.
 
 Enters: what the store loaded under locks, and the batch. Leaves: everything to write and to publish. A refused event
-changes nothing and gets no inbox row, so that its replay is never taken for a duplicate. Next: store.py writes it.
+changes nothing and gets no inbox row, so that its replay is never taken for a duplicate. Next: store.py writes it, and batch.py
+publishes it. Next in the walk: consumers/bookings/handlers.py, which reads what was published.
 """
 
 import uuid

@@ -1,6 +1,6 @@
 """The story of a batch of Stripe's events: judge, load under locks, decide, save. Then batch.py publishes.
 
-Enters: records of `stripe.events`. Leaves: rows, and `payments.events`. Next in the walk: translate.py, decide.py.
+Enters: records of `stripe.events`. Leaves: rows, and `payments.events`. Next in the walk: translate.py.
 """
 
 from collections import Counter

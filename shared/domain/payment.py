@@ -3,7 +3,7 @@
 Every fact is joined into what is known by a rule that is commutative, associative and idempotent (a maximum, a union, an "or"),
 and everything shown (status, refunded amount, whether the booking must go) is derived from what is known. Time and arrival
 order decide nothing; docs/decisions.md says why. Enters: a Payment and one Fact. Leaves: Changed with the event that announces
-it, or Unchanged. Next in the walk: consumers/bookings/handlers.py, which reads that announcement.
+it, or Unchanged. Next in the walk: consumers/payments/decide.py, for a whole batch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

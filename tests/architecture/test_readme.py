@@ -118,14 +118,16 @@ def test_every_page_is_led_to():
 
 
 def test_the_walk_is_a_chain():
-    """Each of the eleven files names the next one in its docstring, and no other file says that it is of the walk."""
+    """Each of the twelve files names the next one in its docstring, in its own folder or by its path; the last one says so."""
     walk = re.findall(r"^\d+\. \[`([^`]+)`\]", README, re.MULTILINE)
+    heads = {one.path: ast.get_docstring(one.tree) for one in product()}
 
-    assert len(walk) == 11
+    assert len(walk) == 12
     for file, successor in itertools.pairwise(walk):
-        head = (ROOT / file).read_text().partition('"""')[2].partition('"""')[0]
-        assert Path(successor).name in head.partition("Next in the walk: ")[2], f"{file} does not lead to {successor}"
-    assert {one.path for one in product() if "in the walk" in ast.get_docstring(one.tree)} == set(walk[:-1])
+        [named] = re.findall(r"Next in the walk:\s([\w/]+\.py)\b", heads[file])
+        assert successor in {named, str(Path(file).parent / named)}, f"{file} leads to {named}"
+    assert {path for path, head in heads.items() if "Next in the walk" in head} == set(walk[:-1])
+    assert [path for path, head in heads.items() if "The walk ends here." in head] == walk[-1:]
 
 
 def test_every_make_target_of_the_pages_exists():
