@@ -1,4 +1,4 @@
-"""`cb-ops`: the operator's command. Thin: every group stands in faces/, reads settings, asks, and shows the answer.
+"""`cb-ops`: the operator's command. Thin: every group is a file of commands/, reads settings, asks, and shows the answer.
 
 Exit status: 0 when it was done, 1 when it could not be (one line on stderr says why) or when a check found something wrong,
 2 when the call or a setting is wrong.
@@ -7,9 +7,9 @@ Exit status: 0 when it was done, 1 when it could not be (one line on stderr says
 import logging
 
 from deploy.ops import output, show
+from deploy.ops.commands import acls, attention, dead_letters, inbox, roles, stripe_account, templates, topics, waiting, why
+from deploy.ops.commands.runner import APPLICATION, group, run
 from deploy.ops.errors import database_errors_as_ops_errors
-from deploy.ops.faces import acls, attention, dead_letters, inbox, roles, stripe_account, templates, topics, waiting, why
-from deploy.ops.faces.asking import APPLICATION, group, run
 from shared import environment, logs, settings
 from shared.db import migrate as migrations
 
@@ -19,8 +19,8 @@ QUIET = {"aiokafka": logging.CRITICAL, "alembic": logging.WARNING}
 
 app = group(COMMAND, "Look after CultureBridge payments: why a payment is as it is, what waits, what failed, and the ground.")
 app.command("why")(why.tell)
-for _face in (waiting, attention, dead_letters, templates, stripe_account, inbox, topics, acls, roles):
-    app.add_typer(_face.app)
+for _group in (waiting, attention, dead_letters, templates, stripe_account, inbox, topics, acls, roles):
+    app.add_typer(_group.app)
 
 
 @app.command()

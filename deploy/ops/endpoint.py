@@ -1,7 +1,7 @@
 """Compare the webhook endpoint that Stripe has with what we handle; pure.
 
 Enters: what Stripe says of the account and its endpoints, and what our settings say. Leaves: findings, each of which is
-wrong (exit status 1) or merely worth knowing. Next: faces/stripe_account.py asks Stripe and shows them.
+wrong (exit status 1) or merely worth knowing. Next: commands/stripe_account.py asks Stripe and shows them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

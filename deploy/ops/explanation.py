@@ -1,14 +1,14 @@
 """Explain a story in plain words, in time order; pure.
 
 Enters: a Story. Leaves: the present state, what happened step by step, and what is still open. Unknown words (a decision, a
-reason or a state that newer code wrote) are shown as they are, never left out. Next: faces/why.py shows it.
+reason or a state that newer code wrote) are shown as they are, never left out. Next: commands/why.py shows it.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from deploy.ops.attention import Matter
+from deploy.ops.matters import Matter
 from deploy.ops.story import Booking, BookingChange, Dispute, Letter, Line, Payment, State, Story, Waiting
 from shared.domain import money
 from shared.domain.booking import Status

@@ -1,6 +1,6 @@
-"""What an operator may ask of Kafka: reads only, whatever face shows the answer.
+"""What an operator may ask of Kafka: reads only, whichever command shows the answer.
 
-Enters: settings. Leaves: plain values. Next: faces/ shows them, actions.py acts upon them.
+Enters: settings. Leaves: plain values. Next: commands/ shows them, actions.py acts upon them.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from deploy.ops.attention import Matter
+from deploy.ops.matters import Matter
 
 State = Mapping[str, object]  # what the ledger keeps of a payment: the fields of `payments.events` that matter most
 

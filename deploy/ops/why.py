@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deploy.ops import attention
+from deploy.ops import matters
 from deploy.ops.errors import NotFound
 from deploy.ops.story import Booking, BookingChange, Dispute, Letter, Line, Payment, Refund, Story, Waiting
 from shared import messages, topics
@@ -86,7 +86,7 @@ async def story(tx: AsyncConnection, asked: str) -> Story:
     lines = await _lines(tx, [], [asked, *(event.event_id for event in waiting)])
     if not lines and not waiting:
         raise NotFound(f"nothing is known about {asked}; {_elsewhere(asked)}")
-    about = await attention.about(tx, [f"stripe:{key}" for key in {event.key for event in waiting}])
+    about = await matters.about(tx, [f"stripe:{key}" for key in {event.key for event in waiting}])
     return Story(asked, lines=lines, waiting=waiting, matters=tuple(about))
 
 
@@ -138,7 +138,7 @@ async def _of_booking(tx: AsyncConnection, asked: str, booking_id: uuid.UUID) ->
         lines=lines,
         changes=await _changes(tx, booking_id, lines),
         letters=tuple(Letter(*row) for row in await rows(tx, LETTERS, booking_id)),
-        matters=tuple(await attention.about(tx, aggregates)),
+        matters=tuple(await matters.about(tx, aggregates)),
         waiting=waiting,
     )
 

@@ -138,7 +138,7 @@ def test_a_float_is_seen_where_it_is_planted(text):
 
 
 def test_sql_stands_in_stores():
-    """Whoever looks for a statement knows where; handlers and faces have none."""
+    """Whoever looks for a statement knows where; handlers and commands have none."""
     assert [(one.path, speaks_sql(one)) for one in product() if speaks_sql(one) and outside(one.path, SPEAKS_SQL)] == []
 
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from typing import get_args
 
 import promql_parser
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from ingress import connections
 from shared import metrics
 from tests.architecture.source import ROOT, product
 from tests.architecture.test_compose import SERVICES
@@ -219,6 +221,14 @@ def test_every_alert_has_its_line_for_who_is_called():
     lines = [line.split(" | ")[0] for line in page.partition("\n## ")[0].splitlines()]
 
     assert {name for line in lines for name in re.findall(r"`([A-Z]\w+)`", line) if line.startswith("| ")} == set(RULES)
+
+
+def test_every_reason_of_a_closed_connection_is_on_the_operators_page():
+    """The label's whole set: what the metric counts under another word, the page could not explain."""
+    page = (ROOT / "docs/operating.md").read_text()
+    table = page.partition("| reason | what the client did |\n")[2].partition("\n\n")[0]
+
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(get_args(connections.Reason))
 
 
 def test_every_process_is_scraped_where_its_image_answers():

@@ -57,6 +57,14 @@ def test_the_table_of_tables_is_the_map():
     )
 
 
+def test_every_call_to_stripe_is_one_that_a_restricted_key_must_allow():
+    """By the names under which shared/stripe_api.py counts and logs its calls."""
+    called = re.findall(r'await _answer\(\s*"(\w+)"', (ROOT / "shared" / "stripe_api.py").read_text())
+    table = PAGE.partition("| call | at Stripe | called by |\n")[2].partition("\n\n")[0]
+
+    assert sorted(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sorted(called)
+
+
 def test_every_store_says_what_it_keeps_of_people_and_how_long():
     """Whoever adds a table or a topic thinks of both; the days are those of the code."""
     table = PAGE.partition("| where | what of a person | how long |\n|---|---|---|\n")[2].partition("\n\n")[0]

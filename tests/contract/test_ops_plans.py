@@ -2,12 +2,12 @@
 
 import re
 
-from deploy.ops import attention, reconciliation, sessions, waiting_events, why
+from deploy.ops import matters, reconciliation, sessions, waiting_events, why
 from shared.db import inbox, waiting
 from shared.db.engine import rows
 
 # These walk along an index from its beginning: lists of everything, what is open, one consumer after the other.
-WALKS = {attention.ALL, attention.OPEN, waiting_events.LIST, waiting_events.EVERY_BODY, inbox.CONSUMERS_IN_DEFAULT}
+WALKS = {matters.ALL, matters.OPEN, waiting_events.LIST, waiting_events.EVERY_BODY, inbox.CONSUMERS_IN_DEFAULT}
 # What pays for tables of a few rows alone.
 SMALL_TABLES_ONLY = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material")
 CATALOGUE = {inbox.PARTITIONS, inbox.TABLE_OF, inbox.SCHEMA, inbox.NO_TIMEOUT}
@@ -16,7 +16,7 @@ NOT_ASKED = {inbox.INSERT, inbox.LOCK, waiting.ADVISORY_LOCKS}
 
 def statements():
     """Every statement of the operator's room and of what it shares with the hourly look, by its name."""
-    for module in (why, attention, waiting_events, reconciliation, sessions, waiting, inbox):
+    for module in (why, matters, waiting_events, reconciliation, sessions, waiting, inbox):
         for name, value in vars(module).items():
             texts = [value] if isinstance(value, str) else []
             texts += [text for several in value.values() for text in several] if name == "PAYMENT_OF" else []

@@ -16,8 +16,7 @@ import pytest
 from sqlalchemy import make_url
 from typer.testing import CliRunner
 
-from deploy.ops import attention as matters
-from deploy.ops import audit, sessions, waiting_events, why
+from deploy.ops import audit, matters, sessions, waiting_events, why
 from deploy.ops.cli import app
 from deploy.ops.rights import RIGHTS
 from deploy.ops.roles import wanted, written

@@ -6,7 +6,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from deploy.ops.faces.stripe_account import SETTLED
+from deploy.ops.commands.stripe_account import SETTLED
 from shared import clock
 from shared.db import migrate
 from shared.db.engine import rows

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from deploy.ops import dead_letters, insights, show
 from deploy.ops.cli import app
+from deploy.ops.commands import dead_letters as dead_letter_commands
 from deploy.ops.dead_letters import Wanted
 from deploy.ops.errors import DatabaseUnavailable, NotFound, database_errors_as_ops_errors
-from deploy.ops.faces import dead_letters as face
 from shared import settings, topics
 from shared.kafka.dead_letters import Refused, letter
 from shared.kafka.records import Incoming, Record
@@ -67,11 +67,11 @@ async def test_a_database_that_is_away_is_named_without_its_password(password):
     assert str(told.value) == "PostgreSQL at db.internal:5433/culturebridge: ConnectionRefusedError: away"
 
 
-def commands(face, *before):
+def commands(application, *before):
     """Every command of `cb-ops` as one types it."""
-    for command in face.registered_commands:
+    for command in application.registered_commands:
         yield " ".join((*before, command.name or command.callback.__name__))
-    for group in face.registered_groups:
+    for group in application.registered_groups:
         yield from commands(group.typer_instance, *before, group.typer_instance.info.name)
 
 
@@ -112,7 +112,7 @@ def test_what_is_wanted_narrows_by_every_condition():
 @pytest.mark.parametrize(("told", "seconds"), [("90s", 90), ("15m", 15 * 60), ("2h", 2 * 3600), ("3d", 3 * 86_400)])
 def test_an_age_is_as_long_as_it_says(told, seconds):
     """Who gives up what is older than three days keeps what is three hours old."""
-    assert face._age(told, "--older-than") == timedelta(seconds=seconds)
+    assert dead_letter_commands._age(told, "--older-than") == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("spelt", [str.upper, "{{{}}}".format, "urn:uuid:{}".format, lambda known: known.replace("-", "")])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from consumers.email.kinds import Suppression
 from consumers.payments import decide
 from deploy.ops import explanation
-from deploy.ops.attention import Matter
+from deploy.ops.matters import Matter
 from deploy.ops.story import Booking, BookingChange, Dispute, Letter, Line, Payment, Refund, Story, Waiting
 from shared.domain.booking import Conflict
 from shared.domain.ledger import Decision

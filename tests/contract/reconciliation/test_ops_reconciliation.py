@@ -7,7 +7,7 @@ import pytest
 
 from consumers.payments import housekeeping
 from deploy.ops import insights, reconciliation
-from deploy.ops.faces.stripe_account import DAYS_MAX, SETTLED
+from deploy.ops.commands.stripe_account import DAYS_MAX, SETTLED
 from shared import clock, stripe_api, topics
 from shared.db import reconciled
 from shared.db.engine import rows

@@ -5,8 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from deploy.ops import attention as matters
-from deploy.ops import sessions
+from deploy.ops import matters, sessions
 from shared import clock
 from shared.db import attention
 from shared.db.engine import rows

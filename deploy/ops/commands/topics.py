@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from deploy.ops import insights, show
+from deploy.ops.commands.runner import Json, group, run
 from deploy.ops.errors import kafka_errors_as_ops_errors
-from deploy.ops.faces.asking import Json, group, run
 from shared import environment, settings
 from shared.kafka import provision
 

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from deploy.ops import actions, explanation, show, waiting_events
+from deploy.ops.commands.runner import Json, group, in_database, person, run
 from deploy.ops.errors import kafka_errors_as_ops_errors
-from deploy.ops.faces.asking import Json, group, in_database, person, run
 from shared import environment, settings, topics
 from shared.kafka.records import Record
 

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from deploy.ops import insights, show
+from deploy.ops.commands.runner import Json, group, run
 from deploy.ops.errors import kafka_errors_as_ops_errors
-from deploy.ops.faces.asking import Json, group, run
 from shared import environment, settings
 from shared.kafka import acls
 

@@ -9,7 +9,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.ops import show, templates
-from deploy.ops.faces.asking import Json, group, in_database, person, run
+from deploy.ops.commands.runner import Json, group, in_database, person, run
 from shared import environment, settings
 from shared.db import letter_templates
 from shared.letters.words import LETTERS

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from deploy.ops import roles, show
-from deploy.ops.faces.asking import Json, group, in_database, run
+from deploy.ops.commands.runner import Json, group, in_database, run
 from deploy.ops.roles import Plan
 from shared import environment, settings
 

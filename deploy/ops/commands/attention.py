@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from deploy.ops import attention, show
-from deploy.ops.attention import Matter
-from deploy.ops.faces.asking import Json, group, in_database, person, run
+from deploy.ops import matters, show
+from deploy.ops.commands.runner import Json, group, in_database, person, run
+from deploy.ops.matters import Matter
 from shared import environment, settings
 
 app = group("attention", "Matters that wait for a person.")
@@ -22,7 +22,7 @@ def attention_list(
 ) -> None:
     """List what waits for a person, oldest first."""
     database = environment.read(settings.Database)
-    found = run(in_database(database, lambda tx: attention.listed(tx, resolved_too=resolved_too)))
+    found = run(in_database(database, lambda tx: matters.listed(tx, resolved_too=resolved_too)))
     if as_json:
         show.json(found)
     elif found:
@@ -40,7 +40,7 @@ def attention_resolve(
 ) -> None:
     """Mark a matter as looked after; who did it first stays."""
     name, database = person(by), environment.read(settings.Database)
-    matter, was_open = run(in_database(database, lambda tx: attention.resolve(tx, matter_id, by=name)))
+    matter, was_open = run(in_database(database, lambda tx: matters.resolve(tx, matter_id, by=name)))
     if as_json:
         show.json(matter)
     elif was_open:

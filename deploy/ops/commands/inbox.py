@@ -1,8 +1,8 @@
 """`cb-ops inbox prune`: forget what nobody can send again."""
 
 from deploy.ops import pruning, show
+from deploy.ops.commands.runner import Json, engine_of, group, run
 from deploy.ops.errors import database_errors_as_ops_errors
-from deploy.ops.faces.asking import Json, engine_of, group, run
 from deploy.ops.pruning import Pruned
 from shared import environment, settings
 

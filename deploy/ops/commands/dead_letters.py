@@ -11,9 +11,9 @@ import typer
 from deploy.ops import actions, insights, show
 from deploy.ops.actions import Chosen
 from deploy.ops.audit import Audit
+from deploy.ops.commands.runner import Json, group, in_database, person, run
 from deploy.ops.dead_letters import REPLAYED_TO, DeadLetter, Wanted, What
 from deploy.ops.errors import kafka_errors_as_ops_errors
-from deploy.ops.faces.asking import Json, group, in_database, person, run
 from shared import clock, environment, settings, topics
 from shared.topics import Topic
 

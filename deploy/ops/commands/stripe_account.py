@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from deploy.ops import endpoint, reconciliation, sessions, show
+from deploy.ops.commands.runner import Json, engine_of, group, run
 from deploy.ops.endpoint import Finding
 from deploy.ops.errors import StripeUnavailable
-from deploy.ops.faces.asking import Json, engine_of, group, run
 from deploy.ops.reconciliation import Reconciled, Reconciling, Resources, Scope, Window
 from deploy.ops.sessions import Standing, Swept
 from shared import clock, environment, settings

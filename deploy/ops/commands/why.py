@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from deploy.ops import explanation, show, why
-from deploy.ops.faces.asking import Json, in_database, run
+from deploy.ops.commands.runner import Json, in_database, run
 from shared import clock, environment, settings
 
 
