@@ -48,29 +48,29 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Unproven:
+class Unauthenticated:
     """Why a request is not authenticated, in one word for an operator: a misconfigured issuer gets every request refused."""
 
     reason: str
 
 
-def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | Unproven:
+def user_id(authorization: Sequence[str], jwt_settings: settings.Jwt) -> UUID | Unauthenticated:
     """Return the user whom a valid access token names, or why there is none; `authorization` is every such header."""
     if len(authorization) != 1:
-        return Unproven("several_headers" if authorization else "no_header")
+        return Unauthenticated("several_headers" if authorization else "no_header")
     scheme, _, token = authorization[0].partition(" ")
     if scheme.lower() != "bearer":
-        return Unproven("scheme")
+        return Unauthenticated("scheme")
     claims = _claims(token.strip(" "), jwt_settings)
-    if isinstance(claims, Unproven):
+    if isinstance(claims, Unauthenticated):
         return claims
-    return ids.canonical_uuid(claims["sub"]) or Unproven("subject")
+    return ids.canonical_uuid(claims["sub"]) or Unauthenticated("subject")
 
 
 async def identify(request: web.Request, engine: AsyncEngine, jwt_settings: settings.Jwt) -> Caller | Problem:
     """Return the caller, with the role and rights of this moment; raises store.DatabaseAway."""
     subject = user_id(request.headers.getall("Authorization", []), jwt_settings)
-    if isinstance(subject, Unproven):
+    if isinstance(subject, Unauthenticated):
         return _refused(subject.reason)
     async with store.transaction(engine) as tx:
         user = await store.load_user(tx, subject)
@@ -97,12 +97,12 @@ def _refused(reason: str) -> Problem:
     return problems.UNAUTHORIZED
 
 
-def _claims(token: str, jwt_settings: settings.Jwt) -> dict[str, Any] | Unproven:
+def _claims(token: str, jwt_settings: settings.Jwt) -> dict[str, Any] | Unauthenticated:
     """Return the claims of a token that the pinned key signed and that is valid now, or why there are none."""
     if len(token) > TOKEN_CHARACTERS_MAX or not TOKEN.fullmatch(token):
-        return Unproven("token_form")
+        return Unauthenticated("token_form")
     if not _header_is_plain(token, jwt_settings.jwt_algorithm):
-        return Unproven("token_header")
+        return Unauthenticated("token_header")
     try:
         claims: dict[str, Any] = jwt.decode(
             token,
@@ -120,10 +120,10 @@ def _claims(token: str, jwt_settings: settings.Jwt) -> dict[str, Any] | Unproven
         )
         _decoded(token.split(".")[1])
     except jwt.InvalidTokenError as error:
-        return Unproven(type(error).__name__)  # InvalidSignatureError, ExpiredSignatureError, InvalidAudienceError, …
+        return Unauthenticated(type(error).__name__)  # InvalidSignatureError, ExpiredSignatureError, InvalidAudienceError, …
     except (ValueError, TypeError, OverflowError, RecursionError):
-        return Unproven("token_claims")
-    return claims if _is_access_token(claims) else Unproven("no_access_token")
+        return Unauthenticated("token_claims")
+    return claims if _is_access_token(claims) else Unauthenticated("no_access_token")
 
 
 def _header_is_plain(token: str, algorithm: str) -> bool:

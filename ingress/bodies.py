@@ -16,11 +16,11 @@ from ingress import problems
 from ingress.problems import Problem
 
 READ_SECONDS_MAX = 10.0  # aiohttp itself would wait for ever for the next byte of a body
-ON_THE_WAY_BYTES_MAX = 4_194_304  # about two hundred slow bodies; real ones arrive in milliseconds
+ARRIVING_BYTES_MAX = 4_194_304  # about two hundred slow bodies; real ones arrive in milliseconds
 REQUEST_BYTES = 16_384  # memory that a request takes beside its body
 
 
-class OnTheWay:
+class ArrivingBodies:
     """Bodies that are arriving, oldest first, each under the time limit within which it is read."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class OnTheWay:
     def hold(self, limit: asyncio.Timeout, body_bytes: int) -> None:
         """Record how much one body holds now; when all together exceed the budget, time out the oldest."""
         self._count(limit, REQUEST_BYTES + body_bytes)
-        while self.bytes > ON_THE_WAY_BYTES_MAX and len(self._held) > 1:
+        while self.bytes > ARRIVING_BYTES_MAX and len(self._held) > 1:
             oldest = next(iter(self._held))
             self.release(oldest)
             if not oldest.expired():  # an expired one ends by itself, and cannot be rescheduled
@@ -45,7 +45,7 @@ class OnTheWay:
         self._held[limit] = held
 
 
-ON_THE_WAY = OnTheWay()  # one for the process, whose memory it limits
+ARRIVING = ArrivingBodies()  # one for the process, whose memory it limits
 
 
 def refusal(request: web.Request, *, bytes_max: int) -> Problem | None:
@@ -67,14 +67,14 @@ async def read(request: web.Request, *, bytes_max: int) -> bytes | Problem:
             return whole if len(whole) <= bytes_max else problems.BODY_TOO_LARGE
         async with asyncio.timeout(READ_SECONDS_MAX) as limit:
             try:
-                ON_THE_WAY.hold(limit, 0)
+                ARRIVING.hold(limit, 0)
                 async for chunk in request.content.iter_any():
                     body += chunk
                     if len(body) > bytes_max:
                         return problems.BODY_TOO_LARGE
-                    ON_THE_WAY.hold(limit, len(body))
+                    ARRIVING.hold(limit, len(body))
             finally:
-                ON_THE_WAY.release(limit)
+                ARRIVING.release(limit)
     except TimeoutError:
         return problems.BODY_TOO_SLOW
     except (ClientPayloadError, HttpProcessingError, ConnectionError, ValueError):

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ingress import access, checkout_rules, problems, store
 from ingress.access import Caller
-from ingress.checkout_rules import Ask, Create, Insert, Refuse, Repeat, StripeAnswers, Wish
+from ingress.checkout_rules import Ask, CheckoutParams, Create, Insert, Refuse, Repeat, StripeAnswers
 from ingress.problems import Problem
 from ingress.store import Booking, Payment
 from shared import clock, logs, settings, stripe_api
@@ -68,29 +68,34 @@ class Checkout:
         self._lifetime = timedelta(minutes=checkout.checkout_session_minutes)
         self._creating: dict[UUID, asyncio.Task[stripe_api.Answer]] = {}
 
-    async def open(self, caller: Caller, wish: Wish) -> Opened | Problem:
-        """Open a session for this wish; raises store.DatabaseAway, after which the next call goes on where this one ended."""
+    async def open(self, caller: Caller, params: CheckoutParams) -> Opened | Problem:
+        """Open a session with these parameters.
+
+        Raises store.DatabaseAway, after which the next call goes on where this one ended.
+        """
         stripe_answers = StripeAnswers()
         for _ in range(ROUNDS_MAX):
-            outcome = await self._round(caller, wish, stripe_answers)
+            outcome = await self._round(caller, params, stripe_answers)
             if not isinstance(outcome, ReadAgain):
                 return outcome
-            log.debug("checkout.read_again", booking_id=str(wish.booking_id), reason=outcome.reason)
+            log.debug("checkout.read_again", booking_id=str(params.booking_id), reason=outcome.reason)
         return problems.STRIPE_UNAVAILABLE
 
-    async def _round(self, caller: Caller, wish: Wish, stripe_answers: StripeAnswers) -> Opened | Problem | ReadAgain:
+    async def _round(
+        self, caller: Caller, params: CheckoutParams, stripe_answers: StripeAnswers
+    ) -> Opened | Problem | ReadAgain:
         """Read, decide, and do one step."""
         now = clock.now()
         async with store.transaction(self._engine) as tx:
-            booking = await store.load_booking(tx, wish.booking_id)
+            booking = await store.load_booking(tx, params.booking_id)
             if booking is None:
                 return problems.BOOKING_NOT_FOUND
             if not access.may_pay(caller, client_id=booking.client_id):
                 return problems.FORBIDDEN
-            standing = await store.load_standing(tx, booking.id, wish.key)
-            step = checkout_rules.decide(wish, booking, standing, stripe_answers, now)
+            blocking = await store.load_blocking_payments(tx, booking.id, params.key)
+            step = checkout_rules.decide(params, booking, blocking, stripe_answers, now)
             if isinstance(step, Insert):
-                return await self._insert(tx, wish, booking, step, now)
+                return await self._insert(tx, params, booking, step, now)
         match step:
             case Refuse(problem=problem):
                 return problem
@@ -104,7 +109,7 @@ class Checkout:
                 assert_never(rest)
 
     async def _insert(
-        self, tx: AsyncConnection, wish: Wish, booking: Booking, step: Insert, now: datetime
+        self, tx: AsyncConnection, params: CheckoutParams, booking: Booking, step: Insert, now: datetime
     ) -> Problem | ReadAgain:
         """Insert the row for which the next round asks Stripe for a session, once this transaction is committed."""
         price = checkout_rules.price_minor(booking)
@@ -124,8 +129,8 @@ class Checkout:
             expires_at=expires_at,
             closed_at=None,
             session_id=None,
-            request=checkout_rules.stored_request(wish, booking, price, expires_at),
-            idempotency_key=wish.key,
+            request=checkout_rules.stored_request(params, booking, price, expires_at),
+            idempotency_key=params.key,
         )
         if await store.insert_payment(tx, payment):
             log.info("payment.inserted", payment_id=str(payment.id), booking_id=str(booking.id))
@@ -169,13 +174,13 @@ class Checkout:
         """Write the session into its row; only the row that has it may show its URL."""
         async with store.transaction(self._engine) as tx:
             request = checkout_rules.answered_request(payment, session)
-            bound = await store.remember_session(tx, payment, session.id, request)
+            bound = await store.bind_session(tx, payment, session.id, request)
             row = None if bound else await store.load_payment(tx, payment.id)
         if bound and session.url is not None:
             log.info("checkout.opened", payment_id=str(payment.id), booking_id=str(payment.booking_id), session_id=session.id)
             return Opened(payment, session.id, session.url)
         if row is not None and row.session_id is None:
-            # Nobody saw its URL or ever will; expiring it only keeps an unused session out of Stripe's list.
+            # Its URL was never shown and never will be; expiring it only keeps an unused session out of Stripe's list.
             await self._stripe.expire_session(session.id)
         return ReadAgain("the session's row was closed meanwhile")
 
@@ -194,7 +199,7 @@ class Checkout:
         match answer:
             case Session() | NoSuchSession():
                 stripe_answers.sessions[session_id] = answer
-                return ReadAgain("Stripe told what became of the session")
+                return ReadAgain("Stripe returned the session")
             case Refused() | KeySpent() | NotAllowed():
                 return problems.STRIPE_REFUSED
             case Away():

@@ -1,7 +1,7 @@
-"""POST /payment/checkout: from the HTTP request to a wish, and from its outcome to the HTTP answer.
+"""POST /payment/checkout: from the HTTP request to its parameters, and from the outcome to the HTTP answer.
 
 Enters: a request. Leaves: 201, or a problem. A caller cannot set the amount, and an undocumented field is refused, so that
-nobody believes it had an effect. Next: checkout.py, which opens the session.
+no caller believes it had an effect. Next: checkout.py, which opens the session.
 """
 
 import re
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ingress import access, answers, bodies, checkout, problems
 from ingress.access import Caller
 from ingress.checkout import Checkout, Opened
-from ingress.checkout_rules import Wish
+from ingress.checkout_rules import CheckoutParams
 from ingress.limits import RateLimit
 from ingress.problems import Problem
 from ingress.return_urls import is_allowed
@@ -85,15 +85,15 @@ class CheckoutHandler:
         wait_seconds = self._limit.admit(caller.user_id, clock.monotonic())
         if wait_seconds is not None:
             return problems.RATE_LIMITED.with_header("Retry-After", str(wait_seconds))
-        wish = await self._wish(request, caller)
-        if isinstance(wish, Problem):
-            return wish
-        outcome = await self._checkouts.open(caller, wish)
+        params = await self._params(request, caller)
+        if isinstance(params, Problem):
+            return params
+        outcome = await self._checkouts.open(caller, params)
         if isinstance(outcome, Problem):
-            log.info("checkout.refused", booking_id=str(wish.booking_id), code=outcome.code)
+            log.info("checkout.refused", booking_id=str(params.booking_id), code=outcome.code)
         return outcome
 
-    async def _wish(self, request: web.Request, caller: Caller) -> Wish | Problem:
+    async def _params(self, request: web.Request, caller: Caller) -> CheckoutParams | Problem:
         keys = request.headers.getall("Idempotency-Key", [])
         if len(keys) > 1 or not all(IDEMPOTENCY_KEY.fullmatch(key) for key in keys):
             return problems.REQUEST_INVALID.about(
@@ -114,4 +114,4 @@ class CheckoutHandler:
         if not (is_allowed(fields.success_url, self._origins) and is_allowed(fields.cancel_url, self._origins)):
             return problems.URL_REFUSED
         key = checkout.hashed_key(caller, keys[0]) if keys else None
-        return Wish(fields.booking_id, fields.success_url, fields.cancel_url, key)
+        return CheckoutParams(fields.booking_id, fields.success_url, fields.cancel_url, key)

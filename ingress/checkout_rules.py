@@ -1,8 +1,8 @@
 """Decides the next step of a checkout. Pure; checkout.py carries it out.
 
-Enters: a wish, the booking, the payments that may block it, Stripe's answers so far in this call, the time. Leaves: one `Step`.
-One row is one Stripe session and one idempotency key. A row without a session may be given up for another; a row whose
-session's URL was shown is given up only when Stripe itself says that nobody can pay there any more.
+Enters: what the caller asks for, the booking, the payments that may block it, Stripe's answers so far in this call, the time.
+Leaves: one `Step`. One row is one Stripe session and one idempotency key. A row without a session may be given up for another;
+a row whose session's URL was shown is given up only when Stripe itself says that it can be paid no more.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from ingress import problems
 from ingress.problems import Problem
-from ingress.store import Booking, Payment, Standing
+from ingress.store import BlockingPayments, Booking, Payment
 from shared.domain import money
 from shared.stripe_api import NoSuchSession, Session, SessionRequest, SessionStatus
 
@@ -41,7 +41,7 @@ PROBLEMS_OF_PROFILES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CheckoutParams:
     """What the caller asks for; `key` is sha256 of the caller and their Idempotency-Key, or None."""
 
     booking_id: UUID
@@ -88,7 +88,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The same wish under the same key: return the same answer again."""
+    """The same parameters under the same key: return the same answer again."""
 
     payment: Payment
     session_id: str
@@ -98,27 +98,29 @@ class Repeat:
 Step = Refuse | Insert | Create | Ask | Repeat
 
 
-def decide(wish: Wish, booking: Booking, standing: Standing, stripe_answers: StripeAnswers, now: datetime) -> Step:
+def decide(
+    params: CheckoutParams, booking: Booking, blocking: BlockingPayments, stripe_answers: StripeAnswers, now: datetime
+) -> Step:
     """Choose the next step; every step either ends the call or adds to what is known."""
-    if standing.same_key is not None and not is_same_wish(wish, standing.same_key):
+    if blocking.same_key is not None and not was_made_with(params, blocking.same_key):
         return Refuse(problems.IDEMPOTENCY_KEY_REUSED)
     if booking.status != "pending":
         return Refuse(problems.BOOKING_NOT_PENDING)
     if booking.starts_at <= now:
         return Refuse(problems.BOOKING_PAST)
-    if standing.paid is not None:
-        return Refuse(already_exists(standing.paid, url=None))
-    if standing.open is None:
+    if blocking.paid is not None:
+        return Refuse(already_exists(blocking.paid, url=None))
+    if blocking.open is None:
         return Insert()
-    if standing.open.session_id is None:
-        return _without_session(standing.open, stripe_answers, now)
-    return _with_session(wish, standing.open, standing.open.session_id, stripe_answers, now)
+    if blocking.open.session_id is None:
+        return _without_session(blocking.open, stripe_answers, now)
+    return _with_session(params, blocking.open, blocking.open.session_id, stripe_answers, now)
 
 
-def is_same_wish(wish: Wish, payment: Payment) -> bool:
-    """Return whether a payment was made for exactly this wish."""
+def was_made_with(params: CheckoutParams, payment: Payment) -> bool:
+    """Return whether a payment was made with exactly these parameters."""
     asked = (payment.booking_id, payment.request.get("success_url"), payment.request.get("cancel_url"))
-    return asked == (wish.booking_id, wish.success_url, wish.cancel_url)
+    return asked == (params.booking_id, params.success_url, params.cancel_url)
 
 
 def already_exists(payment: Payment, *, url: str | None) -> Problem:
@@ -153,11 +155,11 @@ def session_end(now: datetime, lifetime: timedelta) -> datetime:
     return now.replace(microsecond=0) + min(lifetime, SESSION_LIFETIME_MAX)
 
 
-def stored_request(wish: Wish, booking: Booking, amount_minor: int, expires_at: datetime) -> dict[str, object]:
+def stored_request(params: CheckoutParams, booking: Booking, amount_minor: int, expires_at: datetime) -> dict[str, object]:
     """Return the whole request to Stripe, so that the same one is sent again after a crash."""
     return {
-        "success_url": wish.success_url,
-        "cancel_url": wish.cancel_url,
+        "success_url": params.success_url,
+        "cancel_url": params.cancel_url,
         "amount_minor": amount_minor,
         "currency": booking.currency,
         "expires_at": int(expires_at.timestamp()),
@@ -201,12 +203,14 @@ def _without_session(payment: Payment, stripe_answers: StripeAnswers, now: datet
     return Create(payment)
 
 
-def _with_session(wish: Wish, payment: Payment, session_id: str, stripe_answers: StripeAnswers, now: datetime) -> Step:
+def _with_session(
+    params: CheckoutParams, payment: Payment, session_id: str, stripe_answers: StripeAnswers, now: datetime
+) -> Step:
     url = payment.request.get("session_url")
     match stripe_answers.sessions.get(session_id):
         case None:
             is_over = payment.expires_at is None or payment.expires_at <= now
-            # An attempt may have completed it: a delayed method's money takes days, and nobody can pay there meanwhile.
+            # An attempt may have completed it: a delayed method's money takes days, and the page takes no payment meanwhile.
             if is_over or payment.is_attempted or not isinstance(url, str):
                 return Ask(session_id)
         case NoSuchSession():
@@ -216,6 +220,6 @@ def _with_session(wish: Wish, payment: Payment, session_id: str, stripe_answers:
         case Session(url=url):
             # Complete: its URL is gone, and an event that says paid follows soon.
             pass
-    if wish.key is not None and wish.key == payment.idempotency_key and isinstance(url, str):
+    if params.key is not None and params.key == payment.idempotency_key and isinstance(url, str):
         return Repeat(payment, session_id, url)
     return Refuse(already_exists(payment, url=url))

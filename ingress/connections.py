@@ -293,7 +293,7 @@ class Connections:
                 try:
                     connection.check(now)
                 except Exception:
-                    # Nobody awaits this task: if the exception ended it, every slow client could stay for ever.
+                    # No code awaits this task: if the exception ended it, every slow client could stay for ever.
                     log.exception("connection.not_watched")
             most = max(most, len(self._open))
             if most >= CROWD_CONNECTIONS_MIN and len(self._open) <= most // 8:

@@ -8,7 +8,7 @@ import math
 from collections import OrderedDict, deque
 from uuid import UUID
 
-USERS_REMEMBERED_MAX = 10_000  # a few megabytes; the user whose last request is the oldest is forgotten
+USERS_COUNTED_MAX = 10_000  # a few megabytes; the user whose last request is the oldest is forgotten
 
 
 class RateLimit:
@@ -31,6 +31,6 @@ class RateLimit:
         if len(admitted) >= self._count:
             return max(1, math.ceil(admitted[0] + self._seconds - now_seconds))
         admitted.append(now_seconds)
-        if len(self._admitted) > USERS_REMEMBERED_MAX:
+        if len(self._admitted) > USERS_COUNTED_MAX:
             self._admitted.popitem(last=False)
         return None

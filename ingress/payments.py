@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingress import access, answers, ids, problems, store
 from ingress.problems import Problem
-from ingress.store import Shown
+from ingress.store import PaymentView
 from shared import settings
 from shared.domain.payment import ClosedReason
 
@@ -35,15 +35,15 @@ class PaymentHandler:
         if payment_id is None:
             return problems.answer(problems.PAYMENT_NOT_FOUND)
         async with store.transaction(self._engine) as tx:
-            payment = await store.load_shown(tx, payment_id)
+            payment = await store.load_payment_view(tx, payment_id)
         if payment is None:
             return problems.answer(problems.PAYMENT_NOT_FOUND)
         if not access.may_see(caller, client_id=payment.client_id, coach_id=payment.coach_id):
             return problems.answer(problems.FORBIDDEN)
-        return answers.json(200, shown(payment, to_payer=access.may_pay(caller, client_id=payment.client_id)))
+        return answers.json(200, body_of(payment, to_payer=access.may_pay(caller, client_id=payment.client_id)))
 
 
-def shown(payment: Shown, *, to_payer: bool) -> dict[str, object]:
+def body_of(payment: PaymentView, *, to_payer: bool) -> dict[str, object]:
     """Return a payment as the API shows it; a bank's reason for a decline is for the payer (and an admin), not for a coach."""
     return {
         "payment_id": str(payment.id),

@@ -18,8 +18,8 @@ class RecentIds:
         self._hashes = array("q", bytes(8 * BUCKETS * IDS_OF_BUCKET))
 
     def add(self, text: str) -> bool:
-        """Remember an id, and return whether it was remembered already; a new one replaces the oldest of its bucket."""
-        # Python's own hash of 64 bits, keyed anew for each process: nobody can choose ids that collide.
+        """Store an id, and return whether it was stored already; a new one replaces the oldest of its bucket."""
+        # Python's own hash of 64 bits, keyed anew for each process: a sender cannot choose ids that collide.
         hashed = hash(text)
         begin = hashed % BUCKETS * IDS_OF_BUCKET
         bucket = self._hashes[begin : begin + IDS_OF_BUCKET]

@@ -76,7 +76,7 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BlockingPayments:
     """The payments that may block a new checkout of a booking: its open one, a paid one, the open one with the same key."""
 
     open: Payment | None
@@ -85,7 +85,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PaymentView:
     """A payment as the API shows it, and the two people of its booking."""
 
     id: UUID
@@ -148,15 +148,15 @@ id, booking_id, amount, amount_minor, currency, status = 'succeeded',
 stripe_payment_intent_id is not null, created_at, expires_at, closed_at,
 stripe_session_id, checkout_request, idempotency_key
 """
-STANDING = "select" + PAYMENT_COLUMNS + "from payments where booking_id = $1 or (idempotency_key = $2 and closed_at is null)"
+BLOCKING = "select" + PAYMENT_COLUMNS + "from payments where booking_id = $1 or (idempotency_key = $2 and closed_at is null)"
 PAYMENT = "select" + PAYMENT_COLUMNS + "from payments where id = $1"
 
 
-async def load_standing(tx: AsyncConnection, booking_id: UUID, idempotency_key: str | None) -> Standing:
+async def load_blocking_payments(tx: AsyncConnection, booking_id: UUID, idempotency_key: str | None) -> BlockingPayments:
     """Return the payments that may block a checkout of this booking under this key."""
-    found = [_payment(row) for row in await rows(tx, STANDING, booking_id, idempotency_key)]
+    found = [_payment(row) for row in await rows(tx, BLOCKING, booking_id, idempotency_key)]
     ours = [payment for payment in found if payment.booking_id == booking_id]
-    return Standing(
+    return BlockingPayments(
         open=next((payment for payment in ours if payment.closed_at is None), None),
         paid=next((payment for payment in ours if payment.is_paid), None),
         same_key=next((p for p in found if p.closed_at is None and p.idempotency_key == idempotency_key is not None), None),
@@ -208,30 +208,30 @@ async def close_payment(tx: AsyncConnection, payment: Payment, now: datetime) ->
     return bool(await rows(tx, CLOSE, payment.id, now, payment.session_id))
 
 
-REMEMBER = """
+BIND = """
 update payments set stripe_session_id = $2, checkout_request = $3
 where id = $1 and coalesce(stripe_session_id, $2) = $2 and closed_at is null returning id
 """
 
 
-async def remember_session(tx: AsyncConnection, payment: Payment, session_id: str, request: Mapping[str, Any]) -> bool:
+async def bind_session(tx: AsyncConnection, payment: Payment, session_id: str, request: Mapping[str, Any]) -> bool:
     """Bind a session to its payment; only then may its URL be returned. False when the row was closed, or bound to another.
 
     An event may have bound it already, and left the whole request in the row: name and address are removed here.
     """
-    return bool(await rows(tx, REMEMBER, payment.id, session_id, _json(request)))
+    return bool(await rows(tx, BIND, payment.id, session_id, _json(request)))
 
 
-SHOWN = """
+PAYMENT_VIEW = """
 select p.id, p.booking_id, b.client_id, b.coach_id, p.amount, p.amount_minor, p.amount_refunded_minor, p.currency,
        p.status::text, p.failure_reason, p.created_at, p.updated_at
 from payments p join bookings b on b.id = p.booking_id where p.id = $1
 """
 
 
-async def load_shown(tx: AsyncConnection, payment_id: UUID) -> Shown | None:
+async def load_payment_view(tx: AsyncConnection, payment_id: UUID) -> PaymentView | None:
     """Return one payment for those who may see it; a row of the older application shows the same facts."""
-    found = await rows(tx, SHOWN, payment_id)
+    found = await rows(tx, PAYMENT_VIEW, payment_id)
     if not found:
         return None
     (id_, booking_id, client_id, coach_id, amount, amount_minor) = found[0][:6]
@@ -239,7 +239,7 @@ async def load_shown(tx: AsyncConnection, payment_id: UUID) -> Shown | None:
     if amount_minor is None:
         amount_minor = money.nearest_minor(amount, currency)
         refunded_minor = amount_minor if status == "refunded" else 0
-    return Shown(
+    return PaymentView(
         id=id_,
         booking_id=booking_id,
         client_id=client_id,

@@ -59,14 +59,14 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """Kafka has the event; `known`: this process remembers that Kafka had it before."""
+class Published:
+    """Kafka has the event; `known`: Kafka had it before, as this process still knows."""
 
     event: Event
     known: bool
 
 
-Outcome = Taken | Ignored | Problem
+Outcome = Published | Ignored | Problem
 
 
 class Publishes(Protocol):
@@ -120,12 +120,12 @@ class WebhookHandler:
         """
         started = clock.monotonic()
         try:
-            outcome = await self._take(request)
+            outcome = await self._outcome(request)
         except Exception:
             _answered(problems.INTERNAL.code).inc()
             raise
         match outcome:
-            case Taken(event=event, known=known):
+            case Published(event=event, known=known):
                 status = "already_processed" if known else "accepted"
                 log.info("webhook.taken", event_id=event.id, event_type=event.type, outcome=status)
                 response = answers.json(200, {"status": status})
@@ -141,7 +141,7 @@ class WebhookHandler:
         metrics.webhook_seconds.observe(clock.monotonic() - started)
         return response
 
-    async def _take(self, request: web.Request) -> Outcome:
+    async def _outcome(self, request: web.Request) -> Outcome:
         if refused := bodies.refusal(request, bytes_max=BODY_BYTES_MAX):
             return _refused(refused, refused.code)
         signatures = [value for name, value in request.raw_headers if name.lower() == b"stripe-signature"]
@@ -164,7 +164,7 @@ class WebhookHandler:
             case Problem():
                 return _refused(judged, "envelope")
 
-    async def _publish(self, event: Event, body: bytes, traceparent: bytes | None) -> Taken | Problem:
+    async def _publish(self, event: Event, body: bytes, traceparent: bytes | None) -> Published | Problem:
         record = Record(self._topic, event.id.encode(), body, headers_of_stripe(event.id, traceparent=traceparent))
         try:
             await self._publisher.publish([record], deadline_seconds=PUBLISH_SECONDS_MAX)
@@ -172,7 +172,7 @@ class WebhookHandler:
             log.warning("webhook.unavailable", event_id=event.id, event_type=event.type, reason=str(away))
             return problems.KAFKA_UNAVAILABLE
         metrics.webhook_bytes.observe(len(body))
-        return Taken(event, known=self._acknowledged.add(event.id))
+        return Published(event, known=self._acknowledged.add(event.id))
 
 
 @cache  # looking a counter up costs four times as much as counting

@@ -731,7 +731,7 @@ RECONCILIATION = (
     fault(
         "a dead letter is brought again every hour",
         ("tests/contract/reconciliation/test_ops_reconciliation.py", "-k", "again_and_again"),
-        ("deploy/ops/reconciliation.py", "taken.keys() | refused", "taken.keys()"),
+        ("deploy/ops/reconciliation.py", "processed.keys() | refused", "processed.keys()"),
     ),
     fault(
         "only the newest hundred events are compared",

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from deploy.ops import insights
 from deploy.ops.audit import Audit
-from deploy.ops.dead_letters import DeadLetter, Wanted, What, describe, replayed
+from deploy.ops.dead_letters import ActionKind, DeadLetter, Selection, describe, replayed
 from deploy.ops.errors import NotFound, kafka_errors_as_ops_errors
 from deploy.ops.insights import Span
 from deploy.ops.progress import Progress
@@ -23,58 +23,58 @@ from shared.topics import Topic
 log = logs.get(__name__)
 
 PUBLISHED_AT_ONCE_MAX = 100
-PUBLISH_SECONDS_MAX = 30.0  # nobody waits at a till: give a busy cluster time
+PUBLISH_SECONDS_MAX = 30.0  # no customer waits for it: give a busy cluster time
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class SelectedLetter:
     """One dead letter with its bytes, and what is known of it."""
 
     record: Incoming
     letter: DeadLetter
 
 
-async def choose(
-    kafka: settings.Kafka, source: Topic, wanted: Wanted, *, audit: Audit, progress: Progress, dropped_too: bool = False
-) -> list[Chosen]:
+async def select(
+    kafka: settings.Kafka, source: Topic, selection: Selection, *, audit: Audit, progress: Progress, dropped_too: bool = False
+) -> list[SelectedLetter]:
     """Return the selected dead letters of a topic, oldest first; dropped ones only with `dropped_too`.
 
     Raises NotFound when an id fits none of them; KafkaUnavailable or DatabaseUnavailable.
     """
     async with kafka_errors_as_ops_errors(kafka), insights.reader(kafka, [source]) as (consumer, spans):
-        narrowed = _narrow(spans, wanted)
+        narrowed = _narrow(spans, selection)
         found = [record async for record in insights.read(consumer, narrowed, progress=progress)]
     now = clock.now()
-    letters = await audit.tell([describe(record) for record in found])
-    standing = [Chosen(r, x) for r, x in zip(found, letters, strict=True) if dropped_too or not x.is_dropped]
-    chosen = [one for one in standing if wanted.fits(one.letter, now=now)]
-    for wished in wanted.ids:
+    letters = await audit.with_actions([describe(record) for record in found])
+    standing = [SelectedLetter(r, x) for r, x in zip(found, letters, strict=True) if dropped_too or not x.is_dropped]
+    selected = [one for one in standing if selection.fits(one.letter, now=now)]
+    for wished in selection.ids:
         if not any(one.letter.answers_to(wished) for one in standing):
             raise NotFound(f"{source.name} holds nothing under {wished}, or it was dropped")
-    return sorted(chosen, key=lambda one: (one.letter.died_at, one.letter.partition, one.letter.offset))
+    return sorted(selected, key=lambda one: (one.letter.died_at, one.letter.partition, one.letter.offset))
 
 
-async def replay(kafka: settings.Kafka, source: Topic, chosen: Sequence[Chosen], *, audit: Audit, by: str) -> int:
+async def replay(kafka: settings.Kafka, source: Topic, selected: Sequence[SelectedLetter], *, audit: Audit, by: str) -> int:
     """Publish dead letters to the topic that they came from; of equal ones only the first. Return how many were published.
 
     What was acknowledged before a failure stays, and the call may be repeated: consumers ignore what they know. Raises
     KafkaUnavailable or DatabaseUnavailable.
     """
-    first = {(one.record.key, one.record.value): one.record for one in reversed(chosen)}
+    first = {(one.record.key, one.record.value): one.record for one in reversed(selected)}
     records = [replayed(record, source, prefix=kafka.topic_prefix) for record in reversed(first.values())]
-    begun = await audit.begin(What.REPLAY, [one.letter for one in chosen], by=by)
+    begun = await audit.begin(ActionKind.REPLAY, [one.letter for one in selected], by=by)
     async with kafka_errors_as_ops_errors(kafka):
         await put_back(kafka, records)
     await audit.finish(begun)
-    for one in chosen:
+    for one in selected:
         log.info("dead_letter.replayed", topic=one.letter.topic, partition=one.letter.partition, offset=one.letter.offset)
     return len(records)
 
 
-async def drop(chosen: Sequence[Chosen], *, audit: Audit, by: str) -> None:
+async def drop(selected: Sequence[SelectedLetter], *, audit: Audit, by: str) -> None:
     """Give dead letters up: they are neither listed nor put back any more, and Kafka deletes them in its time."""
-    await audit.finish(await audit.begin(What.DROP, [one.letter for one in chosen], by=by))
-    for one in chosen:
+    await audit.finish(await audit.begin(ActionKind.DROP, [one.letter for one in selected], by=by))
+    for one in selected:
         log.info("dead_letter.dropped", topic=one.letter.topic, partition=one.letter.partition, offset=one.letter.offset)
 
 
@@ -93,9 +93,9 @@ async def put_back(kafka: settings.Kafka, records: Sequence[Record]) -> None:
             log.info("replay.published", topic=goal, count=len(part))
 
 
-def _narrow(spans: Mapping[TopicPartition, Span], wanted: Wanted) -> Mapping[TopicPartition, Span]:
+def _narrow(spans: Mapping[TopicPartition, Span], selection: Selection) -> Mapping[TopicPartition, Span]:
     """Return the range to read: a single offset when only one place is asked for."""
-    places = wanted.places
+    places = selection.places
     if places is None:
         return spans
     narrowed: dict[TopicPartition, Span] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deploy.ops.dead_letters import Action, DeadLetter, What
+from deploy.ops.dead_letters import Action, ActionKind, DeadLetter
 from shared.db.engine import rows
 
 BEGIN = """
@@ -21,15 +21,15 @@ returning id
 """
 FINISH = "update dead_letter_actions set done_at = now() where id = any($1::bigint[])"
 # Every action upon whatever lay at these places, the last one last.
-TOLD = """
+ACTIONS = """
 select a.topic, a."partition", a."offset", a.action, a.actor, a.begun_at, a.done_at
 from unnest($1::text[], $2::int[], $3::bigint[]) u (topic, place, at)
 join dead_letter_actions a on a.topic = u.topic and a."partition" = u.place and a."offset" = u.at
 order by a.id
 """
 
-# A broker's clock tells when a letter died, PostgreSQL's when somebody acted; clocks that are kept differ by less than that.
-# And nobody makes a topic anew, and has a letter die at the same place, within a minute of acting upon the last one.
+# The time of a letter's death is a broker's, that of an action PostgreSQL's; clocks that are kept differ by less than that.
+# No operator recreates a topic, and has a letter die at the same place, within a minute of acting upon the last one.
 CLOCKS_DIFFER_MAX = timedelta(minutes=1)
 
 InTransaction = Callable[[Callable[[AsyncConnection], Awaitable[Any]]], Awaitable[Any]]
@@ -41,13 +41,13 @@ class Audit:
     def __init__(self, in_transaction: InTransaction) -> None:
         self._in_transaction = in_transaction
 
-    async def tell(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    async def with_actions(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
         """Return the letters, each with the actions on it since it became a dead letter.
 
         Earlier actions belong to another letter: a recreated topic counts its offsets from 0 again.
         """
         topics, partitions, offsets = _columns(letters)
-        found = await self._in_transaction(lambda tx: rows(tx, TOLD, topics, partitions, offsets))
+        found = await self._in_transaction(lambda tx: rows(tx, ACTIONS, topics, partitions, offsets))
         done: dict[tuple[str, int, int], list[Action]] = {}
         for topic, partition, offset, *action in found:
             done.setdefault((topic, partition, offset), []).append(Action(*action))
@@ -55,7 +55,7 @@ class Audit:
             dataclasses.replace(x, actions=_since(x.died_at, done.get((x.topic, x.partition, x.offset), ()))) for x in letters
         ]
 
-    async def begin(self, what: What, letters: Sequence[DeadLetter], *, by: str) -> list[int]:
+    async def begin(self, what: ActionKind, letters: Sequence[DeadLetter], *, by: str) -> list[int]:
         """Record what is about to be done, and return the rows' ids."""
         reasons = [letter.reason for letter in letters]
         found = await self._in_transaction(lambda tx: rows(tx, BEGIN, *_columns(letters), reasons, str(what), by))

@@ -14,11 +14,11 @@ from shared import environment, logs, settings
 from shared.db import migrate as migrations
 
 COMMAND = "cb-ops"
-# What they say about a cluster that is away, or about each step of a migration, we tell in one line of ours.
+# What they log about a cluster that is away, or about each step of a migration, we print in one line of ours.
 QUIET = {"aiokafka": logging.CRITICAL, "alembic": logging.WARNING}
 
 app = group(COMMAND, "Look after CultureBridge payments: why a payment is as it is, what waits, what failed, and the ground.")
-app.command("why")(why.tell)
+app.command("why")(why.explain)
 for _group in (waiting, attention, dead_letters, templates, stripe_account, inbox, topics, acls, roles):
     app.add_typer(_group.app)
 

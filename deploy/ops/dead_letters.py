@@ -22,15 +22,15 @@ REPLAYED_TO = {
     topics.BOOKINGS_EVENTS_DLT: topics.BOOKINGS_EVENTS,
     topics.EMAIL_DLT: topics.EMAIL_LADDER[0],
 }
-# What the refusal said. x-origin stays: it tells where the first record lay, however often a letter goes round.
-TOLD_BY_THE_REFUSAL = frozenset({dead_letters.REASON, dead_letters.GROUP, dead_letters.ATTEMPT, dead_letters.REPLAY, retry.DUE})
+# What the refusal wrote. x-origin stays: it is the place of the first record, however often a letter goes round.
+REFUSAL_HEADERS = frozenset({dead_letters.REASON, dead_letters.GROUP, dead_letters.ATTEMPT, dead_letters.REPLAY, retry.DUE})
 
 # Ids, codes and places; bytes that are none of these may be anything, a person's address included, and are not shown.
 _SHOWN = re.compile(r"[\w.:/-]{1,120}", re.ASCII)
 _PLACE = re.compile(r"(\d{1,9})/(\d{1,18})", re.ASCII)
 
 
-class What(StrEnum):
+class ActionKind(StrEnum):
     """What an operator may do with a dead letter."""
 
     REPLAY = "replay"
@@ -49,7 +49,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter without its body; `attempts` is None where nobody counted, `origin` is topic/partition/offset.
+    """One dead letter without its body; `attempts` is None where they were not counted, `origin` is topic/partition/offset.
 
     `id` is partition/offset: where it lies in its topic. With `bytes_omitted` its value was too large for a dead letter: it
     lies at `origin` only, and cannot be put back from here.
@@ -76,7 +76,7 @@ class DeadLetter:
     @property
     def is_dropped(self) -> bool:
         """Whether an operator gave it up."""
-        return any(action.action == What.DROP and action.done_at is not None for action in self.actions)
+        return any(action.action == ActionKind.DROP and action.done_at is not None for action in self.actions)
 
     def answers_to(self, wished: str) -> bool:
         """Whether it is at this place, or about this event, payment or booking."""
@@ -84,7 +84,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Selection:
     """The dead letters that an operator selects: all given conditions must hold; `ids` are places or keys."""
 
     ids: tuple[str, ...] = ()
@@ -134,7 +134,7 @@ def replayed(record: Incoming, source: Topic, *, prefix: str) -> Record:
     Its consumers ignore what they know already (inbox, ledger of letters), so that replaying twice does nothing twice.
     """
     goal = REPLAYED_TO[source]
-    kept = tuple((name, value) for name, value in record.headers if name not in TOLD_BY_THE_REFUSAL)
+    kept = tuple((name, value) for name, value in record.headers if name not in REFUSAL_HEADERS)
     reset = ((dead_letters.ATTEMPT, b"0"),) if source is topics.EMAIL_DLT else ()
     return Record(goal.named(prefix), record.key, record.value, (*kept, *reset, (dead_letters.REPLAY, b"1")))
 

@@ -16,7 +16,7 @@ EVERY_KIND = "*"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding; `wrong`: events are lost or misread until somebody fixes it. `what` is a stable code."""
+    """One finding; `wrong`: events are lost or misread until it is fixed. `what` is a stable code."""
 
     wrong: bool
     what: str
@@ -36,7 +36,7 @@ def check(
 
 
 def is_ours(endpoint: Endpoint) -> bool:
-    """Tell whether an endpoint leads to the ingress."""
+    """Return whether an endpoint leads to the ingress."""
     return urlsplit(endpoint.url).path == WEBHOOK_PATH
 
 

@@ -5,7 +5,7 @@ OpsError
 ├── DatabaseUnavailable  no answer, or PostgreSQL refused
 ├── StripeUnavailable    no answer, or Stripe refused
 ├── AnotherAccount       the key belongs to another account than STRIPE_ACCOUNT_ID names
-├── ConsumerBehind       the payments consumer has records to take first, so nobody can tell yet which events are missing
+├── ConsumerBehind       the payments consumer has records to take first: which events are missing is not known yet
 ├── InvalidTemplates     templates that cannot render every letter
 └── NotFound             the topic, letter or matter that was named does not exist
 """
@@ -60,7 +60,7 @@ class AnotherAccount(OpsError):
 
 
 class ConsumerBehind(OpsError):
-    """The payments consumer has not taken all records of its topic, so nobody can tell yet which events were never taken."""
+    """The payments consumer has not taken all records of its topic: which events were never taken is not known yet."""
 
     def __init__(self, records: int) -> None:
         super().__init__(

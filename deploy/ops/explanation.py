@@ -47,7 +47,7 @@ FLAGS = {
     "dispute_open": ("disputed: Stripe may refuse refunds meanwhile", "the dispute is over"),
     "slot_free": ("the slot of the booking is free", "the slot of the booking is no longer free"),
 }
-TOLD_IN_WORDS = {"version", "status", "amount_refunded_minor", "failure_reason", "closed_reason", *FLAGS}
+EXPLAINED_FIELDS = {"version", "status", "amount_refunded_minor", "failure_reason", "closed_reason", *FLAGS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +60,28 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A story in words: how things stand now, every step, and what still waits for somebody or something."""
+class Explanation:
+    """A story in words: how things stand now, every step, and what still waits for an operator or an event."""
 
     now: tuple[str, ...]
     steps: tuple[Step, ...]
     open: tuple[str, ...]
 
 
-def tell(story: Story, *, now: datetime) -> Told:
-    """Tell a story as it stands at `now`; where a booking has several payments, each is called by its number."""
+def explain(story: Story, *, now: datetime) -> Explanation:
+    """Explain a story as it is at `now`; where a booking has several payments, each is called by its number."""
     names = _names(story)
-    return Told(tuple(_now(story, names)), tuple(_steps(story, names)), tuple(_open(story, names, now=now)))
+    return Explanation(tuple(_now(story, names)), tuple(_steps(story, names)), tuple(_open(story, names, now=now)))
 
 
-def lines(told: Told) -> Iterable[str]:
+def lines(explained: Explanation) -> Iterable[str]:
     """Return what a person reads: how things stand, then the steps, then what is open."""
-    yield from told.now
+    yield from explained.now
     yield ""
-    yield from (f"{moment(step.at)}  {step.text}" for step in told.steps)
+    yield from (f"{moment(step.at)}  {step.text}" for step in explained.steps)
     yield ""
-    yield from (f"open: {line}" for line in told.open)
-    if not told.open:
+    yield from (f"open: {line}" for line in explained.open)
+    if not explained.open:
         yield "nothing is open"
 
 
@@ -108,12 +108,12 @@ def difference(before: State, after: State, payment: Payment | None) -> str:
     said += [words[not after.get(flag)] for flag, words in FLAGS.items() if flag in changed and not _is_plain(flag, after)]
     if "closed_reason" in changed:
         said.append(f"closed as {after.get('closed_reason')}: it stops no new checkout")
-    said += [f"{name} {before.get(name)} → {after.get(name)}" for name in sorted(changed - TOLD_IN_WORDS)]
+    said += [f"{name} {before.get(name)} → {after.get(name)}" for name in sorted(changed - EXPLAINED_FIELDS)]
     return ", ".join(said) or "nothing that is shown changed"
 
 
 def _is_plain(flag: str, after: State) -> bool:
-    """Tell whether a flag says no more than the status does."""
+    """Return whether a flag says no more than the status does."""
     return flag == "paid" and after.get("status") == "succeeded"
 
 
@@ -329,15 +329,15 @@ def _not_taken(story: Story, names: dict[object, str]) -> Iterator[str]:
             yield f"{names[payment.id]} is paid, and the bookings consumer has not taken that yet: {look}"
         elif holds and payment.id in given_back:
             yield f"{names[payment.id]} was given back in full, and the bookings consumer has not taken that yet: {look}"
-    told = any(change.name == "booking.confirmed" for change in story.changes)
+    is_announced = any(change.name == "booking.confirmed" for change in story.changes)
     written = any(letter.kind == "confirmation" for letter in story.letters)
-    if story.booking.status == Status.CONFIRMED and told and not written:
+    if story.booking.status == Status.CONFIRMED and is_announced and not written:
         look = f"cb-ops dlt list {BOOKINGS_EVENTS_DLT.name} --id {story.booking.id}"
         yield f"the booking is confirmed, and no letter about that is written down yet: is the email consumer ready? {look}"
 
 
 def _is_moot(letter: Letter, booking: Booking) -> bool:
-    """Tell whether a letter is no longer true or of no use: nobody has to replay it."""
+    """Return whether a letter is no longer true or of no use, so that no operator has to replay it."""
     match letter.kind:
         case "confirmation":
             return booking.status in {Status.CANCELLED, Status.COMPLETED}

@@ -98,7 +98,7 @@ async def read(
             raise KafkaConnectionError(f"no records for {ANSWER_SECONDS:.0f} s")
         # By position, not by the last record's offset: a log may have gaps.
         left = {partition: span for partition, span in left.items() if await consumer.position(partition) < span[1]}
-        # What was fetched is handed out without a pause, and Ctrl-C is heard only in one.
+        # What was fetched is handed out without a pause, and Ctrl-C is noticed only in one.
         await asyncio.sleep(0)
 
 
@@ -110,7 +110,7 @@ async def until_taken(kafka: settings.Kafka, topic: Topic, *, seconds_max: float
     async with reader(kafka, [topic]) as (_, spans):
         pass
     if not any(end - first for first, end in spans.values()):
-        return 0  # of an empty topic a new cluster may have no group to tell of, nor anybody who keeps groups
+        return 0  # of an empty topic a new cluster may know no group, nor have a coordinator
     admin = AIOKafkaAdminClient(**connection.for_aiokafka(kafka), client_id=CLIENT_ID)
     await admin.start()
     try:
@@ -131,7 +131,7 @@ async def _left(admin: AIOKafkaAdminClient, group: str, spans: Mapping[TopicPart
     except GroupCoordinatorNotAvailableError:
         # The first group of a new cluster: it makes the topic of offsets when it is first asked for one.
         return sum(end - first for first, end in spans.values())
-    # A coordinator that is only coming up answers for no partition, and aiokafka does not look at why: nobody knows yet.
+    # A coordinator that is only coming up answers for no partition, and aiokafka does not look at why: it is not known yet.
     known = {partition: committed[partition].offset for partition in spans if partition in committed}
     return sum(max(0, end - max(first, known.get(partition, first))) for partition, (first, end) in spans.items())
 

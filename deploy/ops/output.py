@@ -33,7 +33,7 @@ def complete() -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL | {errno.EPIPE}:
             raise
-        # What is still to be written would be tried again at the very end, which would tell of it a second time.
+        # What is still to be written would be tried again at the very end, which would report it a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno in FULL:
             with suppress(OSError):  # stderr may lead to the same place

@@ -1,4 +1,4 @@
-"""Delete what nobody needs any more, each step in its own transaction, so that a stopped run can simply be repeated.
+"""Delete what is needed no more, each step in its own transaction, so that a stopped run can simply be repeated.
 
 Enters: an engine of the database's owner, and this moment. Leaves: what was made, dropped and deleted of the inbox, whole
 months at once, and how many checkouts were forgotten. An event that is redelivered after its entry is gone changes nothing: the
@@ -55,7 +55,7 @@ async def moment(engine: AsyncEngine) -> datetime:
 async def prune(engine: AsyncEngine, now: datetime, *, progress: Progress) -> Pruned:
     """Create the partitions of the coming months, drop expired ones, delete expired rows of the DEFAULT partition.
 
-    Raises one of engine.TROUBLE, also when a lock could not be had in 5 s; `progress` is told of entries deleted so far.
+    Raises one of engine.TROUBLE, also when a lock could not be had in 5 s; `progress` is called with how many are deleted.
     """
     async with engine.begin() as tx:
         made = await inbox.make_partitions(tx, now)

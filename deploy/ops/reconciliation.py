@@ -39,14 +39,14 @@ log = logs.get(__name__)
 TAKING_SECONDS_MAX = 60.0
 NAMES = re.compile(rb"\bcs_\w+|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b")
 # What became of an event stands in the ledger, whatever it was; but not of one that could not be read at all.
-TAKEN = """
+PROCESSED = """
 select event_id, bool_or(decision = any($2::text[])) from payment_ledger where event_id = any($1::text[]) group by event_id
 """
 SETTLED = (Decision.APPLIED, Decision.UNCHANGED, Decision.UNHANDLED)  # also after it was refused, and put back
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingEvent:
     """An event of Stripe's that we never took; `about` are the sessions, and the ids of our own, that it names."""
 
     event_id: str
@@ -56,7 +56,7 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciled:
+class ReconciliationReport:
     """What Stripe keeps of this time, and what of it was missing here; `published` unless it was only looked for.
 
     `again` counts those that had been taken and were published with them, so that each consumer which knows them publishes once
@@ -66,12 +66,12 @@ class Reconciled:
     since: datetime
     until: datetime
     events: int
-    missing: tuple[Missing, ...]
+    missing: tuple[MissingEvent, ...]
     again: int
     published: bool
 
 
-class Reconciling(settings.Database, settings.Kafka, settings.StripeApi):
+class ReconciliationSettings(settings.Database, settings.Kafka, settings.StripeApi):
     """The settings: which Stripe account is asked, which database knows what was taken, which Kafka gets what is missing."""
 
 
@@ -79,7 +79,7 @@ class Reconciling(settings.Database, settings.Kafka, settings.StripeApi):
 class Resources:
     """What a reconciliation asks: Stripe by its API, PostgreSQL by an engine, and Kafka by the settings."""
 
-    configured: Reconciling
+    configured: ReconciliationSettings
     api: StripeApi
     engine: AsyncEngine
 
@@ -103,7 +103,9 @@ class Scope(StrEnum):
     ALL = "all"
 
 
-async def reconcile(resources: Resources, window: Window, scope: Scope, *, dry_run: bool, progress: Progress) -> Reconciled:
+async def reconcile(
+    resources: Resources, window: Window, scope: Scope, *, dry_run: bool, progress: Progress
+) -> ReconciliationReport:
     """Compare Stripe's events with ours page by page, and publish those of the scope; `dry_run` only finds them.
 
     What was published before a failure stays, and the same call may be repeated. Raises StripeUnavailable, AnotherAccount,
@@ -121,19 +123,19 @@ async def reconcile(resources: Resources, window: Window, scope: Scope, *, dry_r
         for event in lost:
             outcome = "only found" if dry_run else "published"
             log.warning("stripe_event.missing", event_id=event.id, event_type=event.type, outcome=outcome)
-        missing += [Missing(event.id, event.type, event.created, named(event.body)) for event in lost]
+        missing += [MissingEvent(event.id, event.type, event.created, named(event.body)) for event in lost]
         count += len(page)
         repeated += len(going) - len(lost)
         progress(count, count)
     if not dry_run:
         async with database_errors_as_ops_errors(configured), resources.engine.begin() as tx:
             await reconciled.note(tx, account_id, since=window.since, until=window.until)
-    return Reconciled(window.since, window.until, count, tuple(missing), repeated, not dry_run)
+    return ReconciliationReport(window.since, window.until, count, tuple(missing), repeated, not dry_run)
 
 
-def untaken(events: Sequence[ListedEvent], taken: Collection[str]) -> list[ListedEvent]:
-    """Return the events that nobody processed, oldest first. Pure."""
-    return [event for event in reversed(events) if event.id not in taken]
+def unprocessed(events: Sequence[ListedEvent], processed: Collection[str]) -> list[ListedEvent]:
+    """Return the events that were not processed, oldest first. Pure."""
+    return [event for event in reversed(events) if event.id not in processed]
 
 
 def named(body: bytes) -> tuple[str, ...]:
@@ -161,14 +163,14 @@ async def _compare(
     Of the dead letters (`refused`) the scope ALL has only those that were taken since. Raises DatabaseUnavailable.
     """
     async with database_errors_as_ops_errors(resources.configured), resources.engine.begin() as tx:
-        taken = {row[0]: row[1] for row in await rows(tx, TAKEN, [event.id for event in page], list(SETTLED))}
-    lost = untaken(page, taken.keys() | refused)
+        processed = {row[0]: row[1] for row in await rows(tx, PROCESSED, [event.id for event in page], list(SETTLED))}
+    lost = unprocessed(page, processed.keys() | refused)
     match scope:
         case Scope.MISSING:
             return lost, lost
         case Scope.ALL:
-            settled = {event_id for event_id, is_settled in taken.items() if is_settled}
-            return lost, untaken(page, refused - settled)
+            settled = {event_id for event_id, is_settled in processed.items() if is_settled}
+            return lost, unprocessed(page, refused - settled)
         case _ as never:
             assert_never(never)
 

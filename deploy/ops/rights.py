@@ -2,7 +2,7 @@
 
 A role is a process (`cb_ingress` … `cb_email`) or the operators (`cb_operator`); logins are made members of one. Tables are
 those of shared/db/tables.py. Nobody here owns a table: what creates, alters or drops (`cb-ops migrate`, `cb-ops inbox prune`)
-runs as their owner. Nobody may change or delete what is told once and for good: the ledger, the changes of letters, the
+runs as their owner. No role may change or delete what is recorded for good: the ledger, the changes of letters, the
 versions of templates. A month of the inbox needs no rights of its own, its rows go through the table `inbox`. Next: roles.py.
 """
 

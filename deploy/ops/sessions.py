@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.ops.errors import StripeUnavailable, database_errors_as_ops_errors
 from deploy.ops.progress import Progress
-from deploy.ops.reconciliation import Reconciled, Resources, Window, named, pages
+from deploy.ops.reconciliation import ReconciliationReport, Resources, Window, named, pages
 from shared import clock
 from shared.db import attention, reconciled
 from shared.db.engine import rows
@@ -31,7 +31,7 @@ GRACE = timedelta(hours=1)
 ASKED_MAX = 500  # in one run, which so takes a minute or two
 ASKED_PER_SECOND_MAX = 10  # Stripe allows 25 of one kind, checkout's among them: https://docs.stripe.com/rate-limits
 
-# Drawn by lot where there are too many: of the oldest some may stay as they are for good, and nobody behind them would have a
+# Drawn by lot where there are too many: of the oldest some may stay as they are for good, and none behind them would have a
 # turn. What a person has looked after is left alone. An index of its own holds the payments under way: all of them take
 # longer to read than a statement may, once they are tens of millions.
 OVERDUE = """
@@ -48,7 +48,7 @@ where a.reason = $1 and a.resolved_at is null and (p.paid or p.closed_at is not 
 """
 
 
-class Standing(StrEnum):
+class SessionState(StrEnum):
     """The state at Stripe of a session that should be over."""
 
     PAID = "paid"
@@ -58,7 +58,7 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Overdue:
+class OverduePayment:
     """An open, unpaid payment whose session ended a while ago."""
 
     payment_id: UUID
@@ -66,7 +66,7 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class OverdueReport:
     """The state of overdue payments at Stripe; `left` were not looked up in this run.
 
     Each that is `paid` is a matter for a person, `moved_on` counts earlier matters that are none any more.
@@ -74,27 +74,29 @@ class Swept:
 
     asked: int
     left: int
-    paid: tuple[Overdue, ...]
-    unknown: tuple[Overdue, ...]
+    paid: tuple[OverduePayment, ...]
+    unknown: tuple[OverduePayment, ...]
     expired: int
     under_way: int
     moved_on: int
 
 
-def standing(answer: Session | NoSuchSession) -> Standing:
+def state_of(answer: Session | NoSuchSession) -> SessionState:
     """Classify what Stripe says about a session. Pure."""
     match answer:
         case NoSuchSession():
-            return Standing.UNKNOWN
+            return SessionState.UNKNOWN
         case Session(status=SessionStatus.COMPLETE, is_paid=True):
-            return Standing.PAID
+            return SessionState.PAID
         case Session(status=SessionStatus.EXPIRED):
-            return Standing.EXPIRED
+            return SessionState.EXPIRED
         case Session():
-            return Standing.UNDER_WAY
+            return SessionState.UNDER_WAY
 
 
-async def sweep(resources: Resources, compared: Reconciled, *, dry_run: bool, progress: Progress) -> Swept:
+async def check_overdue(
+    resources: Resources, compared: ReconciliationReport, *, dry_run: bool, progress: Progress
+) -> OverdueReport:
     """Look up each overdue session, and open a matter for each paid one; `dry_run` only finds them.
 
     A session that an event names which is missing in `compared`, or which Stripe made since, is no matter. Raises
@@ -103,9 +105,9 @@ async def sweep(resources: Resources, compared: Reconciled, *, dry_run: bool, pr
     coming = {name for one in compared.missing for name in one.about}
     async with database_errors_as_ops_errors(resources.configured), resources.engine.begin() as tx:
         found = await rows(tx, OVERDUE, clock.now() - GRACE, REASON, ASKED_MAX)
-    overdue = _unnamed([Overdue(payment_id, session_id) for payment_id, session_id, _ in found], coming)
-    stands, failure = await _ask(resources.api, overdue, progress=progress)
-    paid = [one for one in overdue if stands.get(one) is Standing.PAID]
+    overdue = _unnamed([OverduePayment(payment_id, session_id) for payment_id, session_id, _ in found], coming)
+    states, failure = await _retrieve(resources.api, overdue, progress=progress)
+    paid = [one for one in overdue if states.get(one) is SessionState.PAID]
     if paid:
         # Its money may have come a moment ago, and its event be on its way like any other.
         young = [page async for page in pages(resources, Window(compared.until, clock.now()))]
@@ -116,27 +118,27 @@ async def sweep(resources: Resources, compared: Reconciled, *, dry_run: bool, pr
             moved_on = await _open_matters(tx, paid)
     if failure is not None:
         raise StripeUnavailable(resources.configured, failure)
-    count = list(stands.values()).count
-    return Swept(
-        asked=len(stands),
+    count = list(states.values()).count
+    return OverdueReport(
+        asked=len(states),
         left=found[0][2] - len(found) if found else 0,
         paid=tuple(paid),
-        unknown=tuple(one for one in overdue if stands[one] is Standing.UNKNOWN),
-        expired=count(Standing.EXPIRED),
-        under_way=count(Standing.UNDER_WAY) + count(Standing.PAID) - len(paid),
+        unknown=tuple(one for one in overdue if states[one] is SessionState.UNKNOWN),
+        expired=count(SessionState.EXPIRED),
+        under_way=count(SessionState.UNDER_WAY) + count(SessionState.PAID) - len(paid),
         moved_on=moved_on,
     )
 
 
-def _unnamed(overdue: Sequence[Overdue], names: Collection[str]) -> list[Overdue]:
+def _unnamed(overdue: Sequence[OverduePayment], names: Collection[str]) -> list[OverduePayment]:
     return [one for one in overdue if str(one.payment_id) not in names and one.session_id not in names]
 
 
-async def _ask(
-    api: StripeApi, overdue: Sequence[Overdue], *, progress: Progress
-) -> tuple[dict[Overdue, Standing], Failure | None]:
+async def _retrieve(
+    api: StripeApi, overdue: Sequence[OverduePayment], *, progress: Progress
+) -> tuple[dict[OverduePayment, SessionState], Failure | None]:
     """Return what Stripe says about each; after a failure, what it said before."""
-    stands: dict[Overdue, Standing] = {}
+    states: dict[OverduePayment, SessionState] = {}
     for begin in range(0, len(overdue), ASKED_PER_SECOND_MAX):
         if begin:
             await asyncio.sleep(1.0)
@@ -146,16 +148,16 @@ async def _ask(
         for one, answer in zip(some, answers, strict=True):
             match answer:
                 case Session() | NoSuchSession():
-                    stands[one] = standing(answer)
+                    states[one] = state_of(answer)
                 case _:
                     failure = answer
         if failure is not None:
-            return stands, failure
-        progress(len(stands), len(overdue))
-    return stands, None
+            return states, failure
+        progress(len(states), len(overdue))
+    return states, None
 
 
-async def _open_matters(tx: AsyncConnection, paid: Sequence[Overdue]) -> int:
+async def _open_matters(tx: AsyncConnection, paid: Sequence[OverduePayment]) -> int:
     """Open a matter for each of these, resolve those whose payment is paid or closed by now, and return how many those were."""
     for one in paid:
         await attention.open_(tx, reason=REASON, aggregate=f"payment:{one.payment_id}", cause=one.session_id)

@@ -105,7 +105,7 @@ def age(moment: datetime) -> str:
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
-    """Show on stderr that work goes on; yields the function that is told how many of how many are done."""
+    """Show on stderr that work goes on; yields the function to call with how many of how many are done."""
     console = _console(stderr=True)
     # FORCE_COLOR has the console take a log for a terminal; and one that is dumb overwrites nothing.
     if console.file.isatty() and not console.is_dumb_terminal:
@@ -114,11 +114,11 @@ def progress(what: str) -> Iterator[Progress]:
         return
     begun = said_at = clock.monotonic()
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         nonlocal said_at
         now = clock.monotonic()
         if now - begun > SILENCE_SECONDS and now - said_at > SILENCE_SECONDS and done < total:
             said_at = now
             console.print(f"{what}: {done} of {total}", soft_wrap=True)
 
-    yield tell
+    yield report

@@ -45,7 +45,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """One refund of a payment, as Stripe last told of it: `status` is pending, succeeded, failed and so on."""
+    """One refund of a payment, as Stripe last reported it: `status` is pending, succeeded, failed and so on."""
 
     id: str
     payment_id: uuid.UUID
@@ -86,7 +86,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class BookingChange:
-    """What the bookings consumer told: `name` without its prefix (booking.confirmed), because of which payment."""
+    """What the bookings consumer published: `name` without its prefix (booking.confirmed), because of which payment."""
 
     at: datetime
     name: str

@@ -37,7 +37,7 @@ PAYMENT_OF = {
     "du": ("select payment_id from disputes where id = $1",),
     "evt": ("select payment_id from payment_ledger where event_id = $1 and payment_id is not null",),
 }
-# PostgreSQL keeps years that Python does not know: they are told as the last day that it knows, or as the first.
+# PostgreSQL keeps years that Python does not know: they are shown as the last day that it knows, or as the first.
 BOOKING = """
 select id, status::text, payment_id, greatest('0001-01-01', least(session_datetime, '9999-12-31')) from bookings where id = $1
 """

@@ -19,7 +19,7 @@ SETTINGS = {
     "topics": settings.Kafka,
     "acls": settings.Kafka,
     "inbox-prune": settings.Database,
-    "stripe-reconcile": reconciliation.Reconciling,
+    "stripe-reconcile": reconciliation.ReconciliationSettings,
     "operator": Operator,
 }
 PEM, PUBLIC = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo

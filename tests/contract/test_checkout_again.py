@@ -66,13 +66,13 @@ async def test_a_key_belongs_to_its_caller(door):
 async def test_a_session_that_an_event_bound_first_is_opened_and_its_words_are_forgotten(door, monkeypatch):
     """As where another call's was: name and address were for Stripe alone, whoever writes the session into the row."""
     booked = await meeting(door.engine)
-    remember = store.remember_session
+    remember = store.bind_session
 
     async def remember_later(tx, payment, session_id, request):
         await door.sql("update payments set stripe_session_id = $1 where id = $2", session_id, payment.id)
         return await remember(tx, payment, session_id, request)
 
-    monkeypatch.setattr(store, "remember_session", remember_later)
+    monkeypatch.setattr(store, "bind_session", remember_later)
     status, body = await door.checkout(booked.booking_id, booked.client)
 
     assert (status, body["session_id"]) == (201, door.sessions()[0]["id"])

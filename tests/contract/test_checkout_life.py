@@ -8,7 +8,7 @@ import pytest
 from ingress import store
 from ingress.access import Caller
 from ingress.checkout import Checkout, Opened
-from ingress.checkout_rules import Wish
+from ingress.checkout_rules import CheckoutParams
 from tests.support.builders import Sale
 from tests.support.chain import Chain
 from tests.support.door import URLS, ingress_settings, meeting
@@ -25,7 +25,7 @@ class Shop:
         self.chain, self._story = Chain(engine), story
 
     async def checkout(self):
-        return await self._story.open(self.client, Wish(self.booking_id, *URLS.values(), key=None))
+        return await self._story.open(self.client, CheckoutParams(self.booking_id, *URLS.values(), key=None))
 
     async def opened(self):
         """Check out, and give the sale by which Stripe will speak of it."""

@@ -8,7 +8,7 @@ import pytest
 
 from ingress.access import Caller
 from ingress.checkout import Checkout, Opened
-from ingress.checkout_rules import Wish
+from ingress.checkout_rules import CheckoutParams
 from ingress.store import DatabaseAway
 from shared.db import engine as engines
 from tests.support.door import URLS, ingress_settings, meeting, person
@@ -29,11 +29,11 @@ async def doors(database):
         yield made
 
 
-async def told(story, caller, wish):
+async def told(story, caller, params):
     """Call as a browser would until it hears something about the booking; give the URL that it was told, if any."""
     for _ in range(100):
         try:
-            answer = await story.open(caller, wish)
+            answer = await story.open(caller, params)
         except DatabaseAway:
             continue
         if isinstance(answer, Opened):
@@ -52,9 +52,9 @@ async def test_a_thousand_at_once_are_never_shown_two_payable_sessions(doors, da
     admin = await person(doors[0], "admin")
     callers = (Caller(booked.client.id, "client"), Caller(admin.id, "admin"))
     stories = [Checkout(engine, stripe, ingress_settings(database)) for engine in doors]
-    wishes = [Wish(booked.booking_id, *URLS.values(), key=f"{n}" if n % 3 else None) for n in range(CALLS)]
+    wishes = [CheckoutParams(booked.booking_id, *URLS.values(), key=f"{n}" if n % 3 else None) for n in range(CALLS)]
 
-    urls = await asyncio.gather(*(told(stories[n % PROCESSES], callers[n % 2], wish) for n, wish in enumerate(wishes)))
+    urls = await asyncio.gather(*(told(stories[n % PROCESSES], callers[n % 2], params) for n, params in enumerate(wishes)))
 
     assert len(set(urls)) == 1
     assert set(urls) <= stripe.payable()
@@ -72,8 +72,8 @@ async def test_an_abandoned_booking_is_never_taken_up_twice_at_once(doors, datab
     booked = await meeting(doors[0])
     caller = Caller(booked.client.id, "client")
     stories = [Checkout(engine, stripe, ingress_settings(database)) for engine in doors]
-    wish = Wish(booked.booking_id, *URLS.values(), key=None)
-    old = await told(stories[0], caller, wish)
+    params = CheckoutParams(booked.booking_id, *URLS.values(), key=None)
+    old = await told(stories[0], caller, params)
     [session_id] = stripe.sessions
     stripe.expire(session_id)
     async with doors[0].begin() as tx:
@@ -81,7 +81,7 @@ async def test_an_abandoned_booking_is_never_taken_up_twice_at_once(doors, datab
             "update payments set expires_at = $1", (stripe.sessions[session_id].expires_at - timedelta(hours=2),)
         )
 
-    urls = await asyncio.gather(*(told(stories[n % PROCESSES], caller, wish) for n in range(CALLS // 5)))
+    urls = await asyncio.gather(*(told(stories[n % PROCESSES], caller, params) for n in range(CALLS // 5)))
 
     assert set(urls) == stripe.payable()
     assert old not in urls

@@ -147,7 +147,7 @@ async def silent(door, gone):
 
 async def test_the_oldest_slow_body_makes_room_for_the_next(database, monkeypatch):
     """Thousands of slow large bodies do not fill the memory: the first is told that its time is over, honest webhooks pass."""
-    monkeypatch.setattr(bodies, "ON_THE_WAY_BYTES_MAX", 200_000)
+    monkeypatch.setattr(bodies, "ARRIVING_BYTES_MAX", 200_000)
     head = HEAD + b"Stripe-Signature: " + corpus.UNSIGNED + b"\r\nContent-Length: 200000\r\n\r\n"
     async with opened(database) as door, connected(door) as (first, one), connected(door) as (second, other):
         one.write(head + b"x" * 120_000)
@@ -163,7 +163,7 @@ async def test_the_oldest_slow_body_makes_room_for_the_next(database, monkeypatc
 
 
 async def holds(bytes_min, *, exactly=False):
-    held = bodies.ON_THE_WAY.bytes
+    held = bodies.ARRIVING.bytes
     return held == 0 if exactly else held >= bytes_min
 
 

@@ -8,7 +8,7 @@ import pytest
 from ingress import store
 from ingress.access import Caller
 from ingress.checkout import ROUNDS_MAX, Checkout, ReadAgain
-from ingress.checkout_rules import Insert, Wish
+from ingress.checkout_rules import CheckoutParams, Insert
 from shared import clock
 from shared.stripe_api import KEY_IN_USE, Away, Refused, StripeApi
 from tests.support.door import URLS, ingress_settings, meeting, opened, person, sandbox
@@ -194,7 +194,7 @@ async def test_a_closed_row_takes_no_session(doors):
             [[payment_id]] = await quick.sql("select id from payments")
             row = await store.load_payment(tx, payment_id)
 
-            assert not await store.remember_session(tx, row, "cs_test_new", {})
+            assert not await store.bind_session(tx, row, "cs_test_new", {})
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ async def test_a_payment_that_changed_meanwhile_is_not_closed(doors, change):
     booked = await meeting(quick.engine)
     await quick.checkout(booked.booking_id, booked.client)
     async with store.transaction(quick.engine) as tx:
-        stale = (await store.load_standing(tx, booked.booking_id, None)).open
+        stale = (await store.load_blocking_payments(tx, booked.booking_id, None)).open
     await quick.sql(f"update payments set {change}")
 
     async with store.transaction(quick.engine) as tx:
@@ -231,13 +231,13 @@ async def test_calls_of_one_process_ask_stripe_once(doors, monkeypatch):
     booked = await meeting(quick.engine)
     calls = [asyncio.create_task(slow.checkout(booked.booking_id, booked.client))]
     await held.answered.wait()
-    read, load = [], store.load_standing
+    read, load = [], store.load_blocking_payments
 
     async def counted(*arguments):
         read.append(await load(*arguments))
         return read[-1]
 
-    monkeypatch.setattr(store, "load_standing", counted)
+    monkeypatch.setattr(store, "load_blocking_payments", counted)
     calls += [asyncio.create_task(slow.checkout(booked.booking_id, booked.client)) for _ in range(7)]
 
     async def all_wait_for_stripe():
@@ -256,11 +256,11 @@ async def test_a_call_that_is_given_up_takes_stripes_answer_from_no_other(doors,
     _, quick, held = doors
     booked = await meeting(quick.engine)
     story = Checkout(quick.engine, held, ingress_settings(database))
-    wish = Wish(booked.booking_id, *URLS.values(), key=None)
-    first = asyncio.create_task(story.open(Caller(booked.client.id, "client"), wish))
+    params = CheckoutParams(booked.booking_id, *URLS.values(), key=None)
+    first = asyncio.create_task(story.open(Caller(booked.client.id, "client"), params))
     await held.answered.wait()
     async with store.transaction(quick.engine) as tx:
-        row = (await store.load_standing(tx, booked.booking_id, None)).open
+        row = (await store.load_blocking_payments(tx, booked.booking_id, None)).open
     second = asyncio.create_task(story._created(row))
     await asyncio.sleep(0)
 
@@ -280,11 +280,11 @@ async def test_closing_and_inserting_are_one(doors, database):
     await quick.checkout(two.booking_id, two.client)
     await quick.sql("update payments set idempotency_key = 'taken' where booking_id = $1", two.booking_id)
     story = Checkout(quick.engine, held, ingress_settings(database))
-    wish = Wish(one.booking_id, *URLS.values(), key="taken")
+    params = CheckoutParams(one.booking_id, *URLS.values(), key="taken")
     async with store.transaction(quick.engine) as tx:
         booking = await store.load_booking(tx, one.booking_id)
-        row = (await store.load_standing(tx, one.booking_id, None)).open
+        row = (await store.load_blocking_payments(tx, one.booking_id, None)).open
 
-        assert isinstance(await story._insert(tx, wish, booking, Insert(row), clock.now()), ReadAgain)
+        assert isinstance(await story._insert(tx, params, booking, Insert(row), clock.now()), ReadAgain)
 
     assert await quick.sql("select closed_at from payments") == [(None,), (None,)]

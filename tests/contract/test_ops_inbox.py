@@ -248,8 +248,8 @@ async def test_a_checkout_that_came_to_nothing_keeps_neither_name_nor_address(en
         await insert_sales(tx, left, open_)
         for sale in (left, open_):
             booking = await store.load_booking(tx, uuid.UUID(sale.booking_id))
-            wish = checkout_rules.Wish(booking.id, "https://app.example/paid", "https://app.example/left", None)
-            request = checkout_rules.stored_request(wish, booking, sale.amount_minor, ends[sale.payment_id])
+            params = checkout_rules.CheckoutParams(booking.id, "https://app.example/paid", "https://app.example/left", None)
+            request = checkout_rules.stored_request(params, booking, sale.amount_minor, ends[sale.payment_id])
             asked = "update payments set checkout_request = $2, expires_at = $3, stripe_session_id = null where id = $1"
             await rows(tx, asked, sale.payment_id, json.dumps(request), ends[sale.payment_id])
 

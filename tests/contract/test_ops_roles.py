@@ -276,7 +276,7 @@ async def test_a_whole_purchase_and_its_refund_go_through_under_the_roles(engine
         booking = await door.load_booking(tx, booking_id)
         assert await door.load_user(tx, booking.client_id)
         assert await door.insert_payment(tx, payment)
-        assert await door.remember_session(tx, payment, sale.session_id, payment.request)
+        assert await door.bind_session(tx, payment, sale.session_id, payment.request)
 
     by_room = {room: engine_of[f"cb_{room}"] for room in ("payments", "bookings", "email")}
     async with walking(engine, mailbox, **by_room) as walk:
@@ -287,7 +287,7 @@ async def test_a_whole_purchase_and_its_refund_go_through_under_the_roles(engine
         told = await why.story(tx, sale.booking_id)
         [matter, *_] = [*await matters.listed(tx, resolved_too=True), None]
     async with door.transaction(engine_of["cb_ingress"]) as tx:
-        shown = await door.load_shown(tx, payment_id)
+        shown = await door.load_payment_view(tx, payment_id)
 
     assert (shown.status, told.booking.status) == ("refunded", "cancelled")
     states = {(letter.kind, letter.state) for letter in told.letters}

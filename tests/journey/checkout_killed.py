@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from ingress import checkout, store
 from ingress.access import Caller
 from ingress.app import IngressSettings
-from ingress.checkout_rules import Wish
+from ingress.checkout_rules import CheckoutParams
 from shared.db import engine as engines
 from shared.stripe_api import StripeApi
 from tests.support.door import URLS
@@ -45,7 +45,7 @@ class Failpoints:
 
 
 def arm(points, stripe):
-    for name in ("insert_payment", "close_payment", "remember_session"):
+    for name in ("insert_payment", "close_payment", "bind_session"):
         setattr(store, name, points.around(name, getattr(store, name)))
     for name in ("create_session", "retrieve_session"):
         setattr(stripe, name, points.around(name, getattr(stripe, name)))
@@ -66,8 +66,8 @@ async def open_one(points, configured, user_id, booking_id):
     stripe = StripeApi(configured)
     arm(points, stripe)
     story = checkout.Checkout(engine, stripe, configured)
-    wish = Wish(booking_id, URLS["success_url"], URLS["cancel_url"], key=None)
-    outcome = await story.open(Caller(user_id, "admin"), wish)
+    params = CheckoutParams(booking_id, URLS["success_url"], URLS["cancel_url"], key=None)
+    outcome = await story.open(Caller(user_id, "admin"), params)
     assert isinstance(outcome, checkout.Opened), outcome
     await stripe.close()
     await engine.dispose()

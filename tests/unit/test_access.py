@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from ingress import access
-from ingress.access import Caller, Unproven
+from ingress.access import Caller, Unauthenticated
 from shared import clock, settings
 from tests.support.tokens import CLAIMS, EC, ES, HEADERS, KEY, PLAIN, RS, RSA, SPELLINGS, USER, claims, raw, token
 
@@ -18,7 +18,7 @@ def jwt_settings(**values):
 def named(headers, **values):
     """Whom these headers name; None = nobody, whatever the reason."""
     found = access.user_id(headers, jwt_settings(**values))
-    return None if isinstance(found, Unproven) else found
+    return None if isinstance(found, Unauthenticated) else found
 
 
 def asked(bearer, **values):
@@ -195,4 +195,4 @@ REASONS = {
 @pytest.mark.parametrize(("headers", "reason"), REASONS.values(), ids=REASONS.keys())
 def test_an_operator_is_told_why(headers, reason):
     """Where everybody is sent away it is mostly the issuer that is set up wrongly, or we are: the word says where to look."""
-    assert access.user_id(headers, jwt_settings(jwt_audience="payments")) == Unproven(reason)
+    assert access.user_id(headers, jwt_settings(jwt_audience="payments")) == Unauthenticated(reason)

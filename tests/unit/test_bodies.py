@@ -31,18 +31,18 @@ async def test_who_sends_a_head_and_no_byte_of_its_body_is_counted_too():
     silent = [Arriving(), Arriving()]
     reading = [asyncio.create_task(bodies.read(one, bytes_max=1000)) for one in silent]
     await asyncio.sleep(0)
-    assert bodies.ON_THE_WAY.bytes == 2 * bodies.REQUEST_BYTES
+    assert bodies.ARRIVING.bytes == 2 * bodies.REQUEST_BYTES
 
     for one in silent:
         one.end()
     assert await asyncio.gather(*reading) == [b"", b""]
-    assert bodies.ON_THE_WAY.bytes == 0
+    assert bodies.ARRIVING.bytes == 0
 
 
 def test_a_body_whose_time_is_just_over_does_no_harm_to_another(monkeypatch):
     """The budget is spent in the very turn in which a slow one's time ends: the honest one is read, the slow are told."""
     monkeypatch.setattr(bodies, "READ_SECONDS_MAX", 0.05)
-    monkeypatch.setattr(bodies, "ON_THE_WAY_BYTES_MAX", 2 * bodies.REQUEST_BYTES)
+    monkeypatch.setattr(bodies, "ARRIVING_BYTES_MAX", 2 * bodies.REQUEST_BYTES)
 
     async def one_turn():
         slow = [asyncio.create_task(bodies.read(Arriving(), bytes_max=1000)) for _ in range(2)]
@@ -56,4 +56,4 @@ def test_a_body_whose_time_is_just_over_does_no_harm_to_another(monkeypatch):
 
     assert read == b"x" * 100
     assert told == [problems.BODY_TOO_SLOW] * 2
-    assert bodies.ON_THE_WAY.bytes == 0
+    assert bodies.ARRIVING.bytes == 0

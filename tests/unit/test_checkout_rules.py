@@ -9,15 +9,15 @@ from uuid import UUID
 import pytest
 
 from ingress import checkout, checkout_rules, problems, store
-from ingress.checkout_rules import Ask, Create, Insert, Refuse, Repeat, StripeAnswers, Wish, decide
-from ingress.store import Booking, Payment, Standing
+from ingress.checkout_rules import Ask, CheckoutParams, Create, Insert, Refuse, Repeat, StripeAnswers, decide
+from ingress.store import BlockingPayments, Booking, Payment
 from shared import settings
 from shared.stripe_api import NoSuchSession, Session, SessionStatus
 
 NOW = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
 BOOKING_ID, PAYMENT_ID = UUID(int=1), UUID(int=2)
 URL = "https://checkout.stripe.com/c/pay/cs_1"
-WISH = Wish(BOOKING_ID, "https://a/success", "https://a/cancel", key=None)
+PARAMS = CheckoutParams(BOOKING_ID, "https://a/success", "https://a/cancel", key=None)
 BOOKING = Booking(
     id=BOOKING_ID,
     client_id=UUID(int=3),
@@ -41,16 +41,16 @@ FRESH = Payment(
     expires_at=NOW + timedelta(hours=1),
     closed_at=None,
     session_id=None,
-    request=checkout_rules.stored_request(WISH, BOOKING, 7500, NOW + timedelta(hours=1)),
+    request=checkout_rules.stored_request(PARAMS, BOOKING, 7500, NOW + timedelta(hours=1)),
     idempotency_key=None,
 )
 SHOWN = replace(FRESH, session_id="cs_1", request={**FRESH.request, "session_url": URL})
 PAST = replace(SHOWN, expires_at=NOW)
-KEYED = replace(WISH, key="k")
+KEYED = replace(PARAMS, key="k")
 
 
-def next_step(open_=None, *, wish=WISH, booking=BOOKING, heard=None, paid=None, same_key=None):
-    return decide(wish, booking, Standing(open_, paid, same_key), heard or StripeAnswers(), NOW)
+def next_step(open_=None, *, params=PARAMS, booking=BOOKING, heard=None, paid=None, same_key=None):
+    return decide(params, booking, BlockingPayments(open_, paid, same_key), heard or StripeAnswers(), NOW)
 
 
 def stripe_says(session):
@@ -113,7 +113,7 @@ def test_a_row_just_made_is_taken_to_stripe_however_long_sessions_last(minutes):
     row = replace(FRESH, created_at=made, expires_at=end)
     later = made + timedelta(seconds=2 * store.DEADLINE_SECONDS)
 
-    assert decide(WISH, BOOKING, Standing(row, None, None), StripeAnswers(), later) == Create(row)
+    assert decide(PARAMS, BOOKING, BlockingPayments(row, None, None), StripeAnswers(), later) == Create(row)
     for stripes_now in (made - timedelta(seconds=30), later + timedelta(seconds=30)):
         assert timedelta(minutes=30) <= end - stripes_now <= timedelta(hours=24)
 
@@ -153,7 +153,7 @@ def test_a_spent_key_gives_way():
 def test_stripe_is_asked_about_a_session_that_may_be_over(row):
     """Past its end (no end counts as past), without a known URL, or after an attempt: it may be complete."""
     assert next_step(row) == Ask("cs_1")
-    assert next_step(row, wish=KEYED, same_key=row if row.idempotency_key else None) == Ask("cs_1")
+    assert next_step(row, params=KEYED, same_key=row if row.idempotency_key else None) == Ask("cs_1")
 
 
 @pytest.mark.parametrize("said", [NoSuchSession(), session(SessionStatus.EXPIRED)])
@@ -167,7 +167,7 @@ def test_a_complete_session_blocks_without_a_url(key):
     """Paid, and the event is on its way; who asks again under the same key has no page to go to, either."""
     row = replace(PAST, idempotency_key=key)
     complete = stripe_says(session(SessionStatus.COMPLETE))
-    problem = refused(next_step(row, wish=replace(WISH, key=key), heard=complete, same_key=row if key else None))
+    problem = refused(next_step(row, params=replace(PARAMS, key=key), heard=complete, same_key=row if key else None))
 
     assert (problem.code, problem.members["url"]) == ("payment_already_exists", None)
 
@@ -185,8 +185,8 @@ def test_the_same_key_and_wish_hear_the_same_again():
     """201 for whoever lost the answer."""
     row = replace(SHOWN, idempotency_key="k")
 
-    assert next_step(row, wish=KEYED, same_key=row) == Repeat(row, "cs_1", URL)
-    assert isinstance(next_step(row, wish=replace(KEYED, key="another")), Refuse)
+    assert next_step(row, params=KEYED, same_key=row) == Repeat(row, "cs_1", URL)
+    assert isinstance(next_step(row, params=replace(KEYED, key="another")), Refuse)
 
 
 @pytest.mark.parametrize("other", [{"success_url": "https://a/x"}, {"cancel_url": "https://a/x"}, {"booking_id": UUID(int=9)}])
@@ -194,7 +194,7 @@ def test_the_same_key_for_another_wish_is_refused(other):
     """422, also before the session exists."""
     row = replace(FRESH, idempotency_key="k")
 
-    assert refused(next_step(row, wish=replace(KEYED, **other), same_key=row)) == problems.IDEMPOTENCY_KEY_REUSED
+    assert refused(next_step(row, params=replace(KEYED, **other), same_key=row)) == problems.IDEMPOTENCY_KEY_REUSED
 
 
 @pytest.mark.parametrize("status", ["confirmed", "completed", "cancelled"])
@@ -250,7 +250,7 @@ def test_the_same_words_are_said_again():
 
     assert request.item_name == "Coaching session with Grace Hopper, 60 min"
     assert (request.amount_minor, request.currency, request.customer_email) == (7500, "USD", "ada@example.com")
-    assert (request.success_url, request.cancel_url) == (WISH.success_url, WISH.cancel_url)
+    assert (request.success_url, request.cancel_url) == (PARAMS.success_url, PARAMS.cancel_url)
     assert int(request.expires_at.timestamp()) == FRESH.request["expires_at"]
 
 

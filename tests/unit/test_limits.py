@@ -33,7 +33,7 @@ def test_people_do_not_share_a_limit():
 
 def test_only_so_many_people_are_remembered(monkeypatch):
     """However many people come, only so many are remembered."""
-    monkeypatch.setattr(limits, "USERS_REMEMBERED_MAX", 3)
+    monkeypatch.setattr(limits, "USERS_COUNTED_MAX", 3)
     limit = RateLimit(count=1, seconds=60)
     for _ in range(10):
         limit.admit(uuid4(), 0)

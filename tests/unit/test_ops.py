@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from deploy.ops import dead_letters, insights, show
 from deploy.ops.cli import app
 from deploy.ops.commands import dead_letters as dead_letter_commands
-from deploy.ops.dead_letters import Wanted
+from deploy.ops.dead_letters import Selection
 from deploy.ops.errors import DatabaseUnavailable, NotFound, database_errors_as_ops_errors
 from shared import settings, topics
 from shared.kafka.dead_letters import Refused, letter
@@ -91,22 +91,22 @@ def test_what_is_wanted_narrows_by_every_condition():
     hour, minute = timedelta(hours=1), timedelta(minutes=1)
 
     fitting = [
-        Wanted(),
-        Wanted(ids=("0/0", "1/7")),
-        Wanted(ids=("evt_1",)),
-        Wanted(code="not_json"),
-        Wanted(older_than=hour - minute),
-        Wanted(newer_than=hour + minute, code="not_json", ids=("1/7",)),
+        Selection(),
+        Selection(ids=("0/0", "1/7")),
+        Selection(ids=("evt_1",)),
+        Selection(code="not_json"),
+        Selection(older_than=hour - minute),
+        Selection(newer_than=hour + minute, code="not_json", ids=("1/7",)),
     ]
     not_fitting = [
-        Wanted(ids=("7/1",)),
-        Wanted(code="not"),
-        Wanted(older_than=hour + minute),
-        Wanted(newer_than=hour - minute),
-        Wanted(ids=("evt_1",), code="other"),
+        Selection(ids=("7/1",)),
+        Selection(code="not"),
+        Selection(older_than=hour + minute),
+        Selection(newer_than=hour - minute),
+        Selection(ids=("evt_1",), code="other"),
     ]
-    assert [wanted.fits(letter, now=now) for wanted in fitting] == [True] * 6
-    assert [wanted.fits(letter, now=now) for wanted in not_fitting] == [False] * 5
+    assert [selection.fits(letter, now=now) for selection in fitting] == [True] * 6
+    assert [selection.fits(letter, now=now) for selection in not_fitting] == [False] * 5
 
 
 @pytest.mark.parametrize(("told", "seconds"), [("90s", 90), ("15m", 15 * 60), ("2h", 2 * 3600), ("3d", 3 * 86_400)])
@@ -122,7 +122,7 @@ def test_an_id_of_ours_is_known_however_it_is_spelt(spelt):
     letter = dead_letters.describe(Incoming("x.dlt", 1, 7, known.encode(), b""))
 
     assert letter.answers_to(spelt(known))
-    assert Wanted(ids=(spelt(known),)).fits(letter, now=letter.died_at)
+    assert Selection(ids=(spelt(known),)).fits(letter, now=letter.died_at)
 
 
 def test_an_id_of_stripe_is_known_as_it_is_spelt():

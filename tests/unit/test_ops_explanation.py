@@ -56,12 +56,12 @@ STATES = st.dictionaries(
 
 
 def said(**changes):
-    [_checkout, *steps] = explanation.tell(replace(STORY, **changes), now=AT).steps
+    [_checkout, *steps] = explanation.explain(replace(STORY, **changes), now=AT).steps
     return [step.text for step in steps]
 
 
 def left_open(*, now=AT, **changes):
-    return explanation.tell(replace(STORY, **changes), now=now).open
+    return explanation.explain(replace(STORY, **changes), now=now).open
 
 
 def line(**changes):
@@ -142,7 +142,7 @@ def test_money_beside_a_payment_is_told_of_that_payment_alone_and_lost_only_wher
         {"dispute_id": which, "amount_minor": minor, "currency": "usd"}
         for which, minor in [("du_1", 1000), ("du_2", 2000), ("du_1", 1500), ("du_2", 2500)]
     ]
-    told = explanation.tell(
+    told = explanation.explain(
         Story(
             "x",
             BOOKING,
@@ -167,7 +167,7 @@ def test_why_a_payment_failed_stands_in_how_it_is_now():
     failed = replace(PAYMENT, status="failed", failure_reason="insufficient_funds")
 
     assert (
-        explanation.tell(replace(STORY, payments=(failed,)), now=AT)
+        explanation.explain(replace(STORY, payments=(failed,)), now=AT)
         .now[1]
         .endswith("is failed: 75.00 USD, reason insufficient_funds, cs_1")
     )

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.ops import sessions
 from deploy.ops.reconciliation import named
-from deploy.ops.sessions import Overdue, Standing, standing
+from deploy.ops.sessions import OverduePayment, SessionState, state_of
 from shared.stripe_api import Away, NoSuchSession, Session, SessionStatus
 from tests.support.builders import Sale, bytes_of
 
@@ -20,18 +20,18 @@ def session(status, *, is_paid=False):
 
 
 @pytest.mark.parametrize(
-    ("said", "stands"),
+    ("said", "state"),
     [
-        (session(SessionStatus.COMPLETE, is_paid=True), Standing.PAID),
-        (session(SessionStatus.COMPLETE), Standing.UNDER_WAY),
-        (session(SessionStatus.OPEN), Standing.UNDER_WAY),
-        (session(SessionStatus.EXPIRED), Standing.EXPIRED),
-        (NoSuchSession(), Standing.UNKNOWN),
+        (session(SessionStatus.COMPLETE, is_paid=True), SessionState.PAID),
+        (session(SessionStatus.COMPLETE), SessionState.UNDER_WAY),
+        (session(SessionStatus.OPEN), SessionState.UNDER_WAY),
+        (session(SessionStatus.EXPIRED), SessionState.EXPIRED),
+        (NoSuchSession(), SessionState.UNKNOWN),
     ],
 )
-def test_only_a_complete_session_that_is_paid_has_anybodys_money(said, stands):
+def test_only_a_complete_session_that_is_paid_has_anybodys_money(said, state):
     """A delayed method completes it days before."""
-    assert standing(said) is stands
+    assert state_of(said) is state
 
 
 def test_an_event_names_its_session_and_its_payment():
@@ -61,17 +61,17 @@ class Stripe:
 async def asked(stripe, monkeypatch):
     monkeypatch.setattr(sessions, "ASKED_PER_SECOND_MAX", 2)
     monkeypatch.setattr(asyncio, "sleep", stripe.sleep)
-    overdue = [Overdue(UUID(int=number), f"cs_{number}") for number in range(5)]
-    return await sessions._ask(stripe, overdue, progress=lambda done, total: None)
+    overdue = [OverduePayment(UUID(int=number), f"cs_{number}") for number in range(5)]
+    return await sessions._retrieve(stripe, overdue, progress=lambda done, total: None)
 
 
 async def test_stripe_is_asked_so_many_times_a_second(monkeypatch):
     """Its limit is checkout's, too; and nobody waits after the last."""
     stripe = Stripe()
 
-    stands, failure = await asked(stripe, monkeypatch)
+    states, failure = await asked(stripe, monkeypatch)
 
-    assert (len(stands), failure) == (5, None)
+    assert (len(states), failure) == (5, None)
     assert stripe.noted == ["cs_0", "cs_1", 1.0, "cs_2", "cs_3", 1.0, "cs_4"]
 
 
@@ -79,7 +79,7 @@ async def test_who_is_silent_is_asked_no_more(monkeypatch):
     """What was said before counts."""
     stripe = Stripe(silent_after=3)
 
-    stands, failure = await asked(stripe, monkeypatch)
+    states, failure = await asked(stripe, monkeypatch)
 
-    assert (len(stands), failure) == (3, Away("rate_limit"))
+    assert (len(states), failure) == (3, Away("rate_limit"))
     assert stripe.noted == ["cs_0", "cs_1", 1.0, "cs_2", "cs_3"]

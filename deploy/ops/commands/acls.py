@@ -13,17 +13,17 @@ app = group("acls", "Who may do what in the cluster, by the map of topics.")
 
 @app.command("plan")
 def acls_plan(*, as_json: Json = False) -> None:
-    """Tell which ACLs are missing, and which are there that no process of ours needs; nothing is changed."""
+    """Show which ACLs are missing, and which are there that no process of ours needs; nothing is changed."""
     _show(_ask(acls.plan, "comparing the cluster's ACLs with the map"), missing="missing", as_json=as_json)
 
 
 @app.command("apply")
 def acls_apply(*, as_json: Json = False) -> None:
-    """Create the ACLs that are missing and tell what is beyond them; nothing is changed or deleted."""
+    """Create the ACLs that are missing and report what is beyond them; nothing is changed or deleted."""
     _show(_ask(acls.apply, "letting the processes at their topics"), missing="created", as_json=as_json)
 
 
-def _ask(question: Callable[[settings.Kafka], Awaitable[acls.Report]], told: str) -> acls.Report:
+def _ask(question: Callable[[settings.Kafka], Awaitable[acls.Report]], report_progress: str) -> acls.Report:
     kafka = environment.read(settings.Kafka)
 
     async def work() -> acls.Report:
@@ -31,7 +31,7 @@ def _ask(question: Callable[[settings.Kafka], Awaitable[acls.Report]], told: str
             await insights.require_kafka(kafka)
             return await question(kafka)
 
-    with show.progress(told):
+    with show.progress(report_progress):
         return run(work())
 
 

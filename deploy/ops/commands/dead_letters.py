@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from deploy.ops import actions, insights, show
-from deploy.ops.actions import Chosen
+from deploy.ops.actions import SelectedLetter
 from deploy.ops.audit import Audit
 from deploy.ops.commands.runner import Json, group, in_database, person, run
-from deploy.ops.dead_letters import REPLAYED_TO, DeadLetter, Wanted, What
+from deploy.ops.dead_letters import REPLAYED_TO, ActionKind, DeadLetter, Selection
 from deploy.ops.errors import kafka_errors_as_ops_errors
 from shared import clock, environment, settings, topics
 from shared.topics import Topic
@@ -37,7 +37,7 @@ By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decided it; t
 OneTopic = Annotated[str, typer.Argument(help="The dead-letter topic.")]
 
 
-class Deciding(settings.Database, settings.Kafka):
+class DeadLetterSettings(settings.Database, settings.Kafka):
     """The settings: the cluster that holds the letters, and the database that holds the actions on them."""
 
 
@@ -53,19 +53,19 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List dead letters, newest last, without their bodies, with what was done about them."""
-    wanted = _wanted(ids, reason, older_than, newer_than)
-    configured = environment.read(Deciding)
+    selection = _selection(ids, reason, older_than, newer_than)
+    configured = environment.read(DeadLetterSettings)
 
     async def work() -> list[DeadLetter]:
         prefix = configured.topic_prefix
         which = [insights.dead_letter_topic(topic, prefix=prefix)] if topic else topics.DEAD_LETTER_TOPICS
         async with kafka_errors_as_ops_errors(configured):
-            found = await insights.dead_letters(configured, which, progress=told)
+            found = await insights.dead_letters(configured, which, progress=progress)
         now = clock.now()
-        letters = await _audit(configured).tell([letter for letter in found if wanted.fits(letter, now=now)])
+        letters = await _audit(configured).with_actions([letter for letter in found if selection.fits(letter, now=now)])
         return [letter for letter in letters if every or not letter.is_dropped]
 
-    with show.progress("reading dead letters") as told:
+    with show.progress("reading dead letters") as progress:
         letters = run(work())
     if as_json:
         show.json(letters)
@@ -78,27 +78,29 @@ def list_(
 @app.command("show")
 def show_(topic: OneTopic, letter_id: Annotated[str, typer.Argument(metavar="ID", help="PARTITION/OFFSET.")]) -> None:
     """Show one with its headers and its body, exactly as it was refused; what a customer typed may be in it."""
-    wanted = Wanted(ids=(letter_id,))
-    if wanted.places is None:
+    selection = Selection(ids=(letter_id,))
+    if selection.places is None:
         raise typer.BadParameter("PARTITION/OFFSET, as `dlt list` shows it", param_hint="ID")
-    configured = environment.read(Deciding)
+    configured = environment.read(DeadLetterSettings)
 
-    async def work() -> Chosen:
+    async def work() -> SelectedLetter:
         source = insights.dead_letter_topic(topic, prefix=configured.topic_prefix)
-        found = await actions.choose(configured, source, wanted, audit=_audit(configured), progress=told, dropped_too=True)
+        found = await actions.select(
+            configured, source, selection, audit=_audit(configured), progress=progress, dropped_too=True
+        )
         return found[0]
 
-    with show.progress("reading dead letters") as told:
-        chosen = run(work())
-    letter = chosen.letter
+    with show.progress("reading dead letters") as progress:
+        selected = run(work())
+    letter = selected.letter
     reason = letter.reason or "no reason given"
     show.say(f"{letter.topic}/{letter.id} became a dead letter {show.age(letter.died_at)} ago: {reason}")
-    for name, value in chosen.record.headers:
+    for name, value in selected.record.headers:
         show.text(f"{name}: {value.decode(errors='replace')}")
     for action in letter.actions:
         done = "" if action.done_at else ", perhaps not to the end"
         show.say(f"{action.action} by {action.actor} at {action.begun_at:%Y-%m-%d %H:%M:%S} UTC{done}")
-    show.text(chosen.record.value.decode(errors="replace"))
+    show.text(selected.record.value.decode(errors="replace"))
 
 
 @app.command()
@@ -114,24 +116,24 @@ def replay(
     dry_run: DryRun = False,
 ) -> None:
     """Put dead letters back on the topic that they came from: the same key and bytes. Twice does nothing twice."""
-    wanted = _narrowed(_wanted(ids, reason, older_than, newer_than), every=every)
-    name, configured = person(by), environment.read(Deciding)
+    selection = _narrowed(_selection(ids, reason, older_than, newer_than), every=every)
+    name, configured = person(by), environment.read(DeadLetterSettings)
     audit = _audit(configured)
 
-    async def work() -> tuple[str, list[Chosen], list[Chosen], int]:
+    async def work() -> tuple[str, list[SelectedLetter], list[SelectedLetter], int]:
         source = insights.dead_letter_topic(topic, prefix=configured.topic_prefix)
-        found = await actions.choose(configured, source, wanted, audit=audit, progress=told)
-        chosen = [one for one in found if not one.letter.bytes_omitted]
+        found = await actions.select(configured, source, selection, audit=audit, progress=progress)
+        selected = [one for one in found if not one.letter.bytes_omitted]
         left = [one for one in found if one.letter.bytes_omitted]
-        count = len({(one.record.key, one.record.value) for one in chosen})
-        if chosen and not dry_run:
-            count = await actions.replay(configured, source, chosen, audit=audit, by=name)
-        return REPLAYED_TO[source].named(configured.topic_prefix), chosen, left, count
+        count = len({(one.record.key, one.record.value) for one in selected})
+        if selected and not dry_run:
+            count = await actions.replay(configured, source, selected, audit=audit, by=name)
+        return REPLAYED_TO[source].named(configured.topic_prefix), selected, left, count
 
-    with show.progress("replaying dead letters") as told:
-        goal, chosen, left, count = run(work())
-    if chosen:
-        _show_letters([one.letter for one in chosen])
+    with show.progress("replaying dead letters") as progress:
+        goal, selected, left, count = run(work())
+    if selected:
+        _show_letters([one.letter for one in selected])
         show.say(f"{count} would go back to {goal}" if dry_run else f"{count} went back to {goal}")
     elif not left:
         show.say("no such dead letters: nothing was put back")
@@ -155,35 +157,35 @@ def drop(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Give dead letters up: they are neither listed nor put back any more, and the table of actions keeps who decided it."""
-    wanted = _narrowed(_wanted(ids, reason, older_than, newer_than), every=every)
-    name, configured = person(by), environment.read(Deciding)
+    selection = _narrowed(_selection(ids, reason, older_than, newer_than), every=every)
+    name, configured = person(by), environment.read(DeadLetterSettings)
     audit = _audit(configured)
 
-    async def look() -> tuple[Topic, list[Chosen]]:
+    async def look() -> tuple[Topic, list[SelectedLetter]]:
         source = insights.dead_letter_topic(topic, prefix=configured.topic_prefix)
-        return source, await actions.choose(configured, source, wanted, audit=audit, progress=told)
+        return source, await actions.select(configured, source, selection, audit=audit, progress=progress)
 
-    with show.progress("reading dead letters") as told:
-        source, chosen = run(look())
-    if not chosen:
+    with show.progress("reading dead letters") as progress:
+        source, selected = run(look())
+    if not selected:
         show.say("no such dead letters: nothing was dropped")
         return
-    _show_letters([one.letter for one in chosen])
+    _show_letters([one.letter for one in selected])
     if dry_run:
-        show.say(f"{len(chosen)} would be dropped from {source.named(configured.topic_prefix)}")
+        show.say(f"{len(selected)} would be dropped from {source.named(configured.topic_prefix)}")
         return
     if not yes:
-        typer.confirm(f"Give {len(chosen)} dead letters up for good?", abort=True, err=True)
-    run(actions.drop(chosen, audit=audit, by=name))
-    show.say(f"{len(chosen)} dropped from {source.named(configured.topic_prefix)}")
+        typer.confirm(f"Give {len(selected)} dead letters up for good?", abort=True, err=True)
+    run(actions.drop(selected, audit=audit, by=name))
+    show.say(f"{len(selected)} dropped from {source.named(configured.topic_prefix)}")
 
 
 def _audit(configured: settings.Database) -> Audit:
     return Audit(functools.partial(in_database, configured))
 
 
-def _wanted(ids: list[str] | None, reason: str | None, older_than: str | None, newer_than: str | None) -> Wanted:
-    return Wanted(
+def _selection(ids: list[str] | None, reason: str | None, older_than: str | None, newer_than: str | None) -> Selection:
+    return Selection(
         ids=tuple(ids or ()),
         code=reason,
         older_than=_age(older_than, "--older-than"),
@@ -191,11 +193,11 @@ def _wanted(ids: list[str] | None, reason: str | None, older_than: str | None, n
     )
 
 
-def _narrowed(wanted: Wanted, *, every: bool) -> Wanted:
+def _narrowed(selection: Selection, *, every: bool) -> Selection:
     """Return the selection; a call without one must not mean everything."""
-    if every == (wanted != Wanted()):
+    if every == (selection != Selection()):
         raise typer.BadParameter("say which: --all, or any of --id, --reason, --older-than, --newer-than")
-    return wanted
+    return selection
 
 
 def _age(text: str | None, option: str) -> timedelta | None:
@@ -219,5 +221,5 @@ def _done(letter: DeadLetter) -> str:
     if not letter.actions:
         return ""
     last = letter.actions[-1]
-    word = {What.REPLAY.value: "replayed", What.DROP.value: "dropped"}.get(last.action, last.action)
+    word = {ActionKind.REPLAY.value: "replayed", ActionKind.DROP.value: "dropped"}.get(last.action, last.action)
     return f"{word if last.done_at else f'{last.action} begun'} by {last.actor}, {show.age(last.begun_at)} ago"

@@ -1,4 +1,4 @@
-"""`cb-ops inbox prune`: forget what nobody can send again."""
+"""`cb-ops inbox prune`: forget what cannot be sent again."""
 
 from deploy.ops import pruning, show
 from deploy.ops.commands.runner import Json, engine_of, group, run
@@ -24,9 +24,9 @@ def prune(*, as_json: Json = False) -> None:
 
     async def work() -> Pruned:
         async with engine_of(database) as engine, database_errors_as_ops_errors(database):
-            return await pruning.prune(engine, await pruning.moment(engine), progress=told)
+            return await pruning.prune(engine, await pruning.moment(engine), progress=report_progress)
 
-    with show.progress("pruning the inbox") as told:
+    with show.progress("pruning the inbox") as report_progress:
         pruned = run(work())
     if as_json:
         show.json(pruned)

@@ -25,7 +25,7 @@ def group(name: str | None, text: str) -> typer.Typer:
 
 
 def person(by: str) -> str:
-    """Return who is named by `--by`; nobody is no answer."""
+    """Return the name that `--by` gives; raises BadParameter when it is blank."""
     if not by.strip():
         raise typer.BadParameter("who decided it?", param_hint="--by")
     return by.strip()

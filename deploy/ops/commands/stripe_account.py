@@ -1,4 +1,4 @@
-"""`cb-ops stripe`: whether Stripe is set up to tell us what we handle, and what it could not tell us."""
+"""`cb-ops stripe`: whether Stripe is set up to send what we handle, and what of it never arrived."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,8 +12,8 @@ from deploy.ops import endpoint, reconciliation, sessions, show
 from deploy.ops.commands.runner import Json, engine_of, group, run
 from deploy.ops.endpoint import Finding
 from deploy.ops.errors import StripeUnavailable
-from deploy.ops.reconciliation import Reconciled, Reconciling, Resources, Scope, Window
-from deploy.ops.sessions import Standing, Swept
+from deploy.ops.reconciliation import ReconciliationReport, ReconciliationSettings, Resources, Scope, Window
+from deploy.ops.sessions import OverdueReport, SessionState
 from shared import clock, environment, settings
 from shared.stripe_api import Endpoint, StripeApi
 from shared.stripe_events import API_VERSION
@@ -37,7 +37,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what is missi
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class EndpointReport:
     """What Stripe said, and what follows from it."""
 
     account_id: str
@@ -50,12 +50,12 @@ class Checked:
 @app.command()
 def check(*, as_json: Json = False) -> None:
     """Compare the endpoint's events, API version and status with what we handle; status 1 when something is wrong."""
-    checked = run(_ask(environment.read(settings.StripeApi)))
+    report = run(_check(environment.read(settings.StripeApi)))
     if as_json:
-        show.json(checked)
+        show.json(report)
     else:
-        _show(checked)
-    if any(finding.wrong for finding in checked.findings):
+        _show(report)
+    if any(finding.wrong for finding in report.findings):
         raise typer.Exit(1)
 
 
@@ -65,32 +65,34 @@ def reconcile(*, days: Days = DAYS_DEFAULT, again: Again = False, dry_run: DryRu
 
     Status 1 also while a session is paid without an event, or unknown at Stripe.
     """
-    configured = environment.read(Reconciling)
+    configured = environment.read(ReconciliationSettings)
     now = clock.now()
     window = Window(now - timedelta(days=days), now - SETTLED)
-    reconciled, swept = run(_compare(configured, window, Scope.ALL if again else Scope.MISSING, dry_run=dry_run))
+    reconciled, overdue = run(_compare(configured, window, Scope.ALL if again else Scope.MISSING, dry_run=dry_run))
     if as_json:
-        show.json(asdict(reconciled) | {"sessions": swept})
+        show.json(asdict(reconciled) | {"sessions": overdue})
     else:
         _show_reconciled(reconciled)
-        _show_swept(swept, told=not dry_run)
-    if swept.unknown:
+        _show_overdue(overdue, dry_run=dry_run)
+    if overdue.unknown:
         show.fail(
             f"Stripe at {configured.stripe_api_base or 'https://api.stripe.com'} does not know "
-            f"{len(swept.unknown)} of our sessions: is the key of their mode and account?"
+            f"{len(overdue.unknown)} of our sessions: is the key of their mode and account?"
         )
-    if swept.paid or swept.unknown:
+    if overdue.paid or overdue.unknown:
         raise typer.Exit(1)
 
 
-async def _compare(configured: Reconciling, window: Window, scope: Scope, *, dry_run: bool) -> tuple[Reconciled, Swept]:
+async def _compare(
+    configured: ReconciliationSettings, window: Window, scope: Scope, *, dry_run: bool
+) -> tuple[ReconciliationReport, OverdueReport]:
     async with engine_of(configured) as engine, _client_of(configured) as api:
         resources = Resources(configured, api, engine)
-        with show.progress("comparing with Stripe's events") as told:
-            reconciled = await reconciliation.reconcile(resources, window, scope, dry_run=dry_run, progress=told)
-        with show.progress("asking Stripe for sessions that are over") as told:
-            swept = await sessions.sweep(resources, reconciled, dry_run=dry_run, progress=told)
-    return reconciled, swept
+        with show.progress("comparing with Stripe's events") as report_progress:
+            reconciled = await reconciliation.reconcile(resources, window, scope, dry_run=dry_run, progress=report_progress)
+        with show.progress("asking Stripe for sessions that are over") as report_progress:
+            overdue = await sessions.check_overdue(resources, reconciled, dry_run=dry_run, progress=report_progress)
+    return reconciled, overdue
 
 
 @asynccontextmanager
@@ -102,7 +104,7 @@ async def _client_of(configured: settings.StripeApi) -> AsyncIterator[StripeApi]
         await api.close()
 
 
-def _show_reconciled(reconciled: Reconciled) -> None:
+def _show_reconciled(reconciled: ReconciliationReport) -> None:
     missing = reconciled.missing
     if missing:
         show.table(
@@ -125,26 +127,24 @@ def _show_reconciled(reconciled: Reconciled) -> None:
         )
 
 
-def _show_swept(swept: Swept, *, told: bool) -> None:
-    lines = [(one, Standing.PAID) for one in swept.paid] + [(one, Standing.UNKNOWN) for one in swept.unknown]
+def _show_overdue(overdue: OverdueReport, *, dry_run: bool) -> None:
+    lines = [(one, SessionState.PAID) for one in overdue.paid] + [(one, SessionState.UNKNOWN) for one in overdue.unknown]
     if lines:
-        show.table(
-            ("payment", "session", "at Stripe"), [(one.payment_id, one.session_id, stands.value) for one, stands in lines]
-        )
-    if swept.asked:
+        show.table(("payment", "session", "at Stripe"), [(one.payment_id, one.session_id, state.value) for one, state in lines])
+    if overdue.asked:
         show.say(
-            f"of {swept.asked} sessions that should be over and of which no event said so, {len(swept.paid)} are paid, "
-            f"{swept.expired} expired, {swept.under_way} under way, {len(swept.unknown)} unknown at Stripe"
+            f"of {overdue.asked} sessions that should be over and of which no event said so, {len(overdue.paid)} are paid, "
+            f"{overdue.expired} expired, {overdue.under_way} under way, {len(overdue.unknown)} unknown at Stripe"
         )
-    if swept.left:
-        show.say(f"{swept.left} more were left to the next run")
-    if swept.paid:
-        show.say(f"each that is paid {'is' if told else 'would be'} a matter for a person: `cb-ops attention list`")
-    if swept.moved_on:
-        show.say(f"{swept.moved_on} that were such a matter have moved on")
+    if overdue.left:
+        show.say(f"{overdue.left} more were left to the next run")
+    if overdue.paid:
+        show.say(f"each that is paid {'would be' if dry_run else 'is'} a matter for a person: `cb-ops attention list`")
+    if overdue.moved_on:
+        show.say(f"{overdue.moved_on} that were such a matter have moved on")
 
 
-async def _ask(configured: settings.StripeApi) -> Checked:
+async def _check(configured: settings.StripeApi) -> EndpointReport:
     async with _client_of(configured) as api:
         account_id = await api.account_id()
         endpoints = await api.webhook_endpoints()
@@ -156,17 +156,17 @@ async def _ask(configured: settings.StripeApi) -> Checked:
     findings = endpoint.check(
         endpoints, livemode=configured.livemode, account_id=account_id, expected_account_id=configured.stripe_account_id
     )
-    return Checked(account_id, configured.livemode, API_VERSION, endpoints, findings)
+    return EndpointReport(account_id, configured.livemode, API_VERSION, endpoints, findings)
 
 
-def _show(checked: Checked) -> None:
-    mode = "live" if checked.livemode else "test"
-    show.say(f"account {checked.account_id}, {mode} mode; our API version is {checked.api_version}")
-    for one in checked.endpoints:
+def _show(report: EndpointReport) -> None:
+    mode = "live" if report.livemode else "test"
+    show.say(f"account {report.account_id}, {mode} mode; our API version is {report.api_version}")
+    for one in report.endpoints:
         if endpoint.is_ours(one):
             status = "enabled" if one.enabled else "disabled"
             show.say(f"{one.id} is {status}, {len(one.events)} kinds of events, {one.api_version}: {one.url}")
-    for finding in checked.findings:
+    for finding in report.findings:
         show.say(f"{'WRONG' if finding.wrong else 'note '}  {finding.text}")
-    if not any(finding.wrong for finding in checked.findings):
+    if not any(finding.wrong for finding in report.findings):
         show.say("Stripe sends us everything that we handle")

@@ -20,7 +20,7 @@ Brokers = Annotated[
 
 @app.command("apply")
 def topics_apply(*, brokers: Brokers = 1, as_json: Json = False) -> None:
-    """Create the topics that are missing and tell what differs from the map; nothing is changed, shrunk or deleted."""
+    """Create the topics that are missing and report what differs from the map; nothing is changed, shrunk or deleted."""
     kafka = environment.read(settings.Kafka)
 
     async def work() -> provision.Report:

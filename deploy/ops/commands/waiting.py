@@ -15,7 +15,7 @@ app = group("waiting", "Events that came before their payment was known.")
 Which = Annotated[list[str], typer.Argument(metavar="EVENT_ID…", help="As `waiting list` shows them.")]
 
 
-class Replaying(settings.Database, settings.Kafka):
+class ReplaySettings(settings.Database, settings.Kafka):
     """What a replay reads: the database that holds the bytes, and the cluster that takes them."""
 
 
@@ -62,7 +62,7 @@ def replay(
     """Offer events again: the same bytes under the same key. What still finds no payment goes on waiting."""
     if every == bool(events):
         raise typer.BadParameter("say which: their ids, or --all")
-    configured = environment.read(Replaying)
+    configured = environment.read(ReplaySettings)
 
     async def work() -> list[Record]:
         which = None if every else events

@@ -9,7 +9,7 @@ from deploy.ops.commands.runner import Json, in_database, run
 from shared import clock, environment, settings
 
 
-def tell(
+def explain(
     asked: Annotated[
         str,
         typer.Argument(
@@ -19,12 +19,12 @@ def tell(
     *,
     as_json: Json = False,
 ) -> None:
-    """Tell why a booking or payment is as it is: every event, decision, change, letter and open matter, in time order."""
+    """Explain why a booking or payment is as it is: every event, decision, change, letter and open matter, in time order."""
     database = environment.read(settings.Database)
     story = run(in_database(database, lambda tx: why.story(tx, asked.strip())))
-    told = explanation.tell(story, now=clock.now())
+    explained = explanation.explain(story, now=clock.now())
     if as_json:
-        show.json({"story": story, "told": told})
+        show.json({"story": story, "told": explained})
         return
-    for line in explanation.lines(told):
+    for line in explanation.lines(explained):
         show.say(line)
