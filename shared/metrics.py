@@ -83,6 +83,7 @@ dead_letters = Counter("dead_letters_total", "Records refused into a dead letter
 lag_records = Gauge("kafka_lag_records", "Records in assigned partitions that are not handled yet", ["topic"])
 oldest_unprocessed_seconds = Gauge(
     "kafka_oldest_unprocessed_seconds",
-    "Age of the oldest record of the batch at hand, also while it is put back; 0 without one, be it that none can be fetched",
+    "Age of the oldest record that is not handled, also while its batch is put back; between two batches, of the last one "
+    "handled in a partition that holds more. 0 when all are handled or deferred, or when none can be fetched",
     ["topic"],
 )

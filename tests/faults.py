@@ -171,6 +171,11 @@ TRANSACTION = (
 )
 KAFKA = (
     fault(
+        "a backlog has no age between two batches",
+        "tests/unit/test_backlog.py",
+        ("shared/kafka/backlog.py", "            self._handled_ms[place] = timestamps_ms[-1]\n", ""),
+    ),
+    fault(
         "offsets committed before the database",
         ("tests/journey/test_failpoints.py", "-k", "bookings"),
         (

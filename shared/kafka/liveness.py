@@ -83,8 +83,8 @@ async def _measure(subscription: Subscription) -> None:
     if consumer is None:
         return
     # First, since it needs no answer of Kafka: below, a busy process or a slow Kafka may run out of time.
-    head_ms = subscription.head_timestamp_ms
-    age = clock.now().timestamp() - head_ms / MS_PER_SECOND if head_ms is not None else 0.0
+    oldest_ms = subscription.oldest_timestamp_ms
+    age = clock.now().timestamp() - oldest_ms / MS_PER_SECOND if oldest_ms is not None else 0.0
     metrics.oldest_unprocessed_seconds.labels(subscription.topic).set(max(age, 0.0))
     lag = 0
     for partition in consumer.assignment():

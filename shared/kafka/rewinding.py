@@ -69,6 +69,19 @@ class RewindingConsumer(AIOKafkaConsumer):
         fetched: Container[TopicPartition] = self._fetcher._records  # noqa: SLF001 - aiokafka shows its buffer nowhere else
         return fetched
 
+    def holds_more(self, partition: TopicPartition) -> bool:
+        """Return whether Kafka, by its last answer, has records of a partition behind the last one that was handed out.
+
+        Not while it is paused: what is there is not due. Not when another member has it.
+        """
+        assignment = self._assignment()
+        if assignment is None or partition not in assignment.tps:
+            return False
+        state = assignment.state_value(partition)
+        if state.paused:
+            return False
+        return not state.has_valid_position or state.position < (state.highwater or 0)
+
     @property
     def ended_task(self) -> str | None:
         """Which of the tasks that it needs has ended, in words; None while all of them run."""

@@ -17,6 +17,7 @@ from faststream.message import AckStatus
 
 from shared import clock, logs, metrics, settings
 from shared.db.data_errors import error_name
+from shared.kafka.backlog import Backlog
 from shared.kafka.backoff import Backoff
 from shared.kafka.batch import TooManyCulprits
 from shared.kafka.deferral import Deferral
@@ -71,7 +72,6 @@ class Subscription:
         self.group = kafka.topic_prefix + group
         self.busy_since: float | None = None
         self.cluster_away_at: float | None = None
-        self.head_timestamp_ms: int | None = None
         self.polls_seen: dict[TopicPartition, tuple[int | None, float]] = {}  # of each the poll's time, and ours (monotonic)
         self.subscriber: Any = None
         self.fatal: asyncio.Future[BaseException] | None = None
@@ -82,6 +82,7 @@ class Subscription:
         self._deferral = Deferral(topic.delay_seconds) if topic.delay_seconds else None
         self._stopping = stopping
         self._backoff = Backoff()
+        self._backlog = Backlog(self._holds_more)
         self._trouble: str | None = None
 
     @property
@@ -100,6 +101,11 @@ class Subscription:
     def trouble(self) -> str | None:
         """The error of the batch at hand, or else of the last poll; None while all goes well."""
         return self._trouble or (None if self.consumer is None else self.consumer.poll_error)
+
+    @property
+    def oldest_timestamp_ms(self) -> int | None:
+        """The timestamp of the oldest record that is not handled; None when all are, or when none can be fetched."""
+        return self._backlog.oldest_timestamp_ms()
 
     async def on_batch(self, message: KafkaMessage) -> None:
         """Handle one batch and commit its offsets; on an error pause, then raise, which rewinds it."""
@@ -126,7 +132,7 @@ class Subscription:
             if self._deferral is not None:
                 self._deferral.wake_all(message.consumer)
             raise
-        self._recovered(len(records), seconds)
+        self._recovered(records, seconds)
 
     def _due(self, message: KafkaMessage, records: list[Incoming]) -> list[Incoming]:
         """Return what may be handled now; of a topic with a delay the rest stays in Kafka."""
@@ -134,7 +140,7 @@ class Subscription:
 
     async def _take(self, message: KafkaMessage, records: Sequence[Incoming]) -> float:
         """Handle records and commit them, and show liveness since when; return how many seconds it took."""
-        self.head_timestamp_ms = min(record.timestamp_ms for record in records)
+        self._backlog.take(records)
         began = self.busy_since = clock.monotonic()
         try:
             await self._handle(records)
@@ -178,14 +184,19 @@ class Subscription:
         log.info("batch.given_away", topic=self.topic, group=self.group)
         return True
 
+    def _holds_more(self, partition: TopicPartition) -> bool:
+        return self.consumer is not None and self.consumer.holds_more(partition)
+
     def _reassigned(self) -> None:
         """Forget the error: its partition may be another member's now; if it is still ours, the next failure reports it."""
-        self._trouble = self.head_timestamp_ms = None
+        self._trouble = None
+        self._backlog.clear()
 
-    def _recovered(self, records: int, seconds: float) -> None:
+    def _recovered(self, records: Sequence[Incoming], seconds: float) -> None:
         if self._trouble is not None:
             log.info("batch.taken_after_trouble", topic=self.topic, attempts=self._backoff.failures)
-        self._trouble = self.head_timestamp_ms = None
+        self._trouble = None
+        self._backlog.finish(records)
         self._backoff.reset()
-        metrics.records_consumed.labels(self.topic).inc(records)
+        metrics.records_consumed.labels(self.topic).inc(len(records))
         metrics.batch_seconds.labels(self.topic).observe(seconds)

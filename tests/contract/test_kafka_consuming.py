@@ -120,7 +120,7 @@ async def test_a_batch_at_hand_is_as_old_as_its_oldest_record(kafka):
     taken = Taken(holds=go_on)
     async with member(kafka, taken) as joined:
         await until(lambda: len(taken.started) == 2, "both are at hand")
-        assert joined.subscription.head_timestamp_ms == now_ms - 600_000
+        assert joined.subscription.oldest_timestamp_ms == now_ms - 600_000
         go_on.set()
 
 
@@ -402,9 +402,39 @@ async def test_the_lag_and_the_age_of_what_waits_are_measured(kafka):
         assert shown(metrics.oldest_unprocessed_seconds) > 0
         go_on.set()
         await commits(kafka, {0: 2})
-        await until(lambda: joined.subscription.head_timestamp_ms is None, "the batch is over")
+        await until(lambda: joined.subscription.oldest_timestamp_ms is None, "the batch is over")
         await liveness._measure(joined.subscription)
         assert (shown(metrics.lag_records), shown(metrics.oldest_unprocessed_seconds)) == (0, 0)
+
+
+async def test_the_age_of_what_waits_is_measured_between_two_batches_of_a_backlog(kafka, monkeypatch):
+    """A consumer that is an hour behind shows it whenever it is measured, and one that has caught up shows nothing."""
+    from shared import metrics
+
+    await make_topics(kafka, THINGS)
+    hour_ago_ms = int(clock.now().timestamp() * 1000) - 3_600_000
+    await put(kafka, THINGS, b"a", b"b", timestamp_ms=hour_ago_ms)
+    go_on = asyncio.Event()
+    polls = RewindingConsumer.getmany
+    taken = Taken()
+
+    async def polls_again_when_let(self, *partitions, **options):
+        if taken.records:
+            await go_on.wait()
+        return await polls(self, *partitions, **options)
+
+    monkeypatch.setattr(RewindingConsumer, "getmany", polls_again_when_let)
+    age = metrics.oldest_unprocessed_seconds.labels(THINGS.named(kafka.topic_prefix))._value
+    async with member(kafka, taken, records_max=1) as joined:
+        await commits(kafka, {0: 1})
+        await until(lambda: joined.subscription.busy_since is None, "no batch is at hand")
+        await liveness._measure(joined.subscription)
+        assert age.get() >= 3600
+        go_on.set()
+        await commits(kafka, {0: 2})
+        await until(lambda: joined.subscription.busy_since is None, "the last batch is over")
+        await liveness._measure(joined.subscription)
+        assert age.get() == 0
 
 
 async def test_what_kafka_deleted_before_it_was_read_is_told(kafka):

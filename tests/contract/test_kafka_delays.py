@@ -56,6 +56,23 @@ async def test_a_partition_that_waits_holds_up_no_other(kafka):
     assert taken.values == [b"0", b"1", b"2"]
 
 
+async def test_what_waits_until_it_is_due_has_no_age(kafka):
+    """It waits on purpose; only what is due and not handled is late."""
+    await make_topics(kafka, LATER)
+    hour_ago_ms = int(clock.now().timestamp() * 1000) - 3_600_000
+    await put(kafka, LATER, b"late", headers=due_in(-3590), timestamp_ms=hour_ago_ms)
+    await put(kafka, LATER, b"in a quarter of a minute", headers=due_in(15))
+    go_on = asyncio.Event()
+    taken = Taken(holds=go_on)
+    async with member(kafka, taken, topic=LATER) as joined:
+        await until(lambda: taken.calls, "what is due is at hand")
+        assert joined.subscription.oldest_timestamp_ms == hour_ago_ms
+        go_on.set()
+        await until(lambda: taken.records and joined.subscription.busy_since is None, "it is handled")
+        assert joined.subscription.oldest_timestamp_ms is None
+        assert joined.consumer.paused()
+
+
 async def test_a_stop_during_a_wait_is_quick_and_loses_nothing(kafka):
     """Nobody sleeps: the member leaves at once, and the next one finds the record where it was."""
     await make_topics(kafka, LATER)

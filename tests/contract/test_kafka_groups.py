@@ -135,7 +135,7 @@ async def test_a_back_off_does_not_hold_a_rebalance_up_and_its_trouble_is_forgot
             await until(lambda: second.records, "the newer member handles it")
             await until(lambda: older.partitions == set(), "the older one has nothing left")
             assert older.subscription.trouble is None
-            assert older.subscription.head_timestamp_ms is None
+            assert older.subscription.oldest_timestamp_ms is None
 
     assert first.records == []
 
