@@ -21,15 +21,19 @@ class _DeletedRecords(logging.Filter):
     """Catches that line, counts it, and logs it under a name of ours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether aiokafka's line is to be printed."""
-        if not (isinstance(record.msg, str) and record.msg.startswith(SAYING) and isinstance(record.args, tuple)):
+        """Return whether aiokafka's line is to be printed; one that begins like that line and names other things is, as it is.
+
+        It raises nothing: `logging` passes on what a filter raises, which would end aiokafka's fetch task.
+        """
+        if not (isinstance(record.msg, str) and record.msg.startswith(SAYING)):
             return record.levelno >= logging.WARNING
-        offset, place = record.args
-        assert isinstance(place, TopicPartition)
-        topic, partition = place
-        metrics.records_passed_over.labels(topic).inc()
-        log.error("records.passed_over", topic=topic, partition=partition, offset=offset)
-        return False
+        match record.args:
+            case (offset, TopicPartition(topic=topic, partition=partition)):
+                metrics.records_passed_over.labels(topic).inc()
+                log.error("records.passed_over", topic=topic, partition=partition, offset=offset)
+                return False
+            case _:
+                return True
 
 
 DELETED_RECORDS = _DeletedRecords()
