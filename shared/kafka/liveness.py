@@ -86,12 +86,20 @@ async def _measure(subscription: Subscription) -> None:
     oldest_ms = subscription.oldest_timestamp_ms
     age = clock.now().timestamp() - oldest_ms / MS_PER_SECOND if oldest_ms is not None else 0.0
     metrics.oldest_unprocessed_seconds.labels(subscription.topic).set(max(age, 0.0))
+    metrics.lag_records.labels(subscription.topic).set(await _lag(consumer))
+
+
+async def _lag(consumer: RewindingConsumer) -> int:
+    """Return how many records of its partitions are not committed, by Kafka's last answer to a fetch of each."""
     lag = 0
     for partition in consumer.assignment():
-        if partition not in consumer.assignment():
-            continue  # a rebalance took it while another one was measured
-        lag += max((consumer.highwater(partition) or 0) - (await consumer.committed(partition) or 0), 0)
-    metrics.lag_records.labels(subscription.topic).set(lag)
+        committed = await consumer.committed(partition)
+        if committed is None:
+            # The group reads from the first record that is there: those before it expired, and do not wait.
+            committed = (await consumer.beginning_offsets([partition]))[partition]
+        if partition in consumer.assignment():  # unless a rebalance took it meanwhile
+            lag += max((consumer.highwater(partition) or 0) - committed, 0)
+    return lag
 
 
 def _note_polls(subscription: Subscription, consumer: RewindingConsumer) -> None:

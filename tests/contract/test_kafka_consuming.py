@@ -407,6 +407,28 @@ async def test_the_lag_and_the_age_of_what_waits_are_measured(kafka):
         assert (shown(metrics.lag_records), shown(metrics.oldest_unprocessed_seconds)) == (0, 0)
 
 
+async def test_what_expired_before_a_group_read_for_the_first_time_is_no_lag(kafka):
+    """A group is younger than its topic, and nothing is left there that it could ever commit."""
+    from shared import metrics
+
+    await make_topics(kafka, THINGS)
+    place = TopicPartition(THINGS.named(kafka.topic_prefix), 0)
+    await put(kafka, THINGS, b"gone", b"gone")
+    async with administration(kafka) as admin:
+        await admin.delete_records({place: RecordsToDelete(before_offset=2)})
+    lag = metrics.lag_records.labels(place.topic)
+    go_on = asyncio.Event()
+    async with member(kafka, Taken(holds=go_on)) as joined:
+        await until(lambda: joined.consumer.highwater(place), "a fetch was answered")
+        await liveness._measure(joined.subscription)
+        assert lag._value.get() == 0
+        await put(kafka, THINGS, b"a", b"b")
+        await until(lambda: joined.subscription.busy_since and joined.consumer.highwater(place) == 4, "both are there")
+        await liveness._measure(joined.subscription)
+        assert lag._value.get() == 2
+        go_on.set()
+
+
 async def test_the_age_of_what_waits_is_measured_between_two_batches_of_a_backlog(kafka, monkeypatch):
     """A consumer that is an hour behind shows it whenever it is measured, and one that has caught up shows nothing."""
     from shared import metrics
