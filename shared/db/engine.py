@@ -6,7 +6,8 @@ as long, and a batch of eight events has a dozen of them.
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -112,14 +113,9 @@ def dsn(database: settings.Database) -> str:
 
 async def rows(tx: AsyncConnection, sql: str, *parameters: object) -> list[Any]:
     """Run one statement with `$1…` parameters and return its rows. Raises one of TROUBLE."""
-    raw = driver(tx)
-    if raw.is_in_transaction():
-        try:
+    if driver(tx).is_in_transaction():
+        async with statement(tx) as raw:
             found: list[Any] = await raw.fetch(sql, *parameters)
-        except asyncio.CancelledError:
-            # As SQLAlchemy does for its own statements: a server that no longer answers would not answer a ROLLBACK, either.
-            await tx.invalidate()
-            raise
         return found
     # SQLAlchemy begins with the first statement that goes through it, and ends only what it began.
     result = await tx.exec_driver_sql(sql, parameters)
@@ -131,18 +127,30 @@ def columns(found: Iterable[Sequence[object]]) -> list[list[Any]]:
     return [list(column) for column in zip(*found, strict=True)]
 
 
-def driver(tx: AsyncConnection) -> asyncpg.Connection:
-    """Return asyncpg's own connection inside `tx`.
+@asynccontextmanager
+async def statement(tx: AsyncConnection) -> AsyncIterator[asyncpg.Connection]:
+    """Yield asyncpg's own connection for one statement; when that is cancelled, the connection ends with it.
 
-    For COPY only after a statement went through `rows`: before the BEGIN it would commit by itself.
+    As SQLAlchemy does for its own statements: a server that no longer answers would not answer a ROLLBACK, either. Only after
+    a statement went through `rows`: before the BEGIN it would commit by itself.
     """
+    try:
+        yield driver(tx)
+    except asyncio.CancelledError:
+        await tx.invalidate()
+        raise
+
+
+def driver(tx: AsyncConnection) -> asyncpg.Connection:
+    """Return asyncpg's own connection inside `tx`; `statement` is for what is run on it."""
     assert tx.sync_connection is not None, "open the transaction first"
     return tx.sync_connection.connection.driver_connection
 
 
 async def begin_again(tx: AsyncConnection) -> None:
     """End the transaction, in which nothing was written, and begin another in its place: it holds no lock any more."""
-    await driver(tx).execute("rollback; begin")
+    async with statement(tx) as raw:
+        await raw.execute("rollback; begin")
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.db.engine import driver, rows
+from shared.db.engine import rows, statement
 
 MONTHS_AHEAD = 3
 KEEP_DAYS = 45  # Stripe sends again by hand for 30 days, and our topics keep two weeks more
@@ -93,15 +93,15 @@ async def known(tx: AsyncConnection, consumer: str, events: Iterable[tuple[datet
 async def write(tx: AsyncConnection, consumer: str, entries: Sequence[Entry]) -> None:
     """Add entries of events whose rows are locked in this transaction, by COPY (which knows no conflict)."""
     if entries:
-        connection = driver(tx)
-        await connection.copy_records_to_table("inbox", records=[_row(consumer, e) for e in entries], columns=COLUMNS)
+        async with statement(tx) as raw:
+            await raw.copy_records_to_table("inbox", records=[_row(consumer, e) for e in entries], columns=COLUMNS)
 
 
 async def write_unlocked(tx: AsyncConnection, consumer: str, entries: Sequence[Entry]) -> None:
     """Add entries of events that touch no locked row, so that another process may be adding them too."""
     if entries:
-        connection = driver(tx)
-        await connection.executemany(INSERT, [_row(consumer, entry) for entry in entries])
+        async with statement(tx) as raw:
+            await raw.executemany(INSERT, [_row(consumer, entry) for entry in entries])
 
 
 async def make_partitions(tx: AsyncConnection, now: datetime) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
@@ -10,6 +11,7 @@ from sqlalchemy import make_url
 from ingress import store
 from shared import settings
 from shared.db import engine as engines
+from shared.db import inbox
 from shared.db.engine import rows
 
 ENDS_WITHIN_SECONDS = 30  # of which 2 are the driver's, for its goodbye
@@ -80,6 +82,39 @@ async def test_the_door_waits_no_longer_than_its_deadline_for_a_database_that_fe
         async with asyncio.timeout(ENDS_WITHIN_SECONDS):
             with pytest.raises(store.DatabaseAway):
                 await asks()
+
+
+ENTRY = inbox.Entry("evt_1", datetime(2026, 10, 1, tzinfo=UTC), "stripe.events", 0, 0)
+
+
+@pytest.mark.parametrize(
+    "cut_off",
+    [
+        lambda tx: rows(tx, "select 2"),
+        lambda tx: inbox.write(tx, "payments", [ENTRY]),
+        lambda tx: inbox.write_unlocked(tx, "payments", [ENTRY]),
+        engines.begin_again,
+    ],
+    ids=["a statement", "COPY", "many rows", "another BEGIN"],
+)
+async def test_what_is_cut_off_while_the_database_is_silent_waits_for_no_rollback(database, cut_off):
+    """Whatever was under way: the connection ends with it, since it would not answer a ROLLBACK."""
+    async with wired(database) as (engine, wire):
+
+        async def is_cut_off():
+            async with engine.begin() as tx:
+                await rows(tx, "select 1")
+                wire.hush()
+                async with asyncio.timeout(0.2):
+                    await cut_off(tx)
+
+        running = asyncio.create_task(is_cut_off())
+        await asyncio.wait((running,), timeout=ENDS_WITHIN_SECONDS)
+        ended = running.done()
+        running.cancel()
+        with pytest.raises(TimeoutError):
+            await running
+        assert ended
 
 
 async def test_who_stops_waiting_leaves_no_transaction_behind(engine):
