@@ -68,6 +68,14 @@ class Decided:
     refused: list[Refused] = field(default_factory=list)
 
 
+def matters_of_refused(item: Item, reason: str) -> tuple[Matter, ...]:
+    """Return the matter that a refused message opens, if money moved: its dead letter is deleted after a month."""
+    payment = item.event.data
+    if not (payment.paid or payment.cancel_due):
+        return ()
+    return (Matter(f"booking_not_followed:{reason}", f"payment:{payment.payment_id}", str(item.event.id)),)
+
+
 def decide(loaded: Loaded, items: Iterable[Item], *, at: datetime) -> Decided:
     """Let each booking follow its payments; `at` becomes the time of the events that a batch emits."""
     batch = _Batch(loaded, at)
@@ -96,7 +104,9 @@ class _Batch:
             return
         found = self.decided.bookings.get(booking_id) or self._loaded.bookings.get(booking_id)
         if found is None:
-            self.decided.refused.append(Refused(item.record, "no_such_booking"))
+            refused = Refused(item.record, "no_such_booking")
+            self.decided.refused.append(refused)
+            self.decided.attention += matters_of_refused(item, refused.reason)
             return
         emitted = self._follow(found, item.event)
         place = (item.record.topic, item.record.partition, item.record.offset)

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.bookings import store
-from consumers.bookings.decide import Decided, Item, decide
+from consumers.bookings.decide import Decided, Item, decide, matters_of_refused
 from shared import clock, logs, messages, metrics
 from shared.db.data_errors import folding
 from shared.kafka.batch import Applied
@@ -42,7 +42,8 @@ class Bookings:
         return Applied(decided.emitted, decided.refused, [lambda: tell(decided)])
 
     async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
-        """Write nothing: `cb-ops why` points to its dead letter for a booking that did not follow its payment."""
+        """Open a matter for a person when the booking of a payment that is paid, or given back, did not follow it."""
+        await store.open_matters(tx, matters_of_refused(item, reason))
 
 
 def tell(decided: Decided) -> None:

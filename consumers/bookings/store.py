@@ -1,7 +1,7 @@
 """The SQL of bookings: they are locked by id, then read together with what the contract told before."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,6 +10,7 @@ from shared.db import attention, inbox
 from shared.db.data_errors import folding
 from shared.db.engine import columns, rows
 from shared.domain.booking import Booking, Known, Status
+from shared.domain.matter import Matter
 
 CONSUMER = "bookings"
 
@@ -73,9 +74,14 @@ async def save(tx: AsyncConnection, decided: Decided) -> None:
         await rows(tx, UPSERT_PAYMENTS, *columns(_known_row(booking_id, known) for booking_id, known in payments))
     if decided.versions:
         await rows(tx, UPSERT_VERSIONS, *columns(decided.versions.items()))
-    for matter in decided.attention:
-        await attention.open_(tx, reason=matter.reason, aggregate=matter.aggregate, cause=matter.cause)
+    await open_matters(tx, decided.attention)
     await inbox.write(tx, CONSUMER, list(decided.entries.values()))
+
+
+async def open_matters(tx: AsyncConnection, matters: Iterable[Matter]) -> None:
+    """Open matters for a person, each once."""
+    for matter in matters:
+        await attention.open_(tx, reason=matter.reason, aggregate=matter.aggregate, cause=matter.cause)
 
 
 def _known_row(booking_id: str, known: Known) -> tuple[object, ...]:

@@ -66,7 +66,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
             select=EVERY, insert=EVERY, update="version paid cancel_due conflict_reason cancelled_booking"
         ),
         "booking_versions": Rights(select=EVERY, insert=EVERY, update="version"),
-        "attention": MATTER,
+        "attention": Rights(select="id resolved_at", insert=MATTER.insert),
         "inbox": INBOX,
     },
     "cb_email": {

@@ -55,8 +55,8 @@ async def count_open(tx: AsyncConnection) -> int:
 def _happens_again(reason: str) -> bool:
     """Return whether the same cause is a new matter when it comes again: a dead letter that was replayed and refused again.
 
-    A letter is given up again only after a replay. An event that contradicts our row, or breaks its batch, is not in the inbox;
-    when Stripe sends it again, it becomes a dead letter again, too. All else would only be seen again: the hourly check finds
-    what it found before, and what was joined to a payment or a booking happened for good.
+    A letter is given up again only after a replay. An event that contradicts our row, breaks its batch, or has no booking that
+    could follow it, is not in the inbox; when it comes again, it becomes a dead letter again, too. All else would only be seen
+    again: the hourly check finds what it found before, and what was joined to a payment or a booking happened for good.
     """
-    return reason.startswith(("letter_", "broke_its_batch:")) or reason.endswith("_mismatch")
+    return reason.startswith(("letter_", "broke_its_batch:", "booking_not_followed:")) or reason.endswith("_mismatch")

@@ -12,7 +12,7 @@ NAMED = {
     "consumers/payments/decide.py": r'"(\w+_mismatch|broke_\w+)',
     "consumers/payments/handlers.py": r'"(broke_\w+)',
     "consumers/payments/translate.py": r'Refusal\(f?"(\w+)',
-    "consumers/bookings/decide.py": r'_matter\(f?"(\w+)',
+    "consumers/bookings/decide.py": r'[Mm]atter\(f?"(\w+)',
     "consumers/email/ledger_writer.py": r'matter = f"(letter_)',
 }
 OPENED = r'attention\.open_\(tx, reason=f?"(\w+)|^REASON = "(\w+)'

@@ -289,6 +289,85 @@ async def test_a_message_of_an_unknown_booking_is_a_dead_letter_and_its_replay_i
     assert (await booking(engine, stranger))[0] == "confirmed"
 
 
+async def matters(engine):
+    """Reason, aggregate and cause of each matter, and whether it is open."""
+    return await query(engine, "select reason, aggregate, cause, resolved_at is null from attention order by opened_at")
+
+
+async def resolve_all(engine):
+    async with engine.begin() as tx:
+        await rows(tx, "update attention set resolved_at = now(), resolved_by = 'ada'")
+
+
+@pytest.mark.parametrize("state", [{"paid": True}, {"paid": True, "cancel_due": True}], ids=["paid", "given back"])
+async def test_money_without_its_booking_is_one_matter_however_often_it_comes(bookings, engine, sale, state):
+    """Its dead letter is deleted after a month; a duplicate, a redelivery and the replay that is taken add nothing."""
+    stranger = Sale()
+    one = message(stranger, 1, **state)
+    event_id = str(messages.payment_states.decode(one.value).id)
+    told = ("booking_not_followed:no_such_booking", f"payment:{stranger.payment_id}", event_id)
+    await bookings.handle([one, replace(one, offset=one.offset + 1000), message(sale, 1, paid=True)])
+    await bookings.handle([one])
+    assert await matters(engine) == [(*told, True)]
+
+    async with engine.begin() as tx:
+        await insert_sales(tx, stranger)
+    await bookings.handle([replace(one, offset=one.offset + 2000)])
+    assert (await booking(engine, stranger))[0] == ("cancelled" if "cancel_due" in state else "confirmed")
+    assert await matters(engine) == [(*told, True)]
+
+
+async def test_money_that_is_refused_again_after_its_matter_was_resolved_is_the_next_matter(bookings, engine):
+    """The replay came too early, and the new dead letter will be deleted, too."""
+    one = message(Sale(), 1, paid=True)
+    await bookings.handle([one])
+    await resolve_all(engine)
+    await bookings.handle([replace(one, offset=one.offset + 1000)])
+
+    assert [is_open for *_, is_open in await matters(engine)] == [False, True]
+
+
+async def test_a_message_that_breaks_its_batch_is_a_matter_when_money_moved(bookings, engine, sale):
+    """Found by halving, and again when the batch comes again; its neighbours open none."""
+    broken, unpaid = Sale(), Sale()
+    async with engine.begin() as tx:
+        await insert_sales(tx, broken, unpaid)
+    batch = [message(broken, 2**63, paid=True), message(unpaid, 2**63), message(sale, 1, paid=True)]
+    await bookings.handle(batch)
+    await bookings.handle(batch)
+
+    [(reason, aggregate, cause, is_open)] = await matters(engine)
+    assert reason.startswith("booking_not_followed:broke_its_batch:")
+    assert (aggregate, is_open) == (f"payment:{broken.payment_id}", True)
+    assert cause == str(messages.payment_states.decode(batch[0].value).id)
+
+
+async def test_a_matter_is_opened_with_its_batch_or_not_at_all(bookings, published, engine, sale, monkeypatch):
+    """A crash before the commit leaves neither a matter nor a confirmed booking; the same batch then brings both."""
+    batch = [message(Sale(), 1, paid=True), message(sale, 1, paid=True)]
+
+    async def dies(*_arguments):
+        raise ConnectionError
+
+    with monkeypatch.context() as dying:
+        dying.setattr(store.inbox, "write", dies)
+        with pytest.raises(ConnectionError):
+            await bookings.handle(batch)
+    assert (await matters(engine), (await booking(engine, sale))[0]) == ([], "pending")
+    assert published.records == []
+
+    await bookings.handle(batch)
+    assert (len(await matters(engine)), (await booking(engine, sale))[0]) == (1, "confirmed")
+
+
+async def test_a_refused_message_of_a_payment_that_is_not_paid_opens_no_matter(bookings, published, engine):
+    """Nothing depends on it: its booking stays as it is."""
+    await bookings.handle([message(Sale(), 1)])
+
+    assert published.refusals("payments.events.dlt") == ["no_such_booking"]
+    assert await matters(engine) == []
+
+
 @pytest.mark.parametrize("value", [b"", b"null", b"[]", b"\xff", b'{"id":1}', b"{"])
 async def test_bytes_that_are_no_message_are_refused_alone(bookings, published, engine, sale, value):
     """To the dead letters with the reason; the rest of the batch goes on."""

@@ -44,7 +44,7 @@ SHARED = {
         reconciled.OVERDUE,
         waiting,
     ],
-    "cb_bookings": ["consumers.bookings", attention.OPEN, inbox.KNOWN, inbox.INSERT],
+    "cb_bookings": ["consumers.bookings", attention.OPEN, attention.RESOLVED, inbox.KNOWN, inbox.INSERT],
     "cb_email": ["consumers.email", attention.OPEN, attention.RESOLVED, letter_templates.NEWEST, letter_templates.SOURCES],
     "cb_operator": [
         *(audit, matters, sessions, waiting_events, why, letter_templates),
