@@ -1,8 +1,8 @@
 """Tasks that no event triggers, at the start and every hour: report what has waited too long, drop what waited far too long.
 
 Several processes may run them at once: what one has done, the others find done. Also reports that `cb-ops inbox prune` was
-forgotten or `cb-ops stripe reconcile` stopped; dropping partitions itself is left to the database's owner. Enters: the engine.
-Leaves: rows, matters for a person, gauges.
+forgotten or `cb-ops stripe reconcile` stopped, and letters whose ticket was lost; dropping partitions itself is left to the
+database's owner. Enters: the engine. Leaves: rows, matters for a person, gauges.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import clock, logs, metrics
-from shared.db import attention, inbox, reconciled, waiting
+from shared.db import attention, inbox, lost_tickets, reconciled, waiting
 from shared.db.engine import TROUBLE, sqlstate
 
 log = logs.get(__name__)
@@ -73,10 +73,22 @@ async def _report_not_reconciled(engine: AsyncEngine, now: datetime) -> None:
         await reconciled.report_overdue(tx, now=now)
 
 
+async def _report_lost_tickets(engine: AsyncEngine, now: datetime) -> None:
+    async with engine.begin() as tx:
+        await lost_tickets.report(tx, now=now)
+
+
 async def _count_matters(engine: AsyncEngine, _now: datetime) -> None:
     """Count all open matters, also those of commands, which end before anybody could scrape their metrics."""
     async with engine.begin() as tx:
         metrics.attention_open.set(await attention.count_open(tx))
 
 
-PARTS = (_report_unmatched, _drop_unmatched, _report_unpruned, _report_not_reconciled, _count_matters)
+PARTS = (
+    _report_unmatched,
+    _drop_unmatched,
+    _report_unpruned,
+    _report_not_reconciled,
+    _report_lost_tickets,
+    _count_matters,
+)

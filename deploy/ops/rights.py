@@ -54,9 +54,14 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "disputes": Rights(select=EVERY, insert=EVERY, update="status"),
         "payment_ledger": Rights(select="event_id event_type event_created decision", insert=LINE),
         "waiting_events": Rights(select=EVERY, insert=EVERY, update="state", delete=True),
-        "attention": Rights(select="id reason aggregate resolved_at", insert=MATTER.insert, update="resolved_at resolved_by"),
+        "attention": Rights(
+            select="id reason aggregate cause resolved_at", insert=MATTER.insert, update="resolved_at resolved_by"
+        ),
         "inbox": INBOX,
         "stripe_reconciliations": Rights(select=EVERY),
+        "booking_payments": Rights(select="payment_id paid cancel_due"),
+        "letters": Rights(select="id booking_id kind payment_id amount_minor refunded_minor state queued_at updated_at"),
+        "letter_changes": Rights(select="state changed_at"),
     },
     "cb_bookings": {
         "bookings": Rights(

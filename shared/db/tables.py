@@ -268,6 +268,7 @@ letters = sa.Table(
     sa.Column("updated_at", MOMENT, nullable=False, server_default=sa.func.now()),
     sa.Column("sent_at", MOMENT),
     sa.UniqueConstraint("booking_id", "kind", "role", "cause", name="letters_once"),
+    sa.Index("letters_open", "queued_at", postgresql_where=sa.text("state in ('queued', 'sending', 'retrying')")),
 )
 letter_changes = sa.Table(
     "letter_changes",  # append-only, written by a trigger upon `letters`: no change of state is without its time
@@ -279,6 +280,7 @@ letter_changes = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("last_answer", sa.Text),
     sa.Column("changed_at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Index("letter_changes_sent", "changed_at", postgresql_where=sa.text("state = 'sent'")),
 )
 dead_letter_actions = sa.Table(
     "dead_letter_actions",  # what operators did with dead letters; written by `cb-ops dlt` alone

@@ -22,7 +22,7 @@ from deploy.ops.rights import RIGHTS
 from deploy.ops.roles import wanted, written
 from ingress import store as door
 from shared import clock, settings
-from shared.db import attention, inbox, letter_templates, reconciled, waiting
+from shared.db import attention, inbox, letter_templates, lost_tickets, reconciled, waiting
 from shared.db import engine as engines
 from shared.db.engine import rows
 from shared.db.inbox import Entry
@@ -41,6 +41,7 @@ SHARED = {
         inbox.KNOWN,
         inbox.INSERT,
         inbox.PARTITIONS,
+        lost_tickets,
         reconciled.OVERDUE,
         waiting,
     ],

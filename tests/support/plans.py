@@ -44,7 +44,8 @@ FILL = {
     "booking_payments": "md5('payment' || n)::uuid, md5('booking' || n)::uuid, 1, true, false",
     "booking_versions": "md5('booking' || n)::uuid, 1",
     "letters (id, booking_id, kind, role, state, message_id)": (
-        "md5('letter' || n)::uuid, md5('booking' || n)::uuid, 'confirmation', 'client', 'sent', '<' || n || '@x>'"
+        "md5('letter' || n)::uuid, md5('booking' || n)::uuid, 'confirmation', 'client', "
+        "(array['queued', 'sent', 'sent'])[n % 3 + 1], '<' || n || '@x>'"
     ),
 }
 PRETEND = """
