@@ -58,7 +58,7 @@ TRANSACTION = (
     fault(
         "an older row that an event does not change stays as it was",
         ("tests/contract/test_payments_of_older_application.py", "-k", "older_row"),
-        (DECIDE, "if now is not before or now.id in self._loaded.older:", "if now is not before:"),
+        (DECIDE, "if now is not step.before or now.id in self._loaded.older:", "if now is not step.before:"),
     ),
     fault(
         "only what is new is published",
@@ -257,14 +257,18 @@ MATCHING = (
     fault(
         "what waited is told after the success that freed it",
         "tests/contract/test_refund_first.py",
-        (DECIDE, "            emitted += self._free(key, found.id)\n        before", "        before"),
         (
             DECIDE,
-            "        self.decided.payments[now.id] = now\n",
+            "        for key in item.event.keys:\n            self._plan_waiting(plan, key)\n        step",
+            "        step",
+        ),
+        (
+            DECIDE,
+            "        plan.steps.append(step)\n",
             (
-                "        self.decided.payments[now.id] = now\n"
-                "        for key in event.keys:\n"
-                "            emitted += self._free(key, found.id)\n"
+                "        plan.steps.append(step)\n"
+                "        for key in item.event.keys:\n"
+                "            self._plan_waiting(plan, key)\n"
             ),
         ),
     ),

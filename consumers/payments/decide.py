@@ -170,6 +170,7 @@ class _Batch:
         self._waiting: dict[str, dict[str, Item]] = {
             key: {item.event.id: item for item in items} for key, items in loaded.waiting.items()
         }
+        self._taken: set[str] = set()  # ids of the waiting ones that this batch folded or refused
         self._at = at
 
     def take(self, item: Item) -> None:
@@ -189,8 +190,11 @@ class _Batch:
             self._quarantine(item, found, reason)
             self.decided.refused.append(Refused(item.record, reason))
         else:
-            self._no_longer_waits(event)
-            emitted = self._fold(item, found)
+            if self._remove_from_waiting(event) or event.id in self._loaded.held:
+                self.decided.freed.add(event.id)  # a replayed event: it is folded by itself now
+            plan = _FoldPlan(found)
+            self._plan(plan, item)
+            emitted = self._carry_out(plan, item)
             self.decided.entries[event.id] = _entry(item, emitted)
             self.decided.emitted += [Emitted(sent, item.record) for sent in emitted]
 
@@ -225,75 +229,160 @@ class _Batch:
         self.decided.waiting[item.event.id] = item
         self.decided.lines.append(Line(item, Decision.WAITING, reason=f"no payment is known by {item.event.keys[0]}"))
 
-    def _no_longer_waits(self, event: Event) -> None:
-        """Remove a replayed event from the waiting ones: it is folded by itself now."""
-        waited = self._waiting and [key for key in event.keys if self._waiting.get(key, {}).pop(event.id, None) is not None]
-        if waited or event.id in self._loaded.held:
-            self.decided.freed.add(event.id)
+    def _remove_from_waiting(self, event: Event) -> bool:
+        """Return whether an event was waiting; it does not wait any more."""
+        waited = False
+        for key in event.keys:
+            if self._waiting.get(key, {}).pop(event.id, None) is not None:
+                waited = True
+        return waited
 
     def _quarantine(self, item: Item, known: Payment, reason: str) -> None:
         unchanged = _ledger_state(known, known.shown())
         self.decided.lines.append(Line(item, Decision.QUARANTINED, known.id, reason, before=unchanged, after=unchanged))
         self.decided.attention.append(Matter(reason, f"payment:{known.id}", item.event.id))
 
-    def _fold(self, item: Item, found: Payment) -> tuple[bytes, ...]:
-        """Fold the events that waited for the ids of this one, then this one; return all events to emit.
+    def _plan(self, plan: "_FoldPlan", item: Item) -> None:
+        """Plan to fold the events that wait for the ids of this one, then this one. Raises what the fold does.
 
         In this order a refund that was seen before its success is published before it, and no booking is confirmed in between.
         """
+        for key in item.event.keys:
+            self._plan_waiting(plan, key)
+        step = self._advance(plan.payment, item)
+        plan.payment = step.now
+        plan.steps.append(step)
+
+    def _plan_waiting(self, plan: "_FoldPlan", key: str) -> None:
+        """Plan to fold the events that wait under `key`, in the order of ids; a refused one stays, and blames only itself."""
+        if key not in self._waiting and key not in self._loaded.unreadable:
+            return
+        unreadable = self._loaded.unreadable.get(key, {})
+        plan.steps += [_UnreadableStep(event_id, reason, plan.payment.id) for event_id, reason in unreadable.items()]
+        for event_id, item in sorted(self._waiting.get(key, {}).items()):
+            if event_id in self._taken or event_id in plan.taken:
+                continue
+            plan.taken.add(event_id)
+            trial = plan.copy()
+            try:
+                reason = self._unfit.get(event_id) or mismatch(item.event, plan.payment, self._links)
+                if reason is None:
+                    self._plan(trial, item)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - any fault of a waiting event is its own, never its liberator's
+                reason = f"broke_the_fold:{type(error).__name__}"
+            if reason is None:
+                plan.become(trial)
+            else:
+                plan.steps.append(_RefusalStep(item, plan.payment, reason))
+
+    def _carry_out(self, plan: "_FoldPlan", item: Item) -> tuple[bytes, ...]:
+        """Decide what was planned for `item`; return all events to emit. What a freed event emits is stored with `item`."""
+        emitted: tuple[bytes, ...] = ()
+        self._taken |= plan.taken
+        for step in plan.steps:
+            match step:
+                case _UnreadableStep(event_id=event_id, reason=reason, payment_id=payment_id):
+                    self.decided.attention.append(Matter(reason, f"payment:{payment_id}", event_id))
+                    self.decided.refused_waiting.add(event_id)
+                case _RefusalStep(item=refused, known=known, reason=reason):
+                    self._quarantine(refused, known, reason)
+                    self.decided.refused_waiting.add(refused.event.id)
+                case _FoldStep(item=folded):
+                    if folded is not item:
+                        self.decided.waiting.pop(folded.event.id, None)
+                        self.decided.freed.add(folded.event.id)
+                        self.decided.entries[folded.event.id] = _entry(folded, ())
+                    self._apply(step)
+                    emitted += step.emitted
+                case _ as never:
+                    assert_never(never)
+        return emitted
+
+    def _advance(self, before: Payment, item: Item) -> "_FoldStep":
+        """Return what an event does to its payment. Raises what the fold does."""
         event = item.event
         assert event.fact is not None
         emitted: tuple[bytes, ...] = ()
-        if event.charge_id is not None and event.charge_id not in self._links:
-            self.decided.charges[event.charge_id] = found.id
-        for key in event.keys:
-            self._links[key] = found.id
-            emitted += self._free(key, found.id)
-        before = self._payment(found.id)  # the waiting events may have changed it
-        assert before is not None
         outcome = payment.advance(before, event.fact, session_id=event.session_id, intent_id=event.intent_id)
         match outcome:
             case Changed(now=now, announcement=announcement, was=was, shown=shown):
-                emitted += (messages.payment_event(announcement, state(now, shown), cause=event.id, at=self._at),)
+                emitted = (messages.payment_event(announcement, state(now, shown), cause=event.id, at=self._at),)
                 state_before, state_after = _ledger_state(before, was), _ledger_state(now, shown)
                 line = Line(item, Decision.APPLIED, now.id, before=state_before, after=state_after, announcement=announcement)
             case Unchanged(now=now, shown=shown):
                 unchanged = _ledger_state(now, shown)
                 line = Line(item, Decision.UNCHANGED, now.id, before=unchanged, after=unchanged)
-        self.decided.lines.append(line)
-        aggregate = f"payment:{now.id}"
-        self.decided.attention += [Matter(r, aggregate, event.id) for r in payment.needs_a_person(before, now)]
-        for reason in payment.needs_nobody(before, now):
-            self.decided.settled[reason].append(aggregate)
-        if now is not before or now.id in self._loaded.older:
-            self.decided.payments[now.id] = now
-        return emitted
+        needed = tuple(Matter(reason, f"payment:{now.id}", event.id) for reason in payment.needs_a_person(before, now))
+        return _FoldStep(item, before, now, line, emitted, needed, tuple(payment.needs_nobody(before, now)))
 
-    def _free(self, key: str, payment_id: str) -> tuple[bytes, ...]:
-        """Fold the events that waited under `key`, in the order of ids; a refused one stays, and blames only itself."""
-        emitted: tuple[bytes, ...] = ()
-        if key not in self._waiting and key not in self._loaded.unreadable:
-            return emitted
-        for event_id, why in self._loaded.unreadable.get(key, {}).items():
-            self.decided.attention.append(Matter(why, f"payment:{payment_id}", event_id))
-            self.decided.refused_waiting.add(event_id)
-        for event_id, item in sorted(self._waiting.pop(key, {}).items()):
-            known = self._payment(payment_id)
-            assert known is not None
-            try:
-                reason = self._unfit.get(event_id) or mismatch(item.event, known, self._links)
-                sent = self._fold(item, known) if reason is None else ()
-            except Exception as error:  # noqa: BLE001 - any fault of a waiting event is its own, never its liberator's
-                reason, sent = f"broke_the_fold:{type(error).__name__}", ()
-            if reason is not None:
-                self._quarantine(item, known, reason)
-                self.decided.refused_waiting.add(event_id)
-                continue
-            self.decided.waiting.pop(event_id, None)
-            self.decided.freed.add(event_id)
-            self.decided.entries[event_id] = _entry(item, ())
-            emitted += sent
-        return emitted
+    def _apply(self, step: "_FoldStep") -> None:
+        event, now = step.item.event, step.now
+        if event.charge_id is not None and event.charge_id not in self._links:
+            self.decided.charges[event.charge_id] = now.id
+        for key in event.keys:
+            self._links[key] = now.id
+        self.decided.lines.append(step.line)
+        self.decided.attention += step.matters
+        for reason in step.settled:
+            self.decided.settled[reason].append(f"payment:{now.id}")
+        if now is not step.before or now.id in self._loaded.older:
+            self.decided.payments[now.id] = now
+
+
+@dataclass(frozen=True, slots=True)
+class _FoldStep:
+    """What an event did to its payment; `matters` are opened, and those of the reasons in `settled` are resolved."""
+
+    item: Item
+    before: Payment
+    now: Payment
+    line: Line
+    emitted: tuple[bytes, ...]
+    matters: tuple[Matter, ...]
+    settled: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _RefusalStep:
+    """A waiting event that contradicts its payment, or cannot be folded."""
+
+    item: Item
+    known: Payment
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _UnreadableStep:
+    """A waiting event that is no event any more by today's rules."""
+
+    event_id: str
+    reason: str
+    payment_id: str
+
+
+_Step = _FoldStep | _RefusalStep | _UnreadableStep
+
+
+@dataclass(slots=True)
+class _FoldPlan:
+    """What folding one event comes to, with all that it frees; nothing is decided before the whole plan has succeeded.
+
+    `payment` is as the last step left it; `taken` are the ids of the waiting events among the steps.
+    """
+
+    payment: Payment
+    steps: list[_Step] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+
+    def copy(self) -> "_FoldPlan":
+        """Return one to try the next step in."""
+        return _FoldPlan(self.payment, list(self.steps), set(self.taken))
+
+    def become(self, trial: "_FoldPlan") -> None:
+        """Go on from a trial that succeeded."""
+        self.payment, self.steps, self.taken = trial.payment, trial.steps, trial.taken
 
 
 def _ledger_state(of: Payment, shown: Shown) -> Mapping[str, object]:

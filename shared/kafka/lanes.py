@@ -105,7 +105,8 @@ class Lane:
                 if partition is None:
                     await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
                     continue
-                if self._gathers and GATHERING_RECORDS < self._last_records > len(self._waiting):
+                fewer_than_last = len(self._waiting) < self._last_records
+                if self._gathers and fewer_than_last and self._last_records > GATHERING_RECORDS:
                     await asyncio.sleep(GATHERING_SECONDS)
                 batch, deliveries = self._batch()
                 self._last_records = len(deliveries)

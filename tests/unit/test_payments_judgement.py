@@ -7,7 +7,9 @@ import pytest
 
 from consumers.payments.decide import Decision, Item, Loaded, decide, mismatch
 from consumers.payments.translate import translate
-from shared.domain.payment import Paid, Shown
+from shared import messages
+from shared.domain import payment
+from shared.domain.payment import Paid, RefundSeen, Shown
 from shared.messages import PaymentState, payment_states
 from tests.support.builders import Sale, bytes_of, record
 
@@ -92,6 +94,91 @@ def test_what_waited_and_contradicts_our_row_keeps_nothing_back_that_waited_besi
 
     assert (decided.refused_waiting, decided.freed) == ({forged["id"]}, {honest["id"]})
     assert decided.payments[SALE.payment_id].refunded_minor == 100
+
+
+CHARGE = "ch_3judged"
+
+
+def freeing(*early):
+    """Decide about a success, for whose intent, or for whose charge, these events wait."""
+    waiting = {}
+    for event in early:
+        item = Item(translate(bytes_of(event)), record(event))
+        waiting.setdefault(item.event.keys[0], []).append(item)
+    loaded = Loaded(payments={SALE.payment_id: SALE.payment()}, links={}, known={}, waiting=waiting)
+    liberator = SALE.succeeded()
+    return decide(loaded, [Item(translate(bytes_of(liberator)), record(liberator))], at=AT)
+
+
+@pytest.fixture
+def breaks(monkeypatch):
+    """Let the fold raise on facts of a kind."""
+
+    def broken_by(kind, error=ZeroDivisionError):
+        advance = payment.advance
+
+        def raises(known, fact, **ids):
+            if isinstance(fact, kind):
+                raise error
+            return advance(known, fact, **ids)
+
+        monkeypatch.setattr(payment, "advance", raises)
+
+    return broken_by
+
+
+def test_a_waiting_event_that_breaks_the_fold_leaves_nothing_of_itself_nor_of_what_it_freed(breaks):
+    """It links no charge, and the dispute that only its charge frees goes on waiting, with all that it has to say."""
+    dispute = SALE.dispute(payment_intent=None, charge=CHARGE)
+    refund = SALE.refund(100, charge=CHARGE)
+    breaks(RefundSeen)
+
+    decided = freeing(dispute, refund)
+
+    assert (decided.refused_waiting, decided.freed, decided.charges) == ({refund["id"]}, set(), {})
+    assert [payment_states.decode(one.event).data.dispute_open for one in decided.emitted] == [False]
+    assert decided.payments[SALE.payment_id].disputes == {}
+    assert [(line.decision, line.reason) for line in decided.lines] == [
+        (Decision.QUARANTINED, "broke_the_fold:ZeroDivisionError"),
+        (Decision.APPLIED, None),
+    ]
+
+
+def test_what_an_event_that_broke_the_fold_would_have_freed_is_freed_by_the_next(breaks):
+    """The dispute waited for the charge, whoever names it."""
+    dispute = SALE.dispute(payment_intent=None, charge=CHARGE)
+    refund, charge = SALE.refund(100, charge=CHARGE), SALE.refunded(100, id=CHARGE)
+    breaks(RefundSeen)
+
+    decided = freeing(dispute, refund, charge)
+
+    assert (decided.refused_waiting, decided.freed) == ({refund["id"]}, {dispute["id"], charge["id"]})
+    assert decided.charges == {CHARGE: SALE.payment_id}
+    assert len(decided.emitted) == 3
+
+
+def test_a_waiting_event_whose_message_cannot_be_written_is_refused_alone(monkeypatch):
+    """Whatever is computed of it, it blames only itself."""
+    refund, write = SALE.refund(100), messages.payment_event
+
+    def raises(name, data, **options):
+        if not data.paid:
+            raise OverflowError
+        return write(name, data, **options)
+
+    monkeypatch.setattr(messages, "payment_event", raises)
+    decided = freeing(refund)
+
+    assert (decided.refused_waiting, len(decided.emitted)) == ({refund["id"]}, 1)
+    assert decided.payments[SALE.payment_id].refunds == {}
+
+
+def test_memory_that_is_used_up_is_no_fault_of_a_waiting_event(breaks):
+    """The batch comes again."""
+    breaks(RefundSeen, MemoryError)
+
+    with pytest.raises(MemoryError):
+        freeing(SALE.refund(100))
 
 
 def test_an_event_that_names_the_payment_alone_is_taken():
