@@ -319,7 +319,7 @@ MATCHING = (
     fault(
         "a freed event that is refused is gone",
         (MATCHING_TESTS, "-k", "contradicts_its_payment"),
-        (PAYMENTS, "DELETE_WAITING, list(decided.freed)", "DELETE_WAITING, [*decided.freed, *decided.refused_waiting]"),
+        (PAYMENTS, "DELETE_WAITING, decided.freed", "DELETE_WAITING, [*decided.freed, *decided.refused_waiting]"),
         (PAYMENTS, "    if decided.freed:\n", "    if decided.freed or decided.refused_waiting:\n"),
     ),
     fault(
@@ -330,7 +330,7 @@ MATCHING = (
     fault(
         "a freed event is tried before those that free it",
         (MATCHING_TESTS, "-k", "only_it_frees"),
-        ("consumers/payments/handlers.py", "if event_id in trial.freed | trial.refused_waiting:", "if True:"),
+        ("consumers/payments/freeing.py", "in reversed(freed):", "in freed:"),
     ),
 )
 MONEY = (

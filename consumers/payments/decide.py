@@ -87,8 +87,8 @@ class Decided:
     """What to write in this transaction and to publish after it.
 
     `entries` are inbox rows of events whose payment is locked. `loose` are those of events that touch no payment: another
-    process may be writing the same ones at the same time. `settled` are, by reason, the aggregates whose open matters are
-    resolved.
+    process may be writing the same ones at the same time. `freed` are the ids of waiting events in the order in which they were
+    folded: an event comes behind those that it freed. `settled` are, by reason, the aggregates whose open matters are resolved.
     """
 
     payments: dict[str, Payment] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Decided:
     lines: list[Line] = field(default_factory=list)
     charges: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, Item] = field(default_factory=dict)
-    freed: set[str] = field(default_factory=set)
+    freed: list[str] = field(default_factory=list)
     refused_waiting: set[str] = field(default_factory=set)
     attention: list[Matter] = field(default_factory=list)
     settled: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -190,11 +190,12 @@ class _Batch:
             self._quarantine(item, found, reason)
             self.decided.refused.append(Refused(item.record, reason))
         else:
-            if self._remove_from_waiting(event) or event.id in self._loaded.held:
-                self.decided.freed.add(event.id)  # a replayed event: it is folded by itself now
+            is_replayed = self._remove_from_waiting(event) or event.id in self._loaded.held
             plan = _FoldPlan(found)
             self._plan(plan, item)
             emitted = self._carry_out(plan, item)
+            if is_replayed:
+                self.decided.freed.append(event.id)
             self.decided.entries[event.id] = _entry(item, emitted)
             self.decided.emitted += [Emitted(sent, item.record) for sent in emitted]
 
@@ -292,7 +293,7 @@ class _Batch:
                 case _FoldStep(item=folded):
                     if folded is not item:
                         self.decided.waiting.pop(folded.event.id, None)
-                        self.decided.freed.add(folded.event.id)
+                        self.decided.freed.append(folded.event.id)
                         self.decided.entries[folded.event.id] = _entry(folded, ())
                     self._apply(step)
                     emitted += step.emitted

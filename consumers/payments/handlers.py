@@ -4,17 +4,15 @@ Enters: records of `stripe.events`. Leaves: rows, and `payments.events`. Next in
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.payments import store, versions
-from consumers.payments.decide import Decided, Item, Loaded, decide
+from consumers.payments import freeing, store, versions
+from consumers.payments.decide import Decided, Item, decide
 from consumers.payments.translate import Refusal, translate
 from shared import clock, logs, metrics
-from shared.db.data_errors import error_name, folding, is_data_error
+from shared.db.data_errors import folding
 from shared.domain.ledger import Decision
 from shared.domain.payment import Announcement
 from shared.kafka.batch import Applied
@@ -25,7 +23,6 @@ from shared.stripe_events import API_VERSIONS_KNOWN
 log = logs.get(__name__)
 
 TELLS_A_FAILURE = frozenset({Announcement.FAILED, Announcement.EXPIRED})
-NOT_TRIED = "not_tried"  # why a freed event is left out while others are tried: nobody knows yet whether it can be stored
 
 
 class Payments:
@@ -45,7 +42,7 @@ class Payments:
         with folding():
             decided = decide(loaded, items, at=clock.now())
         if decided.freed and len(items) == 1:
-            decided = await save_with_freed(tx, loaded, items[0], decided)
+            decided = await freeing.save(tx, loaded, items[0], decided)
         else:
             await store.save(tx, loaded, decided)
         return Applied(decided.emitted, decided.refused, [lambda: tell(decided)])
@@ -53,63 +50,6 @@ class Payments:
     async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
         """Write it into its payment's ledger and open a matter for a person: its dead letter is deleted after a month."""
         await store.note_culprit(tx, item, reason)
-
-
-async def save_with_freed(tx: AsyncConnection, loaded: Loaded, item: Item, decided: Decided) -> Decided:
-    """Save an event together with the waiting events that it frees; return what stands in the end.
-
-    When PostgreSQL refuses the data, each freed event is tried by itself, after those that free it. One that cannot be stored
-    goes on waiting, marked as refused, so that no event which freed it is blamed for it. The event is alone in its batch here:
-    batch.py halves until it is. Raises what PostgreSQL does when the event itself is at fault.
-
-    An example: a success frees a refund, the refund names a charge, and that frees a dispute which PostgreSQL cannot hold. All
-    together are refused, so each is tried, in rounds and in the order of ids; say, the dispute's is the smaller one. Round one:
-    nothing frees the dispute while the refund is left out, so it is not tried; the refund is, and fits. Round two: the refund
-    frees the dispute; it is tried, and refused. Round three finds nobody to try. The success and the refund are saved, and the
-    dispute stays, with PostgreSQL's reason.
-    """
-    if await _refusal(tx, loaded, decided, keep=True) is None:
-        return decided
-    at = clock.now()
-    unfit, last = dict.fromkeys(sorted(decided.freed), NOT_TRIED), None
-    while unfit != last:
-        last, unfit = unfit, await _try_freed(tx, loaded, item, unfit, at=at)
-    decided = decide(loaded, [item], at=at, unfit=unfit)
-    await store.save(tx, loaded, decided)
-    return decided
-
-
-async def _try_freed(
-    tx: AsyncConnection, loaded: Loaded, item: Item, unfit: Mapping[str, str], *, at: datetime
-) -> dict[str, str]:
-    """Go once through the freed events that nobody tried yet; return who is unfit after it.
-
-    Each is tried beside all those that fit so far. If it fits, it is unfit no longer; if PostgreSQL refuses it, it is unfit for
-    that reason; if nothing that fits frees it, it stays untried.
-    """
-    found = dict(unfit)
-    for event_id in [event_id for event_id, reason in unfit.items() if reason == NOT_TRIED]:
-        others = {other: reason for other, reason in found.items() if other != event_id}
-        trial = decide(loaded, [item], at=at, unfit=others)
-        if event_id in trial.freed | trial.refused_waiting:
-            reason = await _refusal(tx, loaded, trial, keep=False)
-            found = others if reason is None else others | {event_id: reason}
-    return found
-
-
-async def _refusal(tx: AsyncConnection, loaded: Loaded, decided: Decided, *, keep: bool) -> str | None:
-    """Save behind a savepoint; return why PostgreSQL refuses the data, or None when it took it (undone unless `keep`)."""
-    savepoint = await tx.begin_nested()
-    try:
-        # A trial opens no matter for a person: that would be logged and counted although it is undone.
-        await store.save(tx, loaded, decided if keep else replace(decided, attention=[]))
-    except Exception as error:
-        if not is_data_error(error):
-            raise
-        await savepoint.rollback()
-        return f"broke_its_batch:{error_name(error)}"
-    await (savepoint.commit() if keep else savepoint.rollback())
-    return None
 
 
 def tell(decided: Decided) -> None:

@@ -367,7 +367,7 @@ async def _save_waiting(tx: AsyncConnection, decided: Decided) -> None:
         ]
         await rows(tx, INSERT_WAITING, *columns(found))
     if decided.freed:
-        await rows(tx, DELETE_WAITING, list(decided.freed))
+        await rows(tx, DELETE_WAITING, decided.freed)
     if decided.refused_waiting:
         await rows(tx, REFUSE_WAITING, list(decided.refused_waiting))
 

@@ -10,7 +10,7 @@ from tests.architecture.source import ROOT, product
 # How a file names the reasons for which it opens a matter, or another file does.
 NAMED = {
     "consumers/payments/decide.py": r'"(\w+_mismatch|broke_\w+)',
-    "consumers/payments/handlers.py": r'"(broke_\w+)',
+    "consumers/payments/freeing.py": r'"(broke_\w+)',
     "consumers/payments/translate.py": r'Refusal\(f?"(\w+)',
     "consumers/bookings/decide.py": r'[Mm]atter\(f?"(\w+)',
     "consumers/email/ledger_writer.py": r'matter = f"(letter_)',

@@ -221,6 +221,20 @@ async def test_what_waited_is_not_blamed_for_what_only_it_frees(payments, publis
     assert await query(engine, "select status::text, amount_refunded_minor from payments") == [("succeeded", 100)]
 
 
+async def test_what_one_that_is_refused_would_have_freed_is_freed_by_another(payments, published, engine, sale):
+    """A refund that PostgreSQL cannot hold, and the charge's own event, both name the charge for which a dispute waits."""
+    dispute = sale.dispute(payment_intent=None, charge=charge_of(sale))
+    forged = sale.refund(100, refund_id="re_\x00", charge=charge_of(sale))
+    honest = sale.refunded(100, id=charge_of(sale))
+    await payments.handle([record(dispute), record(forged), record(honest)])
+    await payments.handle([record(sale.succeeded())])
+
+    assert published.refusals("stripe.events.dlt") == []
+    assert await query(engine, "select event_id, state from waiting_events") == [(forged["id"], "refused")]
+    assert await query(engine, "select amount_refunded_minor, (select count(*) from disputes) from payments") == [(100, 1)]
+    assert await query(engine, "select count(*) from inbox") == [(3,)]
+
+
 async def test_a_liberator_that_is_itself_at_fault_frees_nobody(payments, published, engine, sale):
     """Its dead letter is its own; what waited goes on waiting."""
     await payments.handle([record(sale.refund(100))])

@@ -92,7 +92,7 @@ def test_what_waited_and_contradicts_our_row_keeps_nothing_back_that_waited_besi
 
     decided = decide(loaded, [Item(translate(bytes_of(liberator)), record(liberator))], at=AT)
 
-    assert (decided.refused_waiting, decided.freed) == ({forged["id"]}, {honest["id"]})
+    assert (decided.refused_waiting, decided.freed) == ({forged["id"]}, [honest["id"]])
     assert decided.payments[SALE.payment_id].refunded_minor == 100
 
 
@@ -135,7 +135,7 @@ def test_a_waiting_event_that_breaks_the_fold_leaves_nothing_of_itself_nor_of_wh
 
     decided = freeing(dispute, refund)
 
-    assert (decided.refused_waiting, decided.freed, decided.charges) == ({refund["id"]}, set(), {})
+    assert (decided.refused_waiting, decided.freed, decided.charges) == ({refund["id"]}, [], {})
     assert [payment_states.decode(one.event).data.dispute_open for one in decided.emitted] == [False]
     assert decided.payments[SALE.payment_id].disputes == {}
     assert [(line.decision, line.reason) for line in decided.lines] == [
@@ -152,7 +152,7 @@ def test_what_an_event_that_broke_the_fold_would_have_freed_is_freed_by_the_next
 
     decided = freeing(dispute, refund, charge)
 
-    assert (decided.refused_waiting, decided.freed) == ({refund["id"]}, {dispute["id"], charge["id"]})
+    assert (decided.refused_waiting, decided.freed) == ({refund["id"]}, [dispute["id"], charge["id"]])
     assert decided.charges == {CHARGE: SALE.payment_id}
     assert len(decided.emitted) == 3
 
