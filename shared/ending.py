@@ -42,14 +42,19 @@ class End:
             # From here on nothing may delay the end: a commit waits for a whole outage, a join for its request's timeout.
             self._loop.call_later(STOP_SECONDS_MAX, self._give_up)
 
+    def fail(self, fault: BaseException) -> None:
+        """Let the process end because of a fault that a restart must mend; the first one is reported."""
+        if not self.fatal.done():
+            self.fatal.set_result(fault)
+
     async def until_over(self, faults: Callable[[], Awaitable[Sequence[str]]]) -> None:
         """Return once a signal or a fault has come, or once `faults`, asked again and again, says why only a restart helps."""
         signalled = asyncio.create_task(self.stopping.wait())
         try:
             while not (signalled.done() or self.fatal.done()):
                 reasons = await faults()
-                if reasons and not self.fatal.done():
-                    self.fatal.set_result(NotAlive("; ".join(reasons)))
+                if reasons:
+                    self.fail(NotAlive("; ".join(reasons)))
                 await asyncio.wait((signalled, self.fatal), timeout=LIVENESS_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             signalled.cancel()

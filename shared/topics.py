@@ -36,6 +36,10 @@ class Topic:
     message_bytes_max: int = MESSAGE_BYTES_MAX
     delay_seconds: int = 0
 
+    def group_of(self, process: str) -> str:
+        """Return the consumer group in which one of its consumers reads it, without the prefix."""
+        return self.groups[self.consumers.index(process)]
+
     def named(self, prefix: str) -> str:
         """Return the topic's name in a cluster where `TOPIC_PREFIX` is `prefix`."""
         return prefix + self.name

@@ -7,7 +7,7 @@ from consumers.bookings.handlers import Bookings
 from shared import ending, environment, logs, topics
 from shared.kafka import service
 
-GROUP = "bookings"
+PROCESS = "bookings"
 
 
 class Settings(service.DatabaseConsumerSettings):
@@ -20,7 +20,7 @@ async def run(configured: Settings) -> int:
     """Consume until told to stop; return the process's exit status."""
     return await service.run_database_consumer(
         configured,
-        name=GROUP,
+        name=PROCESS,
         consumer=Bookings(),
         source=topics.PAYMENTS_EVENTS,
         target=topics.BOOKINGS_EVENTS,
@@ -30,5 +30,5 @@ async def run(configured: Settings) -> int:
 
 def main() -> int:
     """Read settings and run; return the exit status of `python -m consumers.bookings`."""
-    logs.configure(GROUP)
+    logs.configure(PROCESS)
     return ending.run_to_the_end(run(environment.read(Settings)))

@@ -3,7 +3,6 @@
 Next: handlers.py.
 """
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
@@ -23,8 +22,9 @@ from shared.kafka.producer import Producer
 from shared.kafka.subscription import Handler, Subscription
 from shared.letters.words import LETTERS
 
-GROUP = "email"
-PAYMENTS_GROUP = "email-payments"
+PROCESS = "email"
+GROUP = topics.BOOKINGS_EVENTS.group_of(PROCESS)
+PAYMENTS_GROUP = topics.PAYMENTS_EVENTS.group_of(PROCESS)
 RECORDS_MAX = 250
 CONNECTIONS_MAX = 12  # three for the group commits of all letters; the rest is for refusals, entering and health
 
@@ -38,11 +38,11 @@ class Settings(service.ServiceSettings, settings.Database, settings.Smtp):
 async def run(configured: Settings) -> int:
     """Consume until told to stop; return the process's exit status."""
     async with AsyncExitStack() as held:
-        engine = engines.create(configured, application=GROUP, pool_size=CONNECTIONS_MAX)
+        engine = engines.create(configured, application=PROCESS, pool_size=CONNECTIONS_MAX)
         held.push_async_callback(engine.dispose)
         wiring = Wiring(configured, engine)
         held.push_async_callback(wiring.close)
-        return await service.run(configured, name=GROUP, build=wiring.subscriptions, trouble=wiring.trouble)
+        return await service.run(configured, name=PROCESS, build=wiring.subscriptions, trouble=wiring.trouble)
 
 
 class Wiring:
@@ -59,7 +59,7 @@ class Wiring:
             role, _, kind = letter.partition("_")
             metrics.letters.labels(kind, role, "dead")  # is 0 from the start, so that the first increase can be seen
 
-    def subscriptions(self, producer: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
+    def subscriptions(self, producer: Producer, end: ending.End) -> Sequence[Subscription]:
         """Return a subscription for each topic; `producer` has started, and the sender publishes on it."""
         prefix, dead_letters = self._configured.topic_prefix, self._named(topics.EMAIL_DLT)
         sender = self._sender = Sender(
@@ -71,7 +71,7 @@ class Wiring:
             group=prefix + GROUP,
             ladder=retry.steps(topics.EMAIL_LADDER, prefix=prefix),
             dead_topic=dead_letters,
-            stopping=stopping,
+            stopping=end.stopping,
         )
         bookings = self._changes(kinds.of_booking, sender, producer, GROUP, topics.BOOKINGS_EVENTS_DLT)
         payments = self._changes(kinds.of_payment, sender, producer, PAYMENTS_GROUP, topics.PAYMENTS_EVENTS_DLT)
@@ -80,12 +80,11 @@ class Wiring:
             (topics.PAYMENTS_EVENTS, PAYMENTS_GROUP, payments.handle),
         ]
         for step in topics.EMAIL_LADDER:
-            [group] = step.groups
+            group = step.group_of(PROCESS)
             retries = Retries(sender, producer, group=prefix + group, refusals=dead_letters)
             bound.append((step, group, retries.handle))
         return [
-            Subscription(topic, group, handle, self._configured, stopping, records_max=RECORDS_MAX)
-            for topic, group, handle in bound
+            Subscription(topic, group, handle, self._configured, end, records_max=RECORDS_MAX) for topic, group, handle in bound
         ]
 
     async def trouble(self) -> Sequence[str]:
@@ -117,5 +116,5 @@ class Wiring:
 
 def main() -> int:
     """Read settings and run; return the exit status of `python -m consumers.email`."""
-    logs.configure(GROUP)
+    logs.configure(PROCESS)
     return ending.run_to_the_end(run(environment.read(Settings)))

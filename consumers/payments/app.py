@@ -8,7 +8,7 @@ from consumers.payments.housekeeping import keep_house
 from shared import ending, environment, logs, topics
 from shared.kafka import service
 
-GROUP = "payments"
+PROCESS = "payments"
 
 
 class Settings(service.DatabaseConsumerSettings):
@@ -21,7 +21,7 @@ async def run(configured: Settings) -> int:
     """Consume until told to stop; return the process's exit status."""
     return await service.run_database_consumer(
         configured,
-        name=GROUP,
+        name=PROCESS,
         consumer=Payments(),
         source=topics.STRIPE_EVENTS,
         target=topics.PAYMENTS_EVENTS,
@@ -32,5 +32,5 @@ async def run(configured: Settings) -> int:
 
 def main() -> int:
     """Read settings and run; return the exit status of `python -m consumers.payments`."""
-    logs.configure(GROUP)
+    logs.configure(PROCESS)
     return ending.run_to_the_end(run(environment.read(Settings)))

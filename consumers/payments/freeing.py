@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.payments import store
 from consumers.payments.decide import Decided, Item, Loaded, decide
 from shared import clock
-from shared.db.data_errors import error_name, is_data_error
+from shared.db.data_errors import is_data_error
+from shared.db.error_names import error_name
 
 
 async def save(tx: AsyncConnection, loaded: Loaded, item: Item, decided: Decided) -> Decided:

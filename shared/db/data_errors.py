@@ -1,16 +1,15 @@
 """Sorts errors: those of one record's data, which becomes a dead letter, and those of a service, which pass.
 
-Enters: what a transaction raised. Leaves: the verdict, and a name for logs. An error that cannot be blamed on a record counts
-as a service's: repeating a batch loses nothing, but a record that is refused wrongly waits for a person. Next:
-shared/kafka/batch.py halves a batch down to the record whose data it was.
+Enters: what a transaction raised. Leaves: the verdict. An error that cannot be blamed on a record counts as a service's:
+repeating a batch loses nothing, but a record that is refused wrongly waits for a person. Next: shared/kafka/batch.py halves a
+batch down to the record whose data it was.
 """
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared import errors
-from shared.db.engine import driver_error, sqlstate
+from shared.db.engine import sqlstate
 
 DATA_ERROR_CLASSES = ("22", "23")  # SQLSTATE: data exception, integrity constraint violation
 
@@ -36,10 +35,3 @@ def is_data_error(error: Exception) -> bool:
         return True
     state = sqlstate(error)
     return state is not None and state.startswith(DATA_ERROR_CLASSES)
-
-
-def error_name(error: BaseException) -> str:
-    """Return an error's name without its text, which may hold data: its type, and its SQLSTATE or errno's name, if any."""
-    code = sqlstate(error) or (errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None)
-    name = type(driver_error(error)).__name__
-    return f"{name}:{code}" if code else name

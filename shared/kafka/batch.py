@@ -12,7 +12,8 @@ from typing import Generic, Protocol, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared import clock, errors, logs, messages, metrics
-from shared.db.data_errors import error_name, is_data_error
+from shared.db.data_errors import is_data_error
+from shared.db.error_names import error_name
 from shared.kafka import dead_letters
 from shared.kafka.dead_letters import Refused
 from shared.kafka.producer import Producer

@@ -5,6 +5,7 @@ Next: `cb-ops dlt`, which reads these headers.
 
 from dataclasses import dataclass
 
+from shared.kafka.record_sizes import bytes_max
 from shared.kafka.records import FOREIGN_BYTES_MAX, ORIGIN, Incoming, Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
 
@@ -50,7 +51,7 @@ def letter(refused: Refused, *, topic: str, group: str) -> Record:
         (ORIGIN, _origin(refused.record)),
     )
     whole = Record(topic, refused.record.key, refused.record.value, kept + added)
-    if whole.bytes_max <= DEAD_LETTER_BYTES_MAX:
+    if bytes_max(whole) <= DEAD_LETTER_BYTES_MAX:
         return whole
     key = refused.record.key if len(refused.record.key) <= FOREIGN_BYTES_MAX else b""
     return Record(topic, key, b"", (*added, (OMITTED_BYTES, b"%d" % len(refused.record.value))))

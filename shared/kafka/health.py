@@ -12,7 +12,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from shared import errors, http_servers, logs, metrics, settings
-from shared.db.data_errors import error_name
+from shared.db.error_names import error_name
 
 log = logs.get(__name__)
 

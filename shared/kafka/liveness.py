@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared import clock, logs, metrics
@@ -24,37 +25,61 @@ LAG_EVERY_SECONDS = 5.0
 MS_PER_SECOND = 1000
 
 
-async def fault(subscription: Subscription) -> str | None:
-    """Return why this subscription is dead, or None while it lives."""
-    consumer = subscription.consumer
-    if consumer is None:
-        return None  # still waiting for Kafka at start; readiness says so
-    ended = "the consume loop ended" if subscription.has_ended else consumer.ended_task
-    if ended is not None:
-        return f"{subscription.topic}: {ended}"
-    _note_polls(subscription, consumer)
-    suspicion = _suspicion(subscription, consumer)
-    if suspicion is None:
-        return None
-    # A commit waits for a whole outage inside its batch, and so does every poll.
-    now = clock.monotonic()
-    if not await _cluster_answers(consumer):
-        subscription.cluster_away_at = now
-        return None
-    away_at = subscription.cluster_away_at
-    if away_at is not None and now - away_at < RECOVERY_SECONDS:
-        return None
-    return f"{subscription.topic}: {suspicion}"
+class Liveness:
+    """Whether one subscription makes progress, by what was seen of it since the process began."""
 
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+        self._cluster_away_at: float | None = None
+        self._polls_seen: dict[TopicPartition, tuple[int | None, float]] = {}  # of each the poll's time, and ours (monotonic)
 
-def _suspicion(subscription: Subscription, consumer: RewindingConsumer) -> str | None:
-    busy = subscription.busy_since
-    if busy is not None:
-        stuck = clock.monotonic() - busy > BATCH_SECONDS_MAX
-        return f"a batch takes longer than {BATCH_SECONDS_MAX:.0f} s" if stuck else None
-    if subscription.trouble is None and _stale(subscription, consumer):
-        return f"not polled for {POLL_AGE_SECONDS_MAX:.0f} s"
-    return None
+    async def fault(self) -> str | None:
+        """Return why the subscription is dead, or None while it lives."""
+        subscription, consumer = self._subscription, self._subscription.consumer
+        if consumer is None:
+            return None  # still waiting for Kafka at start; readiness says so
+        ended = "the consume loop ended" if subscription.has_ended else consumer.ended_task
+        if ended is not None:
+            return f"{subscription.topic}: {ended}"
+        self._record_polls(consumer)
+        suspicion = self._suspicion(consumer)
+        if suspicion is None:
+            return None
+        # A commit waits for a whole outage inside its batch, and so does every poll.
+        now = clock.monotonic()
+        if not await _cluster_answers(consumer):
+            self._cluster_away_at = now
+            return None
+        away_at = self._cluster_away_at
+        if away_at is not None and now - away_at < RECOVERY_SECONDS:
+            return None
+        return f"{subscription.topic}: {suspicion}"
+
+    def _suspicion(self, consumer: RewindingConsumer) -> str | None:
+        busy = self._subscription.busy_since
+        if busy is not None:
+            stuck = clock.monotonic() - busy > BATCH_SECONDS_MAX
+            return f"a batch takes longer than {BATCH_SECONDS_MAX:.0f} s" if stuck else None
+        if self._subscription.trouble is None and self._is_stale(consumer):
+            return f"not polled for {POLL_AGE_SECONDS_MAX:.0f} s"
+        return None
+
+    def _record_polls(self, consumer: RewindingConsumer) -> None:
+        """Record for each partition when its last poll was seen, by the monotonic clock.
+
+        While fetched records of a partition wait to be handled, for minutes perhaps, nothing more is fetched for it: that is no
+        fault.
+        """
+        for partition in consumer.assignment():
+            polled_ms = consumer.last_poll_timestamp(partition)
+            seen_ms, _ = self._polls_seen.get(partition, (None, 0.0))
+            if polled_ms != seen_ms or partition in consumer.waiting:
+                self._polls_seen[partition] = (polled_ms, clock.monotonic())
+
+    def _is_stale(self, consumer: RewindingConsumer) -> bool:
+        seen = [self._polls_seen.get(partition, (None, 0.0)) for partition in consumer.assignment()]
+        ages = [clock.monotonic() - seen_at for polled_ms, seen_at in seen if polled_ms]
+        return bool(ages) and max(ages) > POLL_AGE_SECONDS_MAX
 
 
 def has_assignment(subscription: Subscription) -> bool:
@@ -100,25 +125,6 @@ async def _lag(consumer: RewindingConsumer) -> int:
         if partition in consumer.assignment():  # unless a rebalance took it meanwhile
             lag += max((consumer.highwater(partition) or 0) - committed, 0)
     return lag
-
-
-def _note_polls(subscription: Subscription, consumer: RewindingConsumer) -> None:
-    """Record for each partition when its last poll was seen, by the monotonic clock.
-
-    While fetched records of a partition wait to be handled, for minutes perhaps, nothing more is fetched for it: that is no
-    fault.
-    """
-    for partition in consumer.assignment():
-        polled_ms = consumer.last_poll_timestamp(partition)
-        seen_ms, _ = subscription.polls_seen.get(partition, (None, 0.0))
-        if polled_ms != seen_ms or partition in consumer.waiting:
-            subscription.polls_seen[partition] = (polled_ms, clock.monotonic())
-
-
-def _stale(subscription: Subscription, consumer: RewindingConsumer) -> bool:
-    seen = [subscription.polls_seen.get(partition, (None, 0.0)) for partition in consumer.assignment()]
-    ages = [clock.monotonic() - seen_at for polled_ms, seen_at in seen if polled_ms]
-    return bool(ages) and max(ages) > POLL_AGE_SECONDS_MAX
 
 
 async def _cluster_answers(consumer: RewindingConsumer) -> bool:

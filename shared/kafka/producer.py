@@ -16,6 +16,7 @@ from shared import errors, settings
 from shared.kafka import connection
 from shared.kafka.lanes import Delivery, Lane
 from shared.kafka.metadata_pause import PausingClient
+from shared.kafka.record_sizes import bytes_max
 from shared.kafka.records import Record
 from shared.topics import DEAD_LETTER_BYTES_MAX
 
@@ -47,7 +48,7 @@ class Producer:
         """
         if not records:
             return
-        if any(record.bytes_max > DEAD_LETTER_BYTES_MAX for record in records):
+        if any(bytes_max(record) > DEAD_LETTER_BYTES_MAX for record in records):
             raise _too_large(records)
         delivery = Delivery(len(records), self._loop)
         expiry = self._loop.call_later(deadline_seconds, delivery.fail, TimeoutError())

@@ -4,8 +4,6 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-
 CORRELATION_ID = "correlation_id"
 TRACEPARENT = "traceparent"
 CONTENT_TYPE = "content-type"
@@ -56,12 +54,6 @@ class Record:
     key: bytes
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
-
-    @property
-    def bytes_max(self) -> int:
-        """How many bytes a batch of this one record has at most, before compression."""
-        size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(self.key, self.value, list(self.headers))
-        return size
 
 
 def headers_of_stripe(event_id: str, *, traceparent: bytes | None = None) -> tuple[tuple[str, bytes], ...]:

@@ -17,6 +17,7 @@ from shared.db import engine as engines
 from shared.db import health as database_health
 from shared.kafka import broker, connection, health, liveness, producer
 from shared.kafka.batch import Batches, Consumer, ItemT
+from shared.kafka.liveness import Liveness
 from shared.kafka.producer import Producer
 from shared.kafka.subscription import Subscription
 from shared.topics import Topic
@@ -28,7 +29,7 @@ class ServiceSettings(settings.Kafka, settings.Health):
     """What every consumer process needs to live."""
 
 
-Build = Callable[[Producer, asyncio.Event], Sequence[Subscription]]
+Build = Callable[[Producer, ending.End], Sequence[Subscription]]
 Trouble = Callable[[], Awaitable[Sequence[str]]]
 
 
@@ -37,20 +38,20 @@ async def run(configured: ServiceSettings, *, name: str, build: Build, trouble: 
     end = ending.End()
     client_id = f"culturebridge-{name}"
     subscriptions: Sequence[Subscription] = ()
+    watched: Sequence[Liveness] = ()
     publisher: Producer | None = None
 
     async def ready() -> Sequence[str]:
         return await _reasons(subscriptions, publisher, trouble)
 
     async def live() -> Sequence[str]:
-        return await _faults(subscriptions, publisher)
+        return await _faults(watched, publisher)
 
     async with health.served(configured, live=live, ready=ready):
         with suppress(errors.Stopping):
             async with producer.opened(configured, client_id=client_id, stopping=end.stopping) as publisher:
-                subscriptions = build(publisher, end.stopping)
-                for subscription in subscriptions:
-                    subscription.fatal = end.fatal
+                subscriptions = build(publisher, end)
+                watched = [Liveness(subscription) for subscription in subscriptions]
                 consuming = broker.create(configured, client_id=client_id, subscriptions=subscriptions)
                 await connection.until_answers(configured, lambda: broker.start(consuming), stopping=end.stopping)
                 garbage.collect_rarely()
@@ -79,9 +80,9 @@ async def _trouble_of_kafka(subscriptions: Sequence[Subscription], publisher: Pr
     return reasons
 
 
-async def _faults(subscriptions: Sequence[Subscription], publisher: Producer | None) -> list[str]:
+async def _faults(watched: Sequence[Liveness], publisher: Producer | None) -> list[str]:
     """Return why it is dead. All are checked concurrently: seven in a row would outlast a probe while Kafka is silent."""
-    found = await asyncio.gather(*(liveness.fault(s) for s in subscriptions))
+    found = await asyncio.gather(*(one.fault() for one in watched))
     faults = [reason for reason in found if reason is not None]
     if publisher is not None and publisher.is_dead:
         faults.append("the producer's sender task ended")
@@ -107,26 +108,27 @@ async def run_database_consumer(
     refusals: Topic,
     background: Callable[[AsyncEngine], Coroutine[object, object, None]] | None = None,
 ) -> int:
-    """Handle the batches of `source` in the group `name`, which emit to `target`; return the process's exit status.
+    """Handle the batches of `source` as the process `name`, which emit to `target`; return its exit status.
 
     `background` is what the process does beside its batches, for as long as it lives; it is cancelled at the end.
     """
+    group = source.group_of(name)
     async with AsyncExitStack() as held:
         engine = engines.create(configured, application=name)
         held.push_async_callback(engine.dispose)
         if background is not None:
             held.push_async_callback(_cancel, asyncio.create_task(background(engine)))
 
-        def build(publisher: Producer, stopping: asyncio.Event) -> Sequence[Subscription]:
+        def build(publisher: Producer, end: ending.End) -> Sequence[Subscription]:
             batches = Batches(
                 consumer,
                 engine=engine,
                 producer=publisher,
-                group=configured.topic_prefix + name,
+                group=configured.topic_prefix + group,
                 target=target.named(configured.topic_prefix),
                 refusals=refusals.named(configured.topic_prefix),
             )
-            return [Subscription(source, name, batches.handle, configured, stopping)]
+            return [Subscription(source, group, batches.handle, configured, end)]
 
         return await run(configured, name=name, build=build, trouble=database_health.trouble(engine))
 

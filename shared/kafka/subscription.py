@@ -15,8 +15,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from faststream.kafka.annotations import KafkaMessage
 from faststream.message import AckStatus
 
-from shared import clock, logs, metrics, settings
-from shared.db.data_errors import error_name
+from shared import clock, ending, logs, metrics, settings
+from shared.db.error_names import error_name
 from shared.kafka.backlog import Backlog
 from shared.kafka.backoff import Backoff
 from shared.kafka.batch import TooManyCulprits
@@ -54,7 +54,7 @@ class InFlight(ConsumerRebalanceListener):
 
 
 class Subscription:
-    """One topic read by one group with one handler; also what liveness and readiness know of it."""
+    """One topic read by one group with one handler; liveness and readiness ask it how it fares."""
 
     def __init__(
         self,
@@ -62,25 +62,25 @@ class Subscription:
         group: str,
         handle: Handler,
         kafka: settings.Kafka,
-        stopping: asyncio.Event,
+        end: ending.End,
         *,
         records_max: int = BATCH_RECORDS_MAX,
     ) -> None:
-        """`records_max` bounds a batch; of a topic with a delay the handler gets what is due, and the rest stays in Kafka."""
+        """`records_max` bounds a batch; of a topic with a delay the handler gets what is due, and the rest stays in Kafka.
+
+        `end` is the process's: no pause outlasts it, and it gets the fault after which no batch may be handled.
+        """
         self.topic = topic.named(kafka.topic_prefix)
         metrics.records_passed_over.labels(self.topic)  # is 0 from the start, so that the first increase can be seen
         self.group = kafka.topic_prefix + group
         self.busy_since: float | None = None
-        self.cluster_away_at: float | None = None
-        self.polls_seen: dict[TopicPartition, tuple[int | None, float]] = {}  # of each the poll's time, and ours (monotonic)
         self.subscriber: Any = None
-        self.fatal: asyncio.Future[BaseException] | None = None
         self.instance_id = f"{kafka.kafka_instance_id}-{group}" if kafka.kafka_instance_id else None
         self.records_max = records_max
         self.in_flight = InFlight(self._reassigned)
         self._handle = handle
         self._deferral = Deferral(topic.delay_seconds) if topic.delay_seconds else None
-        self._stopping = stopping
+        self._end = end
         self._backoff = Backoff()
         self._backlog = Backlog(self._holds_more)
         self._trouble: str | None = None
@@ -151,9 +151,8 @@ class Subscription:
 
     async def _end_the_process(self, fatal: TooManyCulprits) -> None:
         """Request the end of the process, and hold the batch until then: if it returned, it would be polled again at once."""
-        if self.fatal is not None and not self.fatal.done():
-            self.fatal.set_result(fatal)
-        await self._stopping.wait()
+        self._end.fail(fatal)
+        await self._end.stopping.wait()
 
     async def _pause(self, error: Exception, records: int) -> None:
         """Report the error of a batch, in the log once for each error in a row, and wait before the batch comes again."""
@@ -161,7 +160,7 @@ class Subscription:
         if self._trouble != error_name(error):
             log.warning("batch.rewound", topic=self.topic, records=records, error=error_name(error))
         self._trouble = error_name(error)
-        await self._backoff.pause(self._stopping)
+        await self._backoff.pause(self._end.stopping)
 
     async def _commit(self, message: KafkaMessage) -> None:
         try:

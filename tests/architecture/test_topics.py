@@ -1,7 +1,6 @@
 """The map of topics against those who really subscribe and publish, and against its pages."""
 
 import ast
-import asyncio
 import json
 import re
 from dataclasses import replace
@@ -27,6 +26,7 @@ from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
 from tests.architecture.source import ROOT, product
 from tests.support import schemas
+from tests.support.members import End
 from tests.support.story import example, told
 
 PAGES = ROOT / "docs" / "topics"
@@ -52,7 +52,7 @@ async def subscriptions(monkeypatch):
     built = {}
 
     async def capture(configured, *, name, build, trouble):
-        built[name] = (configured, list(build(object(), asyncio.Event())))
+        built[name] = (configured, list(build(object(), End())))
         return 0
 
     monkeypatch.setattr(service, "run", capture)

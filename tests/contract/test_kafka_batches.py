@@ -12,6 +12,7 @@ from shared.db import data_errors
 from shared.db import engine as engines
 from shared.db.data_errors import folding
 from shared.db.engine import rows
+from shared.db.error_names import error_name
 from shared.kafka import batch, producer, provision
 from shared.kafka.batch import Applied, Batches, Emitted, TooManyCulprits
 from shared.kafka.dead_letters import Refused
@@ -231,7 +232,7 @@ async def test_code_that_came_before_its_migration_is_the_world_s_fault(batches,
     with pytest.raises(engines.TROUBLE) as error:
         await batches.handle([record(b"a"), record(b"b")])
 
-    assert data_errors.error_name(error.value) == "UndefinedColumnError:42703"
+    assert error_name(error.value) == "UndefinedColumnError:42703"
     assert published.calls == 0
 
 

@@ -255,7 +255,7 @@ async def test_a_poll_that_keeps_failing_pauses_and_says_why(kafka, monkeypatch,
             patched.setattr("anyio.sleep", pause)
             await until(lambda: len([p for p in pauses if p >= 5]) >= 3, "it pauses each time")
             assert joined.subscription.trouble == type(error).__name__
-            assert await liveness.fault(joined.subscription) is None
+            assert await joined.liveness.fault() is None
         await put(kafka, THINGS, b"a")
         await until(lambda: taken.records, "it goes on")
         assert joined.subscription.trouble is None

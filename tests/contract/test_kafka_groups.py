@@ -20,10 +20,10 @@ from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 from aiokafka.protocol.group import HeartbeatRequest, HeartbeatResponse_v1
 
 from shared import metrics
-from shared.kafka import broker, connection, liveness, rewinding
+from shared.kafka import broker, connection, rewinding
 from shared.kafka.rewinding import RewindingConsumer
 from shared.kafka.subscription import Subscription
-from tests.support.members import THINGS, Taken, administration, committed, make_topics, member, put
+from tests.support.members import THINGS, End, Taken, administration, committed, make_topics, member, put
 from tests.support.waiting import until
 
 PARTITIONS = 4
@@ -219,7 +219,7 @@ async def test_two_of_one_static_name_lose_nothing_and_are_noticed(kafka):
                 return failures._value.get() >= 3
 
             await until(refused_again_and_again, "commits are refused")
-            assert await liveness.fault(twin.subscription) is None
+            assert await twin.liveness.fault() is None
         await until(lambda: set(first.values + second.values) == set(sent), "every record is handled")
 
         async def all_is_committed():
@@ -241,7 +241,7 @@ async def test_every_group_of_a_process_joins_at_once(kafka, monkeypatch):
         joining["now"] -= 1
 
     monkeypatch.setattr(AIOKafkaConsumer, "start", counted)
-    subscriptions = [Subscription(THINGS, f"group-{n}", Taken(), kafka, asyncio.Event()) for n in range(6)]
+    subscriptions = [Subscription(THINGS, f"group-{n}", Taken(), kafka, End()) for n in range(6)]
     consuming = broker.create(kafka, client_id="tests", subscriptions=subscriptions)
     await broker.start(consuming)
     await consuming.stop()

@@ -196,22 +196,22 @@ async def test_a_task_that_died_is_noticed_while_the_cluster_answers(kafka, task
     """aiokafka's tasks can end in silence: a ping would go on saying that all is well."""
     await make_topics(kafka, THINGS)
     async with member(kafka, Taken()) as joined:
-        assert await liveness.fault(joined.subscription) is None
+        assert await joined.liveness.fault() is None
         await _ended(task(joined))
         assert await liveness._cluster_answers(joined.consumer)
-        assert reason in await liveness.fault(joined.subscription)
+        assert reason in await joined.liveness.fault()
 
 
-async def test_a_silent_cluster_is_asked_by_all_at_once_whether_it_lives(monkeypatch):
+async def test_a_silent_cluster_is_asked_by_all_at_once_whether_it_lives():
     """A probe waits for 5 s: seven of email's, each given 2 s in its turn, would have it restarted in every such outage."""
     everybody = asyncio.Barrier(7)
 
-    async def fault(_subscription):
-        await everybody.wait()
+    class Silent:
+        async def fault(self):
+            await everybody.wait()
 
-    monkeypatch.setattr(liveness, "fault", fault)
     async with asyncio.timeout(10):
-        assert await service._faults(range(7), None) == []
+        assert await service._faults([Silent() for _ in range(7)], None) == []
 
 
 async def test_a_silent_database_and_a_silent_cluster_are_asked_at_once(monkeypatch):
@@ -260,10 +260,10 @@ async def test_a_process_one_of_whose_groups_has_not_joined_is_not_ready(monkeyp
 class Polled:
     """A consumer of two partitions and its subscription, as liveness sees them; `polls` says when each was polled last."""
 
-    topic, has_ended, busy_since, cluster_away_at, ended_task, waiting = "things", False, None, None, None, ()
+    topic, has_ended, busy_since, ended_task, waiting = "things", False, None, None, ()
 
     def __init__(self):
-        self.polls, self.polls_seen, self.trouble, self.consumer = {0: 1, 1: 1}, {}, None, self
+        self.polls, self.trouble, self.consumer = {0: 1, 1: 1}, None, self
 
     def assignment(self):
         return set(self.polls)
@@ -280,13 +280,14 @@ async def test_one_partition_that_is_polled_no_more_is_noticed_beside_another_th
     now = [1000.0]
     monkeypatch.setattr(clock, "monotonic", lambda: now[0])
     consumer = Polled()
-    assert await liveness.fault(consumer) is None
+    watched = liveness.Liveness(consumer)
+    assert await watched.fault() is None
     now[0] += liveness.POLL_AGE_SECONDS_MAX + 1
     consumer.polls[1] = 2
-    assert await liveness.fault(consumer) == "things: not polled for 60 s"
+    assert await watched.fault() == "things: not polled for 60 s"
 
     consumer.trouble = "TopicAuthorizationFailedError"
-    assert await liveness.fault(consumer) is None
+    assert await watched.fault() is None
 
 
 async def test_an_idle_consumer_is_polled_and_therefore_alive(kafka, monkeypatch):
@@ -297,9 +298,9 @@ async def test_an_idle_consumer_is_polled_and_therefore_alive(kafka, monkeypatch
         await until(lambda: joined.consumer.last_poll_timestamp(place), "it polls")
         first = joined.consumer.last_poll_timestamp(place)
         await until(lambda: joined.consumer.last_poll_timestamp(place) > first, "it polls again")
-        assert await liveness.fault(joined.subscription) is None
+        assert await joined.liveness.fault() is None
         monkeypatch.setattr(liveness, "POLL_AGE_SECONDS_MAX", -1.0)
-        assert "not polled" in await liveness.fault(joined.subscription)
+        assert "not polled" in await joined.liveness.fault()
 
 
 @pytest.mark.parametrize("minutes", [10, -10])
@@ -311,9 +312,9 @@ async def test_a_clock_that_is_set_ends_no_consumer_and_blinds_nobody(kafka, mon
         await until(lambda: joined.consumer.last_poll_timestamp(place), "it polls")
         later = clock.now() + timedelta(minutes=minutes)
         monkeypatch.setattr(clock, "now", lambda: later)
-        assert await liveness.fault(joined.subscription) is None
+        assert await joined.liveness.fault() is None
         monkeypatch.setattr(liveness, "POLL_AGE_SECONDS_MAX", -1.0)
-        assert "not polled" in await liveness.fault(joined.subscription)
+        assert "not polled" in await joined.liveness.fault()
 
 
 async def test_a_backlog_that_was_fetched_long_ago_is_no_silence(kafka, monkeypatch):
@@ -327,14 +328,14 @@ async def test_a_backlog_that_was_fetched_long_ago_is_no_silence(kafka, monkeypa
     async with member(kafka, handled, records_max=1) as joined:
         [place] = joined.consumer.assignment()
         await until(lambda: handled.calls == 1, "the first is at hand, and the others are fetched")
-        assert await liveness.fault(joined.subscription) is None
+        assert await joined.liveness.fault() is None
 
         def polled_long_ago():
             return clock.now().timestamp() - joined.consumer.last_poll_timestamp(place) / 1000 > 0.4
 
         await until(polled_long_ago, "nothing more is asked for")
         joined.subscription.busy_since = None  # as between two batches
-        assert await liveness.fault(joined.subscription) is None
+        assert await joined.liveness.fault() is None
         going_on.set()
         await until(lambda: len(handled.records) == 3, "all are handled")
 

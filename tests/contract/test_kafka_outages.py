@@ -130,14 +130,14 @@ async def records_flow(kafka):
         await until(lambda: len(taken.records) > 20, "records flow")
         yield "dies"
         before = len(taken.records)
-        assert await liveness.fault(joined.subscription) is None
+        assert await joined.liveness.fault() is None
         yield "comes back"
         await until(lambda: len(taken.records) > before + 20, "records flow again")
         stop.set()
         await feeding
         await until(lambda: len(set(taken.values)) >= sent, "every acknowledged record is handled")
         assert set(taken.values) >= {str(n).encode() for n in range(sent)}
-        assert await liveness.fault(joined.subscription) is None
+        assert await joined.liveness.fault() is None
 
         async def all_is_committed():
             return sum((await committed(kafka, THINGS)).values()) == len(await everything(kafka, THINGS))
@@ -179,7 +179,7 @@ async def liveness_is_not_red_and_a_stuck_batch_is(kafka, monkeypatch):
         with monkeypatch.context() as impatient:
             for limit, value in ({"RECOVERY_SECONDS": 3600.0} | seconds).items():
                 impatient.setattr(liveness, limit, value)
-            return await liveness.fault(joined.subscription)
+            return await joined.liveness.fault()
 
     async with producer.opened(kafka, client_id="tests", warm=[name]) as publisher, member(kafka, taken) as joined:
         await publisher.publish([Record(name, b"k", b"v")])

@@ -18,6 +18,7 @@ from deploy.dev.services import environment
 from deploy.dev.services.stack import Services
 from shared import settings, topics
 from shared.kafka import broker, connection
+from shared.kafka.liveness import Liveness
 from shared.kafka.records import incoming
 from shared.kafka.subscription import Subscription
 from tests.journey.forked import Forked
@@ -115,13 +116,24 @@ async def committed(kafka, topic, group="group"):
     return {place.partition: at.offset for place, at in offsets.items() if place.topic == name and at.offset >= 0}
 
 
+class End:
+    """The end of a process that only this test knows: a real one listens to signals."""
+
+    def __init__(self):
+        self.stopping, self.fault = asyncio.Event(), None
+
+    def fail(self, fault):
+        self.fault = fault
+
+
 class Member:
     """One subscription with its broker, in this process."""
 
-    def __init__(self, subscription, consuming, stopping):
+    def __init__(self, subscription, consuming, end):
         self.subscription = subscription
+        self.liveness = Liveness(subscription)
         self.consuming = consuming
-        self.stopping = stopping
+        self.end = end
 
     @property
     def consumer(self):
@@ -132,18 +144,18 @@ class Member:
         return {place.partition for place in self.consumer.assignment()}
 
     async def stop(self):
-        self.stopping.set()
+        self.end.stopping.set()
         await self.consuming.stop()
 
 
 @asynccontextmanager
 async def member(kafka, handle, *, topic=THINGS, group="group", client_id="tests", **options):
     """Join a group and consume until the block ends; of several members the first by name gets the first partition."""
-    stopping = asyncio.Event()
-    subscription = Subscription(topic, group, handle, kafka, stopping, **options)
+    end = End()
+    subscription = Subscription(topic, group, handle, kafka, end, **options)
     consuming = broker.create(kafka, client_id=client_id, subscriptions=[subscription])
     await broker.start(consuming)
-    joined = Member(subscription, consuming, stopping)
+    joined = Member(subscription, consuming, end)
     try:
         yield joined
     finally:

@@ -13,6 +13,7 @@ from shared.kafka.backoff import DELAY_SECONDS_MAX, Backoff
 from shared.kafka.broker import UnsafeSubscription
 from shared.kafka.subscription import IN_FLIGHT_WAIT_SECONDS, Subscription
 from shared.topics import DEAD_LETTER_BYTES_MAX, DEAD_LETTER_TOPICS, STRIPE_EVENTS
+from tests.support.members import End
 
 NOBODY = settings.Kafka(kafka_bootstrap_servers="127.0.0.1:9")
 SAFE = {"group_id": "g", "batch": True, "ack_policy": AckPolicy.NACK_ON_ERROR, "auto_offset_reset": "earliest"}
@@ -27,7 +28,7 @@ def cluster(**changes):
 
 
 async def created():
-    subscription = Subscription(STRIPE_EVENTS, "payments", nothing, cluster(), asyncio.Event())
+    subscription = Subscription(STRIPE_EVENTS, "payments", nothing, cluster(), End())
     return broker.create(cluster(), client_id="tests", subscriptions=[subscription]), subscription
 
 

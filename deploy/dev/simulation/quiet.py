@@ -12,21 +12,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.bookings.app import GROUP as BOOKINGS
-from consumers.email.app import GROUP as EMAIL
-from consumers.email.app import PAYMENTS_GROUP as EMAIL_PAYMENTS
 from deploy.dev.simulation import store
 from deploy.dev.simulation.patience import NotYet
 from shared import settings, topics
 from shared.kafka import connection
 
 # The ladder of letters is not among them: its letters are under way in the ledger.
-READERS = (
-    (topics.STRIPE_EVENTS, "payments"),
-    (topics.PAYMENTS_EVENTS, BOOKINGS),
-    (topics.PAYMENTS_EVENTS, EMAIL_PAYMENTS),
-    (topics.BOOKINGS_EVENTS, EMAIL),
-)
+UPSTREAM_FIRST = (topics.STRIPE_EVENTS, topics.PAYMENTS_EVENTS, topics.BOOKINGS_EVENTS)
+READERS = tuple((topic, group) for topic in UPSTREAM_FIRST for group in topic.groups)
 FETCH_MS_MAX = 500
 
 
