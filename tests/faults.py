@@ -427,8 +427,8 @@ BOOKINGS = (
         (STORM_TESTS, "-k", "death"),
         (
             "consumers/bookings/decide.py",
-            "Known(payment_id, data.version, data.paid, data.cancel_due)",
-            'Known(payment_id, data.version, event.name == "payment.succeeded", data.cancel_due)',
+            "PaymentSnapshot(payment_id, data.version, data.paid, data.cancel_due)",
+            'PaymentSnapshot(payment_id, data.version, event.name == "payment.succeeded", data.cancel_due)',
         ),
     ),
     fault(

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.bookings import store
-from consumers.bookings.decide import Decided, Item, decide, matters_of_refused
+from consumers.bookings.decide import BatchDecision, PaymentMessage, decide, matters_of_refused
 from shared import clock, logs, messages, metrics
 from shared.db.data_errors import folding
 from shared.kafka.batch import Applied
@@ -24,36 +24,36 @@ log = logs.get(__name__)
 class Bookings:
     """The bookings consumer's part of what shared/kafka/batch.py does with a batch."""
 
-    def judge(self, record: Incoming) -> Item | Refused:
+    def judge(self, record: Incoming) -> PaymentMessage | Refused:
         """Return the record's event, or why it is none."""
         try:
-            return Item(messages.payment_states.decode(record.value), record)
+            return PaymentMessage(messages.payment_states.decode(record.value), record)
         except msgspec.ValidationError as error:
             return Refused(record, f"wrong_shape:{error}")
         except messages.DECODING_ERRORS:
             return Refused(record, "not_json")
 
-    async def apply(self, tx: AsyncConnection, items: Sequence[Item]) -> Applied:
+    async def apply(self, tx: AsyncConnection, items: Sequence[PaymentMessage]) -> Applied:
         """Load, decide, save. Raises whatever PostgreSQL does, and FoldBroken when a message breaks the decision."""
         loaded = await store.load(tx, items)
         with folding():
             decided = decide(loaded, items, at=clock.now())
         await store.save(tx, decided)
-        return Applied(decided.emitted, decided.refused, [lambda: tell(decided)])
+        return Applied(decided.emitted, decided.refused, [lambda: log_decision(decided)])
 
-    async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
+    async def record_culprit(self, tx: AsyncConnection, item: PaymentMessage, reason: str) -> None:
         """Open a matter for a person when the booking of a payment that is paid, or given back, did not follow it."""
         await store.open_matters(tx, matters_of_refused(item, reason))
 
 
-def tell(decided: Decided) -> None:
+def log_decision(decided: BatchDecision) -> None:
     """Count and log what is now committed."""
-    for told in decided.told:
-        metrics.bookings_changed.labels(told.name).inc()
+    for report in decided.reports:
+        metrics.bookings_changed.labels(report.name).inc()
         log.info(
             "booking.changed",
-            outcome=told.name,
-            booking_id=told.booking_id,
-            payment_id=told.payment_id,
-            reason=told.reason,
+            outcome=report.name,
+            booking_id=report.booking_id,
+            payment_id=report.payment_id,
+            reason=report.reason,
         )

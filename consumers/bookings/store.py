@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.bookings.decide import Decided, Item, Loaded
+from consumers.bookings.decide import BatchDecision, LoadedState, PaymentMessage
 from shared.db import attention, inbox
 from shared.db.data_errors import folding
 from shared.db.engine import columns, rows
-from shared.domain.booking import Booking, Known, Status
+from shared.domain.booking import Booking, PaymentSnapshot, Status
 from shared.domain.matter import Matter
 
 CONSUMER = "bookings"
@@ -44,7 +44,7 @@ on conflict (booking_id) do update set version = excluded.version
 """
 
 
-async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
+async def load(tx: AsyncConnection, items: Sequence[PaymentMessage]) -> LoadedState:
     """Lock the bookings that a batch touches, then read what is known of them and of the batch's events.
 
     Raises FoldBroken for a status that the booking service has and we do not: only the messages of its bookings are refused.
@@ -53,10 +53,10 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     locked = await rows(tx, LOCK_BOOKINGS, asked)
     with folding():
         found = {row[0]: Booking(row[0], Status(row[1]), *row[2:]) for row in locked}
-    payments: dict[str, dict[str, Known]] = defaultdict(dict)
+    payments: dict[str, dict[str, PaymentSnapshot]] = defaultdict(dict)
     for booking_id, payment_id, *told in await rows(tx, KNOWN_PAYMENTS, asked):
-        payments[booking_id][payment_id] = Known(payment_id, *told)
-    return Loaded(
+        payments[booking_id][payment_id] = PaymentSnapshot(payment_id, *told)
+    return LoadedState(
         bookings=found,
         payments=payments,
         versions={row[0]: row[1] for row in await rows(tx, VERSIONS, asked)},
@@ -64,7 +64,7 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     )
 
 
-async def save(tx: AsyncConnection, decided: Decided) -> None:
+async def save(tx: AsyncConnection, decided: BatchDecision) -> None:
     """Write everything that was decided, in the transaction that loaded it."""
     changed = [decided.bookings[booking_id] for booking_id in sorted(decided.bookings)]
     if changed:
@@ -84,7 +84,7 @@ async def open_matters(tx: AsyncConnection, matters: Iterable[Matter]) -> None:
         await attention.open_(tx, reason=matter.reason, aggregate=matter.aggregate, cause=matter.cause)
 
 
-def _known_row(booking_id: str, known: Known) -> tuple[object, ...]:
+def _known_row(booking_id: str, known: PaymentSnapshot) -> tuple[object, ...]:
     conflict = str(known.conflict_reason) if known.conflict_reason else None
     told = (known.version, known.paid, known.cancel_due)
     return (known.payment_id, booking_id, *told, conflict, known.cancelled_booking)

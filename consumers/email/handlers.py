@@ -66,7 +66,7 @@ class Entering:
         due = [Due(letter.ticket, attempt=0, replayed=False, record=record) for letter, record in wanted if letter.id in open_]
         return Applied(after_commit=[lambda: self.due.update((one.ticket.letter_id, one) for one in due)])
 
-    async def note_culprit(self, tx: AsyncConnection, item: Change, reason: str) -> None:
+    async def record_culprit(self, tx: AsyncConnection, item: Change, reason: str) -> None:
         """Write nothing: `cb-ops why` points to its dead letter for a confirmation without letters."""
 
 

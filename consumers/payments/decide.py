@@ -40,7 +40,7 @@ Row = tuple[object, ...]  # of payment_intents, refunds or disputes, its own id 
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class EventRecord:
     """An event and the record that brought it."""
 
     event: Event
@@ -48,13 +48,13 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LedgerLine:
     """One line of the payment ledger; states are what `payments.events` shows, None where no payment is known.
 
     `announcement` names the change in the metrics and in the emitted event; the ledger does not keep it.
     """
 
-    item: Item
+    item: EventRecord
     decision: Decision
     payment_id: str | None = None
     reason: str | None = None
@@ -64,7 +64,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedState:
     """What the database holds, read under locks: payments by id, ids by key, inbox entries, events waiting by key.
 
     `held` are the ids of waiting events that were refused when their payment came: only a replay tries them again. `unreadable`
@@ -75,7 +75,7 @@ class Loaded:
     payments: Mapping[str, Payment]
     links: Mapping[str, str]
     known: Mapping[str, Entry]
-    waiting: Mapping[str, Sequence[Item]]
+    waiting: Mapping[str, Sequence[EventRecord]]
     held: frozenset[str] = frozenset()
     unreadable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stored: AbstractSet[Row] = frozenset()
@@ -83,7 +83,7 @@ class Loaded:
 
 
 @dataclass(slots=True)
-class Decided:
+class BatchDecision:
     """What to write in this transaction and to publish after it.
 
     `entries` are inbox rows of events whose payment is locked. `loose` are those of events that touch no payment: another
@@ -94,9 +94,9 @@ class Decided:
     payments: dict[str, Payment] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
     loose: dict[str, Entry] = field(default_factory=dict)
-    lines: list[Line] = field(default_factory=list)
+    lines: list[LedgerLine] = field(default_factory=list)
     charges: dict[str, str] = field(default_factory=dict)
-    waiting: dict[str, Item] = field(default_factory=dict)
+    waiting: dict[str, EventRecord] = field(default_factory=dict)
     freed: list[str] = field(default_factory=list)
     refused_waiting: set[str] = field(default_factory=set)
     attention: list[Matter] = field(default_factory=list)
@@ -105,7 +105,9 @@ class Decided:
     refused: list[Refused] = field(default_factory=list)
 
 
-def decide(loaded: Loaded, items: Iterable[Item], *, at: datetime, unfit: Mapping[str, str] | None = None) -> Decided:
+def decide(
+    loaded: LoadedState, items: Iterable[EventRecord], *, at: datetime, unfit: Mapping[str, str] | None = None
+) -> BatchDecision:
     """Fold a batch; `at` becomes the time of the events that it emits.
 
     `unfit` are waiting events that must not be folded when they are freed, with the reason.
@@ -162,18 +164,18 @@ def mismatch(event: Event, known: Payment, links: Mapping[str, str]) -> str | No
 class _Batch:
     """The state that grows while a batch is folded."""
 
-    def __init__(self, loaded: Loaded, at: datetime, unfit: Mapping[str, str]) -> None:
-        self.decided = Decided()
+    def __init__(self, loaded: LoadedState, at: datetime, unfit: Mapping[str, str]) -> None:
+        self.decided = BatchDecision()
         self._loaded = loaded
         self._unfit = unfit
         self._links = dict(loaded.links)
-        self._waiting: dict[str, dict[str, Item]] = {
+        self._waiting: dict[str, dict[str, EventRecord]] = {
             key: {item.event.id: item for item in items} for key, items in loaded.waiting.items()
         }
         self._taken: set[str] = set()  # ids of the waiting ones that this batch folded or refused
         self._at = at
 
-    def take(self, item: Item) -> None:
+    def take(self, item: EventRecord) -> None:
         """Decide about one event of the batch."""
         event = item.event
         if self._is_known(item):
@@ -199,13 +201,13 @@ class _Batch:
             self.decided.entries[event.id] = _entry(item, emitted)
             self.decided.emitted += [Emitted(sent, item.record) for sent in emitted]
 
-    def _is_known(self, item: Item) -> bool:
+    def _is_known(self, item: EventRecord) -> bool:
         earlier = self.decided.entries.get(item.event.id) or self.decided.loose.get(item.event.id)
         entry = earlier or self._loaded.known.get(item.event.id)
         if entry is None:
             return False
         if (entry.topic, entry.partition, entry.offset) != _place(item):
-            self.decided.lines.append(Line(item, Decision.DUPLICATE))
+            self.decided.lines.append(LedgerLine(item, Decision.DUPLICATE))
         if earlier is None:
             # The process that wrote the entry may have died before it could publish.
             self.decided.emitted += [Emitted(sent, item.record) for sent in entry.emitted]
@@ -221,14 +223,14 @@ class _Batch:
     def _payment(self, payment_id: str) -> Payment | None:
         return self.decided.payments.get(payment_id) or self._loaded.payments.get(payment_id)
 
-    def _unhandled(self, item: Item, *, reason: str | None) -> None:
+    def _unhandled(self, item: EventRecord, *, reason: str | None) -> None:
         self.decided.loose[item.event.id] = _entry(item, ())
-        self.decided.lines.append(Line(item, Decision.UNHANDLED, reason=reason))
+        self.decided.lines.append(LedgerLine(item, Decision.UNHANDLED, reason=reason))
 
-    def _wait(self, item: Item) -> None:
+    def _wait(self, item: EventRecord) -> None:
         self._waiting.setdefault(item.event.keys[0], {})[item.event.id] = item
         self.decided.waiting[item.event.id] = item
-        self.decided.lines.append(Line(item, Decision.WAITING, reason=f"no payment is known by {item.event.keys[0]}"))
+        self.decided.lines.append(LedgerLine(item, Decision.WAITING, reason=f"no payment is known by {item.event.keys[0]}"))
 
     def _remove_from_waiting(self, event: Event) -> bool:
         """Return whether an event was waiting; it does not wait any more."""
@@ -238,12 +240,12 @@ class _Batch:
                 waited = True
         return waited
 
-    def _quarantine(self, item: Item, known: Payment, reason: str) -> None:
+    def _quarantine(self, item: EventRecord, known: Payment, reason: str) -> None:
         unchanged = _ledger_state(known, known.shown())
-        self.decided.lines.append(Line(item, Decision.QUARANTINED, known.id, reason, before=unchanged, after=unchanged))
+        self.decided.lines.append(LedgerLine(item, Decision.QUARANTINED, known.id, reason, before=unchanged, after=unchanged))
         self.decided.attention.append(Matter(reason, f"payment:{known.id}", item.event.id))
 
-    def _plan(self, plan: "_FoldPlan", item: Item) -> None:
+    def _plan(self, plan: "_FoldPlan", item: EventRecord) -> None:
         """Plan to fold the events that wait for the ids of this one, then this one. Raises what the fold does.
 
         In this order a refund that was seen before its success is published before it, and no booking is confirmed in between.
@@ -278,7 +280,7 @@ class _Batch:
             else:
                 plan.steps.append(_RefusalStep(item, plan.payment, reason))
 
-    def _carry_out(self, plan: "_FoldPlan", item: Item) -> tuple[bytes, ...]:
+    def _carry_out(self, plan: "_FoldPlan", item: EventRecord) -> tuple[bytes, ...]:
         """Decide what was planned for `item`; return all events to emit. What a freed event emits is stored with `item`."""
         emitted: tuple[bytes, ...] = ()
         self._taken |= plan.taken
@@ -301,7 +303,7 @@ class _Batch:
                     assert_never(never)
         return emitted
 
-    def _advance(self, before: Payment, item: Item) -> "_FoldStep":
+    def _advance(self, before: Payment, item: EventRecord) -> "_FoldStep":
         """Return what an event does to its payment. Raises what the fold does."""
         event = item.event
         assert event.fact is not None
@@ -311,12 +313,14 @@ class _Batch:
             case Changed(now=now, announcement=announcement, was=was, shown=shown):
                 emitted = (messages.payment_event(announcement, state(now, shown), cause=event.id, at=self._at),)
                 state_before, state_after = _ledger_state(before, was), _ledger_state(now, shown)
-                line = Line(item, Decision.APPLIED, now.id, before=state_before, after=state_after, announcement=announcement)
+                line = LedgerLine(
+                    item, Decision.APPLIED, now.id, before=state_before, after=state_after, announcement=announcement
+                )
             case Unchanged(now=now, shown=shown):
                 unchanged = _ledger_state(now, shown)
-                line = Line(item, Decision.UNCHANGED, now.id, before=unchanged, after=unchanged)
+                line = LedgerLine(item, Decision.UNCHANGED, now.id, before=unchanged, after=unchanged)
         needed = tuple(Matter(reason, f"payment:{now.id}", event.id) for reason in payment.needs_a_person(before, now))
-        return _FoldStep(item, before, now, line, emitted, needed, tuple(payment.needs_nobody(before, now)))
+        return _FoldStep(item, before, now, line, emitted, needed, tuple(payment.needs_no_person(before, now)))
 
     def _apply(self, step: "_FoldStep") -> None:
         event, now = step.item.event, step.now
@@ -336,10 +340,10 @@ class _Batch:
 class _FoldStep:
     """What an event did to its payment; `matters` are opened, and those of the reasons in `settled` are resolved."""
 
-    item: Item
+    item: EventRecord
     before: Payment
     now: Payment
-    line: Line
+    line: LedgerLine
     emitted: tuple[bytes, ...]
     matters: tuple[Matter, ...]
     settled: tuple[str, ...]
@@ -349,7 +353,7 @@ class _FoldStep:
 class _RefusalStep:
     """A waiting event that contradicts its payment, or cannot be folded."""
 
-    item: Item
+    item: EventRecord
     known: Payment
     reason: str
 
@@ -390,9 +394,9 @@ def _ledger_state(of: Payment, shown: Shown) -> Mapping[str, object]:
     return {"version": of.version, **shown._asdict()}
 
 
-def _place(item: Item) -> tuple[str, int, int]:
+def _place(item: EventRecord) -> tuple[str, int, int]:
     return item.record.topic, item.record.partition, item.record.offset
 
 
-def _entry(item: Item, emitted: tuple[bytes, ...]) -> Entry:
+def _entry(item: EventRecord, emitted: tuple[bytes, ...]) -> Entry:
     return Entry(item.event.id, item.event.created, *_place(item), emitted)

@@ -12,13 +12,13 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.payments import store
-from consumers.payments.decide import Decided, Item, Loaded, decide
+from consumers.payments.decide import BatchDecision, EventRecord, LoadedState, decide
 from shared import clock
 from shared.db.data_errors import is_data_error
 from shared.db.error_names import error_name
 
 
-async def save(tx: AsyncConnection, loaded: Loaded, item: Item, decided: Decided) -> Decided:
+async def save(tx: AsyncConnection, loaded: LoadedState, item: EventRecord, decided: BatchDecision) -> BatchDecision:
     """Save what was decided; return the decision that is saved in the end.
 
     When PostgreSQL refuses the data, the freed events are tried one by one; one that it cannot hold goes on waiting, marked as
@@ -41,7 +41,9 @@ async def save(tx: AsyncConnection, loaded: Loaded, item: Item, decided: Decided
     return without_unfit
 
 
-async def _unfit(tx: AsyncConnection, loaded: Loaded, item: Item, freed: Sequence[str], *, at: datetime) -> Mapping[str, str]:
+async def _unfit(
+    tx: AsyncConnection, loaded: LoadedState, item: EventRecord, freed: Sequence[str], *, at: datetime
+) -> Mapping[str, str]:
     """Return the freed events that PostgreSQL cannot hold, with the reason.
 
     They are tried in the opposite order of folding, each beside those before it that fit: an event comes before those that it
@@ -58,7 +60,7 @@ async def _unfit(tx: AsyncConnection, loaded: Loaded, item: Item, freed: Sequenc
     return unfit
 
 
-async def _refusal(tx: AsyncConnection, loaded: Loaded, trial: Decided) -> str | None:
+async def _refusal(tx: AsyncConnection, loaded: LoadedState, trial: BatchDecision) -> str | None:
     """Save and undo it; return why PostgreSQL refuses the data, or None when it takes it."""
     savepoint = await tx.begin_nested()
     reason = None
@@ -73,7 +75,7 @@ async def _refusal(tx: AsyncConnection, loaded: Loaded, trial: Decided) -> str |
     return reason
 
 
-def _without(loaded: Loaded, events: AbstractSet[str]) -> Loaded:
+def _without(loaded: LoadedState, events: AbstractSet[str]) -> LoadedState:
     """Return what was loaded, as if these events did not wait."""
     waiting = {key: [item for item in items if item.event.id not in events] for key, items in loaded.waiting.items()}
     return replace(loaded, waiting=waiting)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.payments import freeing, store, versions
-from consumers.payments.decide import Decided, Item, decide
+from consumers.payments.decide import BatchDecision, EventRecord, decide
 from consumers.payments.translate import Refusal, translate
 from shared import clock, logs, metrics
 from shared.db.data_errors import folding
@@ -22,21 +22,21 @@ from shared.stripe_events import API_VERSIONS_KNOWN
 
 log = logs.get(__name__)
 
-TELLS_A_FAILURE = frozenset({Announcement.FAILED, Announcement.EXPIRED})
+FAILURE_ANNOUNCEMENTS = frozenset({Announcement.FAILED, Announcement.EXPIRED})
 
 
 class Payments:
     """The payments consumer's part of what shared/kafka/batch.py does with a batch."""
 
-    def judge(self, record: Incoming) -> Item | Refused:
+    def judge(self, record: Incoming) -> EventRecord | Refused:
         """Return the record's event, or why it is none."""
         match translate(record.value):
             case Refusal(reason=reason):
                 return Refused(record, reason)
             case event:
-                return Item(event, record)
+                return EventRecord(event, record)
 
-    async def apply(self, tx: AsyncConnection, items: Sequence[Item]) -> Applied:
+    async def apply(self, tx: AsyncConnection, items: Sequence[EventRecord]) -> Applied:
         """Load, decide, save. Raises whatever PostgreSQL does, and FoldBroken when an event breaks the fold or its saving."""
         loaded = await store.load(tx, items)
         with folding():
@@ -45,15 +45,15 @@ class Payments:
             decided = await freeing.save(tx, loaded, items[0], decided)
         else:
             await store.save(tx, loaded, decided)
-        return Applied(decided.emitted, decided.refused, [lambda: tell(decided)])
+        return Applied(decided.emitted, decided.refused, [lambda: log_decision(decided)])
 
-    async def note_culprit(self, tx: AsyncConnection, item: Item, reason: str) -> None:
-        """Write it into its payment's ledger and open a matter for a person: its dead letter is deleted after a month."""
-        await store.note_culprit(tx, item, reason)
+    async def record_culprit(self, tx: AsyncConnection, item: EventRecord, reason: str) -> None:
+        """Record it in its payment's ledger and open a matter for a person: its dead letter is deleted after a month."""
+        await store.record_culprit(tx, item, reason)
 
 
-def tell(decided: Decided) -> None:
-    """Count and log what now stands in the database."""
+def log_decision(decided: BatchDecision) -> None:
+    """Count and log what is now committed."""
     for line in decided.lines:
         event = line.item.event
         log.info(
@@ -67,7 +67,7 @@ def tell(decided: Decided) -> None:
         )
         if line.decision is Decision.QUARANTINED:
             metrics.stripe_events_quarantined.labels((line.reason or "").partition(":")[0]).inc()
-        if line.announcement in TELLS_A_FAILURE and line.after is not None:
+        if line.announcement in FAILURE_ANNOUNCEMENTS and line.after is not None:
             metrics.payment_failures.labels(line.after["failure_reason"] or "unknown").inc()
     for decision, count in Counter(line.decision for line in decided.lines).items():
         metrics.stripe_events.labels(decision).inc(count)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.payments.decide import Decided, Item, Line, Loaded, Row
+from consumers.payments.decide import BatchDecision, EventRecord, LedgerLine, LoadedState, Row
 from consumers.payments.translate import Event, Refusal, translate
 from shared.db import attention, inbox, waiting
 from shared.db.data_errors import FoldBroken, folding
@@ -27,7 +27,7 @@ from shared.kafka.records import Incoming
 CONSUMER = "payments"
 
 # What waits, by key: the events, the ids of those refused, and why others are no events any more.
-Waiting = tuple[dict[str, list[Item]], frozenset[str], dict[str, dict[str, str]]]
+Waiting = tuple[dict[str, list[EventRecord]], frozenset[str], dict[str, dict[str, str]]]
 
 # What is linked stays linked, and no event waits under it any more: its lock would only hold up other processes.
 LOCK_UNLINKED = """
@@ -141,7 +141,7 @@ class HeldElsewhere(FoldBroken):
     """A refund or a dispute belongs to another payment; at Stripe it never moves, so that its event is at fault."""
 
 
-async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
+async def load(tx: AsyncConnection, items: Sequence[EventRecord]) -> LoadedState:
     """Lock what the batch touches and return all that deciding needs; after this nobody else changes it until commit.
 
     Raises FoldBroken for a row that cannot be read as a payment: only the events of that payment are refused.
@@ -153,10 +153,10 @@ async def load(tx: AsyncConnection, items: Sequence[Item]) -> Loaded:
     named = {event.payment_id for event in handled if event.payment_id}
     payments, stored, older = await _lock_payments(tx, named | set(links.values()))
     known = await inbox.known(tx, CONSUMER, [(event.created, event.id) for event in events])
-    return Loaded(payments, links, known, early, held, unreadable, stored, older)
+    return LoadedState(payments, links, known, early, held, unreadable, stored, older)
 
 
-async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
+async def save(tx: AsyncConnection, loaded: LoadedState, decided: BatchDecision) -> None:
     """Write everything that was decided, in the transaction that loaded it; rows that would not change are left alone.
 
     Raises HeldElsewhere.
@@ -171,7 +171,7 @@ async def save(tx: AsyncConnection, loaded: Loaded, decided: Decided) -> None:
     await inbox.write_unlocked(tx, CONSUMER, sorted(decided.loose.values(), key=lambda entry: entry.event_id))
 
 
-async def note_culprit(tx: AsyncConnection, item: Item, reason: str) -> None:
+async def record_culprit(tx: AsyncConnection, item: EventRecord, reason: str) -> None:
     """Record that an event could not be taken, and open a matter for a person; nothing when its payment is unknown."""
     event = item.event
     links = await _links(tx, set(event.keys), [event])
@@ -179,7 +179,7 @@ async def note_culprit(tx: AsyncConnection, item: Item, reason: str) -> None:
     exist = {row[0] for row in await rows(tx, EXIST, [payment_id for payment_id in named if payment_id is not None])}
     payment_id = next((payment_id for payment_id in named if payment_id in exist), None)
     if payment_id is not None:
-        await _save_lines(tx, [Line(item, Decision.QUARANTINED, payment_id, reason)])
+        await _save_lines(tx, [LedgerLine(item, Decision.QUARANTINED, payment_id, reason)])
         await attention.open_(tx, reason=reason, aggregate=f"payment:{payment_id}", cause=event.id)
 
 
@@ -274,7 +274,7 @@ def _payment(row: Any, intents: dict[str, bool], refunds: dict[str, Refund], dis
 async def _waiting(tx: AsyncConnection, keys: Iterable[str]) -> Waiting:
     """Return what waits under these keys: the events, the ids of those refused, and why others are no events any more."""
     asked = list(keys)
-    early: dict[str, list[Item]] = defaultdict(list)
+    early: dict[str, list[EventRecord]] = defaultdict(list)
     held: set[str] = set()
     unreadable: dict[str, dict[str, str]] = defaultdict(dict)
     for event_id, state, key, body, topic, partition, offset in await rows(tx, WAITING, asked) if asked else ():
@@ -285,7 +285,7 @@ async def _waiting(tx: AsyncConnection, keys: Iterable[str]) -> Waiting:
             case Refusal(reason=reason):
                 unreadable[key][event_id] = reason
             case event:
-                early[key].append(Item(event, Incoming(topic, partition, offset, event_id.encode(), body)))
+                early[key].append(EventRecord(event, Incoming(topic, partition, offset, event_id.encode(), body)))
     return early, frozenset(held), unreadable
 
 
@@ -329,7 +329,7 @@ def _payment_row(p: Payment) -> tuple[object, ...]:
     )
 
 
-async def _save_lines(tx: AsyncConnection, lines: Sequence[Line]) -> None:
+async def _save_lines(tx: AsyncConnection, lines: Sequence[LedgerLine]) -> None:
     if not lines:
         return
     # Lines that name no payment are written under no lock: two processes with the same events write them in one order,
@@ -339,7 +339,7 @@ async def _save_lines(tx: AsyncConnection, lines: Sequence[Line]) -> None:
     await rows(tx, INSERT_LINES, *columns(_line_row(line) for line in (*unlocked, *locked)))
 
 
-def _line_row(line: Line) -> tuple[object, ...]:
+def _line_row(line: LedgerLine) -> tuple[object, ...]:
     event, record = line.item.event, line.item.record
     states = (_json(event.ledger_fact), _json(line.before), _json(line.after))
     where = (record.topic, record.partition, record.offset)
@@ -350,7 +350,7 @@ def _json(value: Mapping[str, object] | None) -> str | None:
     return msgspec.json.encode(value).decode() if value is not None else None
 
 
-async def _save_waiting(tx: AsyncConnection, decided: Decided) -> None:
+async def _save_waiting(tx: AsyncConnection, decided: BatchDecision) -> None:
     if decided.waiting:
         refused = decided.refused_waiting
         found = [
@@ -372,7 +372,7 @@ async def _save_waiting(tx: AsyncConnection, decided: Decided) -> None:
         await rows(tx, REFUSE_WAITING, list(decided.refused_waiting))
 
 
-async def _save_attention(tx: AsyncConnection, decided: Decided) -> None:
+async def _save_attention(tx: AsyncConnection, decided: BatchDecision) -> None:
     for matter in decided.attention:
         await attention.open_(tx, reason=matter.reason, aggregate=matter.aggregate, cause=matter.cause)
     for reason, aggregates in decided.settled.items():

@@ -129,7 +129,7 @@ async def reconcile(
         progress(count, count)
     if not dry_run:
         async with database_errors_as_ops_errors(configured), resources.engine.begin() as tx:
-            await reconciled.note(tx, account_id, since=window.since, until=window.until)
+            await reconciled.record(tx, account_id, since=window.since, until=window.until)
     return ReconciliationReport(window.since, window.until, count, tuple(missing), repeated, not dry_run)
 
 

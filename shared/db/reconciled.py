@@ -18,7 +18,7 @@ BY = "cb-ops stripe reconcile"
 HOURS_MAX = 24  # it is to run hourly, and goes back four days
 ALL_DAYS = 29  # Stripe keeps an event for thirty: a comparison that goes back so far leaves no gap
 
-NOTE = """
+RECORD = """
 insert into stripe_reconciliations (account_id, compared_until) values ($1, $2)
 on conflict (account_id) do update
 set compared_until = greatest(stripe_reconciliations.compared_until, excluded.compared_until)
@@ -31,9 +31,9 @@ where compared_until < $1::timestamptz - make_interval(hours => $2) order by acc
 """
 
 
-async def note(tx: AsyncConnection, account_id: str, *, since: datetime, until: datetime) -> None:
+async def record(tx: AsyncConnection, account_id: str, *, since: datetime, until: datetime) -> None:
     """Record that all that an account had by `until` is here, unless a gap lies between the last comparison and `since`."""
-    if await rows(tx, NOTE, account_id, until, since, ALL_DAYS):
+    if await rows(tx, RECORD, account_id, until, since, ALL_DAYS):
         await attention.settle(tx, reason=REASON, aggregates=[_about(account_id)], by=BY)
 
 

@@ -26,7 +26,7 @@ KEYS = "select distinct object_key from waiting_events where event_id = any($1::
 COUNT_UNMATCHED = """
 select count(*) from waiting_events where state = 'waiting' and seen_at < now() - make_interval(hours => $1)
 """
-NOT_TOLD_YET = """
+NOT_REPORTED_YET = """
 select w.object_key, (array_agg(w.event_id order by w.seen_at, w.event_id))[1]
 from waiting_events w
 where w.state = 'waiting' and w.seen_at < now() - make_interval(hours => $1)
@@ -69,7 +69,7 @@ def aggregate_of(key: str) -> str:
 
 async def report_unmatched(tx: AsyncConnection) -> int:
     """Open a matter for each id whose events found no payment in three days; return the number of such events."""
-    for key, event_id in await rows(tx, NOT_TOLD_YET, UNMATCHED_HOURS):
+    for key, event_id in await rows(tx, NOT_REPORTED_YET, UNMATCHED_HOURS):
         await attention.open_(tx, reason="unmatched_events", aggregate=aggregate_of(key), cause=event_id)
     count: int = (await rows(tx, COUNT_UNMATCHED, UNMATCHED_HOURS))[0][0]
     return count

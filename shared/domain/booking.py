@@ -40,7 +40,7 @@ class Booking:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class PaymentSnapshot:
     """What the messages said of one payment so far (one row of `booking_payments`), and what came of it.
 
     `conflict_reason`: a Conflict, or a word of a newer release, which runs beside this one or was rolled back: nothing here is
@@ -86,16 +86,16 @@ class RaiseConflict:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class NoChange:
     """Nothing follows; `why` is for the log."""
 
     why: str
 
 
-Outcome = Confirm | Cancel | RaiseConflict | Leave
+Outcome = Confirm | Cancel | RaiseConflict | NoChange
 
 
-def follow(booking: Booking, before: Known | None, now: Known, *, another_is_paid: bool) -> Outcome:
+def follow(booking: Booking, before: PaymentSnapshot | None, now: PaymentSnapshot, *, another_is_paid: bool) -> Outcome:
     """Decide what `booking` does about a newer message of one payment.
 
     `before` is what was known of that payment until now; `another_is_paid` whether another payment of the booking is paid
@@ -104,14 +104,14 @@ def follow(booking: Booking, before: Known | None, now: Known, *, another_is_pai
     if now.cancel_due:
         return _give_back(booking, now, another_is_paid=another_is_paid)
     if not now.paid or (before is not None and before.paid):
-        return Leave("paid is judged once, in the message that turns it true")
+        return NoChange("paid is judged once, in the message that turns it true")
     match booking.status:
         case Status.PENDING:
             return Confirm(after_session=booking.over)
         case Status.CONFIRMED if booking.payment_id is None and not another_is_paid:
             return Confirm()
         case Status.CONFIRMED if booking.payment_id == now.payment_id:
-            return Leave("this payment holds the booking already")
+            return NoChange("this payment holds the booking already")
         case Status.CONFIRMED:
             return RaiseConflict(Conflict.ALREADY_PAID)
         case Status.CANCELLED:
@@ -120,7 +120,7 @@ def follow(booking: Booking, before: Known | None, now: Known, *, another_is_pai
             return RaiseConflict(Conflict.COMPLETED)
 
 
-def noted(before: Known | None, now: Known, outcome: Outcome) -> Known:
+def snapshot_after(before: PaymentSnapshot | None, now: PaymentSnapshot, outcome: Outcome) -> PaymentSnapshot:
     """Return what is known of a payment once the booking followed; what came of an earlier message stays known."""
     conflict = before.conflict_reason if before else None
     cancelled = before.cancelled_booking if before else None
@@ -131,8 +131,8 @@ def noted(before: Known | None, now: Known, outcome: Outcome) -> Known:
     return replace(now, conflict_reason=conflict, cancelled_booking=cancelled)
 
 
-def _give_back(booking: Booking, now: Known, *, another_is_paid: bool) -> Outcome:
+def _give_back(booking: Booking, now: PaymentSnapshot, *, another_is_paid: bool) -> Outcome:
     holds = booking.payment_id == now.payment_id or (booking.payment_id is None and not another_is_paid)
     if holds and booking.status in {Status.PENDING, Status.CONFIRMED}:
         return Cancel(confirmed_elsewhere=booking.status is Status.CONFIRMED and booking.payment_id is None)
-    return Leave("a full refund of a payment that does not hold the booking, or of one that ended")
+    return NoChange("a full refund of a payment that does not hold the booking, or of one that ended")

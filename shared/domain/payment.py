@@ -269,7 +269,7 @@ def needs_a_person(before: Payment, now: Payment) -> Iterable[str]:
             yield "dispute_lost"
 
 
-def needs_nobody(before: Payment, now: Payment) -> Iterable[str]:
+def needs_no_person(before: Payment, now: Payment) -> Iterable[str]:
     """Yield the reasons that are resolved, since this change brings what was missing."""
     if now.cancel_due and not before.cancel_due:
         yield REFUNDED_IN_PARTS

@@ -26,7 +26,7 @@ CULPRITS_COUNT_SECONDS = 60
 
 
 class FromRecord(Protocol):
-    """What a consumer makes of a record: it remembers the record that it came from."""
+    """What a consumer makes of a record: it keeps the record that it came from."""
 
     @property
     def record(self) -> Incoming:
@@ -69,8 +69,8 @@ class Consumer(Protocol[ItemT]):
     async def apply(self, tx: AsyncConnection, items: Sequence[ItemT]) -> Applied:
         """Lock, look up, fold and write; no network but the database's."""
 
-    async def note_culprit(self, tx: AsyncConnection, item: ItemT, reason: str) -> None:
-        """Write down that an item breaks every batch, if there is a place for that; its dead letter says so anyway."""
+    async def record_culprit(self, tx: AsyncConnection, item: ItemT, reason: str) -> None:
+        """Record that an item breaks every batch, if there is a place for that; its dead letter says so anyway."""
 
 
 class Culprits:
@@ -133,7 +133,7 @@ class Batches(Generic[ItemT]):
         applied = await self._apply(items, culprits)
         # Only now: a process that ends because of too many culprits refuses none of them, and its successor may take them all.
         for item, culprit in culprits:
-            await self._note(item, culprit)
+            await self._record_culprit(item, culprit)
         refused += [*applied.refused, *(culprit for _, culprit in culprits)]
         await self._publish(applied.emitted, refused)
 
@@ -165,16 +165,16 @@ class Batches(Generic[ItemT]):
         self._culprits.add(item.record.place, error)
         return Refused(item.record, f"broke_its_batch:{error_name(error)}")
 
-    async def _note(self, item: ItemT, culprit: Refused) -> None:
+    async def _record_culprit(self, item: ItemT, culprit: Refused) -> None:
         async with self._engine.begin() as tx:
             try:
-                await self._consumer.note_culprit(tx, item, culprit.reason)
+                await self._consumer.record_culprit(tx, item, culprit.reason)
             except Exception as unwritable:
                 if not is_data_error(unwritable):
                     raise
                 # Its dead letter shows it all the same.
                 await tx.rollback()
-                log.warning("culprit.not_noted", reason=culprit.reason, error=error_name(unwritable))
+                log.warning("culprit.not_recorded", reason=culprit.reason, error=error_name(unwritable))
 
     async def _publish(self, emitted: Sequence[Emitted], refused: Sequence[Refused]) -> None:
         content_type = ((CONTENT_TYPE, messages.CONTENT_TYPE),)

@@ -21,8 +21,8 @@ from shared.kafka.backoff import Backoff
 log = logs.get(__name__)
 
 ASKING_TIMEOUT_MS = 3_000
-GOODBYE_SECONDS_MAX = 0.3  # a broker that refuses a client waits a tenth of a second before it closes
-NOBODY = "no broker answers"
+CLOSE_SECONDS_MAX = 0.3  # a broker that refuses a client waits a tenth of a second before it closes
+NO_ANSWER = "no broker answers"
 
 
 def for_aiokafka(kafka: settings.Kafka) -> dict[str, Any]:
@@ -94,7 +94,7 @@ async def refusal(kafka: settings.Kafka) -> str:
     A wrong password, an untrusted certificate and an unreachable cluster are one error to aiokafka; only its log shows which.
     """
     reasons = await asyncio.gather(*(_refusal_by(server, kafka) for server in kafka.kafka_bootstrap_servers))
-    return next((reason for reason in reasons if reason != NOBODY), NOBODY)
+    return next((reason for reason in reasons if reason != NO_ANSWER), NO_ANSWER)
 
 
 async def _refusal_by(server: str, kafka: settings.Kafka) -> str:
@@ -110,8 +110,8 @@ async def _refusal_by(server: str, kafka: settings.Kafka) -> str:
         return _reason(error, kafka)
     finally:
         # TLS waits for the other side's close, too: our caller may end with its loop before that.
-        await asyncio.wait((asked.close(),), timeout=GOODBYE_SECONDS_MAX)
-    return NOBODY  # a broker answers by now
+        await asyncio.wait((asked.close(),), timeout=CLOSE_SECONDS_MAX)
+    return NO_ANSWER  # a broker answers by now
 
 
 def _reason(error: Exception, kafka: settings.Kafka) -> str:
@@ -127,4 +127,4 @@ def _reason(error: Exception, kafka: settings.Kafka) -> str:
         case KafkaConnectionError() | ConnectionResetError():
             return f"it hung up: does it speak {kafka.kafka_security_protocol}?"
         case _:
-            return NOBODY
+            return NO_ANSWER

@@ -21,7 +21,7 @@ class Deferral:
 
     def __init__(self, delay_seconds: int) -> None:
         self._delay_seconds = delay_seconds
-        self._alarms: dict[TopicPartition, asyncio.TimerHandle] = {}
+        self._timers: dict[TopicPartition, asyncio.TimerHandle] = {}
 
     def take_due(self, consumer: Any, records: Sequence[Incoming]) -> list[Incoming]:
         """Return the records that are due, and defer the others; call it while the partitions are certainly ours."""
@@ -31,19 +31,19 @@ class Deferral:
             partition = TopicPartition(topic, number)
             consumer.seek(partition, waiting.offset)
             consumer.pause(partition)
-            if earlier := self._alarms.pop(partition, None):
+            if earlier := self._timers.pop(partition, None):
                 earlier.cancel()
             seconds = (waiting.due_ms - now_ms) / retry.MS_PER_SECOND
-            self._alarms[partition] = asyncio.get_running_loop().call_later(seconds, self._wake, consumer, partition)
+            self._timers[partition] = asyncio.get_running_loop().call_later(seconds, self._resume, consumer, partition)
         return cut.due
 
-    def wake_all(self, consumer: Any) -> None:
+    def resume_all(self, consumer: Any) -> None:
         """Resume every partition now: a batch failed, and its records come again from where it began."""
-        for partition in list(self._alarms):
-            self._wake(consumer, partition)
+        for partition in list(self._timers):
+            self._resume(consumer, partition)
 
-    def _wake(self, consumer: Any, partition: TopicPartition) -> None:
-        self._alarms.pop(partition).cancel()
+    def _resume(self, consumer: Any, partition: TopicPartition) -> None:
+        self._timers.pop(partition).cancel()
         # A rebalance may have given the partition away, and the pause is forgotten with it.
         if partition in consumer.assignment():
             consumer.resume(partition)

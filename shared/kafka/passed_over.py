@@ -14,7 +14,7 @@ from shared import logs, metrics
 log = logs.get(__name__)
 
 FETCHER = logging.getLogger("aiokafka.consumer.fetcher")
-SAYING = "Fetch offset %s is out of range"  # with the offset, and topic and partition
+LINE = "Fetch offset %s is out of range"  # with the offset, and topic and partition
 
 
 class _DeletedRecords(logging.Filter):
@@ -25,7 +25,7 @@ class _DeletedRecords(logging.Filter):
 
         It raises nothing: `logging` passes on what a filter raises, which would end aiokafka's fetch task.
         """
-        if not (isinstance(record.msg, str) and record.msg.startswith(SAYING)):
+        if not (isinstance(record.msg, str) and record.msg.startswith(LINE)):
             return record.levelno >= logging.WARNING
         match record.args:
             case (offset, TopicPartition(topic=topic, partition=partition)):

@@ -130,7 +130,7 @@ class Subscription:
             if self._given_away(message, taken):
                 return
             if self._deferral is not None:
-                self._deferral.wake_all(message.consumer)
+                self._deferral.resume_all(message.consumer)
             raise
         self._recovered(records, seconds)
 

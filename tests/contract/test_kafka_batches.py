@@ -65,7 +65,7 @@ class Effects:
             [lambda: self.told.extend(item.text for item in items)],
         )
 
-    async def note_culprit(self, tx, item, reason):
+    async def record_culprit(self, tx, item, reason):
         await rows(tx, "select $1::text", item.text)
         self.noted.append((item.record.value, reason))
 
@@ -337,13 +337,13 @@ async def test_what_a_process_that_ends_does_not_refuse_it_notes_nowhere(batches
 
 async def test_a_culprit_that_cannot_be_noted_just_now_is_refused_later(batches, effects, published, monkeypatch):
     """A database that goes away in between is no reason to leave it out: the whole batch comes again."""
-    note = effects.note_culprit
+    note = effects.record_culprit
 
     async def away(tx, item, reason):
-        monkeypatch.setattr(effects, "note_culprit", note)
+        monkeypatch.setattr(effects, "record_culprit", note)
         raise ConnectionResetError
 
-    monkeypatch.setattr(effects, "note_culprit", away)
+    monkeypatch.setattr(effects, "record_culprit", away)
     again = [record(b"a"), record(b"unwanted")]
     with pytest.raises(ConnectionResetError):
         await batches.handle(again)

@@ -49,7 +49,7 @@ SHARED = {
     "cb_email": ["consumers.email", attention.OPEN, attention.RESOLVED, letter_templates.NEWEST, letter_templates.SOURCES],
     "cb_operator": [
         *(audit, matters, sessions, waiting_events, why, letter_templates),
-        *(attention.OPEN, attention.SETTLE, reconciled.NOTE),
+        *(attention.OPEN, attention.SETTLE, reconciled.RECORD),
         *(inbox.KNOWN, waiting.ADVISORY_LOCKS, waiting.KEYS, waiting.DROP),
     ],
 }

@@ -12,7 +12,7 @@ import msgspec
 from consumers.bookings import decide as bookings
 from consumers.bookings.handlers import Bookings
 from consumers.email import kinds
-from consumers.payments.decide import Item, Loaded, decide
+from consumers.payments.decide import EventRecord, LoadedState, decide
 from consumers.payments.translate import translate
 from shared import messages, topics
 from shared.domain.booking import Booking, Status
@@ -47,7 +47,9 @@ def payments_say(*names):
         body = example(name)
         record = Incoming("stripe.events", 0, number, json.loads(body)["id"].encode(), body)
         decided = decide(
-            Loaded({PAYMENT_ID: known}, {"pi_3CultureBridge": PAYMENT_ID}, {}, {}), [Item(translate(body), record)], at=AT
+            LoadedState({PAYMENT_ID: known}, {"pi_3CultureBridge": PAYMENT_ID}, {}, {}),
+            [EventRecord(translate(body), record)],
+            at=AT,
         )
         known, emitted = decided.payments[PAYMENT_ID], decided.emitted
     return emitted[0].event
@@ -55,7 +57,7 @@ def payments_say(*names):
 
 def bookings_say(*payment_events, status=Status.PENDING):
     """The last event of `bookings.events` that these events of payments cause, for a booking that stands so."""
-    loaded = bookings.Loaded({BOOKING_ID: Booking(BOOKING_ID, status, None)}, {}, {}, {})
+    loaded = bookings.LoadedState({BOOKING_ID: Booking(BOOKING_ID, status, None)}, {}, {}, {})
     records = (Incoming("payments.events", 0, n, PAYMENT_ID.encode(), value) for n, value in enumerate(payment_events))
     return bookings.decide(loaded, map(Bookings().judge, records), at=AT).emitted[-1].event
 

@@ -6,13 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.booking import Booking, Cancel, Confirm, Conflict, Known, Leave, RaiseConflict, Status, follow, noted
+from shared.domain.booking import (
+    Booking,
+    Cancel,
+    Confirm,
+    Conflict,
+    NoChange,
+    PaymentSnapshot,
+    RaiseConflict,
+    Status,
+    follow,
+    snapshot_after,
+)
 
 OURS, OTHER = "p-ours", "p-other"
 
 
 def known(version=1, *, paid=False, cancel_due=False, payment_id=OURS):
-    return Known(payment_id, version, paid, cancel_due)
+    return PaymentSnapshot(payment_id, version, paid, cancel_due)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +32,7 @@ def known(version=1, *, paid=False, cancel_due=False, payment_id=OURS):
         (Status.PENDING, None, Confirm()),
         (Status.PENDING, OTHER, Confirm()),
         (Status.CONFIRMED, None, Confirm()),
-        (Status.CONFIRMED, OURS, Leave("")),
+        (Status.CONFIRMED, OURS, NoChange("")),
         (Status.CONFIRMED, OTHER, RaiseConflict(Conflict.ALREADY_PAID)),
         (Status.CANCELLED, None, RaiseConflict(Conflict.CANCELLED)),
         (Status.CANCELLED, OURS, RaiseConflict(Conflict.CANCELLED)),
@@ -56,12 +67,12 @@ def test_a_second_payment_never_takes_over_a_booking_that_names_none():
     assert follow(booking, None, known(paid=True), another_is_paid=False) == Confirm()
 
 
-@pytest.mark.parametrize(("outcome", "cancelled"), [(Cancel(confirmed_elsewhere=False), True), (Leave("it ended"), False)])
+@pytest.mark.parametrize(("outcome", "cancelled"), [(Cancel(confirmed_elsewhere=False), True), (NoChange("it ended"), False)])
 def test_what_came_of_an_earlier_message_stays_known(outcome, cancelled):
     """A conflict, and what the full refund did: later messages say nothing of them."""
-    paid = noted(None, known(paid=True), RaiseConflict(Conflict.CANCELLED))
-    refunded = noted(paid, known(2, paid=True, cancel_due=True), outcome)
-    disputed = noted(refunded, known(3, paid=True, cancel_due=True), Leave("nothing new"))
+    paid = snapshot_after(None, known(paid=True), RaiseConflict(Conflict.CANCELLED))
+    refunded = snapshot_after(paid, known(2, paid=True, cancel_due=True), outcome)
+    disputed = snapshot_after(refunded, known(3, paid=True, cancel_due=True), NoChange("nothing new"))
 
     assert (paid.conflict_reason, paid.cancelled_booking) == (Conflict.CANCELLED, None)
     assert (refunded.conflict_reason, refunded.cancelled_booking) == (Conflict.CANCELLED, cancelled)
@@ -87,20 +98,20 @@ def test_money_that_goes_back_cancels_only_the_booking_that_it_holds(status, hel
 
     elsewhere = status is Status.CONFIRMED and held_by is None
 
-    assert decided == Cancel(confirmed_elsewhere=elsewhere) if holds and alive else isinstance(decided, Leave)
+    assert decided == Cancel(confirmed_elsewhere=elsewhere) if holds and alive else isinstance(decided, NoChange)
 
 
 @pytest.mark.parametrize("status", Status)
 def test_a_payment_that_was_paid_before_confirms_nothing_again(status):
     """Later messages of a payment that was paid before only watch for a full refund."""
     decided = follow(Booking("b", status, None), known(paid=True), known(2, paid=True), another_is_paid=False)
-    assert isinstance(decided, Leave)
+    assert isinstance(decided, NoChange)
 
 
 @pytest.mark.parametrize("status", Status)
 def test_an_unpaid_payment_moves_nothing(status):
     """A decline, an expiry, a dispute."""
-    assert isinstance(follow(Booking("b", status, None), None, known(), another_is_paid=False), Leave)
+    assert isinstance(follow(Booking("b", status, None), None, known(), another_is_paid=False), NoChange)
 
 
 MESSAGES = st.lists(st.tuples(st.sampled_from([OURS, OTHER]), st.integers(1, 6)), max_size=14)
@@ -124,7 +135,7 @@ def test_no_sequence_of_messages_breaks_a_booking(told, paid_from, due_from, sta
                 booking = Booking("b", Status.CANCELLED, booking.payment_id)
             case RaiseConflict():
                 conflicts.append(payment_id)
-            case Leave():
+            case NoChange():
                 pass
         memory[payment_id] = now
         if was.status in {Status.CANCELLED, Status.COMPLETED}:

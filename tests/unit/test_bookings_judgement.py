@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.bookings.decide import Loaded, decide
+from consumers.bookings.decide import LoadedState, decide
 from consumers.bookings.handlers import Bookings
 from shared import messages
-from shared.domain.booking import Booking, Known, Status
+from shared.domain.booking import Booking, PaymentSnapshot, Status
 from shared.domain.matter import Matter
 from tests import oracle
 from tests.support.builders import Sale, payment_event, record
@@ -47,7 +47,7 @@ def message(payment_id, version, *, paid, cancel_due=False, booking_id=SALE.book
 
 def standing(status=Status.PENDING, *, over=False):
     """What the database knows before any message."""
-    return Loaded({SALE.booking_id: Booking(SALE.booking_id, status, None, over)}, {}, {}, {})
+    return LoadedState({SALE.booking_id: Booking(SALE.booking_id, status, None, over)}, {}, {}, {})
 
 
 def saved(loaded, decided):
@@ -55,7 +55,9 @@ def saved(loaded, decided):
     payments = {booking_id: dict(known) for booking_id, known in loaded.payments.items()}
     for (booking_id, payment_id), known in decided.payments.items():
         payments.setdefault(booking_id, {})[payment_id] = known
-    return Loaded({**loaded.bookings, **decided.bookings}, payments, {**decided.versions}, {**loaded.known, **decided.entries})
+    return LoadedState(
+        {**loaded.bookings, **decided.bookings}, payments, {**decided.versions}, {**loaded.known, **decided.entries}
+    )
 
 
 @st.composite
@@ -121,7 +123,7 @@ def test_what_is_told_is_numbered_without_a_gap_and_names_its_own_payment_s_mone
     assert sorted(event for entry in end.known.values() for event in entry.emitted) == sorted(
         {emitted.event for step in steps for emitted in step.emitted}
     )
-    assert [(one.name, one.payment_id, one.reason) for step in steps for one in step.told] == [
+    assert [(one.name, one.payment_id, one.reason) for step in steps for one in step.reports] == [
         (change.name, str(change.data.payment_id), change.data.reason) for change in story
     ]
 
@@ -132,7 +134,7 @@ def test_whatever_is_delivered_again_publishes_the_same_bytes_and_writes_nothing
     end, steps = lived(standing(start), life.batches)
     again = decide(end, [item for batch in life.batches for item in batch], at=LATER)
 
-    assert (again.bookings, again.payments, again.entries, again.attention, again.told) == ({}, {}, {}, [], [])
+    assert (again.bookings, again.payments, again.entries, again.attention, again.reports) == ({}, {}, {}, [], [])
     assert again.versions == end.versions
     assert {emitted.event for emitted in again.emitted} == {emitted.event for step in steps for emitted in step.emitted}
 
@@ -164,7 +166,7 @@ def test_the_story_of_one_batch():
 
     decided = decide(standing(), story, at=AT)
 
-    assert [(one.name, one.payment_id, one.reason) for one in decided.told] == [
+    assert [(one.name, one.payment_id, one.reason) for one in decided.reports] == [
         ("booking.confirmed", FIRST, None),
         ("booking.payment_conflict", SECOND, "already_paid"),
         ("booking.cancelled", FIRST, "refunded"),
@@ -173,7 +175,7 @@ def test_the_story_of_one_batch():
     assert [emitted.by for emitted in decided.emitted] == [item.record for item in story[:3]]
     assert decided.bookings == {SALE.booking_id: Booking(SALE.booking_id, Status.CANCELLED, FIRST)}
     assert [entry.offset for entry in decided.entries.values()] == [item.record.offset for item in story]
-    assert decided.payments[SALE.booking_id, SECOND] == Known(
+    assert decided.payments[SALE.booking_id, SECOND] == PaymentSnapshot(
         SECOND, version=1, paid=True, cancel_due=False, conflict_reason="already_paid"
     )
 
@@ -188,7 +190,7 @@ def test_copies_in_one_batch_are_published_once():
 @pytest.mark.parametrize(("other_paid", "told"), [(False, [("booking.cancelled", "refunded", True)]), (True, [])])
 def test_a_refund_cancels_what_the_older_application_confirmed_unless_another_payment_is_paid(other_paid, told):
     """It names no payment: the one that is paid holds it. Who cancels it says that its people heard from elsewhere."""
-    others = {SALE.booking_id: {SECOND: Known(SECOND, version=0, paid=other_paid, cancel_due=False)}}
+    others = {SALE.booking_id: {SECOND: PaymentSnapshot(SECOND, version=0, paid=other_paid, cancel_due=False)}}
     loaded = replace(standing(Status.CONFIRMED), payments=others)
 
     decided = decide(loaded, [message(FIRST, 1, paid=True, cancel_due=True)], at=AT)

@@ -23,7 +23,7 @@ from shared.domain.payment import (
     Unchanged,
     advance,
     needs_a_person,
-    needs_nobody,
+    needs_no_person,
 )
 from tests.proof.fold import ALPHABET
 from tests.support.builders import Sale
@@ -380,9 +380,12 @@ def test_a_dispute_and_refunds_without_their_charge_are_for_a_person():
     paid = plain(Paid(100, "usd"))
     parts = fold([(RefundSeen("re_1", "succeeded", 60), None, None), (RefundSeen("re_2", "succeeded", 40), None, None)], paid)
     assert set(needs_a_person(paid, parts)) == {"refunded_in_parts_without_charge"}
-    assert set(needs_nobody(paid, parts)) == set()
+    assert set(needs_no_person(paid, parts)) == set()
     told = fold([(ChargeRefunded(100), None, None)], parts)
-    assert (set(needs_a_person(parts, told)), set(needs_nobody(parts, told))) == (set(), {"refunded_in_parts_without_charge"})
+    assert (set(needs_a_person(parts, told)), set(needs_no_person(parts, told))) == (
+        set(),
+        {"refunded_in_parts_without_charge"},
+    )
     assert set(needs_a_person(parts, fold([(Failed(1, "late"), None, None)], parts))) == set()
     assert set(needs_a_person(paid, fold([(DisputeSeen("dp_1", "needs_response"), None, None)], paid))) == {"dispute_opened"}
 

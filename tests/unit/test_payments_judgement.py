@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from consumers.payments.decide import Decision, Item, Loaded, decide, mismatch
+from consumers.payments.decide import Decision, EventRecord, LoadedState, decide, mismatch
 from consumers.payments.translate import translate
 from shared import messages
 from shared.domain import payment
@@ -42,13 +42,13 @@ FORGED = {
 
 def judged(*events):
     """Decide about events where both sales are known, with their sessions and intents."""
-    loaded = Loaded(
+    loaded = LoadedState(
         payments={one.payment_id: one.payment(session_id=one.session_id) for one in (SALE, OTHER)},
         links={one.intent_id: one.payment_id for one in (SALE, OTHER)},
         known={},
         waiting={},
     )
-    return decide(loaded, [Item(translate(bytes_of(event)), record(event)) for event in events], at=AT)
+    return decide(loaded, [EventRecord(translate(bytes_of(event)), record(event)) for event in events], at=AT)
 
 
 @pytest.mark.parametrize("what", FORGED)
@@ -86,11 +86,11 @@ def test_an_unpaid_session_of_another_amount_is_no_money():
 def test_what_waited_and_contradicts_our_row_keeps_nothing_back_that_waited_beside_it():
     """One liberator frees all that is true, whatever was refused before it."""
     forged, honest = SALE.refund(currency="jpy", refund_id="re_forged"), SALE.refund(100, refund_id="re_honest")
-    early = [Item(translate(bytes_of(event)), record(event)) for event in (forged, honest)]
-    loaded = Loaded(payments={SALE.payment_id: SALE.payment()}, links={}, known={}, waiting={SALE.intent_id: early})
+    early = [EventRecord(translate(bytes_of(event)), record(event)) for event in (forged, honest)]
+    loaded = LoadedState(payments={SALE.payment_id: SALE.payment()}, links={}, known={}, waiting={SALE.intent_id: early})
     liberator = SALE.succeeded()
 
-    decided = decide(loaded, [Item(translate(bytes_of(liberator)), record(liberator))], at=AT)
+    decided = decide(loaded, [EventRecord(translate(bytes_of(liberator)), record(liberator))], at=AT)
 
     assert (decided.refused_waiting, decided.freed) == ({forged["id"]}, [honest["id"]])
     assert decided.payments[SALE.payment_id].refunded_minor == 100
@@ -103,11 +103,11 @@ def freeing(*early):
     """Decide about a success, for whose intent, or for whose charge, these events wait."""
     waiting = {}
     for event in early:
-        item = Item(translate(bytes_of(event)), record(event))
+        item = EventRecord(translate(bytes_of(event)), record(event))
         waiting.setdefault(item.event.keys[0], []).append(item)
-    loaded = Loaded(payments={SALE.payment_id: SALE.payment()}, links={}, known={}, waiting=waiting)
+    loaded = LoadedState(payments={SALE.payment_id: SALE.payment()}, links={}, known={}, waiting=waiting)
     liberator = SALE.succeeded()
-    return decide(loaded, [Item(translate(bytes_of(liberator)), record(liberator))], at=AT)
+    return decide(loaded, [EventRecord(translate(bytes_of(liberator)), record(liberator))], at=AT)
 
 
 @pytest.fixture

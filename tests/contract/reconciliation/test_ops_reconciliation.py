@@ -270,7 +270,7 @@ async def test_a_run_that_goes_back_further_takes_nothing_back(engine):
     late = clock.now()
     for end in (late, late - timedelta(days=3)):
         async with engine.begin() as tx:
-            await reconciled.note(tx, "acct_1", since=end - timedelta(days=4), until=end)
+            await reconciled.record(tx, "acct_1", since=end - timedelta(days=4), until=end)
 
     assert await query(engine, "select account_id, compared_until from stripe_reconciliations") == [("acct_1", late)]
 
@@ -282,9 +282,9 @@ async def test_a_run_that_leaves_a_gap_settles_nothing(engine, pause_days, days_
     """Five days nobody compared: one that goes back for four would leave a day that nobody ever looks at again."""
     then, now = clock.now() - timedelta(days=pause_days), clock.now()
     async with engine.begin() as tx:
-        await reconciled.note(tx, "acct_1", since=then - timedelta(days=4), until=then)
+        await reconciled.record(tx, "acct_1", since=then - timedelta(days=4), until=then)
         await reconciled.report_overdue(tx, now=now)
-        await reconciled.note(tx, "acct_1", since=now - timedelta(days=days_back), until=now)
+        await reconciled.record(tx, "acct_1", since=now - timedelta(days=days_back), until=now)
 
     assert await query(engine, "select resolved_by from attention") == [(settled_by,)]
     assert await query(engine, "select compared_until from stripe_reconciliations") == [(now if settled_by else then,)]
@@ -294,7 +294,7 @@ async def test_a_gap_that_stripe_itself_has_forgotten_is_held_against_nobody(eng
     """Whoever went back for all that Stripe keeps has seen all that there is to see, but for what is still under way."""
     then, now = clock.now() - timedelta(days=90), clock.now()
     async with engine.begin() as tx:
-        await reconciled.note(tx, "acct_1", since=then - timedelta(days=4), until=then)
-        await reconciled.note(tx, "acct_1", since=now - timedelta(days=DAYS_MAX), until=now - SETTLED)
+        await reconciled.record(tx, "acct_1", since=then - timedelta(days=4), until=then)
+        await reconciled.record(tx, "acct_1", since=now - timedelta(days=DAYS_MAX), until=now - SETTLED)
 
     assert await query(engine, "select compared_until from stripe_reconciliations") == [(now - SETTLED,)]
