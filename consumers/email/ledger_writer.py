@@ -2,7 +2,8 @@
 
 Enters: tickets to be judged, and the outcomes of sending. Leaves: claims, and whether each claim still held. The three writes
 that every letter needs (claimed, handed over, sent) share their transactions with those of other letters; refusals and releases
-are rare and have their own. Next: store.py.
+are rare and have their own. A letter that was claimed may have no row any more: a standby took over without the last commits,
+or a backup was restored, while this process went on. Next: store.py.
 """
 
 import uuid
@@ -54,7 +55,7 @@ class LedgerWriter:
         self._templates = TemplateCache()
         self._claims: GroupCommit[Due, Found] = GroupCommit(self._claim)
         self._handed_over: GroupCommit[Claimed, bool] = GroupCommit(self._hand_over)
-        self._sent: GroupCommit[Sent, Recorded] = GroupCommit(self._record_sent)
+        self._sent: GroupCommit[Sent, Recorded | None] = GroupCommit(self._record_sent)
 
     async def claim(self, due: Due) -> Found:
         """Take the lease of a letter, and load its facts and templates; or return why there is nothing to send."""
@@ -64,8 +65,8 @@ class LedgerWriter:
         """Record that DATA begins, and return whether the claim still holds: without it the letter must not be sent."""
         return await self._handed_over.ask(claimed)
 
-    async def sent(self, claimed: Claimed, answer: str) -> Recorded:
-        """Record a 250, even when another sender holds the claim by now."""
+    async def sent(self, claimed: Claimed, answer: str) -> Recorded | None:
+        """Record a 250, even when another sender holds the claim by now; None when the ledger has lost the letter's row."""
         return await self._sent.ask(Sent(claimed.letter_id, claimed.token, answer))
 
     async def retrying(self, claimed: Claimed, *, reason: str, answer: str) -> None:
@@ -74,7 +75,10 @@ class LedgerWriter:
             await store.record_retrying(tx, claimed.letter_id, claimed.token, reason=reason, answer=answer)
 
     async def dead(self, claimed: Claimed, *, reason: str, answer: str | None) -> bool:
-        """Give a letter up, and notify an operator when no mail server judged it; False when another sender holds it by now."""
+        """Give a letter up, and notify an operator when no mail server judged it; False when another sender holds it by now.
+
+        A letter whose row the ledger has lost is over, too: its dead letter in Kafka is all that is left of it.
+        """
         judged = answer is not None
         ticket = claimed.due.ticket
         async with self._engine.begin() as tx:
@@ -120,10 +124,10 @@ class LedgerWriter:
             held = await store.hand_over(tx, [(claimed.letter_id, claimed.token) for claimed in claims])
         return [claimed.token in held for claimed in claims]
 
-    async def _record_sent(self, sent: Sequence[Sent]) -> list[Recorded]:
+    async def _record_sent(self, sent: Sequence[Sent]) -> list[Recorded | None]:
         async with self._alone.connect() as tx:
             recorded = await store.record_sent(tx, sent)
-        return [recorded[one.letter_id] for one in sent]
+        return [recorded.get(one.letter_id) for one in sent]
 
 
 def _found(
@@ -138,4 +142,5 @@ def _found(
 
 
 def _has_ended(standings: dict[uuid.UUID, ledger.Standing], claimed: Claimed) -> bool:
-    return standings[claimed.letter_id].state in ENDED
+    standing = standings.get(claimed.letter_id)
+    return standing is None or standing.state in ENDED

@@ -250,6 +250,9 @@ class Sender:
                 self._let_go_on(self._recording)
             raise
         _count(claimed.due, "sent")
+        if recorded is None:
+            _log(claimed.due, "letter.sent", outcome="row_lost")
+            return
         metrics.letter_seconds.observe(recorded.seconds)
         _log(claimed.due, "letter.sent", outcome="claim_held" if recorded.claim_held else "claim_lost")
 

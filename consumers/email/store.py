@@ -226,7 +226,10 @@ async def hand_over(tx: AsyncConnection, claims: Sequence[tuple[uuid.UUID, uuid.
 
 
 async def record_sent(tx: AsyncConnection, sent: Sequence[Sent]) -> dict[uuid.UUID, Recorded]:
-    """Record the server's 250s, even when other senders hold the claims by now: what was accepted stays accepted."""
+    """Record the server's 250s, even when other senders hold the claims by now: what was accepted stays accepted.
+
+    Letters that the ledger does not have are left out.
+    """
     recorded = await rows(tx, SENT, *columns((one.letter_id, one.token, one.answer) for one in sent))
     return {row[0]: Recorded(*row[1:]) for row in recorded}
 
