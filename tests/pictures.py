@@ -36,7 +36,6 @@ FACTS = Facts(
     refunded_minor=None,
     currency="USD",
     cancelled=False,
-    template_version=1,
 )
 REFUNDED = {"cancellation": 7500, "refund": 2000}
 PAGE = """# The letters

@@ -55,7 +55,6 @@ class Facts:
     refunded_minor: int | None
     currency: str
     cancelled: bool
-    template_version: int
 
 
 @dataclass(frozen=True, slots=True)

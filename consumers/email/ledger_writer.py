@@ -112,8 +112,8 @@ class LedgerWriter:
             made_of: dict[uuid.UUID, tuple[Facts, Templates]] = {}
             if taken:
                 await store.claim(tx, list(taken.values()))
-                for letter_id, facts in (await store.facts(tx, list(taken))).items():
-                    made_of[letter_id] = facts, await self._templates.of(tx, facts.template_version)
+                for letter_id, (facts, version) in (await store.facts(tx, list(taken))).items():
+                    made_of[letter_id] = facts, await self._templates.of(tx, version)
             suppressed = [(due.ticket.letter_id, j.reason) for due, j in judged if isinstance(j, Suppress)]
             if suppressed:
                 await store.suppress(tx, suppressed)

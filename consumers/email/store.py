@@ -98,8 +98,8 @@ returning letters.claim_token
 """
 # PostgreSQL has years that Python has not: no letter can be written about them, and the other letters must not wait.
 FACTS = """
-select l.id, l.kind, l.role, l.message_id, l.booking_id, l.amount_minor, l.refunded_minor, p.amount_refunded_minor, l.currency,
-       l.template_version,
+select l.id, l.template_version, (select max(t.put_at) from letter_templates t where t.version = l.template_version),
+       l.kind, l.role, l.message_id, l.booking_id, l.amount_minor, l.refunded_minor, p.amount_refunded_minor, l.currency,
        case when b.session_datetime between '0001-01-01' and '9999-12-31' then b.session_datetime else 'infinity' end,
        b.duration_minutes, b.status = 'cancelled',
        cu.email, cp.first_name, cp.last_name, cp.timezone,
@@ -173,6 +173,14 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateVersion:
+    """A version of the templates. The number alone is none: a database that lost its newest version gives that number again."""
+
+    number: int
+    put_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """A 250 that was recorded: whether the claim was still ours, and how long the letter took from its entry."""
 
@@ -210,9 +218,12 @@ async def claim(tx: AsyncConnection, claims: Sequence[Taking]) -> None:
     await rows(tx, CLAIM, *taken, LEASE_SECONDS)
 
 
-async def facts(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, compose.Facts]:
-    """Return the facts of each letter, as of now; those whose booking is gone are left out."""
-    return {row[0]: _facts(*row[1:]) for row in await rows(tx, FACTS, list(letter_ids))}
+async def facts(
+    tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, tuple[compose.Facts, TemplateVersion]]:
+    """Return the facts of each letter, as of now, and what it is written by; those whose booking is gone are left out."""
+    found = await rows(tx, FACTS, list(letter_ids))
+    return {row[0]: (_facts(*row[3:]), TemplateVersion(*row[1:3])) for row in found}
 
 
 async def suppress(tx: AsyncConnection, letters: Sequence[tuple[uuid.UUID, Suppression]]) -> None:
@@ -289,7 +300,6 @@ def _facts(
     refunded_minor: int | None,
     payment_refunded_minor: int | None,
     currency: str,
-    template_version: int,
     session_at: datetime,
     duration_minutes: int,
     cancelled: bool,  # noqa: FBT001 - a column
@@ -308,7 +318,6 @@ def _facts(
         refunded_minor=ledger.refund_to_name(kind, refunded_minor, payment_refunded_minor),
         currency=currency,
         cancelled=cancelled,
-        template_version=template_version,
     )
 
 

@@ -5,6 +5,7 @@ Enters: the version that a letter was claimed with. Leaves: its templates, read 
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from consumers.email.store import TemplateVersion
 from shared.db import letter_templates
 from shared.letters.templates import Templates
 
@@ -15,14 +16,14 @@ class TemplateCache:
     """Compiled templates by version; one for a database, since versions are numbered there."""
 
     def __init__(self) -> None:
-        self._compiled: dict[int, Templates] = {}
+        self._compiled: dict[TemplateVersion, Templates] = {}
 
-    async def of(self, tx: AsyncConnection, version: int) -> Templates:
+    async def of(self, tx: AsyncConnection, version: TemplateVersion) -> Templates:
         """Return the templates of this version."""
         known = self._compiled.get(version)
         if known is None:
-            stored = await letter_templates.stored(tx, version)
+            stored = await letter_templates.stored(tx, version.number)
             known = self._compiled[version] = Templates({name: one.source for name, one in stored.items()})
             while len(self._compiled) > VERSIONS_MAX:
-                del self._compiled[min(self._compiled)]
+                del self._compiled[next(iter(self._compiled))]
         return known

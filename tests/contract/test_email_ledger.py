@@ -371,7 +371,7 @@ async def test_a_letter_is_made_of_what_the_database_says_when_it_is_written(eng
     """Names, addresses and zones are read when the letter is written; a missing profile leaves gaps, not errors."""
     await entered(engine, *letters)
     async with engine.begin() as tx:
-        facts = (await store.facts(tx, [letters[1].id]))[letters[1].id]
+        facts, _ = (await store.facts(tx, [letters[1].id]))[letters[1].id]
     assert (facts.kind, facts.role, facts.amount_minor, facts.currency) == ("confirmation", "coach", 7500, "USD")
     assert (facts.client.first_name, facts.client.timezone) == ("Ada", "America/New_York")
     assert (facts.coach.last_name, facts.coach.timezone) == ("Hopper", "Europe/Paris")
@@ -381,7 +381,7 @@ async def test_a_letter_is_made_of_what_the_database_says_when_it_is_written(eng
     async with engine.begin() as tx:
         await rows(tx, "delete from client_profiles")
         await rows(tx, "update coach_profiles set availability = '[1]'")
-        facts = (await store.facts(tx, [letters[1].id]))[letters[1].id]
+        facts, _ = (await store.facts(tx, [letters[1].id]))[letters[1].id]
     assert (facts.client.first_name, facts.client.timezone, facts.coach.timezone) == (None, None, None)
 
 

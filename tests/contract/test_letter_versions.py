@@ -163,6 +163,24 @@ async def test_a_letter_is_written_by_the_newest_version_and_keeps_its_number(en
     assert versions == [(1, 2), (2, 2)]
 
 
+async def test_a_version_whose_number_is_given_again_after_a_loss_is_read_anew(engine, tmp_path):
+    """A backup without the newest version comes back while the process runs, and another text becomes the next version."""
+    sales = [Sale(), Sale()]
+    async with engine.begin() as tx:
+        await insert_sales(tx, *sales, booking_status="confirmed")
+    async with open_mailbox(tmp_path) as mailbox:
+        email = Email(engine, mailbox)
+        await put(engine, **{SUBJECT: "Lost: {{ coach_name }}"})
+        await email.changes.handle([booking(sales[0], CONFIRMED)])
+        await in_database(engine, lambda tx: rows(tx, "delete from letter_templates where version = 2"))
+        await put(engine, **{SUBJECT: "Kept: {{ coach_name }}"})
+        await email.changes.handle([booking(sales[1], CONFIRMED)])
+        await email.delivery.close()
+        subjects = sorted(letter.subject for letter in mailbox.letters if letter.to[0].startswith("client"))
+
+    assert subjects == ["Kept: Grace Hopper", "Lost: Grace Hopper"]
+
+
 async def test_what_was_taken_can_be_put_again(ops, engine, tmp_path):
     """Joiners, soft hyphens and marks of direction are no letters to a terminal, and part of the text."""
     text = "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET} Ver\N{SOFT HYPHEN}abredung \N{RIGHT-TO-LEFT MARK}{{ amount }}\n"

@@ -35,7 +35,6 @@ FACTS = Facts(
     refunded_minor=None,
     currency="USD",
     cancelled=False,
-    template_version=1,
 )
 TEMPLATES = Templates(released())
 AT = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
