@@ -47,6 +47,7 @@ class GroupCommit(Generic[Request, Result]):
     async def _do(self, served: Sequence[tuple[Request, "asyncio.Future[Result]"]]) -> None:
         try:
             results = await self._work([request for request, _ in served])
+            answered = list(zip(served, results, strict=True))
         except Exception as error:  # noqa: BLE001 - it is raised to the callers
             if is_data_error(error) and len(served) > 1:
                 for one in served:
@@ -56,6 +57,6 @@ class GroupCommit(Generic[Request, Result]):
                 if not result.done():
                     result.set_exception(error)
             return
-        for (_, result), given in zip(served, results, strict=True):
+        for (_, result), given in answered:
             if not result.done():
                 result.set_result(given)
