@@ -39,14 +39,17 @@ from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid
             $9::text[], $10::text[], $11::text[]) u
 on conflict do nothing
 """
+# A claim under which DATA has not begun is taken back, too: its sender may wait for a connection for long, and asks HAND_OVER
+# before DATA. What may have been accepted under an earlier claim still may have been.
 TAKE_BACK = """
 with held as (
-  select l.id, u.reason
+  select l.id, case when l.possible_duplicates > 0 or l.last_answer = any($3::text[]) then $4::text else u.reason end as reason
   from letters l join unnest($1::uuid[], $2::text[]) u (id, reason) on u.id = l.id
-  where l.state in ('queued', 'retrying')
+  where l.state in ('queued', 'retrying') or (l.state = 'sending' and l.handed_over_at is null)
   order by l.id for update of l
 )
-update letters set state = 'suppressed', reason = held.reason, updated_at = now()
+update letters
+set state = 'suppressed', reason = held.reason, claim_token = null, lease_until = null, updated_at = now()
 from held where letters.id = held.id
 """
 # `c` is the same person's confirmation, on which a cancellation depends. `p` shows the payment as it is by now: its row is
@@ -198,13 +201,14 @@ async def enter(tx: AsyncConnection, letters: Sequence[NewLetter]) -> set[uuid.U
 
 
 async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppression]]) -> None:
-    """Enter letters as suppressed, or suppress known ones that are not being sent."""
+    """Enter letters as suppressed, or suppress known ones for which DATA has not begun."""
     if not letters:
         return
     reasons = {letter.id: str(reason) for letter, reason in letters}
     withheld = _by_id(letter for letter, _ in letters)
     await rows(tx, WITHHOLD, *columns((*_letter_row(letter), reasons[letter.id]) for letter in withheld))
-    await rows(tx, TAKE_BACK, list(reasons), list(reasons.values()))
+    perhaps = (list(ledger.PERHAPS_ACCEPTED), str(Suppression.CANCELLED_PERHAPS_SENT))
+    await rows(tx, TAKE_BACK, list(reasons), list(reasons.values()), *perhaps)
 
 
 async def load(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:

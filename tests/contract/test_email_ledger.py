@@ -335,15 +335,73 @@ async def test_two_processes_that_enter_one_letter_in_the_same_moment_both_find_
         assert await rows(tx, "select count(*), count(distinct booking_id) from letters") == [(ROUNDS, ROUNDS)]
 
 
+async def take_back(tx, *letters):
+    await store.withhold(tx, [(letter, Suppression.CANCELLED_FIRST) for letter in letters])
+
+
 async def test_a_letter_being_sent_stays_with_its_sender(engine, letters):
-    """A cancellation takes back only what nobody is handing over yet."""
+    """A cancellation takes back only letters for which DATA has not begun."""
     await entered(engine, *letters)
-    await claimed(engine, letters[0])
+    await handed_over(engine, letters[0], await claimed(engine, letters[0]))
     async with engine.begin() as tx:
-        await store.withhold(tx, [(letter, Suppression.CANCELLED_FIRST) for letter in letters])
+        await take_back(tx, *letters)
 
     assert (await row(engine, letters[0]))[0] == "sending"
     assert (await row(engine, letters[1]))[0] == "suppressed"
+
+
+async def test_a_letter_that_waits_for_a_connection_is_taken_back(engine, letters):
+    """Its claim holds no more when its sender asks before DATA."""
+    await entered(engine, *letters)
+    token = await claimed(engine, letters[0])
+    async with engine.begin() as tx:
+        await take_back(tx, *letters)
+
+    assert await handed_over(engine, letters[0], token) == set()
+    found = await row(engine, letters[0], "state, reason, claim_token, lease_until")
+    assert tuple(found) == ("suppressed", "cancelled_before_sent", None, None)
+
+
+@pytest.mark.parametrize("claimed_again", [True, False])
+async def test_a_letter_that_is_taken_back_may_have_been_accepted_under_an_earlier_claim(engine, letters, claimed_again):
+    """Then its row says so, and a cancellation follows."""
+    await entered(engine, *letters)
+    token = await claimed(engine, letters[0])
+    async with engine.begin() as tx:
+        await store.record_retrying(tx, letters[0].id, token, reason="x", answer="connection_lost_after_dot")
+    if claimed_again:
+        await claimed(engine, letters[0], maybe_sent=True, attempts=1)
+    async with engine.begin() as tx:
+        await take_back(tx, *letters)
+
+    assert tuple(await row(engine, letters[0], "state, reason")) == ("suppressed", "cancelled_perhaps_sent")
+
+
+@pytest.mark.parametrize("first", ["hand over", "take back"])
+async def test_a_letter_is_either_taken_back_or_sent_when_both_come_in_one_moment(engine, rival, letters, first):
+    """The second one waits for the row, and sees what the first one made of it."""
+    await entered(engine, *letters)
+    token = await claimed(engine, letters[0])
+
+    async def hand_over(tx):
+        return await store.hand_over(tx, [(letters[0].id, token)])
+
+    async def withhold(tx):
+        await take_back(tx, letters[0])
+
+    async def second(work):
+        async with rival.begin() as tx:
+            return await work(tx)
+
+    one, other = (hand_over, withhold) if first == "hand over" else (withhold, hand_over)
+    async with engine.begin() as tx:
+        held = await one(tx)
+        waiting = asyncio.create_task(second(other))
+        await until(waits_for_a_lock(engine), "the second one waits for the row")
+    answer = await waiting
+
+    assert (held, answer) == (({token}, None) if first == "hand over" else (None, set()))
+    assert (await row(engine, letters[0]))[0] == ("sending" if first == "hand over" else "suppressed")
 
 
 async def test_what_waits_for_another_attempt_is_taken_back(engine, letters):

@@ -1,5 +1,6 @@
 """Who is told of a cancellation, of a refund in part and of a payment that failed late; in any order, once, or not at all."""
 
+import asyncio
 import uuid
 
 import pytest
@@ -9,7 +10,9 @@ from consumers.email.store import Taking
 from shared.db.engine import rows
 from tests.support.builders import Sale, booking_event, insert_sales, payment_event, record
 from tests.support.database import query
+from tests.support.waiting import until
 
+ROLES = ("client", "coach")
 CONFIRMED, CANCELLED = "booking.confirmed", "booking.cancelled"
 
 
@@ -134,12 +137,12 @@ async def test_who_was_not_confirmed_is_not_told_of_the_cancellation(email, mail
     ]
 
 
-async def confirmation_under_lease(engine, sale, *, lease, handed_over=True):
+async def confirmation_under_lease(engine, sale, *, lease, handed_over=True, maybe_sent=False):
     """The client's confirmation in somebody's hands."""
     async with engine.begin() as tx:
         found = await rows(tx, "select id from letters where kind = 'confirmation' and role = 'client'")
         token = uuid.uuid4()
-        await store.claim(tx, [Taking(found[0][0], token, 0, maybe_sent=False)])
+        await store.claim(tx, [Taking(found[0][0], token, 0, maybe_sent=maybe_sent)])
         if handed_over:
             await store.hand_over(tx, [(found[0][0], token)])
         await rows(tx, "update letters set lease_until = now() + $1::text::interval where id = $2", lease, found[0][0])
@@ -207,20 +210,52 @@ async def test_a_confirmation_whose_sender_died_before_data_is_taken_back_in_sil
     ]
 
 
-async def test_a_cancellation_waits_while_a_slow_sender_may_still_begin(email, mailbox, engine, sale):
-    """The lease ran out before DATA: the confirmation's own record, which comes again, settles whether it goes out."""
+@pytest.mark.parametrize("lease", ["20 s", "-1 s"])
+async def test_a_confirmation_that_waits_for_a_connection_is_taken_back(email, mailbox, engine, sale, lease):
+    """DATA has not begun, and its sender asks before it begins: neither letter goes out, and nothing waits for a lease."""
     await email.changes._batches.handle([booking(sale, CONFIRMED)])
-    await confirmation_under_lease(engine, sale, lease="-1 s", handed_over=False)
+    await confirmation_under_lease(engine, sale, lease=lease, handed_over=False)
     await query(engine, "update bookings set status = 'cancelled'")
     await email.changes.handle([booking(sale, CANCELLED)])
-    assert ("client", "queued", None) in await letters(engine, "cancellation")
-    [later] = email.published.incoming("email.retry.1s")
-
     await email.changes.handle([booking(sale, CONFIRMED)])
-    await email.retries.handle([later])
+
+    assert (mailbox.letters, email.published.records) == ([], [])
+    assert await letters(engine, "confirmation") == [(role, "suppressed", "cancelled_before_sent") for role in ROLES]
+    assert await letters(engine, "cancellation") == [(role, "suppressed", "confirmation_not_sent") for role in ROLES]
+
+
+async def test_a_sender_whose_confirmation_was_taken_back_sends_nothing(email, mailbox, engine, sale):
+    """It had claimed both and waited for a connection; their tickets find them suppressed."""
+    email.sender._conversations = asyncio.Semaphore(0)
+    handling = asyncio.create_task(email.changes.handle([booking(sale, CONFIRMED)]))
+
+    async def claimed():
+        return await query(engine, "select distinct state from letters") == [("sending",)]
+
+    await until(claimed, "both letters are claimed")
+    await query(engine, "update bookings set status = 'cancelled'")
+    await email.changes._batches.handle([booking(sale, CANCELLED)])
+    for _ in ROLES:
+        email.sender._conversations.release()
+    await handling
+    await email.retries.handle(email.published.incoming("email.retry.1s"))
+    await email.changes.handle([booking(sale, CANCELLED)])
 
     assert mailbox.letters == []
-    assert ("client", "suppressed", "confirmation_not_sent") in await letters(engine, "cancellation")
+    assert await letters(engine, "confirmation") == [(role, "suppressed", "cancelled_before_sent") for role in ROLES]
+    assert await letters(engine, "cancellation") == [(role, "suppressed", "confirmation_not_sent") for role in ROLES]
+
+
+async def test_a_confirmation_taken_back_after_a_claim_of_which_there_is_no_record_is_cancelled(email, mailbox, engine, sale):
+    """An earlier sender may have handed it over: better a cancellation than silence."""
+    await email.changes._batches.handle([booking(sale, CONFIRMED)])
+    await confirmation_under_lease(engine, sale, lease="-1 s")
+    await confirmation_under_lease(engine, sale, lease="20 s", handed_over=False, maybe_sent=True)
+    await query(engine, "update bookings set status = 'cancelled'")
+    await email.changes.handle([booking(sale, CANCELLED)])
+
+    assert told(mailbox) == [CANCELLATIONS[0]]
+    assert ("client", "suppressed", "cancelled_perhaps_sent") in await letters(engine, "confirmation")
 
 
 async def test_a_part_that_went_back_tells_the_client_once(email, mailbox, engine, sale):
