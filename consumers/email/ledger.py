@@ -1,6 +1,6 @@
 """Decides by the ledger whether a letter may be sent now; pure.
 
-Enters: a letter's row, read under its lock, and the attempts that the record at hand counts. Leaves: one of four outcomes.
+Enters: a letter's row, read under its lock, and the attempts that the record at hand counts. Leaves: one of five outcomes.
 """
 
 from dataclasses import dataclass
@@ -113,8 +113,23 @@ class Suppress:
 
 
 @dataclass(frozen=True, slots=True)
-class Busy:
-    """Another sender holds its lease, or what it depends on is undecided: look again in a second."""
+class Leased:
+    """Another sender holds its lease: look again in a second."""
+
+
+class Awaited(StrEnum):
+    """The decision that an undecided letter depends on."""
+
+    CONFIRMATION = "confirmation_in_flight"  # whether the same person's confirmation goes out: a sender still has it
+    SUCCESS = "success_not_judged"  # whether the payment's success confirms the booking: the bookings consumer decides
+    FULL_REFUND = "full_refund_not_judged"  # whether the full refund cancels the booking: likewise
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """Whether it is to be sent is not decided yet: look again, after longer times the longer that takes."""
+
+    awaited: Awaited
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +139,7 @@ class Over:
     why: str
 
 
-Judgement = Claim | Suppress | Busy | Over
+Judgement = Claim | Suppress | Leased | Undecided | Over
 
 
 def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
@@ -137,11 +152,11 @@ def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
         case State.DEAD if not replayed:
             return Over("already_dead")
         case State.SENDING if not letter.lease_over:
-            return Busy()
+            return Leased()
         case _ if attempt < letter.attempts and not replayed:
             return Over("stale")
-        case _ if undecided(letter):
-            return Busy()
+        case _ if (awaited := awaits(letter)) is not None:
+            return Undecided(awaited)
         case _ if (reason := withheld(letter)) is not None:
             return Suppress(reason)
         case State.SENDING | State.QUEUED | State.RETRYING:
@@ -151,13 +166,19 @@ def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
             return Claim(letter.perhaps_sent, attempts=0)
 
 
-def undecided(letter: Standing) -> bool:
-    """Return whether it depends on what is undecided: a confirmation in flight, a booking that has not followed its payment."""
-    if letter.kind == Kind.CANCELLATION:
-        return letter.confirmation is not None and letter.confirmation.in_flight
-    if letter.kind != Kind.REFUND or letter.booking_status is None:
-        return False
-    return not letter.success_judged or (letter.names_full_refund and not letter.full_refund_judged)
+def awaits(letter: Standing) -> Awaited | None:
+    """Return what is still to be decided before a letter can be judged, None where nothing is."""
+    match letter.kind:
+        case Kind.CANCELLATION if letter.confirmation is not None and letter.confirmation.in_flight:
+            return Awaited.CONFIRMATION
+        case Kind.REFUND if letter.booking_status is None:  # the booking is gone: no consumer decides about it any more
+            return None
+        case Kind.REFUND if not letter.success_judged:
+            return Awaited.SUCCESS
+        case Kind.REFUND if letter.names_full_refund and not letter.full_refund_judged:
+            return Awaited.FULL_REFUND
+        case _:
+            return None
 
 
 def withheld(letter: Standing) -> Suppression | None:

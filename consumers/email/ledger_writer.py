@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers.email import ledger, store
 from consumers.email.compose import Facts
 from consumers.email.group_commit import GroupCommit
-from consumers.email.ledger import Busy, Claim, Judgement, Over, State, Suppress
+from consumers.email.ledger import Awaited, Claim, Judgement, Leased, Over, State, Suppress, Undecided
 from consumers.email.store import Recorded, Sent, Taking
 from consumers.email.template_cache import TemplateCache
 from consumers.email.tickets import Due
@@ -43,7 +43,7 @@ class Claimed:
         return self.due.ticket.letter_id
 
 
-Found = Claimed | Suppress | Busy | Over
+Found = Claimed | Suppress | Leased | Undecided | Over
 
 
 class LedgerWriter:
@@ -88,6 +88,12 @@ class LedgerWriter:
                 await attention.open_(tx, reason=matter, aggregate=f"booking:{ticket.booking_id}", cause=str(claimed.letter_id))
             return held or _has_ended(await store.load(tx, [claimed.letter_id]), claimed)
 
+    async def undecided_for_long(self, due: Due, awaited: Awaited) -> None:
+        """Open a matter, once: the letter still waits for a decision that takes milliseconds where all is well."""
+        aggregate, cause = f"booking:{due.ticket.booking_id}", str(due.ticket.letter_id)
+        async with self._engine.begin() as tx:
+            await attention.open_(tx, reason=f"letter_undecided:{awaited}", aggregate=aggregate, cause=cause)
+
     async def release(self, claimed: Claimed) -> None:
         """Give the claim back without counting an attempt."""
         async with self._engine.begin() as tx:
@@ -103,7 +109,7 @@ class LedgerWriter:
                 standing = standings.get(letter_id)
                 judgement: Judgement = Over(UNKNOWN)
                 if letter_id in taken:
-                    judgement = Busy()
+                    judgement = Leased()
                 elif standing is not None:
                     judgement = ledger.judge(standing, attempt=due.attempt, replayed=due.replayed)
                 if isinstance(judgement, Claim):

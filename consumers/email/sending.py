@@ -20,7 +20,7 @@ from consumers.email import tickets
 from consumers.email.breaker import Breaker
 from consumers.email.compose import Letter, Unwritten, compose
 from consumers.email.delivery import Delivery
-from consumers.email.ledger import Busy, Over, Suppress
+from consumers.email.ledger import Awaited, Leased, Over, Suppress, Undecided
 from consumers.email.ledger_writer import UNKNOWN, Claimed, LedgerWriter
 from consumers.email.outcomes import Accepted, HeldBack, LetterRefused, Outcome, ServerTrouble
 from consumers.email.tickets import Due
@@ -113,7 +113,7 @@ class Sender:
         for error in [task.exception() for task in ended]:
             if error is not None:
                 raise error
-        await self._look_again_later([flight.due for flight in slow])
+        await self._defer([flight.due for flight in slow], reason="in_conversation")
 
     async def settle(self) -> None:
         """Wait, for a second at most, for the tasks that go on by themselves: leases protect the letters of the others."""
@@ -170,8 +170,10 @@ class Sender:
             case Suppress(reason=reason):
                 _count(due, "suppressed")
                 _log(due, "letter.suppressed", reason=reason)
-            case Busy():
-                await self._look_again_later([due])
+            case Leased():
+                await self._defer([due], reason="leased")
+            case Undecided(awaited=awaited):
+                await self._await_decision(due, awaited)
             case Over(why=why):
                 _log(due, "letter.left_alone", reason=why)
                 if why == UNKNOWN:
@@ -199,7 +201,7 @@ class Sender:
             case HeldBack():
                 # The server has nothing of it, even if it is recorded that DATA begins: its lease would delay it for long.
                 await self._ledger.release(claimed)
-                await self._look_again_later([claimed.due])
+                await self._defer([claimed.due], reason="not_handed_over")
             case _ as never:
                 assert_never(never)
 
@@ -292,7 +294,7 @@ class Sender:
         attempts = claimed.attempts + int(answer is not None)
         await self._to_dlt(claimed.due, attempts=attempts, reason=reason)
         if not await self._ledger.dead(claimed, reason=reason, answer=answer):
-            await self._look_again_later([claimed.due])
+            await self._defer([claimed.due], reason="claim_lost")
             return
         _count(claimed.due, "dead")
         _log(claimed.due, "letter.dead", reason=reason, attempts=attempts)
@@ -302,13 +304,21 @@ class Sender:
         await self._producer.publish([letter])
         metrics.dead_letters.labels(self._dead_topic, reason.partition(":")[0]).inc()
 
-    async def _look_again_later(self, letters: Sequence[Due]) -> None:
-        """Put letters that are under a lease into the ladder's first step, their attempts unchanged."""
-        now_ms = _now_ms()
-        records: list[Record] = [tickets.later(due, self._ladder[0], now_ms=now_ms) for due in letters]
+    async def _defer(self, letters: Sequence[Due], *, reason: str) -> None:
+        """Put letters that a lease protects into the ladder's first step, their attempts unchanged."""
+        step, now_ms = self._ladder[0], _now_ms()
+        records: list[Record] = [tickets.later(due, step, now_ms=now_ms) for due in letters]
         await self._producer.publish(records)
         for due in letters:
-            _log(due, "letter.busy", reason="somebody holds its lease")
+            _log(due, "letter.deferred", reason=reason, seconds=step.delay_seconds)
+
+    async def _await_decision(self, due: Due, awaited: Awaited) -> None:
+        """Let an undecided letter wait on the ladder, longer at each look; notify an operator once when it takes too long."""
+        if tickets.undecided_for_long(due, self._ladder):
+            await self._ledger.undecided_for_long(due, awaited)
+        ticket, step = tickets.undecided(due, self._ladder, now_ms=_now_ms())
+        await self._producer.publish([ticket])
+        _log(due, "letter.deferred", reason=f"undecided:{awaited}", count=due.looks + 1, seconds=step.delay_seconds)
 
 
 def _now_ms() -> int:

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from consumers.email import store
-from consumers.email.ledger import Busy
+from consumers.email.ledger import Leased
 from consumers.email.ledger_writer import Claimed, LedgerWriter
 from consumers.email.store import Taking
 from consumers.email.tickets import Due
@@ -75,7 +75,7 @@ async def test_of_two_tickets_that_are_asked_for_in_one_go_one_has_the_letter(em
     # The first question goes out at once; the two behind it go together.
     told = await asyncio.gather(*(writer.claim(due) for due in (coach, client, client)))
 
-    assert [type(one) for one in told] == [Claimed, Claimed, Busy]
+    assert [type(one) for one in told] == [Claimed, Claimed, Leased]
 
 
 @pytest.mark.parametrize(("answer", "attempt"), [(550, "0"), (450, "1")])

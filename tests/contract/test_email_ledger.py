@@ -9,7 +9,7 @@ import pytest
 from consumers.email import delivery, kinds, ledger, sending, store
 from consumers.email.breaker import TRIPPED_SECONDS_MAX
 from consumers.email.kinds import Suppression
-from consumers.email.ledger import Busy, Claim, Over, Suppress
+from consumers.email.ledger import Claim, Leased, Over, Suppress
 from consumers.email.store import Sent, Taking
 from shared.db import engine as engines
 from shared.db.engine import rows
@@ -104,7 +104,7 @@ async def test_a_letter_is_entered_once(engine, letters):
 
 
 async def test_only_one_of_two_senders_claims(engine, letters):
-    """Two processes at the same letter: one claims it, the other finds it busy."""
+    """Two processes at the same letter: one claims it, the other finds it leased."""
     await entered(engine, *letters)
 
     async def race():
@@ -116,14 +116,14 @@ async def test_only_one_of_two_senders_claims(engine, letters):
             return judgement
 
     judgements = await asyncio.gather(*(race() for _ in range(4)))
-    assert sorted(type(j).__name__ for j in judgements) == ["Busy", "Busy", "Busy", "Claim"]
+    assert sorted(type(j).__name__ for j in judgements) == ["Claim", "Leased", "Leased", "Leased"]
 
 
 async def test_a_lease_that_ran_out_after_data_began_is_claimed_as_maybe_sent(engine, letters):
     """Its sender died, perhaps after the final dot: it is sent again, under the same Message-ID, and counted."""
     await entered(engine, *letters)
     token = await claimed(engine, letters[0])
-    assert await judged(engine, letters[0]) == Busy()
+    assert await judged(engine, letters[0]) == Leased()
     assert await handed_over(engine, letters[0], token) == {token}
     await expire(engine, letters[0])
 
@@ -154,7 +154,7 @@ async def test_a_letter_leaves_only_under_its_claim(engine, letters):
 
     assert await handed_over(engine, letters[0], lost) == set()
     assert await handed_over(engine, letters[0], now) == {now}
-    assert await judged(engine, letters[0]) == Busy()
+    assert await judged(engine, letters[0]) == Leased()
     (seconds,) = await row(engine, letters[0], "extract(epoch from lease_until - now())::float8")
     assert seconds > delivery.CONVERSATION_SECONDS_MAX + delivery.DOT_SECONDS_MAX
 

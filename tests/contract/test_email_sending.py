@@ -102,7 +102,7 @@ async def test_a_letter_that_somebody_took_while_it_was_given_up_is_not_counted_
 
     assert await letters(engine, "state") == {("sending",)}
     assert len(email.published.to("email.retry.1s")) == 2
-    assert [line["event"] for line in lines if line["event"] in {"letter.dead", "letter.busy"}] == ["letter.busy"] * 2
+    assert [line["event"] for line in lines if line["event"] in {"letter.dead", "letter.deferred"}] == ["letter.deferred"] * 2
 
 
 async def test_a_batch_sends_the_letters_of_its_own_events_alone(email, engine, told, monkeypatch):

@@ -65,7 +65,7 @@ async def test_killed_between_data_and_its_record(pipeline, publish, engine):
     await pipeline.start("email")
 
     async def gave_way():
-        return "letter.busy" in pipeline.logged("email")
+        return "letter.deferred" in pipeline.logged("email")
 
     await until(gave_way, "the letters under lease went to the 1 s step")
     async with engine.begin() as tx:

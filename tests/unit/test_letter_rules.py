@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from consumers.email.kinds import Kind, Suppression
-from consumers.email.ledger import Busy, Claim, Confirmation, Over, Standing, State, Suppress, judge
+from consumers.email.ledger import Awaited, Claim, Confirmation, Leased, Over, Standing, State, Suppress, Undecided, judge
 from shared.domain.booking import Status
 
 QUEUED = Standing(
@@ -56,8 +56,8 @@ def judged(*, attempt=0, replayed=False, **changes):
         ({"state": State.SENT, "replayed": True}, Over("already_sent")),
         ({"state": State.SUPPRESSED, "replayed": True}, Over("already_suppressed")),
         ({"state": State.DEAD, "attempts": 6, "replayed": True}, OURS),
-        ({"state": State.SENDING, "lease_over": False}, Busy()),
-        ({"state": State.SENDING, "lease_over": False, "replayed": True}, Busy()),
+        ({"state": State.SENDING, "lease_over": False}, Leased()),
+        ({"state": State.SENDING, "lease_over": False, "replayed": True}, Leased()),
         ({"state": State.SENDING}, OURS),
         ({"state": State.SENDING, "handed_over": True}, Claim(maybe_sent=True, attempts=0)),
         ({"state": State.RETRYING, "handed_over": True}, OURS),
@@ -86,14 +86,14 @@ def test_a_letter_is_claimed_only_when_it_is_not_over_and_nobody_holds_it(change
         ({"booking_status": Status.CANCELLED, "possible_duplicates": 1}, Suppress(Suppression.CANCELLED_PERHAPS_SENT)),
         (REFUND, OURS),
         (REFUND | {"booking_status": Status.PENDING}, OURS),
-        (REFUND | {"success_judged": False, "holds_booking": False}, Busy()),
+        (REFUND | {"success_judged": False, "holds_booking": False}, Undecided(Awaited.SUCCESS)),
         (REFUND | {"success_judged": False, "booking_status": None, "holds_booking": False}, NO_BOOKING),
         (REFUND | {"holds_booking": False}, NO_BOOKING),
         (REFUND | {"payment_refunded_minor": 5000}, Suppress(Suppression.SUPERSEDED)),
         (REFUND | {"payment_refunded_minor": None}, OURS),
         (FULL_REFUND | {"booking_status": Status.COMPLETED}, OURS),
         (FULL_REFUND | {"booking_status": Status.CANCELLED}, OURS),
-        (FULL_REFUND | {"full_refund_judged": False, "cancelled_booking": None}, Busy()),
+        (FULL_REFUND | {"full_refund_judged": False, "cancelled_booking": None}, Undecided(Awaited.FULL_REFUND)),
         (
             FULL_REFUND | {"full_refund_judged": False, "booking_status": None, "holds_booking": False},
             NO_BOOKING,
@@ -114,6 +114,7 @@ def test_what_is_not_true_any_more_is_not_sent(changes, judgement):
     assert judged(**changes) == judgement
 
 
+IN_FLIGHT = Undecided(Awaited.CONFIRMATION)
 NOT_SENT = Suppress(Suppression.NEVER_CONFIRMED)
 
 
@@ -130,9 +131,9 @@ NOT_SENT = Suppress(Suppression.NEVER_CONFIRMED)
         ({"state": State.SUPPRESSED, "reason": Suppression.SENT_BY_OLDER_APPLICATION}, OURS),
         ({"state": State.DEAD, "last_answer": "connection_lost_after_dot"}, OURS),
         ({"state": State.DEAD, "possible_duplicates": 1}, OURS),
-        ({"state": State.SENDING, "lease_over": False}, Busy()),
-        ({"state": State.SENDING, "lease_over": False, "handed_over": True}, Busy()),
-        ({"state": State.SENDING}, Busy()),
+        ({"state": State.SENDING, "lease_over": False}, IN_FLIGHT),
+        ({"state": State.SENDING, "lease_over": False, "handed_over": True}, IN_FLIGHT),
+        ({"state": State.SENDING}, IN_FLIGHT),
         ({"state": State.SENDING, "handed_over": True}, OURS),
     ],
 )
