@@ -529,7 +529,17 @@ LETTERS = (
     fault(
         "a cancellation and a refund's letter tell of the same money",
         ("tests/contract/test_full_refunds.py", "-k", "cancellation_alone"),
-        (LEDGER, "letter.cancelled_booking is not False", "letter.cancelled_booking is None"),
+        (LEDGER, "    if letter.cancelled_booking is False:\n", "    if letter.cancelled_booking in {True, False}:\n"),
+    ),
+    fault(
+        "a full refund is told to nobody where the confirmation never arrived",
+        ("tests/contract/test_full_refunds.py", "-k", "confirmation_died"),
+        (LEDGER, "confirmation.state is State.DEAD else", "confirmation.state is State.SENT else"),
+    ),
+    fault(
+        "a full refund's letter is judged before it is known whether a cancellation goes",
+        ("tests/contract/test_full_refunds.py", "-k", "whichever_order"),
+        (LEDGER, "            return Awaited.CANCELLATION\n", "            return None\n"),
     ),
     fault(
         "a cancellation tells of a refund that failed",

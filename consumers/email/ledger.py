@@ -25,9 +25,17 @@ class State(StrEnum):
     DEAD = "dead"
 
 
+# A cancellation in one of these was found to be due. A dead one is an operator's to replay, and tells of the refund then.
+CANCELLATION_GOES = frozenset({State.SENDING, State.RETRYING, State.SENT, State.DEAD})
+
+
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """The state of the same person's confirmation: a cancellation is sent only to those who got one, or may have got one."""
+    """The state of the same person's confirmation.
+
+    A cancellation is sent only to those who got one, or may have got one, and names the refund that caused it; those who got
+    none because it died have a full refund told by a letter of its own.
+    """
 
     state: State
     lease_over: bool
@@ -65,7 +73,9 @@ class Standing:
     application named none). `refunded_minor`: what the letter says was refunded of `amount_minor`; `payment_refunded_minor`:
     what is refunded of its payment by now; both are None where nothing is known. `success_judged`: the bookings consumer has
     decided whether the payment's success confirms the booking. `full_refund_judged`: it has decided whether the full refund
-    cancels the booking; `cancelled_booking` is that decision, None where it was not recorded.
+    cancels the booking; `cancelled_booking` is that decision, None where it was not recorded. `confirmation` is the same
+    person's, for a cancellation and a refund; `cancellation` the state of the same person's, for a refund: None before the
+    event that cancelled the booking was taken.
     """
 
     state: State
@@ -85,6 +95,7 @@ class Standing:
     full_refund_judged: bool = False
     cancelled_booking: bool | None = None
     confirmation: Confirmation | None = None
+    cancellation: State | None = None
 
     @property
     def names_full_refund(self) -> bool:
@@ -123,6 +134,7 @@ class Awaited(StrEnum):
     CONFIRMATION = "confirmation_in_flight"  # whether the same person's confirmation goes out: a sender still has it
     SUCCESS = "success_not_judged"  # whether the payment's success confirms the booking: the bookings consumer decides
     FULL_REFUND = "full_refund_not_judged"  # whether the full refund cancels the booking: likewise
+    CANCELLATION = "cancellation_not_entered"  # whether the cancellation tells of it: the event is still on its way here
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +189,19 @@ def awaits(letter: Standing) -> Awaited | None:
             return Awaited.SUCCESS
         case Kind.REFUND if letter.names_full_refund and not letter.full_refund_judged:
             return Awaited.FULL_REFUND
+        case Kind.REFUND if letter.names_full_refund and letter.cancelled_booking:
+            return _awaits_cancellation(letter)
+        case _:
+            return None
+
+
+def _awaits_cancellation(letter: Standing) -> Awaited | None:
+    """Return what is to be decided before it is known whether the cancellation tells of a full refund."""
+    match letter.cancellation, letter.confirmation:
+        case None, _:
+            return Awaited.CANCELLATION
+        case State.QUEUED, Confirmation(state=State.SENDING):
+            return Awaited.CONFIRMATION
         case _:
             return None
 
@@ -189,8 +214,8 @@ def withheld(letter: Standing) -> Suppression | None:
             return Suppression.CANCELLED_PERHAPS_SENT if perhaps else Suppression.CANCELLED_FIRST
         case Kind.CANCELLATION if letter.confirmation is None or not letter.confirmation.went_out:
             return Suppression.NEVER_CONFIRMED
-        case Kind.REFUND if letter.names_full_refund and letter.cancelled_booking is not False:
-            return Suppression.CANCELLATION_TELLS
+        case Kind.REFUND if letter.names_full_refund and (silent := _silent_about_full_refund(letter)) is not None:
+            return silent
         case Kind.REFUND if not letter.holds_booking:
             return Suppression.HOLDS_NO_BOOKING
         case Kind.REFUND if letter.payment_refunded_minor not in {None, letter.refunded_minor}:
@@ -199,6 +224,23 @@ def withheld(letter: Standing) -> Suppression | None:
             return Suppression.PAID
         case _:
             return None
+
+
+def _silent_about_full_refund(letter: Standing) -> Suppression | None:
+    """Return why a full refund has no letter of its own, None where no other letter tells of it.
+
+    Where it cancelled the booking, the cancellation tells. Where no cancellation goes because the confirmation died, the client
+    has paid, and must be told of the money; where the booking was cancelled before the confirmation left, all are silent.
+    """
+    confirmation = letter.confirmation
+    went_out = confirmation is not None and confirmation.went_out
+    if letter.cancelled_booking is False:
+        return None
+    if letter.cancelled_booking is None or letter.cancellation in CANCELLATION_GOES:
+        return Suppression.CANCELLATION_TELLS
+    if letter.cancellation is State.QUEUED and went_out:
+        return Suppression.CANCELLATION_TELLS
+    return None if confirmation is not None and confirmation.state is State.DEAD else Suppression.NEVER_CONFIRMED
 
 
 def refund_to_name(kind: str, refunded_minor: int | None, payment_refunded_minor: int | None) -> int | None:

@@ -52,9 +52,9 @@ update letters
 set state = 'suppressed', reason = held.reason, claim_token = null, lease_until = null, updated_at = now()
 from held where letters.id = held.id
 """
-# `c` is the same person's confirmation, on which a cancellation depends. `p` shows the payment as it is by now: its row is
-# committed before any message about it is published. Which payment holds a booking that names none is the rule of
-# shared/domain/booking.py; a payment in conflict never held it.
+# `c` is the same person's confirmation, on which a cancellation depends; `x` is the same person's cancellation, on which a full
+# refund's letter depends. `p` shows the payment as it is by now: its row is committed before any message about it is published.
+# Which payment holds a booking that names none is the rule of shared/domain/booking.py; a payment in conflict never held it.
 # In the order of their ids, so that two processes lock rows in one order.
 LOAD = """
 select l.id, l.state, l.attempts, l.lease_until is null or l.lease_until < now(), l.handed_over_at is not null,
@@ -67,16 +67,17 @@ select l.id, l.state, l.attempts, l.lease_until is null or l.lease_until < now()
        l.amount_minor, l.refunded_minor, p.paid, p.amount_refunded_minor, k.paid is true, k.cancel_due is true,
        k.cancelled_booking,
        c.state, c.lease_until is null or c.lease_until < now(), c.handed_over_at is not null,
-       c.reason, c.last_answer, c.possible_duplicates
+       c.reason, c.last_answer, c.possible_duplicates, x.state
 from letters l
 left join bookings b on b.id = l.booking_id
 left join payments p on p.id = l.payment_id
 left join booking_payments k on k.payment_id = l.payment_id
-left join letters c on l.kind = 'cancellation' and c.kind = 'confirmation' and c.cause = ''
+left join letters c on l.kind in ('cancellation', 'refund') and c.kind = 'confirmation' and c.cause = ''
                    and c.booking_id = l.booking_id and c.role = l.role
+left join letters x on l.kind = 'refund' and x.kind = 'cancellation' and x.cause = ''
+                   and x.booking_id = l.booking_id and x.role = l.role
 where l.id = any($1::uuid[]) order by l.id for update of l
 """
-CONFIRMATION_COLUMNS = 6  # the last of LOAD
 # A letter that may have been accepted is counted now, and its last answer cleared; a claim that sends nothing, as while the
 # mail server is away, must not count it again.
 CLAIM = """
@@ -222,9 +223,7 @@ async def claim(tx: AsyncConnection, claims: Sequence[Taking]) -> None:
     await rows(tx, CLAIM, *taken, LEASE_SECONDS)
 
 
-async def facts(
-    tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]
-) -> dict[uuid.UUID, tuple[compose.Facts, TemplateVersion]]:
+async def facts(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[compose.Facts, TemplateVersion]]:
     """Return the facts of each letter, as of now, and what it is written by; those whose booking is gone are left out."""
     found = await rows(tx, FACTS, list(letter_ids))
     return {row[0]: (_facts(*row[3:]), TemplateVersion(*row[1:3])) for row in found}
@@ -287,12 +286,63 @@ def _letter_row(letter: NewLetter) -> tuple[object, ...]:
 
 
 def _standing(row: Any) -> Standing:
-    """Return a row of LOAD; its columns stand in the order of Standing's fields, then of Confirmation's."""
-    state, *values = row[1:]
-    confirmed = values[-CONFIRMATION_COLUMNS:]
-    confirmation = Confirmation(State(confirmed[0]), *confirmed[1:]) if confirmed[0] else None
-    fields = [State(state), *values[:-CONFIRMATION_COLUMNS], confirmation]
-    return Standing(*fields)
+    """Return what one row of LOAD holds; its columns have these names."""
+    (
+        _letter_id,
+        state,
+        attempts,
+        lease_over,
+        handed_over,
+        last_answer,
+        kind,
+        booking_status,
+        possible_duplicates,
+        holds_booking,
+        amount_minor,
+        refunded_minor,
+        payment_paid,
+        payment_refunded_minor,
+        success_judged,
+        full_refund_judged,
+        cancelled_booking,
+        confirmation_state,
+        confirmation_lease_over,
+        confirmation_handed_over,
+        confirmation_reason,
+        confirmation_last_answer,
+        confirmation_possible_duplicates,
+        cancellation_state,
+    ) = row
+    confirmation = None
+    if confirmation_state is not None:
+        confirmation = Confirmation(
+            state=State(confirmation_state),
+            lease_over=confirmation_lease_over,
+            handed_over=confirmation_handed_over,
+            reason=confirmation_reason,
+            last_answer=confirmation_last_answer,
+            possible_duplicates=confirmation_possible_duplicates,
+        )
+    return Standing(
+        state=State(state),
+        attempts=attempts,
+        lease_over=lease_over,
+        handed_over=handed_over,
+        last_answer=last_answer,
+        kind=kind,
+        booking_status=booking_status,
+        possible_duplicates=possible_duplicates,
+        holds_booking=holds_booking,
+        amount_minor=amount_minor,
+        refunded_minor=refunded_minor,
+        payment_paid=payment_paid,
+        payment_refunded_minor=payment_refunded_minor,
+        success_judged=success_judged,
+        full_refund_judged=full_refund_judged,
+        cancelled_booking=cancelled_booking,
+        confirmation=confirmation,
+        cancellation=None if cancellation_state is None else State(cancellation_state),
+    )
 
 
 def _facts(

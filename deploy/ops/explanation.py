@@ -32,10 +32,10 @@ SUPPRESSIONS = {
     "cancelled_before_sent": "the booking was cancelled before it could be sent",
     "cancelled_perhaps_sent": "the booking was cancelled; an earlier sender may have handed it over without a record",
     "sent_by_older_application": "the older application had sent it",
-    "confirmation_not_sent": "there was no confirmation to take back",
+    "confirmation_not_sent": "no confirmation had been sent, so neither is this",
     "payment_holds_no_booking": "the payment holds no booking",
     "superseded": "the refunded amount has changed since",
-    "cancellation_tells": "all of it was given back, and the booking went: its cancellation tells",
+    "cancellation_tells": "all of it was given back, and the booking went: the letter of its cancellation says so",
     "paid_after_all": "the booking was paid after all",
 }
 BELIEVED = frozenset({Decision.APPLIED, Decision.UNCHANGED})

@@ -59,8 +59,8 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         ),
         "inbox": INBOX,
         "stripe_reconciliations": Rights(select=EVERY),
-        "booking_payments": Rights(select="payment_id paid cancel_due"),
-        "letters": Rights(select="id booking_id kind payment_id amount_minor refunded_minor state queued_at updated_at"),
+        "booking_payments": Rights(select="payment_id paid cancel_due cancelled_booking"),
+        "letters": Rights(select="id booking_id kind role payment_id amount_minor refunded_minor state queued_at updated_at"),
         "letter_changes": Rights(select="state changed_at"),
     },
     "cb_bookings": {

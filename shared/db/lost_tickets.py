@@ -2,9 +2,10 @@
 
 An open letter is looked at within seconds, or waits with all others: for the email consumer, for the mail server. So its ticket
 counts as lost only when another letter was sent after the time in which it would have been looked at, and that was an hour ago:
-by then a consumer that was away has taken what waited. A refund's letter waits for the bookings consumer as well. Enters: the
-hourly check of the payments consumer. Leaves: a matter for a person, which a later check resolves once the letter was sent,
-suppressed or given up. Next: an operator, who finds the matter by `cb-ops attention`.
+by then a consumer that was away has taken what waited. A refund's letter waits for the bookings consumer as well, and for the
+booking's cancellation: of one that waits for an hour the email consumer opens a matter of its own. Enters: the hourly check of
+the payments consumer. Leaves: a matter for a person, which a later check resolves once the letter was sent, suppressed or given
+up. Next: an operator, who finds the matter by `cb-ops attention`.
 """
 
 from datetime import datetime, timedelta
@@ -27,7 +28,11 @@ select l.booking_id::text, l.id::text from letters l
 where l.state in ('queued', 'sending', 'retrying') and l.queued_at < $1 and l.updated_at < $1
   and (l.kind <> 'refund' or exists (
       select from booking_payments k
-      where k.payment_id = l.payment_id and k.paid and (k.cancel_due or l.refunded_minor < l.amount_minor)
+      where k.payment_id = l.payment_id and k.paid and (l.refunded_minor < l.amount_minor or (k.cancel_due and (
+          k.cancelled_booking is not true or exists (
+              select from letters x where x.booking_id = l.booking_id and x.kind = 'cancellation' and x.role = l.role
+          )
+      )))
   ))
   and not exists (
       select from attention a

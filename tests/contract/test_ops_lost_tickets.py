@@ -88,7 +88,7 @@ async def test_a_letter_that_waits_with_all_others_is_not_reported(engine, writt
     ],
 )
 async def test_a_refund_s_letter_waits_until_the_booking_followed(engine, written, followed, refunded_minor, is_lost):
-    """Its ticket comes again every second until then, and changes nothing: the bookings consumer is away."""
+    """Its ticket comes again until then, and changes nothing: the bookings consumer is away."""
     payment_id = uuid.uuid4()
     one = await written("queued", minutes=120, refund=(payment_id, refunded_minor))
     await written("sent", minutes=70)
@@ -98,6 +98,22 @@ async def test_a_refund_s_letter_waits_until_the_booking_followed(engine, writte
     await look(engine)
 
     assert await matters(engine) == ([lost(*one)] if is_lost else [])
+
+
+@pytest.mark.parametrize("entered", [True, False])
+async def test_a_full_refund_s_letter_waits_until_the_cancellation_is_entered(engine, written, entered):
+    """The booking is cancelled, and the event is still on its way to the email consumer, or among the dead letters."""
+    payment_id = uuid.uuid4()
+    one = await written("queued", minutes=120, refund=(payment_id, 7500))
+    await written("sent", minutes=70)
+    insert = "insert into booking_payments values ($1, $2, 1, true, true, null, true)"
+    await query(engine, insert, payment_id, one[0])
+    if entered:
+        await written("suppressed", minutes=110, booking_id=one[0])
+        await query(engine, "update letters set kind = 'cancellation' where state = 'suppressed'")
+    await look(engine)
+
+    assert await matters(engine) == ([lost(*one)] if entered else [])
 
 
 async def test_a_matter_is_resolved_once_no_letter_of_its_booking_is_open(engine, written):

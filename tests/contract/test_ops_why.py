@@ -105,10 +105,10 @@ async def test_a_refund_seen_first_and_no_letter_sent_and_why(walk, database, sa
         "no confirmation letter to the coach: the booking was cancelled before it could be sent",
         "cancellation letter to the client: due",
         "cancellation letter to the coach: due",
-        "no cancellation letter to the client: there was no confirmation to take back",
-        "no cancellation letter to the coach: there was no confirmation to take back",
+        "no cancellation letter to the client: no confirmation had been sent, so neither is this",
+        "no cancellation letter to the coach: no confirmation had been sent, so neither is this",
         "refund letter to the client: due",
-        "no refund letter to the client: all of it was given back, and the booking went: its cancellation tells",
+        "no refund letter to the client: no confirmation had been sent, so neither is this",
         "",
         "nothing is open",
     ]

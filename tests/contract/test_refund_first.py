@@ -33,7 +33,7 @@ async def test_a_refund_seen_before_its_success_sends_no_confirmation_letter_and
             ("cancellation", "coach", "suppressed", "confirmation_not_sent"),
             ("confirmation", "client", "suppressed", "cancelled_before_sent"),
             ("confirmation", "coach", "suppressed", "cancelled_before_sent"),
-            ("refund", "client", "suppressed", "cancellation_tells"),
+            ("refund", "client", "suppressed", "confirmation_not_sent"),
         ]
         assert await query(engine, "select status::text from bookings where id = $1", sale.booking_id) == [("cancelled",)]
     assert walk.mailbox.letters == []

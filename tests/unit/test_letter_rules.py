@@ -98,7 +98,7 @@ def test_a_letter_is_claimed_only_when_it_is_not_over_and_nobody_holds_it(change
             FULL_REFUND | {"full_refund_judged": False, "booking_status": None, "holds_booking": False},
             NO_BOOKING,
         ),
-        (FULL_REFUND | {"cancelled_booking": True}, Suppress(Suppression.CANCELLATION_TELLS)),
+        (FULL_REFUND | {"cancelled_booking": True}, Undecided(Awaited.CANCELLATION)),
         (FULL_REFUND | {"cancelled_booking": None}, Suppress(Suppression.CANCELLATION_TELLS)),
         (FULL_REFUND | {"holds_booking": False}, NO_BOOKING),
         (FULL_REFUND | {"payment_refunded_minor": 0}, Suppress(Suppression.SUPERSEDED)),
@@ -143,6 +143,42 @@ def test_a_cancellation_follows_a_confirmation_that_went_out(confirmation, judge
 
     assert judged(**follows, confirmation=replace(CONFIRMED, **confirmation)) == judgement
     assert judged(**follows, confirmation=None) == NOT_SENT
+
+
+DIED = {"state": State.DEAD}
+IN_HAND = {"state": State.SENDING, "handed_over": True}
+MAY_HAVE_COME = DIED | {"possible_duplicates": 1}
+OLDER = {"state": State.SUPPRESSED, "reason": Suppression.SENT_BY_OLDER_APPLICATION}
+TAKEN_BACK = {"state": State.SUPPRESSED, "reason": Suppression.CANCELLED_FIRST}
+TOLD_BY_IT = Suppress(Suppression.CANCELLATION_TELLS)
+
+
+@pytest.mark.parametrize(
+    ("cancellation", "confirmation", "judgement"),
+    [
+        *((None, confirmation, Undecided(Awaited.CANCELLATION)) for confirmation in ({}, DIED, {"state": State.SENT}, OLDER)),
+        *((state, {"state": State.SENT}, TOLD_BY_IT) for state in State if state is not State.SUPPRESSED),
+        *((State.QUEUED, confirmation, TOLD_BY_IT) for confirmation in (OLDER, MAY_HAVE_COME)),
+        *((State.QUEUED, confirmation, IN_FLIGHT) for confirmation in (IN_HAND, IN_HAND | {"lease_over": False})),
+        *((state, DIED, OURS) for state in (State.QUEUED, State.SUPPRESSED)),
+        *((state, TAKEN_BACK, NOT_SENT) for state in (State.QUEUED, State.SUPPRESSED)),
+        *((state, MAY_HAVE_COME, TOLD_BY_IT) for state in (State.SENDING, State.RETRYING, State.SENT, State.DEAD)),
+    ],
+)
+def test_a_full_refund_that_cancelled_the_booking_has_its_own_letter_where_no_cancellation_goes(
+    cancellation, confirmation, judgement
+):
+    """The confirmation died, and the client has paid; where it was taken back before it left, all is silent."""
+    world = FULL_REFUND | {"cancelled_booking": True, "booking_status": Status.CANCELLED, "cancellation": cancellation}
+
+    assert judged(**world, confirmation=replace(CONFIRMED, **confirmation)) == judgement
+
+
+def test_the_letter_of_a_full_refund_that_has_changed_since_is_not_sent_though_the_confirmation_died():
+    """It names an amount that is not true any more."""
+    world = FULL_REFUND | {"cancelled_booking": True, "cancellation": State.SUPPRESSED, "payment_refunded_minor": 0}
+
+    assert judged(**world, confirmation=replace(CONFIRMED, **DIED)) == Suppress(Suppression.SUPERSEDED)
 
 
 @pytest.mark.parametrize("kind", Kind)
