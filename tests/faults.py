@@ -16,6 +16,7 @@ BROKER = "shared/kafka/broker.py"
 SUBSCRIPTION = "shared/kafka/subscription.py"
 STORE = "consumers/email/store.py"
 SENDING = "consumers/email/sending.py"
+UNACCEPTED = "consumers/email/unaccepted.py"
 CONNECTIONS = "ingress/connections.py"
 
 CONSUMER_TESTS = "tests/contract/test_payments_consumer.py"
@@ -506,14 +507,17 @@ LETTERS = (
         "a letter is marked before its record is published",
         (LADDER_TESTS, "-k", "kafkas_word"),
         (
-            SENDING,
-            "        await self._to_dlt(claimed.due, attempts=attempts, reason=reason)\n        if not",
+            UNACCEPTED,
+            "        await self.publish_dead_letter(claimed.due, attempts=attempts, reason=reason)\n        if not",
             "        if not",
         ),
         (
-            SENDING,
-            '        _count(claimed.due, "dead")\n',
-            '        await self._to_dlt(claimed.due, attempts=attempts, reason=reason)\n        _count(claimed.due, "dead")\n',
+            UNACCEPTED,
+            '        count_letter(claimed.due, "dead")\n',
+            (
+                "        await self.publish_dead_letter(claimed.due, attempts=attempts, reason=reason)\n"
+                '        count_letter(claimed.due, "dead")\n'
+            ),
         ),
     ),
     fault(
@@ -640,7 +644,11 @@ LETTERS = (
     fault(
         "a 250 that the database did not take waits for a batch that never comes",
         (CLAIM_TESTS, "-k", "no_batch_comes"),
-        (SENDING, "                self._let_go_on(self._recording)\n", "                self._recording.cancel()\n"),
+        (
+            "consumers/email/accepted.py",
+            "                self._background.add(self._recording)\n",
+            "                self._recording.cancel()\n",
+        ),
     ),
 )
 DOOR = (

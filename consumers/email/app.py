@@ -12,7 +12,9 @@ from consumers.email import kinds
 from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
 from consumers.email.handlers import Changes, Entering, Reading, Retries
+from consumers.email.ledger_writer import LedgerWriter
 from consumers.email.sending import Sender
+from consumers.email.unaccepted import UnacceptedLetters
 from shared import ending, environment, logs, metrics, settings, topics
 from shared.db import engine as engines
 from shared.db import health
@@ -62,15 +64,14 @@ class Wiring:
     def subscriptions(self, producer: Producer, end: ending.End) -> Sequence[Subscription]:
         """Return a subscription for each topic; `producer` has started, and the sender publishes on it."""
         prefix, dead_letters = self._configured.topic_prefix, self._named(topics.EMAIL_DLT)
+        ledger = LedgerWriter(self._engine)
+        ladder = retry.steps(topics.EMAIL_LADDER, prefix=prefix)
         sender = self._sender = Sender(
-            engine=self._engine,
+            ledger=ledger,
             delivery=self._delivery,
-            producer=producer,
             breaker=self._breaker,
+            unaccepted=UnacceptedLetters(ledger, producer, ladder=ladder, dead_topic=dead_letters, group=prefix + GROUP),
             sender_address=self._configured.smtp_from_email,
-            group=prefix + GROUP,
-            ladder=retry.steps(topics.EMAIL_LADDER, prefix=prefix),
-            dead_topic=dead_letters,
             stopping=end.stopping,
         )
         bookings = self._changes(kinds.of_booking, sender, producer, GROUP, topics.BOOKINGS_EVENTS_DLT)

@@ -98,7 +98,7 @@ def fields_logged(one):
     levels = {"debug", "info", "warning", "error", "exception", "critical"}
     methods = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr in levels]
     lines = [call for call in methods if isinstance(call.func.value, ast.Call) or getattr(call.func.value, "id", "") == "log"]
-    lines += [call for call in calls if getattr(call.func, "id", "") == "_tell"]
+    lines += [call for call in calls if getattr(call.func, "id", "") in {"_tell", "log_letter"}]
     return {field.arg for line in lines for field in line.keywords if field.arg}
 
 

@@ -296,9 +296,9 @@ def refused(consumer):
 def given_up():
     """The codes by which the email consumer gives a letter up, or a ticket."""
     written = words("consumers/email/compose.py", asked=makes("Unwritten"))
-    sent = "consumers/email/sending.py"
-    judged = words(sent, asked=lambda node: isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "kind")
-    return {UNDECODABLE, UNKNOWN} | written | judged | words(sent, asked=makes("Unwritten"))
+    unaccepted = "consumers/email/unaccepted.py"
+    judged = words(unaccepted, asked=lambda node: isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "kind")
+    return {UNDECODABLE, UNKNOWN} | written | judged | words("consumers/email/sending.py", asked=makes("Unwritten"))
 
 
 @pytest.mark.parametrize("topic", topics.DEAD_LETTER_TOPICS, ids=lambda topic: topic.name)

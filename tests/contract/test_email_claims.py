@@ -159,7 +159,7 @@ async def test_a_250_is_recorded_though_no_batch_comes_any_more(email, mailbox, 
     await until(both_are_recorded, "what the mail server accepted is recorded")
     await email.sender.settle()
     assert len(mailbox.letters) == 2
-    assert not email.sender._going_on
+    assert not email.sender._background._tasks
 
 
 async def test_a_250_that_nobody_recorded_yet_is_recorded_at_the_end(email, mailbox, engine, sale, monkeypatch):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.email import sending, store
+from consumers.email import background, sending, store
 from consumers.email.ledger_writer import LedgerWriter
 from consumers.email.sending import MailServerSlow
 from consumers.email.tickets import Due
@@ -163,7 +163,7 @@ async def test_letters_behind_others_that_the_server_looks_at_for_long_give_way(
 async def test_letters_whose_batch_is_cut_off_are_waited_for_at_the_end(email, mailbox, engine, told, monkeypatch):
     """A stop whose time is up cancels the batch, not the conversations: a 250 that comes by then is recorded."""
     monkeypatch.setattr(sending, "PATIENCE_SECONDS", 600)
-    monkeypatch.setattr(sending, "SETTLE_SECONDS_MAX", 60)
+    monkeypatch.setattr(background, "SETTLE_SECONDS_MAX", 60)
     under_way, go_on, deliver = asyncio.Semaphore(0), asyncio.Event(), email.delivery.deliver
 
     async def held(letter, *, may_leave):

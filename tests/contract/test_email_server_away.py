@@ -102,7 +102,7 @@ async def test_a_recipient_whose_server_hangs_holds_up_nobody(email, mailbox, en
     for conversation in list(mailbox.conversations):
         conversation.abort()
     await email.sender.settle()
-    assert not email.sender._going_on
+    assert not email.sender._background._tasks
     [climbing] = [r for r in email.published.incoming("email.retry.1s") if headers(r)["x-attempt"] == "1"]
     await email.retries.handle([ticket, climbing])
     assert recipients(mailbox).count(slow) == 1

@@ -10,7 +10,9 @@ from consumers.email import kinds, sending
 from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
 from consumers.email.handlers import Changes, Entering, Retries
+from consumers.email.ledger_writer import LedgerWriter
 from consumers.email.sending import Sender
+from consumers.email.unaccepted import UnacceptedLetters
 from consumers.payments.handlers import Payments
 from shared import settings, topics
 from shared.errors import KafkaAway
@@ -76,15 +78,13 @@ class Email:
             smtp_security="none",
         )
         self.delivery = Delivery(smtp)
+        ledger, ladder = LedgerWriter(engine), retry.steps(topics.EMAIL_LADDER, prefix="")
         self.sender = Sender(
-            engine=engine,
+            ledger=ledger,
             delivery=self.delivery,
-            producer=self.published,
             breaker=self.breaker,
+            unaccepted=UnacceptedLetters(ledger, self.published, ladder=ladder, dead_topic="email.dlt", group="email"),
             sender_address=smtp.smtp_from_email,
-            group="email",
-            ladder=retry.steps(topics.EMAIL_LADDER, prefix=""),
-            dead_topic="email.dlt",
             stopping=self.stopping,
         )
 
