@@ -639,7 +639,7 @@ LETTERS = (
     fault(
         "a slow recipient holds up its batch",
         (AWAY_TESTS, "-k", "hangs_holds_up_nobody"),
-        (SENDING, "all(flight.is_slow() for flight in pending.values())", "not pending"),
+        (SENDING, "all(send.is_slow() for send in pending.values())", "not pending"),
     ),
     fault(
         "a 250 that the database did not take waits for a batch that never comes",

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers.email import kinds
 from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
-from consumers.email.handlers import Changes, Entering, Reading, Retries
+from consumers.email.handlers import Changes, LetterIntake, Reading, Retries
 from consumers.email.ledger_writer import LedgerWriter
 from consumers.email.sending import Sender
 from consumers.email.unaccepted import UnacceptedLetters
@@ -28,7 +28,7 @@ PROCESS = "email"
 GROUP = topics.BOOKINGS_EVENTS.group_of(PROCESS)
 PAYMENTS_GROUP = topics.PAYMENTS_EVENTS.group_of(PROCESS)
 RECORDS_MAX = 250
-CONNECTIONS_MAX = 12  # three for the group commits of all letters; the rest is for refusals, entering and health
+CONNECTIONS_MAX = 12  # three for the group commits of all letters; the rest is for refusals, intake and health
 
 
 class Settings(service.ServiceSettings, settings.Database, settings.Smtp):
@@ -100,16 +100,16 @@ class Wiring:
         await self._delivery.close()
 
     def _changes(self, read: Reading, sender: Sender, producer: Producer, group: str, refusals: topics.Topic) -> Changes:
-        entering = Entering(read, sender_domain=self._configured.smtp_from_email.rpartition("@")[2])
+        intake = LetterIntake(read, sender_domain=self._configured.smtp_from_email.rpartition("@")[2])
         batches = Batches(
-            entering,
+            intake,
             engine=self._engine,
             producer=producer,
             group=self._configured.topic_prefix + group,
             target=None,
             refusals=self._named(refusals),
         )
-        return Changes(batches, entering, sender)
+        return Changes(batches, intake, sender)
 
     def _named(self, topic: topics.Topic) -> str:
         return topic.named(self._configured.topic_prefix)

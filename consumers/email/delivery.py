@@ -20,7 +20,7 @@ import aiohappyeyeballs
 import aiosmtplib
 
 from consumers.email.compose import Letter
-from consumers.email.outcomes import SERVICE_CLOSING, Accepted, Blame, HeldBack, LetterRefused, Outcome, ServerTrouble
+from consumers.email.outcomes import SERVICE_CLOSING, Accepted, Blame, LetterRefused, NotHandedOver, Outcome, ServerTrouble
 from shared import clock, settings
 
 CONVERSATION_SECONDS_MAX = 20.0  # to the final dot; below a claim's lease, so that no other sender takes the letter meanwhile
@@ -176,7 +176,7 @@ async def _send(connection: _Connection, letter: Letter, may_leave: MayLeave, li
         raise aiosmtplib.SMTPRecipientRefused(taken.code, taken.message, letter.recipient)
     connection.stage = _Stage.ASKING
     if not await may_leave():
-        return HeldBack()
+        return NotHandedOver()
     connection.stage = _Stage.DATA
     go_on = await client.execute_command(b"DATA")
     if go_on.code // 100 != INTERMEDIATE:
@@ -249,7 +249,7 @@ def _judge_loss(loss: Exception, stage: _Stage) -> Outcome:
     if stage < _Stage.RCPT:
         return ServerTrouble(f"{_why(loss)}, at AUTH (user or password)" if stage is _Stage.AUTH else _why(loss))
     if stage is _Stage.ASKING:
-        return HeldBack()
+        return NotHandedOver()
     return LetterRefused(None, permanent=False, answer=f"connection_lost_{_place(stage)}")
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.email import store, tickets
 from consumers.email.kinds import Consequences, Unusable
 from consumers.email.sending import Sender
-from consumers.email.tickets import Due
+from consumers.email.tickets import DueLetter
 from shared import messages
 from shared.kafka import dead_letters
 from shared.kafka.batch import Applied, Batches
@@ -40,12 +40,12 @@ class Change:
 
 
 @dataclass(slots=True)
-class Entering:
+class LetterIntake:
     """The email consumer's part of what shared/kafka/batch.py does with a batch: enter letters, and remember which are due."""
 
     read: Reading
     sender_domain: str
-    due: dict[uuid.UUID, Due] = field(default_factory=dict)
+    due: dict[uuid.UUID, DueLetter] = field(default_factory=dict)
 
     def judge(self, record: Incoming) -> Change | Refused:
         """Return what one event means for letters, or why it cannot be taken."""
@@ -63,7 +63,11 @@ class Entering:
         wanted = [(letter, item.record) for item in items for letter in item.consequences.due]
         open_ = await store.enter(tx, [letter for letter, _ in wanted])
         await store.withhold(tx, [one for item in items for one in item.consequences.withheld])
-        due = [Due(letter.ticket, attempt=0, replayed=False, record=record) for letter, record in wanted if letter.id in open_]
+        due = [
+            DueLetter(letter.ticket, attempt=0, replayed=False, record=record)
+            for letter, record in wanted
+            if letter.id in open_
+        ]
         return Applied(after_commit=[lambda: self.due.update((one.ticket.letter_id, one) for one in due)])
 
     async def record_culprit(self, tx: AsyncConnection, item: Change, reason: str) -> None:
@@ -73,16 +77,16 @@ class Entering:
 class Changes:
     """Handles `bookings.events`, or `payments.events`."""
 
-    def __init__(self, batches: Batches[Change], entering: Entering, sender: Sender) -> None:
+    def __init__(self, batches: Batches[Change], intake: LetterIntake, sender: Sender) -> None:
         self._batches = batches
-        self._entering = entering
+        self._intake = intake
         self._sender = sender
 
     async def handle(self, records: Sequence[Incoming]) -> None:
         """Enter the letters of a batch and send those that are due; raises errors of PostgreSQL, Kafka and the mail server."""
-        self._entering.due.clear()
+        self._intake.due.clear()
         await self._batches.handle(records)
-        await self._sender.send_all(list(self._entering.due.values()))
+        await self._sender.send_all(list(self._intake.due.values()))
 
 
 class Retries:
@@ -99,4 +103,4 @@ class Retries:
         read = [tickets.read(record) for record in records]
         refused = [one for one in read if isinstance(one, Refused)]
         await self._producer.publish([dead_letters.letter(one, topic=self._refusals, group=self._group) for one in refused])
-        await self._sender.send_all([one for one in read if isinstance(one, Due)])
+        await self._sender.send_all([one for one in read if isinstance(one, DueLetter)])

@@ -65,7 +65,7 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LetterRow:
     """A letter's row, as far as sending it matters.
 
     `lease_over`: nobody holds its lease, by the database's clock. `handed_over`: its last sender had begun DATA.
@@ -145,28 +145,28 @@ class Undecided:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class NothingToDo:
     """Nothing is left to do for this record; `why` is for the log."""
 
     why: str
 
 
-Judgement = Claim | Suppress | Leased | Undecided | Over
+Judgement = Claim | Suppress | Leased | Undecided | NothingToDo
 
 
-def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
+def judge(letter: LetterRow, *, attempt: int, replayed: bool) -> Judgement:
     """Decide what to do with a record about `letter` that counts `attempt` attempts so far."""
     match letter.state:
         case State.SENT:
-            return Over("already_sent")
+            return NothingToDo("already_sent")
         case State.SUPPRESSED:
-            return Over("already_suppressed")
+            return NothingToDo("already_suppressed")
         case State.DEAD if not replayed:
-            return Over("already_dead")
+            return NothingToDo("already_dead")
         case State.SENDING if not letter.lease_over:
             return Leased()
         case _ if attempt < letter.attempts and not replayed:
-            return Over("stale")
+            return NothingToDo("stale")
         case _ if (awaited := awaits(letter)) is not None:
             return Undecided(awaited)
         case _ if (reason := withheld(letter)) is not None:
@@ -178,7 +178,7 @@ def judge(letter: Standing, *, attempt: int, replayed: bool) -> Judgement:
             return Claim(letter.perhaps_sent, attempts=0)
 
 
-def awaits(letter: Standing) -> Awaited | None:
+def awaits(letter: LetterRow) -> Awaited | None:
     """Return what is still to be decided before a letter can be judged, None where nothing is."""
     match letter.kind:
         case Kind.CANCELLATION if letter.confirmation is not None and letter.confirmation.in_flight:
@@ -195,7 +195,7 @@ def awaits(letter: Standing) -> Awaited | None:
             return None
 
 
-def _awaits_cancellation(letter: Standing) -> Awaited | None:
+def _awaits_cancellation(letter: LetterRow) -> Awaited | None:
     """Return what is to be decided before it is known whether the cancellation tells of a full refund."""
     match letter.cancellation, letter.confirmation:
         case None, _:
@@ -206,7 +206,7 @@ def _awaits_cancellation(letter: Standing) -> Awaited | None:
             return None
 
 
-def withheld(letter: Standing) -> Suppression | None:
+def withheld(letter: LetterRow) -> Suppression | None:
     """Return why a letter must not be sent any more: what it says is no longer true, or it follows one that never went out."""
     match letter.kind:
         case Kind.CONFIRMATION if letter.booking_status == booking.Status.CANCELLED:
@@ -226,7 +226,7 @@ def withheld(letter: Standing) -> Suppression | None:
             return None
 
 
-def _silent_about_full_refund(letter: Standing) -> Suppression | None:
+def _silent_about_full_refund(letter: LetterRow) -> Suppression | None:
     """Return why a full refund has no letter of its own, None where no other letter tells of it.
 
     Where it cancelled the booking, the cancellation tells. Where no cancellation goes because the confirmation died, the client

@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers.email import ledger, store
 from consumers.email.compose import Facts
 from consumers.email.group_commit import GroupCommit
-from consumers.email.ledger import Awaited, Claim, Judgement, Leased, Over, State, Suppress, Undecided
-from consumers.email.store import Recorded, Sent, Taking
+from consumers.email.ledger import Awaited, Claim, Judgement, Leased, NothingToDo, State, Suppress, Undecided
+from consumers.email.store import ClaimWrite, Recorded, Sent
 from consumers.email.template_cache import TemplateCache
-from consumers.email.tickets import Due
+from consumers.email.tickets import DueLetter
 from shared.db import attention
 from shared.letters.templates import Templates
 
@@ -30,7 +30,7 @@ ENDED = frozenset({State.SENT, State.SUPPRESSED, State.DEAD})
 class Claimed:
     """A letter whose lease we hold, with its facts and templates: both are None when its booking is gone."""
 
-    due: Due
+    due: DueLetter
     token: uuid.UUID
     attempts: int
     maybe_sent: bool
@@ -43,7 +43,7 @@ class Claimed:
         return self.due.ticket.letter_id
 
 
-Found = Claimed | Suppress | Leased | Undecided | Over
+Found = Claimed | Suppress | Leased | Undecided | NothingToDo
 
 
 class LedgerWriter:
@@ -53,11 +53,11 @@ class LedgerWriter:
         self._engine = engine
         self._alone = engine.execution_options(isolation_level="AUTOCOMMIT")  # a statement alone needs no BEGIN and COMMIT
         self._templates = TemplateCache()
-        self._claims: GroupCommit[Due, Found] = GroupCommit(self._claim)
+        self._claims: GroupCommit[DueLetter, Found] = GroupCommit(self._claim)
         self._handed_over: GroupCommit[Claimed, bool] = GroupCommit(self._hand_over)
         self._sent: GroupCommit[Sent, Recorded | None] = GroupCommit(self._record_sent)
 
-    async def claim(self, due: Due) -> Found:
+    async def claim(self, due: DueLetter) -> Found:
         """Take the lease of a letter, and load its facts and templates; or return why there is nothing to send."""
         return await self._claims.ask(due)
 
@@ -88,7 +88,7 @@ class LedgerWriter:
                 await attention.open_(tx, reason=matter, aggregate=f"booking:{ticket.booking_id}", cause=str(claimed.letter_id))
             return held or _has_ended(await store.load(tx, [claimed.letter_id]), claimed)
 
-    async def undecided_for_long(self, due: Due, awaited: Awaited) -> None:
+    async def undecided_for_long(self, due: DueLetter, awaited: Awaited) -> None:
         """Open a matter, once: the letter still waits for a decision that takes milliseconds where all is well."""
         aggregate, cause = f"booking:{due.ticket.booking_id}", str(due.ticket.letter_id)
         async with self._engine.begin() as tx:
@@ -99,21 +99,21 @@ class LedgerWriter:
         async with self._engine.begin() as tx:
             await store.release(tx, claimed.letter_id, claimed.token)
 
-    async def _claim(self, wishes: Sequence[Due]) -> list[Found]:
+    async def _claim(self, wishes: Sequence[DueLetter]) -> list[Found]:
         async with self._engine.begin() as tx:
-            standings = await store.load(tx, sorted({due.ticket.letter_id for due in wishes}))
-            judged: list[tuple[Due, Judgement]] = []
-            taken: dict[uuid.UUID, Taking] = {}
+            locked = await store.load(tx, sorted({due.ticket.letter_id for due in wishes}))
+            judged: list[tuple[DueLetter, Judgement]] = []
+            taken: dict[uuid.UUID, ClaimWrite] = {}
             for due in wishes:
                 letter_id = due.ticket.letter_id
-                standing = standings.get(letter_id)
-                judgement: Judgement = Over(UNKNOWN)
+                row = locked.get(letter_id)
+                judgement: Judgement = NothingToDo(UNKNOWN)
                 if letter_id in taken:
                     judgement = Leased()
-                elif standing is not None:
-                    judgement = ledger.judge(standing, attempt=due.attempt, replayed=due.replayed)
+                elif row is not None:
+                    judgement = ledger.judge(row, attempt=due.attempt, replayed=due.replayed)
                 if isinstance(judgement, Claim):
-                    taken[letter_id] = Taking(letter_id, uuid.uuid4(), judgement.attempts, judgement.maybe_sent)
+                    taken[letter_id] = ClaimWrite(letter_id, uuid.uuid4(), judgement.attempts, judgement.maybe_sent)
                 judged.append((due, judgement))
             made_of: dict[uuid.UUID, tuple[Facts, Templates]] = {}
             if taken:
@@ -137,7 +137,7 @@ class LedgerWriter:
 
 
 def _found(
-    due: Due, judgement: Judgement, taken: dict[uuid.UUID, Taking], made_of: dict[uuid.UUID, tuple[Facts, Templates]]
+    due: DueLetter, judgement: Judgement, taken: dict[uuid.UUID, ClaimWrite], made_of: dict[uuid.UUID, tuple[Facts, Templates]]
 ) -> Found:
     if not isinstance(judgement, Claim):
         return judgement
@@ -147,6 +147,6 @@ def _found(
     return Claimed(ours, taken[letter_id].token, judgement.attempts, judgement.maybe_sent, facts, templates)
 
 
-def _has_ended(standings: dict[uuid.UUID, ledger.Standing], claimed: Claimed) -> bool:
-    standing = standings.get(claimed.letter_id)
-    return standing is None or standing.state in ENDED
+def _has_ended(locked: dict[uuid.UUID, ledger.LetterRow], claimed: Claimed) -> bool:
+    row = locked.get(claimed.letter_id)
+    return row is None or row.state in ENDED

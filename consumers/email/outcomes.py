@@ -36,11 +36,11 @@ class ServerTrouble:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBack:
+class NotHandedOver:
     """`may_leave` refused before DATA, or did not answer in time: the server has nothing of the letter."""
 
 
-Outcome = Accepted | LetterRefused | ServerTrouble | HeldBack
+Outcome = Accepted | LetterRefused | ServerTrouble | NotHandedOver
 
 
 class Blame:
@@ -74,7 +74,7 @@ class Blame:
             case Accepted():
                 self._refused.clear()
                 self._judged(message_id)
-            case HeldBack() | ServerTrouble():
+            case NotHandedOver() | ServerTrouble():
                 pass
         return outcome
 

@@ -21,11 +21,11 @@ from consumers.email.background import Background
 from consumers.email.breaker import Breaker
 from consumers.email.compose import Letter, Unwritten, compose
 from consumers.email.delivery import Delivery
-from consumers.email.ledger import Leased, Over, Suppress, Undecided
+from consumers.email.ledger import Leased, NothingToDo, Suppress, Undecided
 from consumers.email.ledger_writer import UNKNOWN, Claimed, LedgerWriter
-from consumers.email.outcomes import Accepted, HeldBack, LetterRefused, Outcome, ServerTrouble
+from consumers.email.outcomes import Accepted, LetterRefused, NotHandedOver, Outcome, ServerTrouble
 from consumers.email.reporting import count_letter, log_letter
-from consumers.email.tickets import Due
+from consumers.email.tickets import DueLetter
 from consumers.email.unaccepted import UnacceptedLetters
 from shared import clock, errors, metrics
 from shared.kafka.batch import Culprits
@@ -43,10 +43,10 @@ class MailServerSlow(errors.Transient):
 
 
 @dataclass(slots=True)
-class Flight:
+class SendTask:
     """One letter being sent; `begun_at` is when its conversation with the mail server began, `begin_by` when it must have."""
 
-    due: Due
+    due: DueLetter
     begin_by: float
     begun_at: float | None = None
     task: "asyncio.Task[None] | None" = field(default=None, repr=False)
@@ -81,7 +81,7 @@ class Sender:
         self._background = Background()
         self._accepted = AcceptedLetters(ledger, self._background, stopping)
 
-    async def send_all(self, letters: Sequence[Due]) -> None:
+    async def send_all(self, letters: Sequence[DueLetter]) -> None:
         """Bring each letter to its end, or publish its next record; the offsets may be committed after that.
 
         A letter whose conversation is slow gets a ticket for the first step, and its task goes on by itself under its lease.
@@ -91,57 +91,57 @@ class Sender:
         await self._accepted.catch_up()  # nothing is sent before every 250 is recorded
         trips, begin_by = self._breaker.trips, clock.monotonic() + BEGIN_SECONDS_MAX
         in_order = sorted(letters, key=lambda due: self._breaker.last_trip_of(due.ticket.letter_id))
-        flights = [Flight(due, begin_by) for due in in_order]
-        for flight in flights:
-            flight.task = asyncio.create_task(self._in_turn(flight, trips))
-        slow = await self._until_none_waits(flights)
-        ended = [flight.task for flight in flights if flight.task is not None and flight.task.done()]
+        sends = [SendTask(due, begin_by) for due in in_order]
+        for send in sends:
+            send.task = asyncio.create_task(self._in_turn(send, trips))
+        slow = await self._until_none_waits(sends)
+        ended = [send.task for send in sends if send.task is not None and send.task.done()]
         for error in [task.exception() for task in ended]:
             if error is not None:
                 raise error
-        await self._unaccepted.defer([flight.due for flight in slow], reason="in_conversation")
+        await self._unaccepted.defer([send.due for send in slow], reason="in_conversation")
 
     async def settle(self) -> None:
         """Wait, for a second at most, for the tasks that go on by themselves: leases protect the letters of the others."""
         await self._background.settle()
 
-    async def _until_none_waits(self, flights: Sequence[Flight]) -> list[Flight]:
-        """Return the flights that are slow once all others have ended; while the server is away nothing counts as slow."""
-        pending = {flight.task: flight for flight in flights if flight.task is not None}
+    async def _until_none_waits(self, sends: Sequence[SendTask]) -> list[SendTask]:
+        """Return those that are slow once all others have ended; while the server is away nothing counts as slow."""
+        pending = {send.task: send for send in sends if send.task is not None}
         try:
             while pending:
                 done, _ = await asyncio.wait(pending, timeout=LOOK_EVERY_SECONDS)
                 for task in done:
                     pending.pop(task)
-                if self._breaker.reason is None and all(flight.is_slow() for flight in pending.values()):
+                if self._breaker.reason is None and all(send.is_slow() for send in pending.values()):
                     break
         finally:  # this wait is cancelled when the time for a stop is up; the conversations are not
             for task in pending:
                 self._background.add(task)
         return list(pending.values())
 
-    async def _in_turn(self, flight: Flight, trips: int) -> None:
+    async def _in_turn(self, send: SendTask, trips: int) -> None:
         async with self._in_hand:
-            self._require_time(flight)
+            self._require_time(send)
             async with self._breaker.turn(trips):
-                await self._send(flight)
+                await self._send(send)
 
-    def _require_time(self, flight: Flight) -> None:
+    def _require_time(self, send: SendTask) -> None:
         """Raise Stopping or MailServerSlow when no conversation may begin any more."""
         if self._stopping.is_set():
             raise errors.Stopping("the letter stays where it is")
-        if clock.monotonic() > flight.begin_by:
+        if clock.monotonic() > send.begin_by:
             raise MailServerSlow(f"not begun within {BEGIN_SECONDS_MAX:.0f} s")
 
-    async def _send(self, flight: Flight) -> None:
-        due = flight.due
+    async def _send(self, send: SendTask) -> None:
+        due = send.due
         match await self._ledger.claim(due):
             case Claimed() as claimed:
-                flight.due = claimed.due
+                send.due = claimed.due
                 if claimed.maybe_sent:
                     metrics.letter_duplicates_possible.inc()
                     log_letter(due, "letter.maybe_sent_before", reason="it may have been accepted, without a record")
-                await self._write_and_hand_over(claimed, flight)
+                await self._write_and_hand_over(claimed, send)
             case Suppress(reason=reason):
                 count_letter(due, "suppressed")
                 log_letter(due, "letter.suppressed", reason=reason)
@@ -149,19 +149,19 @@ class Sender:
                 await self._unaccepted.defer([due], reason="leased")
             case Undecided(awaited=awaited):
                 await self._unaccepted.await_decision(due, awaited)
-            case Over(why=why):
+            case NothingToDo(why=why):
                 log_letter(due, "letter.left_alone", reason=why)
                 if why == UNKNOWN:
                     await self._unaccepted.publish_dead_letter(due, attempts=due.attempt, reason=UNKNOWN)
             case _ as never:
                 assert_never(never)
 
-    async def _write_and_hand_over(self, claimed: Claimed, flight: Flight) -> None:
+    async def _write_and_hand_over(self, claimed: Claimed, send: SendTask) -> None:
         written = await self._write(claimed)
         if isinstance(written, Unwritten):
             await self._unaccepted.give_up(claimed, reason=written.reason, answer=None)
             return
-        outcome = await self._converse(claimed, written, flight)
+        outcome = await self._converse(claimed, written, send)
         match outcome:
             case Accepted():
                 self._breaker.close()
@@ -173,14 +173,14 @@ class Sender:
                 tripped = self._breaker.trip(reason, claimed.letter_id)
                 await self._ledger.release(claimed)
                 raise tripped
-            case HeldBack():
+            case NotHandedOver():
                 # The server has nothing of it, even if it is recorded that DATA begins: its lease would delay it for long.
                 await self._ledger.release(claimed)
                 await self._unaccepted.defer([claimed.due], reason="not_handed_over")
             case _ as never:
                 assert_never(never)
 
-    async def _converse(self, claimed: Claimed, letter: Letter, flight: Flight) -> Outcome:
+    async def _converse(self, claimed: Claimed, letter: Letter, send: SendTask) -> Outcome:
         """Send a letter when its turn comes; raises what kept `may_leave` from answering."""
         trouble: list[Exception] = []
 
@@ -193,11 +193,11 @@ class Sender:
 
         async with self._conversations:
             try:
-                self._require_time(flight)
+                self._require_time(send)
             except (errors.Stopping, MailServerSlow):
                 await self._ledger.release(claimed)
                 raise
-            flight.begun_at = clock.monotonic()
+            send.begun_at = clock.monotonic()
             outcome = await self._delivery.deliver(letter, may_leave=may_leave)
         if trouble:
             await self._ledger.release(claimed)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.email import compose, ledger
 from consumers.email.kinds import NewLetter, Suppression
-from consumers.email.ledger import Confirmation, Standing, State
+from consumers.email.ledger import Confirmation, LetterRow, State
 from shared.db.engine import columns, rows
 
 # Above what a conversation with a mail server may take (20 s to DATA, 80 s in all): a sender that works never loses its lease.
@@ -158,7 +158,7 @@ where id = $1 and claim_token = $2
 
 
 @dataclass(frozen=True, slots=True)
-class Taking:
+class ClaimWrite:
     """One claim to be written: its token, how often the letter was tried, whether it may have been accepted before."""
 
     letter_id: uuid.UUID
@@ -196,7 +196,7 @@ async def enter(tx: AsyncConnection, letters: Sequence[NewLetter]) -> set[uuid.U
     """Queue the letters that are not known yet; return those that have not ended (those of a repeated event may have)."""
     if not letters:
         return set()
-    entered = columns(map(_letter_row, _by_id(letters)))
+    entered = columns(map(_new_row, _by_id(letters)))
     await rows(tx, ENTER, *entered)
     return {row[0] for row in await rows(tx, NOT_ENDED, entered[0])}
 
@@ -207,17 +207,17 @@ async def withhold(tx: AsyncConnection, letters: Sequence[tuple[NewLetter, Suppr
         return
     reasons = {letter.id: str(reason) for letter, reason in letters}
     withheld = _by_id(letter for letter, _ in letters)
-    await rows(tx, WITHHOLD, *columns((*_letter_row(letter), reasons[letter.id]) for letter in withheld))
+    await rows(tx, WITHHOLD, *columns((*_new_row(letter), reasons[letter.id]) for letter in withheld))
     perhaps = (list(ledger.PERHAPS_ACCEPTED), str(Suppression.CANCELLED_PERHAPS_SENT))
     await rows(tx, TAKE_BACK, list(reasons), list(reasons.values()), *perhaps)
 
 
-async def load(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:
+async def load(tx: AsyncConnection, letter_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LetterRow]:
     """Lock letters and return what their rows hold; ids that the ledger does not have are left out."""
-    return {row[0]: _standing(row) for row in await rows(tx, LOAD, list(letter_ids))}
+    return {row[0]: _letter_row(row) for row in await rows(tx, LOAD, list(letter_ids))}
 
 
-async def claim(tx: AsyncConnection, claims: Sequence[Taking]) -> None:
+async def claim(tx: AsyncConnection, claims: Sequence[ClaimWrite]) -> None:
     """Take the leases of letters that `load` locked, and count those that may have been accepted before."""
     taken = columns((one.letter_id, one.token, one.attempts, int(one.maybe_sent)) for one in claims)
     await rows(tx, CLAIM, *taken, LEASE_SECONDS)
@@ -270,7 +270,7 @@ def _by_id(letters: Iterable[NewLetter]) -> list[NewLetter]:
     return sorted({letter.id: letter for letter in letters}.values(), key=lambda letter: letter.id)
 
 
-def _letter_row(letter: NewLetter) -> tuple[object, ...]:
+def _new_row(letter: NewLetter) -> tuple[object, ...]:
     return (
         letter.id,
         letter.booking_id,
@@ -285,7 +285,7 @@ def _letter_row(letter: NewLetter) -> tuple[object, ...]:
     )
 
 
-def _standing(row: Any) -> Standing:
+def _letter_row(row: Any) -> LetterRow:
     """Return what one row of LOAD holds; its columns have these names."""
     (
         _letter_id,
@@ -323,7 +323,7 @@ def _standing(row: Any) -> Standing:
             last_answer=confirmation_last_answer,
             possible_duplicates=confirmation_possible_duplicates,
         )
-    return Standing(
+    return LetterRow(
         state=State(state),
         attempts=attempts,
         lease_over=lease_over,

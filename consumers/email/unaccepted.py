@@ -12,7 +12,7 @@ from consumers.email.ledger import Awaited
 from consumers.email.ledger_writer import Claimed, LedgerWriter
 from consumers.email.outcomes import LetterRefused
 from consumers.email.reporting import count_letter, log_letter
-from consumers.email.tickets import Due
+from consumers.email.tickets import DueLetter
 from shared import clock, metrics
 from shared.kafka import retry
 from shared.kafka.producer import Producer
@@ -57,20 +57,20 @@ class UnacceptedLetters:
         count_letter(claimed.due, "dead")
         log_letter(claimed.due, "letter.dead", reason=reason, attempts=attempts)
 
-    async def publish_dead_letter(self, due: Due, *, attempts: int, reason: str) -> None:
+    async def publish_dead_letter(self, due: DueLetter, *, attempts: int, reason: str) -> None:
         """Publish a dead letter, and leave the table as it is."""
-        dead_letter = tickets.dead(due, topic=self._dead_topic, group=self._group, attempts=attempts, reason=reason)
+        dead_letter = tickets.dead_letter(due, topic=self._dead_topic, group=self._group, attempts=attempts, reason=reason)
         await self._producer.publish([dead_letter])
         metrics.dead_letters.labels(self._dead_topic, reason.partition(":")[0]).inc()
 
-    async def defer(self, letters: Sequence[Due], *, reason: str) -> None:
+    async def defer(self, letters: Sequence[DueLetter], *, reason: str) -> None:
         """Put letters that a lease protects into the ladder's first step, their attempts unchanged."""
         step, now_ms = self._ladder[0], _now_ms()
         await self._producer.publish([tickets.later(due, step, now_ms=now_ms) for due in letters])
         for due in letters:
             log_letter(due, "letter.deferred", reason=reason, seconds=step.delay_seconds)
 
-    async def await_decision(self, due: Due, awaited: Awaited) -> None:
+    async def await_decision(self, due: DueLetter, awaited: Awaited) -> None:
         """Let an undecided letter wait on the ladder, longer at each look; notify an operator once when it takes too long."""
         if tickets.undecided_for_long(due, self._ladder):
             await self._ledger.undecided_for_long(due, awaited)

@@ -329,7 +329,7 @@ def test_tickets_carry_the_headers_of_their_page():
     due = tickets.read(Incoming("email.retry.1s", 0, 0, b"b", example("email.retry.1s.v1"), travelling))
     ladder = retry.steps(topics.EMAIL_LADDER, prefix="")
     later, (undecided, _) = tickets.later(due, ladder[0], now_ms=1), tickets.undecided(due, ladder, now_ms=1)
-    dead = tickets.dead(due, topic="email.dlt", group="email", attempts=6, reason="smtp_permanent")
+    dead = tickets.dead_letter(due, topic="email.dlt", group="email", attempts=6, reason="smtp_permanent")
 
     for topic, step in zip(topics.EMAIL_LADDER, ladder, strict=True):
         tried = tickets.tried(due, step, attempts=2, reason="smtp_transient", now_ms=1)

@@ -9,8 +9,8 @@ from prometheus_client import REGISTRY
 from consumers.email import store
 from consumers.email.ledger import Leased
 from consumers.email.ledger_writer import Claimed, LedgerWriter
-from consumers.email.store import Taking
-from consumers.email.tickets import Due
+from consumers.email.store import ClaimWrite
+from consumers.email.tickets import DueLetter
 from deploy.dev.mailbox import Fault, Switches
 from shared.kafka import backoff
 from shared.messages import LetterTicket
@@ -33,7 +33,7 @@ async def test_a_letter_under_anothers_lease_delays_nobody(email, mailbox, engin
     [(letter_id,)] = await sql(engine, "select id from letters where booking_id = $1 and role = 'client'", made[0].booking_id)
     async with engine.begin() as tx:
         token = uuid.uuid4()
-        await store.claim(tx, [Taking(letter_id, token, 0, maybe_sent=False)])
+        await store.claim(tx, [ClaimWrite(letter_id, token, 0, maybe_sent=False)])
         await store.hand_over(tx, [(letter_id, token)])
 
     began_ms = now_ms()
@@ -69,7 +69,7 @@ async def test_of_two_tickets_that_are_asked_for_in_one_go_one_has_the_letter(em
     """The other finds it under a lease, as if it had come later: it is not written twice."""
     await email.changes._batches.handle([event(sale)])
     found = await sql(engine, "select id, booking_id, kind, role from letters order by role")
-    client, coach = (Due(LetterTicket(*row), attempt=0, replayed=False, record=event(sale)) for row in found)
+    client, coach = (DueLetter(LetterTicket(*row), attempt=0, replayed=False, record=event(sale)) for row in found)
     writer = LedgerWriter(engine)
 
     # The first question goes out at once; the two behind it go together.

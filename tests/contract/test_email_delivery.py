@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from consumers.email.outcomes import Accepted, HeldBack, LetterRefused, ServerTrouble
+from consumers.email.outcomes import Accepted, LetterRefused, NotHandedOver, ServerTrouble
 from deploy.dev.mailbox import Fault, Switches
 from deploy.dev.mailbox.smtp import Conversation
 from tests.support.mail import a_letter, deliver
@@ -262,7 +262,7 @@ async def test_a_letter_that_may_not_leave_is_withheld_before_data(mailbox, deli
         asked.append(len(mailbox.letters))
         return False
 
-    assert await deliver(delivery, a_letter(1), may_leave=no) == HeldBack()
+    assert await deliver(delivery, a_letter(1), may_leave=no) == NotHandedOver()
     assert (asked, mailbox.letters) == ([0], [])
     assert await deliver(delivery, a_letter(2)) == Accepted("250")
     assert mailbox.connections_total == 1
@@ -274,7 +274,7 @@ async def test_whoever_does_not_say_in_time_whether_a_letter_may_leave_blames_ne
     """A database that stands still is no refusal: nothing was handed over, and nothing climbs."""
     monkeypatch.setattr("consumers.email.delivery.CONVERSATION_SECONDS_MAX", 1.0)
 
-    assert await deliver(delivery, a_letter(), may_leave=asyncio.Event().wait) == HeldBack()
+    assert await deliver(delivery, a_letter(), may_leave=asyncio.Event().wait) == NotHandedOver()
     assert mailbox.letters == []
 
 

@@ -9,8 +9,8 @@ import pytest
 from consumers.email import delivery, kinds, ledger, sending, store
 from consumers.email.breaker import TRIPPED_SECONDS_MAX
 from consumers.email.kinds import Suppression
-from consumers.email.ledger import Claim, Leased, Over, Suppress
-from consumers.email.store import Sent, Taking
+from consumers.email.ledger import Claim, Leased, NothingToDo, Suppress
+from consumers.email.store import ClaimWrite, Sent
 from shared.db import engine as engines
 from shared.db.engine import rows
 from shared.kafka.liveness import BATCH_SECONDS_MAX
@@ -55,7 +55,7 @@ async def claimed(engine, letter, *, maybe_sent=False, attempts=0):
     token = uuid.uuid4()
     async with engine.begin() as tx:
         await store.load(tx, [letter.id])
-        await store.claim(tx, [Taking(letter.id, token, attempts, maybe_sent)])
+        await store.claim(tx, [ClaimWrite(letter.id, token, attempts, maybe_sent)])
     return token
 
 
@@ -100,7 +100,7 @@ async def test_a_letter_is_entered_once(engine, letters):
 
     assert (await row(engine, letters[0]))[0] == "sent"
     assert (await row(engine, letters[1]))[0] == "queued"
-    assert await judged(engine, letters[0]) == Over("already_sent")
+    assert await judged(engine, letters[0]) == NothingToDo("already_sent")
 
 
 async def test_only_one_of_two_senders_claims(engine, letters):
@@ -109,10 +109,10 @@ async def test_only_one_of_two_senders_claims(engine, letters):
 
     async def race():
         async with engine.begin() as tx:
-            standing = (await store.load(tx, [letters[0].id]))[letters[0].id]
-            judgement = ledger.judge(standing, attempt=0, replayed=False)
+            locked = (await store.load(tx, [letters[0].id]))[letters[0].id]
+            judgement = ledger.judge(locked, attempt=0, replayed=False)
             if isinstance(judgement, Claim):
-                await store.claim(tx, [Taking(letters[0].id, uuid.uuid4(), 0, judgement.maybe_sent)])
+                await store.claim(tx, [ClaimWrite(letters[0].id, uuid.uuid4(), 0, judgement.maybe_sent)])
             return judgement
 
     judgements = await asyncio.gather(*(race() for _ in range(4)))
@@ -289,7 +289,7 @@ async def test_a_dead_letter_is_claimed_only_by_a_replay(engine, letters):
         async with engine.begin() as tx:
             assert await store.record_dead(tx, letter.id, token, judged=True, reason="x", answer=answer)
 
-    assert await judged(engine, letters[0], attempt=1) == Over("already_dead")
+    assert await judged(engine, letters[0], attempt=1) == NothingToDo("already_dead")
     assert await judged(engine, letters[0], replayed=True) == Claim(maybe_sent=False, attempts=0)
     assert await judged(engine, letters[1], replayed=True) == Claim(maybe_sent=True, attempts=0)
 
@@ -300,7 +300,7 @@ async def test_a_record_of_an_earlier_attempt_is_stale(engine, letters):
     async with engine.begin() as tx:
         await rows(tx, "update letters set state = 'retrying', attempts = 2 where id = $1", letters[0].id)
 
-    assert await judged(engine, letters[0], attempt=1) == Over("stale")
+    assert await judged(engine, letters[0], attempt=1) == NothingToDo("stale")
     assert await judged(engine, letters[0], attempt=2) == Claim(maybe_sent=False, attempts=2)
 
 
@@ -316,7 +316,7 @@ async def test_a_cancelled_booking_suppresses_in_either_order(engine, letters, c
 
     for letter in letters:
         assert tuple(await row(engine, letter, "state, reason")) == ("suppressed", "cancelled_before_sent")
-        assert await judged(engine, letter) == Over("already_suppressed")
+        assert await judged(engine, letter) == NothingToDo("already_suppressed")
 
 
 @pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)

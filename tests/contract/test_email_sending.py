@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from consumers.email import background, sending, store
 from consumers.email.ledger_writer import LedgerWriter
 from consumers.email.sending import MailServerSlow
-from consumers.email.tickets import Due
+from consumers.email.tickets import DueLetter
 from deploy.dev.mailbox import Fault, Switches
 from shared import clock, messages, metrics
 from shared.db.engine import rows
@@ -77,7 +77,7 @@ async def test_who_lost_a_letter_calls_no_operator_for_it(email, engine, told):
         await rows(tx, "update letters set state = 'queued', attempts = 0")
         tickets = [messages.LetterTicket(*row) for row in await rows(tx, "select id, booking_id, kind, role from letters")]
     writer = LedgerWriter(engine)
-    claimed = await writer.claim(Due(tickets[0], attempt=0, replayed=False, record=told))
+    claimed = await writer.claim(DueLetter(tickets[0], attempt=0, replayed=False, record=told))
     async with engine.begin() as tx:
         await rows(tx, "update letters set claim_token = gen_random_uuid()")
 

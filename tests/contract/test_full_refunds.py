@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from consumers.email import store
-from consumers.email.store import Taking
+from consumers.email.store import ClaimWrite
 from deploy.dev.mailbox import Fault, Switches, open_mailbox
 from shared.kafka.records import Incoming
 from tests.support.builders import Sale, insert_sales, record
@@ -244,7 +244,7 @@ async def test_a_full_refund_waits_for_a_confirmation_in_flight(walk, engine, en
     [(letter_id,)] = await query(engine, "select id from letters where kind = 'confirmation' and role = 'client'")
     async with engine.begin() as tx:
         token = uuid.uuid4()
-        await store.claim(tx, [Taking(letter_id, token, 0, maybe_sent=False)])
+        await store.claim(tx, [ClaimWrite(letter_id, token, 0, maybe_sent=False)])
         await store.hand_over(tx, [(letter_id, token)])
     messages = await refund(walk, sale)
     await messages.bookings()

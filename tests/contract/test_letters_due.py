@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from consumers.email import store
-from consumers.email.store import Taking
+from consumers.email.store import ClaimWrite
 from shared.db.engine import rows
 from tests.support.builders import Sale, booking_event, insert_sales, payment_event, record
 from tests.support.database import query
@@ -142,7 +142,7 @@ async def confirmation_under_lease(engine, sale, *, lease, handed_over=True, may
     async with engine.begin() as tx:
         found = await rows(tx, "select id from letters where kind = 'confirmation' and role = 'client'")
         token = uuid.uuid4()
-        await store.claim(tx, [Taking(found[0][0], token, 0, maybe_sent=maybe_sent)])
+        await store.claim(tx, [ClaimWrite(found[0][0], token, 0, maybe_sent=maybe_sent)])
         if handed_over:
             await store.hand_over(tx, [(found[0][0], token)])
         await rows(tx, "update letters set lease_until = now() + $1::text::interval where id = $2", lease, found[0][0])

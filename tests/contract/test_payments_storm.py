@@ -6,7 +6,7 @@ import pytest
 
 from consumers.bookings.handlers import Bookings
 from consumers.email import kinds
-from consumers.email.handlers import Entering
+from consumers.email.handlers import LetterIntake
 from consumers.payments.handlers import Payments
 from shared.db.engine import rows
 from shared.errors import KafkaAway
@@ -66,7 +66,7 @@ async def test_a_death_between_commit_and_publish_that_swaps_two_versions_still_
     bookings = story(Bookings(), engine, followed, "bookings.events")
     for batch in [incoming(swapped)] if together else [[one] for one in incoming(swapped)]:
         await bookings.handle(batch)
-    await story(Entering(kinds.of_booking, sender_domain="culturebridge.example"), engine, told, "none").handle(
+    await story(LetterIntake(kinds.of_booking, sender_domain="culturebridge.example"), engine, told, "none").handle(
         incoming(followed.records)
     )
 

@@ -5,7 +5,7 @@ What crosses Kafka is handed on by hand, in the order in which it was published;
 
 from consumers.bookings.handlers import Bookings
 from consumers.email import ledger, store
-from consumers.email.handlers import Entering
+from consumers.email.handlers import LetterIntake
 from consumers.email.kinds import of_booking, of_payment
 from consumers.email.ledger import Suppress
 from consumers.payments.handlers import Payments
@@ -19,8 +19,8 @@ from tests.support.fakes import Published
 LINKS = (
     (Payments, "payments", "stripe.events", "payments.events"),
     (Bookings, "bookings", "payments.events", "bookings.events"),
-    (lambda: Entering(of_payment, sender_domain="culturebridge.example"), "email-payments", "payments.events", None),
-    (lambda: Entering(of_booking, sender_domain="culturebridge.example"), "email", "bookings.events", None),
+    (lambda: LetterIntake(of_payment, sender_domain="culturebridge.example"), "email-payments", "payments.events", None),
+    (lambda: LetterIntake(of_booking, sender_domain="culturebridge.example"), "email", "bookings.events", None),
 )
 
 
@@ -67,8 +67,8 @@ class Chain:
         found = []
         for letter_id, kind, role, state in await self.sql("select id, kind, role, state from letters order by 2, 3"):
             async with self.engine.begin() as tx:
-                standing = (await store.load(tx, [letter_id]))[letter_id]
-            judgement = ledger.judge(standing, attempt=0, replayed=False)
+                row = (await store.load(tx, [letter_id]))[letter_id]
+            judgement = ledger.judge(row, attempt=0, replayed=False)
             if not isinstance(judgement, Suppress):
                 found.append((kind, role, state))
         return found

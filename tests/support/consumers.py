@@ -9,7 +9,7 @@ from consumers.bookings.handlers import Bookings
 from consumers.email import kinds, sending
 from consumers.email.breaker import Breaker
 from consumers.email.delivery import Delivery
-from consumers.email.handlers import Changes, Entering, Retries
+from consumers.email.handlers import Changes, LetterIntake, Retries
 from consumers.email.ledger_writer import LedgerWriter
 from consumers.email.sending import Sender
 from consumers.email.unaccepted import UnacceptedLetters
@@ -89,9 +89,9 @@ class Email:
         )
 
         def changes(read, group, refusals):
-            entering = Entering(read, sender_domain="culturebridge.example")
-            batches = Batches(entering, engine=engine, producer=self.published, group=group, target=None, refusals=refusals)
-            return Changes(batches, entering, self.sender)
+            intake = LetterIntake(read, sender_domain="culturebridge.example")
+            batches = Batches(intake, engine=engine, producer=self.published, group=group, target=None, refusals=refusals)
+            return Changes(batches, intake, self.sender)
 
         self.changes = changes(kinds.of_booking, "email", "bookings.events.dlt")
         self.payments = changes(kinds.of_payment, "email-payments", "payments.events.dlt")

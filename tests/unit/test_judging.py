@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from consumers.bookings.handlers import Bookings
 from consumers.email import kinds, tickets
-from consumers.email.handlers import Entering
+from consumers.email.handlers import LetterIntake
 from consumers.payments.handlers import Payments
 from shared.kafka import dead_letters
 from shared.kafka.dead_letters import Refused
@@ -21,8 +21,8 @@ from tests.support.story import EXAMPLES
 READERS = {
     "payments": Payments().judge,
     "bookings": Bookings().judge,
-    "email": Entering(kinds.of_booking, sender_domain="culturebridge.example").judge,
-    "email-payments": Entering(kinds.of_payment, sender_domain="culturebridge.example").judge,
+    "email": LetterIntake(kinds.of_booking, sender_domain="culturebridge.example").judge,
+    "email-payments": LetterIntake(kinds.of_payment, sender_domain="culturebridge.example").judge,
     "email-retry-1s": tickets.read,
 }
 DEEP = 200_000  # deeper than any recursion limit
@@ -91,7 +91,7 @@ def test_what_follows_a_record_does_not_grow_with_a_strangers_header(header):
     follows = [
         Record("topic", b"key", b"event", brought.travelling()),
         tickets.later(due, Step("next", 1), now_ms=1),
-        tickets.dead(due, topic="email.dlt", group="email", attempts=6, reason="smtp_permanent"),
+        tickets.dead_letter(due, topic="email.dlt", group="email", attempts=6, reason="smtp_permanent"),
     ]
 
     assert all(bytes_max(one) < 2_000 for one in follows)

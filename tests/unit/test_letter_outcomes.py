@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumers.email.outcomes import Accepted, Blame, HeldBack, LetterRefused, ServerTrouble
+from consumers.email.outcomes import Accepted, Blame, LetterRefused, NotHandedOver, ServerTrouble
 
 TAKEN = Accepted("250")
 LOST = LetterRefused(None, permanent=False, answer="connection_lost_before_dot")
@@ -29,7 +29,7 @@ def judged():
 def test_a_server_that_breaks_connections_is_judged_until_it_judges_a_letter(judged):
     """However often the same letter finds it out: an outage costs no more attempts than the one that it began with."""
     assert [judged(LOST, letter) for letter in "ABBAAC"] == ["letter", *["server"] * 5]
-    assert [judged(outcome, "C") for outcome in (AWAY, HeldBack(), LOST_AFTER, LOST)] == [*["letter"] * 3, "server"]
+    assert [judged(outcome, "C") for outcome in (AWAY, NotHandedOver(), LOST_AFTER, LOST)] == [*["letter"] * 3, "server"]
 
     assert [judged(PUT_OFF, "A"), judged(LOST, "B"), judged(LOST, "B")] == ["letter"] * 3
 

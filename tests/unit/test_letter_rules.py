@@ -6,10 +6,21 @@ from dataclasses import replace
 import pytest
 
 from consumers.email.kinds import Kind, Suppression
-from consumers.email.ledger import Awaited, Claim, Confirmation, Leased, Over, Standing, State, Suppress, Undecided, judge
+from consumers.email.ledger import (
+    Awaited,
+    Claim,
+    Confirmation,
+    Leased,
+    LetterRow,
+    NothingToDo,
+    State,
+    Suppress,
+    Undecided,
+    judge,
+)
 from shared.domain.booking import Status
 
-QUEUED = Standing(
+QUEUED = LetterRow(
     state=State.QUEUED,
     attempts=0,
     lease_over=True,
@@ -50,11 +61,11 @@ def judged(*, attempt=0, replayed=False, **changes):
     [
         ({}, OURS),
         ({"state": State.RETRYING}, OURS),
-        ({"state": State.SENT}, Over("already_sent")),
-        ({"state": State.SUPPRESSED}, Over("already_suppressed")),
-        ({"state": State.DEAD}, Over("already_dead")),
-        ({"state": State.SENT, "replayed": True}, Over("already_sent")),
-        ({"state": State.SUPPRESSED, "replayed": True}, Over("already_suppressed")),
+        ({"state": State.SENT}, NothingToDo("already_sent")),
+        ({"state": State.SUPPRESSED}, NothingToDo("already_suppressed")),
+        ({"state": State.DEAD}, NothingToDo("already_dead")),
+        ({"state": State.SENT, "replayed": True}, NothingToDo("already_sent")),
+        ({"state": State.SUPPRESSED, "replayed": True}, NothingToDo("already_suppressed")),
         ({"state": State.DEAD, "attempts": 6, "replayed": True}, OURS),
         ({"state": State.SENDING, "lease_over": False}, Leased()),
         ({"state": State.SENDING, "lease_over": False, "replayed": True}, Leased()),
@@ -64,7 +75,7 @@ def judged(*, attempt=0, replayed=False, **changes):
         ({"state": State.RETRYING, "last_answer": "connection_lost_after_dot"}, Claim(maybe_sent=True, attempts=0)),
         ({"state": State.RETRYING, "last_answer": "unintelligible_after_dot"}, Claim(maybe_sent=True, attempts=0)),
         ({"state": State.RETRYING, "last_answer": "unintelligible_before_dot"}, Claim(maybe_sent=False, attempts=0)),
-        ({"state": State.RETRYING, "attempts": 2, "attempt": 1}, Over("stale")),
+        ({"state": State.RETRYING, "attempts": 2, "attempt": 1}, NothingToDo("stale")),
         ({"state": State.RETRYING, "attempts": 2, "attempt": 2}, Claim(maybe_sent=False, attempts=2)),
         ({"state": State.RETRYING, "attempts": 2, "attempt": 3}, Claim(maybe_sent=False, attempts=2)),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from consumers.bookings.handlers import Bookings
 from consumers.email import kinds, tickets
-from consumers.email.handlers import Entering
+from consumers.email.handlers import LetterIntake
 from consumers.payments.handlers import Payments
 from consumers.payments.translate import Event, translate
 from shared import messages, topics
@@ -34,7 +34,7 @@ REFUSED = {
         Bookings().judge,
         "wrong_shape:Object missing required field `version` - at `$.data`",
     ),
-    "bookings.events.dlt.v1": (Entering(kinds.of_booking, sender_domain="culturebridge.example").judge, "bad_currency"),
+    "bookings.events.dlt.v1": (LetterIntake(kinds.of_booking, sender_domain="culturebridge.example").judge, "bad_currency"),
 }
 
 
