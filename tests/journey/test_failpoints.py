@@ -161,14 +161,14 @@ async def test_the_bookings_consumer_may_die_at_any_crossing(zygote, publisher, 
 
 @pytest.mark.parametrize("zygote", ["email"], indirect=True)
 async def test_the_email_consumer_may_die_at_any_crossing(zygote, publisher, kafka, engine, pipeline):
-    """Each person gets each letter; a second copy only where a kill hit the letter in flight, with the same Message-ID."""
+    """Each person gets each letter; a second copy only where the ledger counts one, since a kill hit the letter in flight."""
     topic = topics.BOOKINGS_EVENTS.named(kafka.topic_prefix)
     sales = []
 
     async def feed():
         return [Record(topic, SENTINEL, confirmed(await sell(engine, sales, booking_status="confirmed")))]
 
-    crossings = await die_everywhere(zygote, feed, topic, publisher)
+    await die_everywhere(zygote, feed, topic, publisher)
     async with engine.begin() as tx:
         # What the dead held is free now instead of half a minute later.
         await rows(tx, "update letters set lease_until = now() where state = 'sending' returning id")
@@ -180,6 +180,10 @@ async def test_the_email_consumer_may_die_at_any_crossing(zygote, publisher, kaf
 
     await until(all_sent, "every letter is sent", deadline_seconds=90, every_seconds=0.2)
     copies = Counter(letter.message_id for letter in pipeline.mailbox.letters)
-    assert len(copies) == 2 * len(sales)
-    assert max(copies.values()) <= 2
-    assert sum(copies.values()) - len(copies) <= 2 * crossings
+    async with engine.begin() as tx:
+        counted = dict(await rows(tx, "select message_id, possible_duplicates from letters"))
+    assert copies.keys() == counted.keys()
+    assert {message_id for message_id, count in copies.items() if count > 1 + counted[message_id]} == set()
+    # A kill hits a letter once, and most of them come before DATA or after its record: those may repeat nothing.
+    assert max(counted.values()) == 1
+    assert sum(counted.values()) < len(sales)
