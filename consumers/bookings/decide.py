@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import assert_never
 
+import msgspec
+
 from shared import messages
 from shared.db.inbox import Entry
 from shared.domain import booking
@@ -20,16 +22,14 @@ from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentMessage:
+class PaymentMessage(msgspec.Struct, frozen=True):
     """A payment's change and the record that brought it."""
 
     event: messages.Envelope[messages.PaymentState]
     record: Incoming
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeReport:
+class ChangeReport(msgspec.Struct, frozen=True):
     """What became of a booking, for the log and the metrics after the commit."""
 
     name: str

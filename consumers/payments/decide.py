@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
 
+import msgspec
+from msgspec.structs import asdict
+
 from consumers.payments.translate import Event
 from shared import messages
 from shared.db.inbox import Entry
@@ -39,16 +42,14 @@ from shared.kafka.records import Incoming
 Row = tuple[object, ...]  # of payment_intents, refunds or disputes, its own id first and its payment's second
 
 
-@dataclass(frozen=True, slots=True)
-class EventRecord:
+class EventRecord(msgspec.Struct, frozen=True):
     """An event and the record that brought it."""
 
     event: Event
     record: Incoming
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerLine:
+class LedgerLine(msgspec.Struct, frozen=True):
     """One line of the payment ledger; states are what `payments.events` shows, None where no payment is known.
 
     `announcement` names the change in the metrics and in the emitted event; the ledger does not keep it.
@@ -142,11 +143,14 @@ def mismatch(event: Event, known: Payment, links: Mapping[str, str]) -> str | No
 
     `links` maps the id of an intent, a session or a charge to its payment, as far as that is known.
     """
-    if event.payment_id not in {None, known.id} or any(links.get(key, known.id) != known.id for key in event.keys):
+    if event.payment_id is not None and event.payment_id != known.id:
         return "payment_mismatch"
+    for key in event.keys:
+        if links.get(key, known.id) != known.id:
+            return "payment_mismatch"
     if event.booking_id is not None and event.booking_id != known.booking_id:
         return "booking_mismatch"
-    if event.session_id is not None and known.session_id not in {None, event.session_id}:
+    if event.session_id is not None and known.session_id is not None and event.session_id != known.session_id:
         return "session_mismatch"
     match event.fact:
         case Paid(currency=currency) if currency.upper() != known.currency:
@@ -286,12 +290,6 @@ class _Batch:
         self._taken |= plan.taken
         for step in plan.steps:
             match step:
-                case _UnreadableStep(event_id=event_id, reason=reason, payment_id=payment_id):
-                    self.decided.attention.append(Matter(reason, f"payment:{payment_id}", event_id))
-                    self.decided.refused_waiting.add(event_id)
-                case _RefusalStep(item=refused, known=known, reason=reason):
-                    self._quarantine(refused, known, reason)
-                    self.decided.refused_waiting.add(refused.event.id)
                 case _FoldStep(item=folded):
                     if folded is not item:
                         self.decided.waiting.pop(folded.event.id, None)
@@ -299,6 +297,12 @@ class _Batch:
                         self.decided.entries[folded.event.id] = _entry(folded, ())
                     self._apply(step)
                     emitted += step.emitted
+                case _UnreadableStep(event_id=event_id, reason=reason, payment_id=payment_id):
+                    self.decided.attention.append(Matter(reason, f"payment:{payment_id}", event_id))
+                    self.decided.refused_waiting.add(event_id)
+                case _RefusalStep(item=refused, known=known, reason=reason):
+                    self._quarantine(refused, known, reason)
+                    self.decided.refused_waiting.add(refused.event.id)
                 case _ as never:
                     assert_never(never)
         return emitted
@@ -336,8 +340,7 @@ class _Batch:
             self.decided.payments[now.id] = now
 
 
-@dataclass(frozen=True, slots=True)
-class _FoldStep:
+class _FoldStep(msgspec.Struct, frozen=True):
     """What an event did to its payment; `matters` are opened, and those of the reasons in `settled` are resolved."""
 
     item: EventRecord
@@ -391,7 +394,7 @@ class _FoldPlan:
 
 
 def _ledger_state(of: Payment, shown: Shown) -> Mapping[str, object]:
-    return {"version": of.version, **shown._asdict()}
+    return {"version": of.version, **asdict(shown)}
 
 
 def _place(item: EventRecord) -> tuple[str, int, int]:

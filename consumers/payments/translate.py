@@ -80,8 +80,7 @@ class Head(msgspec.Struct, frozen=True):
     api_version: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """An event of Stripe in our words; `fact` is None for a kind that we do not handle.
 
     `payment_id` and `booking_id` are the UUIDs that its metadata claims, in their canonical form; `currency` (any case) is that

@@ -5,9 +5,9 @@ changes nothing, but what it caused is published again: the process that wrote i
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.engine import rows, statement
@@ -25,8 +25,7 @@ LOCK_KEY = 0x0CB_1B0C
 NO_TIMEOUT = "select set_config(name, '0', true) from pg_settings where name in ('statement_timeout', 'transaction_timeout')"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One event taken for good: its own id and time, its place in Kafka, and what it caused."""
 
     event_id: str

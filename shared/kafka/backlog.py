@@ -53,7 +53,7 @@ class Backlog:
 
 def _by_partition(records: Iterable[Incoming]) -> dict[TopicPartition, list[int]]:
     """Return the timestamps of records in milliseconds, in their order, by partition."""
-    found: dict[TopicPartition, list[int]] = {}
+    found: dict[tuple[str, int], list[int]] = {}
     for record in records:
-        found.setdefault(TopicPartition(record.topic, record.partition), []).append(record.timestamp_ms)
-    return found
+        found.setdefault((record.topic, record.partition), []).append(record.timestamp_ms)
+    return {TopicPartition(*place): timestamps_ms for place, timestamps_ms in found.items()}

@@ -1,8 +1,9 @@
 """What the pipeline knows of a record: plain values, so that handlers and their tests need no client."""
 
 import random
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 CORRELATION_ID = "correlation_id"
 TRACEPARENT = "traceparent"
@@ -14,8 +15,7 @@ FOREIGN_BYTES_MAX = 1_024
 TRACE_IDS = random.Random()  # noqa: S311 - they need to differ, not to be secret, and asking the system costs as much as HMAC
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """A record as read from Kafka; `value` is empty for a tombstone, `timestamp_ms` the broker's or producer's clock."""
 
     topic: str
@@ -46,8 +46,7 @@ class Incoming:
         return tuple((n, v) for n, v in self.headers if n in {CORRELATION_ID, TRACEPARENT} and len(v) <= FOREIGN_BYTES_MAX)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """A record to be published; `topic` is the full name in this cluster."""
 
     topic: str

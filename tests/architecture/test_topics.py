@@ -3,10 +3,10 @@
 import ast
 import json
 import re
-from dataclasses import replace
 
 import jsonschema_rs
 import pytest
+from msgspec.structs import replace
 
 from consumers.bookings import app as bookings
 from consumers.email import app as email

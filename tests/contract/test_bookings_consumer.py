@@ -3,10 +3,10 @@
 import asyncio
 import itertools
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from consumers.bookings import store
 from consumers.bookings.handlers import Bookings

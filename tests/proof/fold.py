@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import hypothesis
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from shared.domain.payment import (
     Changed,
@@ -70,7 +71,7 @@ def opened():
 
 def columns(known):
     """Everything that is written of a payment but what tells of timing; mappings in no order."""
-    kept = tuple(_unordered(value) for name, value in zip(Payment._fields, known, strict=True) if name not in TIMING)
+    kept = tuple(_unordered(getattr(known, name)) for name in Payment.__struct_fields__ if name not in TIMING)
     return (*kept, *(getattr(known, name) for name in DERIVED))
 
 
@@ -112,7 +113,7 @@ class Walk:
         return len(self._edges)
 
     def _id(self, known):
-        exact = tuple(_ordered(value) for value in known)
+        exact = tuple(_ordered(value) for value in astuple(known))
         found = self._ids.setdefault(exact, len(self.states))
         if found == len(self.states):
             self.states.append(known)

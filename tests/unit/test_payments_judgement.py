@@ -254,4 +254,4 @@ def test_whatever_may_change_in_a_message_takes_a_version():
     """Readers pass over a version that they know: a field that changed without one would never reach them."""
     fixed = {"payment_id", "booking_id", "version", "amount_minor", "currency"}
 
-    assert set(PaymentState.__struct_fields__) - fixed == set(Shown._fields)
+    assert set(PaymentState.__struct_fields__) - fixed == set(Shown.__struct_fields__)

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from msgspec.structs import replace
 
 from consumers.payments.translate import Event, translate
 from deploy.dev.stripe import cards, disputes, forgeries
@@ -106,7 +107,7 @@ def test_for_every_seed_any_permutation_with_duplicates_folds_as_the_order_of_em
     straight, anyhow = fold(life, events), fold(life, shuffled)
 
     assert all(isinstance(event, Event) for event in events), "each is an event that we can take"
-    assert straight._replace(**TIMING) == anyhow._replace(**TIMING)
+    assert replace(straight, **TIMING) == replace(anyhow, **TIMING)
     assert (straight.status, straight.refunded_minor, straight.cancel_due) == (
         anyhow.status,
         anyhow.refunded_minor,
