@@ -190,9 +190,14 @@ KAFKA = (
         (BATCH_TESTS, "-k", "acknowledged_before or cannot_be_published"),
         (
             BATCH,
-            "        await self._publish(applied.emitted, refused)\n",
-            "        import asyncio\n        self._later = asyncio.create_task(self._publish(applied.emitted, refused))\n",
+            "        await self._emit(applied.emitted)\n",
+            "        self._later = asyncio.create_task(self._emit(applied.emitted))\n",
         ),
+    ),
+    fault(
+        "a failed part of a divided batch forgotten",
+        ("tests/contract/test_kafka_parts.py", "-k", "error_of_the_server"),
+        (BATCH, "            if error is not None:\n                raise error\n", "            del error\n"),
     ),
     fault(
         "answer before Kafka's acknowledgement",
@@ -381,7 +386,7 @@ MONEY = (
     fault(
         "the charge's own total is ignored",
         FOLD_TESTS,
-        (FOLD, "return known._replace(charge_refunded_minor=max(known.charge_refunded_minor, total))", "return known"),
+        (FOLD, "return replace(known, charge_refunded_minor=max(known.charge_refunded_minor, total))", "return known"),
     ),
     fault(
         "all refunds ever seen are added up",
@@ -409,7 +414,7 @@ MONEY = (
     fault(
         "a late success opens a closed payment again",
         FOLD_TESTS,
-        (FOLD, "return known if known.paid else known._replace(paid=True)", "return known._replace(paid=True, closed=False)"),
+        (FOLD, "return known if known.paid else replace(known, paid=True)", "return replace(known, paid=True, closed=False)"),
     ),
     fault(
         "a row that checkout closed frees the slot",

@@ -4,7 +4,6 @@
 and writes the table beneath them anew. A test holds that the table is what the inputs give.
 """
 
-import inspect
 import json
 import math
 import re
@@ -14,8 +13,9 @@ from dataclasses import dataclass
 from consumers.email.app import CONNECTIONS_MAX as EMAIL_CONNECTIONS
 from ingress.app import DATABASE_CONNECTIONS_MAX as DOOR_CONNECTIONS
 from shared import topics
-from shared.db import engine, inbox
+from shared.db import inbox
 from shared.kafka.provision import REPLICATION_MAX
+from shared.kafka.service import CONNECTIONS_MAX as CONSUMER_CONNECTIONS
 from tests.bench.page import FIGURES
 from tests.journey.pipeline import ROOT
 
@@ -32,7 +32,6 @@ BENCH_ROWS = {
 TIMES = (1, 10, 100)
 TIMES_SIGN = "\N{MULTIPLICATION SIGN}"
 PROCESSES_MIN = 2  # one may always be away
-CONSUMER_CONNECTIONS = inspect.signature(engine.create).parameters["pool_size"].default
 SECONDS_A_DAY = 86_400
 INBOX_DAYS = inbox.KEEP_DAYS + 31  # whole months are forgotten at once
 GB = 10**9

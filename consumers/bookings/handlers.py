@@ -5,16 +5,16 @@ messages end right. Leaves: rows, and `bookings.events`. Next in the walk:
 shared/domain/booking.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from consumers.bookings import store
 from consumers.bookings.decide import BatchDecision, PaymentMessage, decide, matters_of_refused
 from shared import clock, logs, messages, metrics
 from shared.db.data_errors import folding
-from shared.kafka.batch import Applied
+from shared.kafka.batch import TRANSACTION_ITEMS_MAX, TRANSACTIONS_MAX, Applied
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import Incoming
 
@@ -32,6 +32,14 @@ class Bookings:
             return Refused(record, f"wrong_shape:{error}")
         except messages.DECODING_ERRORS:
             return Refused(record, "not_json")
+
+    def keys(self, item: PaymentMessage) -> Sequence[Hashable]:
+        """Return its booking."""
+        return (item.event.data.booking_id,)
+
+    async def items_at_once_max(self, engine: AsyncEngine) -> int:  # noqa: ARG002 - locks of rows need no room in PostgreSQL's table
+        """Return as many as are of use."""
+        return TRANSACTIONS_MAX * TRANSACTION_ITEMS_MAX
 
     async def apply(self, tx: AsyncConnection, items: Sequence[PaymentMessage]) -> Applied:
         """Load, decide, save. Raises whatever PostgreSQL does, and FoldBroken when a message breaks the decision."""

@@ -6,11 +6,11 @@ Next in the walk: sending.py.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from consumers.email import store, tickets
 from consumers.email.kinds import Consequences, Unusable
@@ -18,7 +18,7 @@ from consumers.email.sending import Sender
 from consumers.email.tickets import DueLetter
 from shared import messages
 from shared.kafka import dead_letters
-from shared.kafka.batch import Applied, Batches
+from shared.kafka.batch import TRANSACTION_ITEMS_MAX, Applied, Batches
 from shared.kafka.dead_letters import Refused
 from shared.kafka.producer import Producer
 from shared.kafka.records import Incoming
@@ -54,6 +54,14 @@ class LetterIntake:
         except messages.DECODING_ERRORS:
             return Refused(record, tickets.UNDECODABLE)
         return Refused(record, consequences.reason) if isinstance(consequences, Unusable) else Change(record, consequences)
+
+    def keys(self, item: Change) -> Sequence[Hashable]:
+        """Return the bookings of its letters."""
+        return [letter.booking_id for letter in (*item.consequences.due, *(of for of, _ in item.consequences.withheld))]
+
+    async def items_at_once_max(self, engine: AsyncEngine) -> int:  # noqa: ARG002 - locks of rows need no room in PostgreSQL's table
+        """Return one transaction's: this consumer waits for the mail server, not for PostgreSQL."""
+        return TRANSACTION_ITEMS_MAX
 
     async def apply(self, tx: AsyncConnection, items: Sequence[Change]) -> Applied:
         """Enter the letters that are due, then withhold those that no longer are.

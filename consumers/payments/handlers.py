@@ -4,9 +4,9 @@ Enters: records of `stripe.events`. Leaves: rows, and `payments.events`. Next in
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from consumers.payments import freeing, store, versions
 from consumers.payments.decide import BatchDecision, EventRecord, decide
@@ -15,7 +15,7 @@ from shared import clock, logs, metrics
 from shared.db.data_errors import folding
 from shared.domain.ledger import Decision
 from shared.domain.payment import Announcement
-from shared.kafka.batch import Applied
+from shared.kafka.batch import TRANSACTION_ITEMS_MIN, Applied
 from shared.kafka.dead_letters import Refused
 from shared.kafka.records import RECONCILED, Incoming
 from shared.stripe_events import API_VERSIONS_KNOWN
@@ -28,6 +28,9 @@ FAILURE_ANNOUNCEMENTS = frozenset({Announcement.FAILED, Announcement.EXPIRED})
 class Payments:
     """The payments consumer's part of what shared/kafka/batch.py does with a batch."""
 
+    def __init__(self) -> None:
+        self._events_at_once_max: int | None = None
+
     def judge(self, record: Incoming) -> EventRecord | Refused:
         """Return the record's event, or why it is none."""
         match translate(record.value):
@@ -35,6 +38,18 @@ class Payments:
                 return Refused(record, reason)
             case event:
                 return EventRecord(event, record)
+
+    def keys(self, item: EventRecord) -> Sequence[Hashable]:
+        """Return its own id and those of all that it names: copies and events of one payment stay together."""
+        event = item.event
+        return (event.id, *event.keys) if event.payment_id is None else (event.id, event.payment_id, *event.keys)
+
+    async def items_at_once_max(self, engine: AsyncEngine) -> int:
+        """Return for how many events PostgreSQL's table of locks has room; raises one of TROUBLE."""
+        if self._events_at_once_max is None:
+            async with engine.begin() as tx:
+                self._events_at_once_max = max(await store.events_at_once_max(tx), TRANSACTION_ITEMS_MIN)
+        return self._events_at_once_max
 
     async def apply(self, tx: AsyncConnection, items: Sequence[EventRecord]) -> Applied:
         """Load, decide, save. Raises whatever PostgreSQL does, and FoldBroken when an event breaks the fold or its saving."""

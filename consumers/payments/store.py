@@ -23,6 +23,7 @@ from shared.domain import money
 from shared.domain.ledger import Decision
 from shared.domain.payment import ClosedReason, Payment, Refund
 from shared.kafka.records import Incoming
+from shared.topics import STRIPE_EVENTS
 
 CONSUMER = "payments"
 
@@ -120,10 +121,10 @@ insert into payment_ledger (
     event_id, event_type, event_created, payment_id, decision, reason, fact, state_before, state_after, topic,
     "partition", "offset"
 )
-select u.event_id, u.event_type, u.created, u.payment_id, u.decision, u.reason, u.fact::json, u.before::jsonb, u.after::jsonb,
+select u.event_id, u.event_type, u.created, u.payment_id, u.decision, u.reason, u.fact, u.before, u.after,
        u.topic, u."partition", u."offset"
 from unnest(
-    $1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+    $1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::json[], $8::jsonb[], $9::jsonb[],
     $10::text[], $11::int[], $12::bigint[]
 ) as u (event_id, event_type, created, payment_id, decision, reason, fact, before, after, topic, "partition", "offset")
 on conflict do nothing
@@ -137,8 +138,22 @@ DELETE_WAITING = "delete from waiting_events where event_id = any($1::text[])"
 REFUSE_WAITING = "update waiting_events set state = 'refused' where event_id = any($1::text[])"
 
 
+LOCKS_MAX = "select current_setting('max_locks_per_transaction')::int * current_setting('max_connections')::int"
+LOCKS_PER_EVENT_MAX = 2  # advisory ones, on the intent, session and charge of a new payment, of which two events tell
+
+
 class HeldElsewhere(FoldBroken):
     """A refund or a dispute belongs to another payment; at Stripe it never moves, so that its event is at fault."""
+
+
+async def events_at_once_max(tx: AsyncConnection) -> int:
+    """Return for how many events PostgreSQL's table of locks has room, if there are as many processes as partitions.
+
+    A full table fails the statements of everybody who uses the server:
+    https://www.postgresql.org/docs/current/runtime-config-locks.html#GUC-MAX-LOCKS-PER-TRANSACTION.
+    """
+    [(locks_max,)] = await rows(tx, LOCKS_MAX)
+    return int(locks_max) // (LOCKS_PER_EVENT_MAX * STRIPE_EVENTS.partitions)
 
 
 async def load(tx: AsyncConnection, items: Sequence[EventRecord]) -> LoadedState:

@@ -5,16 +5,18 @@ Kafka, every refused record acknowledged as a dead letter; then the caller commi
 redelivers, and the inbox makes the repetition publish the same bytes instead of changing anything twice.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared import clock, errors, logs, messages, metrics
 from shared.db.data_errors import is_data_error
 from shared.db.error_names import error_name
-from shared.kafka import dead_letters
+from shared.kafka import dead_letters, parts
 from shared.kafka.dead_letters import Refused
 from shared.kafka.producer import Producer
 from shared.kafka.records import CONTENT_TYPE, Incoming, Record
@@ -23,6 +25,11 @@ log = logs.get(__name__)
 
 CULPRITS_PER_MINUTE_MAX = 20  # more than that is no bad event but bad code: stop before it empties the topic
 CULPRITS_COUNT_SECONDS = 60
+# With one transaction at a time a process waits for PostgreSQL as long as it computes. A backlog is taken in four at once: that
+# keeps both busy. They are of a size at which a dozen statements cost little for each item, and locks are held for a moment.
+TRANSACTIONS_MAX = 4
+TRANSACTION_ITEMS_MAX = 1_000
+TRANSACTION_ITEMS_MIN = 500  # a batch of this size is not divided: PostgreSQL has room for its locks, however it is set
 
 
 class FromRecord(Protocol):
@@ -40,8 +47,7 @@ class TooManyCulprits(errors.PipelineError):
     """So many records broke their batch that our code must be at fault; the process ends and makes no more dead letters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Emitted:
+class Emitted(msgspec.Struct, frozen=True):
     """One domain event to publish, and the record in whose batch it is published (its headers travel on)."""
 
     event: bytes
@@ -66,6 +72,12 @@ class Consumer(Protocol[ItemT]):
     def judge(self, record: Incoming) -> ItemT | Refused:
         """Decode one record, or say why it cannot be taken. Pure."""
 
+    def keys(self, item: ItemT) -> Sequence[Hashable]:
+        """Return what an item touches: items that share a key are applied in one transaction, in their order."""
+
+    async def items_at_once_max(self, engine: AsyncEngine) -> int:
+        """Return for how many items one process may hold locks at a time, TRANSACTION_ITEMS_MIN at least."""
+
     async def apply(self, tx: AsyncConnection, items: Sequence[ItemT]) -> Applied:
         """Lock, look up, fold and write; no network but the database's."""
 
@@ -89,6 +101,19 @@ class Culprits:
         self._seen_at[culprit] = now
         if len(self._seen_at) > CULPRITS_PER_MINUTE_MAX:
             raise TooManyCulprits(f"more than {CULPRITS_PER_MINUTE_MAX} culprits within a minute") from error
+
+
+@dataclass(slots=True)
+class _Attempt(Generic[ItemT]):
+    """A batch under way: what is to be refused when all its parts are done, and whether one failed, so that no more begin.
+
+    What others have committed by then is recognised when the batch comes again.
+    """
+
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    refused: list[Refused] = field(default_factory=list)
+    culprits: list[tuple[ItemT, Refused]] = field(default_factory=list)
+    has_failed: bool = False
 
 
 class Batches(Generic[ItemT]):
@@ -121,21 +146,44 @@ class Batches(Generic[ItemT]):
         Raises the errors of PostgreSQL and Kafka (connection, deadlock, Kafka away): the caller rewinds. Raises TooManyCulprits
         when the process must end.
         """
-        refused: list[Refused] = []
+        attempt: _Attempt[ItemT] = _Attempt()
         items: list[ItemT] = []
         for record in records:
             judged = self._consumer.judge(record)
             if isinstance(judged, Refused):
-                refused.append(judged)
+                attempt.refused.append(judged)
             else:
                 items.append(judged)
-        culprits: list[tuple[ItemT, Refused]] = []
-        applied = await self._apply(items, culprits)
+        divided = await self._divide(items, attempt)
+        for error in await asyncio.gather(*(self._take(part, attempt) for part in divided), return_exceptions=True):
+            if error is not None:
+                raise error
         # Only now: a process that ends because of too many culprits refuses none of them, and its successor may take them all.
-        for item, culprit in culprits:
+        for item, culprit in attempt.culprits:
             await self._record_culprit(item, culprit)
-        refused += [*applied.refused, *(culprit for _, culprit in culprits)]
-        await self._publish(applied.emitted, refused)
+        await self._refuse([*attempt.refused, *(culprit for _, culprit in attempt.culprits)])
+
+    async def _divide(self, items: Sequence[ItemT], attempt: "_Attempt[ItemT]") -> Sequence[Sequence[ItemT]]:
+        """Return what is to be applied in a transaction of its own, and make room for as many of them at once as may be."""
+        if len(items) <= TRANSACTION_ITEMS_MIN:
+            return [items]
+        at_once = await self._consumer.items_at_once_max(self._engine)
+        part = min(at_once, TRANSACTION_ITEMS_MAX)
+        attempt.room = asyncio.Semaphore(min(at_once // part, TRANSACTIONS_MAX))
+        return parts.divide(items, self._consumer.keys, count=-(-len(items) // part))
+
+    async def _take(self, items: Sequence[ItemT], attempt: "_Attempt[ItemT]") -> None:
+        """Apply one part when there is room for its transaction, and publish what it emits."""
+        async with attempt.room:
+            if attempt.has_failed:
+                return
+            try:
+                applied = await self._apply(items, attempt.culprits)
+            except BaseException:
+                attempt.has_failed = True
+                raise
+        attempt.refused += applied.refused
+        await self._emit(applied.emitted)
 
     async def _apply(self, items: Sequence[ItemT], culprits: list[tuple[ItemT, Refused]]) -> Applied:
         """Apply in one transaction; on an error of data halve, down to the one culprit, which is added to `culprits`."""
@@ -176,7 +224,9 @@ class Batches(Generic[ItemT]):
                 await tx.rollback()
                 log.warning("culprit.not_recorded", reason=culprit.reason, error=error_name(unwritable))
 
-    async def _publish(self, emitted: Sequence[Emitted], refused: Sequence[Refused]) -> None:
+    async def _emit(self, emitted: Sequence[Emitted]) -> None:
+        if not emitted:
+            return
         content_type = ((CONTENT_TYPE, messages.CONTENT_TYPE),)
         records: list[Record] = []
         for e in emitted:
@@ -184,10 +234,12 @@ class Batches(Generic[ItemT]):
             records.append(
                 Record(self._target, messages.subject_of(e.event).encode(), e.event, e.by.travelling() + content_type)
             )
-        records += [dead_letters.letter(r, topic=self._refusals, group=self._group) for r in refused]
-        if not records:
-            return
         await self._producer.publish(records)
+
+    async def _refuse(self, refused: Sequence[Refused]) -> None:
+        if not refused:
+            return
+        await self._producer.publish([dead_letters.letter(r, topic=self._refusals, group=self._group) for r in refused])
         for r in refused:
             metrics.dead_letters.labels(self._refusals, r.code).inc()
             log.error(

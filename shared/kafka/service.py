@@ -16,13 +16,15 @@ from shared import ending, errors, garbage, logs, settings
 from shared.db import engine as engines
 from shared.db import health as database_health
 from shared.kafka import broker, connection, health, liveness, producer
-from shared.kafka.batch import Batches, Consumer, ItemT
+from shared.kafka.batch import TRANSACTIONS_MAX, Batches, Consumer, ItemT
 from shared.kafka.liveness import Liveness
 from shared.kafka.producer import Producer
 from shared.kafka.subscription import Subscription
 from shared.topics import Topic
 
 log = logs.get(__name__)
+
+CONNECTIONS_MAX = TRANSACTIONS_MAX + 2  # and for the background and for health
 
 
 class ServiceSettings(settings.Kafka, settings.Health):
@@ -114,7 +116,7 @@ async def run_database_consumer(
     """
     group = source.group_of(name)
     async with AsyncExitStack() as held:
-        engine = engines.create(configured, application=name)
+        engine = engines.create(configured, application=name, pool_size=CONNECTIONS_MAX)
         held.push_async_callback(engine.dispose)
         if background is not None:
             held.push_async_callback(_cancel, asyncio.create_task(background(engine)))

@@ -27,7 +27,7 @@ from shared.topics import Topic
 
 log = logs.get(__name__)
 
-BATCH_RECORDS_MAX = 500
+BATCH_RECORDS_MAX = 4_000  # only a backlog fills a batch; batch.py divides it
 IN_FLIGHT_WAIT_SECONDS = 25.0  # below the rebalance timeout
 
 Handler = Callable[[Sequence[Incoming]], Awaitable[None]]

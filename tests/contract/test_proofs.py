@@ -1,5 +1,8 @@
 """Quick forms of the proofs that `make proof` runs in full (tests/proof): the same code, fewer cases."""
 
+import pytest
+
+from shared.kafka import batch
 from tests.proof import permutations, randomly
 
 SEED = 20_261_124
@@ -12,8 +15,12 @@ async def test_no_order_of_a_recorded_story_changes_its_end(database, engine):
     assert proved.cases["stories"] == len(permutations.STORIES)
 
 
-async def test_drawn_lives_end_as_the_oracle_says(database, engine):
+@pytest.mark.parametrize("is_backlog", [False, True], ids=["batch by batch", "batches divided among transactions"])
+async def test_drawn_lives_end_as_the_oracle_says(database, engine, monkeypatch, is_backlog):
     """Disorder, copies, forgeries, losses: payments, bookings, newest messages, ledger and conflicts, without a difference."""
+    if is_backlog:
+        monkeypatch.setattr(batch, "TRANSACTION_ITEMS_MIN", 2)
+        monkeypatch.setattr(batch, "TRANSACTION_ITEMS_MAX", 4)
     proved = await randomly.against_the_oracle(database, engine, seed=SEED, payments=400)
 
     assert proved.cases["payments"] >= 400

@@ -63,6 +63,7 @@ ONE = {
     "float8": 1.0,
     "int4": 72,  # hours or days before now
     "int8": 1,
+    "json": "{}",
     "jsonb": "{}",
     "numeric": 1,
     "text": "unheard_of",

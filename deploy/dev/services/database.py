@@ -22,6 +22,7 @@ NAME = "culturebridge"
 # PostgreSQL refuses to run as root; this is "nobody" on Linux, who owns nothing else.
 UNPRIVILEGED = 65534
 CONNECTIONS_MAX = 300  # every test has a database, and every process in it a pool
+LOCKS_PER_TRANSACTION_MAX = 512  # so that a payments process takes a backlog at full speed; README says why
 # For a box that is thrown away: a machine's crash may lose data, a kill -9 of any process may not. So synchronous_commit
 # stays on, which without fsync costs nothing.
 NOT_DURABLE = ("-c", "fsync=off", "-c", "full_page_writes=off")
@@ -58,6 +59,7 @@ def prepare(box: Box, port: int, *, durable: bool) -> Piece:
             *("-D", str(data), "-p", str(port)),
             *("-c", f"listen_addresses={LOOPBACK}", "-c", "unix_socket_directories="),
             *("-c", f"max_connections={CONNECTIONS_MAX}"),
+            *("-c", f"max_locks_per_transaction={LOCKS_PER_TRANSACTION_MAX}"),
             *(() if durable else NOT_DURABLE),
         ),
         ready=lambda said: "database system is ready to accept connections" in said,
