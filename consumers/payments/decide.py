@@ -266,10 +266,11 @@ class _Batch:
             return
         unreadable = self._loaded.unreadable.get(key, {})
         plan.steps += [_UnreadableStep(event_id, reason, plan.payment.id) for event_id, reason in unreadable.items()]
-        for event_id, item in sorted(self._waiting.get(key, {}).items()):
-            if event_id in self._taken or event_id in plan.taken:
-                continue
-            plan.taken.add(event_id)
+        untried = sorted(self._waiting.get(key, {}).items())
+        waiting = [one for one in untried if one[0] not in self._taken and one[0] not in plan.taken]
+        # All at once: an event names the key under which it waits, and would otherwise free the others as its own.
+        plan.taken.update(event_id for event_id, _ in waiting)
+        for event_id, item in waiting:
             trial = plan.copy()
             try:
                 reason = self._unfit.get(event_id) or mismatch(item.event, plan.payment, self._links)

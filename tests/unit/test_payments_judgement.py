@@ -173,6 +173,32 @@ def test_a_waiting_event_whose_message_cannot_be_written_is_refused_alone(monkey
     assert decided.payments[SALE.payment_id].refunds == {}
 
 
+def test_waiting_events_are_folded_in_the_order_of_their_ids():
+    """However many wait for one payment: none is blamed for the depth at which it is folded."""
+    early = [SALE.refund(1, refund_id=f"re_{number}") for number in range(600)]
+    decided = freeing(*early)
+
+    assert (decided.freed, decided.refused_waiting) == (sorted(event["id"] for event in early), set())
+
+
+def test_each_waiting_event_that_breaks_the_fold_is_tried_once(monkeypatch):
+    """An error in our code breaks all refunds: trying those that wait takes no longer than there are."""
+    tried, advance = [], payment.advance
+
+    def raises(known, fact, **ids):
+        tried.append(fact)
+        if isinstance(fact, RefundSeen):
+            raise ZeroDivisionError
+        return advance(known, fact, **ids)
+
+    monkeypatch.setattr(payment, "advance", raises)
+    early = [SALE.refund(1, refund_id=f"re_{number}") for number in range(12)]
+    decided = freeing(*early)
+
+    assert decided.refused_waiting == {event["id"] for event in early}
+    assert len(tried) == len(early) + 1
+
+
 def test_memory_that_is_used_up_is_no_fault_of_a_waiting_event(breaks):
     """The batch comes again."""
     breaks(RefundSeen, MemoryError)
