@@ -174,16 +174,16 @@ class Batches(Generic[ItemT]):
 
     async def _take(self, items: Sequence[ItemT], attempt: "_Attempt[ItemT]") -> None:
         """Apply one part when there is room for its transaction, and publish what it emits."""
-        async with attempt.room:
-            if attempt.has_failed:
-                return
-            try:
+        try:
+            async with attempt.room:
+                if attempt.has_failed:
+                    return
                 applied = await self._apply(items, attempt.culprits)
-            except BaseException:
-                attempt.has_failed = True
-                raise
-        attempt.refused += applied.refused
-        await self._emit(applied.emitted)
+            attempt.refused += applied.refused
+            await self._emit(applied.emitted)
+        except BaseException:
+            attempt.has_failed = True
+            raise
 
     async def _apply(self, items: Sequence[ItemT], culprits: list[tuple[ItemT, Refused]]) -> Applied:
         """Apply in one transaction; on an error of data halve, down to the one culprit, which is added to `culprits`."""

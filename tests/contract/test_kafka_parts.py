@@ -6,6 +6,7 @@ import pytest
 
 from shared.db import engine as engines
 from shared.db.engine import rows
+from shared.errors import KafkaAway
 from shared.kafka import batch
 from shared.kafka.batch import Applied, Batches, Emitted
 from shared.kafka.dead_letters import Refused
@@ -172,6 +173,25 @@ async def test_an_error_of_the_server_repeats_the_batch_and_lets_no_further_tran
     await batches.handle(records([*names(39), "no event"]))
     assert await stored(engine) == set(names(39))
     assert published.of("out.dlt") == [b"no event"]
+
+
+async def test_events_that_cannot_be_published_let_no_further_transaction_begin(
+    batches, effects, published, engine, monkeypatch
+):
+    """Kafka is away: what is committed now is published when the batch comes again."""
+    effects.at_once_max = 5
+
+    async def away(_records, *, deadline_seconds=5.0):
+        raise KafkaAway
+
+    with monkeypatch.context() as patched:
+        patched.setattr(published, "publish", away)
+        with pytest.raises(KafkaAway):
+            await batches.handle(records(names(40)))
+    assert len(effects.transactions) == 1
+
+    await batches.handle(records(names(40)))
+    assert len(published.of("out")) == 40
 
 
 async def test_parts_that_were_under_way_beside_a_failing_one_are_committed_and_published(batches, effects, published, engine):
