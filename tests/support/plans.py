@@ -12,7 +12,7 @@ import uuid
 from datetime import UTC, datetime
 
 from shared.db.engine import driver, rows
-from shared.kafka.subscription import BATCH_RECORDS_MAX
+from shared.kafka.batch import TRANSACTION_ITEMS_MAX
 
 ROOMS = ("consumers.payments", "consumers.bookings", "consumers.email", "ingress", "shared.db")
 STATEMENTS = ("select", "insert", "update", "delete", "with")
@@ -115,7 +115,7 @@ async def plans(tx, sql):
     connection = driver(tx)
     prepared = await connection.prepare(sql)
     values = [
-        [ONE[kind.name.removesuffix("[]")]] * BATCH_RECORDS_MAX if kind.kind == "array" else ONE[kind.name]
+        [ONE[kind.name.removesuffix("[]")]] * TRANSACTION_ITEMS_MAX if kind.kind == "array" else ONE[kind.name]
         for kind in prepared.get_parameters()
     ]
     custom = await connection.fetchval(f"explain (format json) {sql}", *values)
