@@ -1,8 +1,8 @@
 """The story of a batch of payments' changes: judge, load under locks, let each booking follow, save. Then batch.py publishes.
 
 Enters: records of `payments.events`; decides from `data` and its version, never from the type, so that swapped or repeated
-messages end right. Leaves: rows, and `bookings.events`. Next in the walk:
-shared/domain/booking.py.
+messages end right. Leaves: rows, and `bookings.events`.
+Next in the walk: shared/domain/booking.py.
 """
 
 from collections.abc import Hashable, Sequence

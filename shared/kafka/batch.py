@@ -1,4 +1,4 @@
-"""How every consumer handles a batch: judge, apply in one transaction, publish, and only then return.
+"""How every consumer handles a batch: judge, apply in one transaction or several, publish, and only then return.
 
 Enters: a batch of records. Leaves: effects committed with their inbox rows, every event that they caused acknowledged by
 Kafka, every refused record acknowledged as a dead letter; then the caller commits offsets. A crash anywhere before that
@@ -29,7 +29,7 @@ CULPRITS_COUNT_SECONDS = 60
 # keeps both busy. They are of a size at which a dozen statements cost little for each item, and locks are held for a moment.
 TRANSACTIONS_MAX = 4
 TRANSACTION_ITEMS_MAX = 1_000
-TRANSACTION_ITEMS_MIN = 500  # a batch of this size is not divided: PostgreSQL has room for its locks, however it is set
+TRANSACTION_ITEMS_MIN = 500  # a batch of this size is not divided; README says what room its locks need in PostgreSQL
 
 
 class FromRecord(Protocol):

@@ -1,7 +1,7 @@
 """Divides a large batch into parts that several transactions can handle at once; pure.
 
-Enters: items, and the keys of what each touches. Leaves: parts that have no key in common, so that no part waits for a lock of
-another one; inside a part the items keep their order. Next: batch.py, which handles the parts.
+Enters: items, and the keys of what each touches. Leaves: parts that have no key in common, so that they hardly ever wait
+for a lock of another one; inside a part the items keep their order. Next: batch.py, which handles the parts.
 """
 
 from collections.abc import Callable, Hashable, Sequence
